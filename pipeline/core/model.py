@@ -1,0 +1,162 @@
+"""The vocabulary: the values that the stages exchange.
+
+Reads: nothing. Writes: nothing. Never: clocks, I/O, behaviour beyond naming things.
+
+Units: every `*_ms` is an integer number of milliseconds; instants are Unix time on the store's clock
+(Redis TIME), the one clock that all processes share. A digest is 16 bytes (see `canonical`); a key is the
+compact canonical form of an item's primary key (see `canonical.KeySchema`).
+"""
+
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+#: The digest that stands for "there is no item".
+ABSENT = b"\x00" * 16
+#: The digest of a version whose content the stream did not show (KEYS_ONLY, OLD_IMAGE, no old image).
+UNKNOWN = b"\xff" * 16
+
+
+class Side(StrEnum):
+    """One of the two tables of a migration."""
+
+    SOURCE = "source"
+    TARGET = "target"
+
+    @property
+    def other(self) -> "Side":
+        return Side.TARGET if self is Side.SOURCE else Side.SOURCE
+
+
+class ChangeType(StrEnum):
+    """What a change record did (the stream's `eventName`)."""
+
+    INSERT = "INSERT"
+    MODIFY = "MODIFY"
+    REMOVE = "REMOVE"
+
+
+class StreamView(StrEnum):
+    """What the stream shows of a change (`StreamViewType`)."""
+
+    NEW_AND_OLD_IMAGES = "NEW_AND_OLD_IMAGES"
+    NEW_IMAGE = "NEW_IMAGE"
+    OLD_IMAGE = "OLD_IMAGE"
+    KEYS_ONLY = "KEYS_ONLY"
+
+
+class VerdictKind(StrEnum):
+    """What a key was found to be. Errors are never verdicts."""
+
+    MATCH = "match"
+    MISSING = "missing"  # the target lacks the item
+    STALE = "stale"  # the target holds an older version
+    DIFFERENT = "different"  # the target holds something no known version was
+    EXTRA = "extra"  # the target holds an item that the source lacks
+    EXPIRED = "expired"  # past its TTL: neither a match nor a mismatch
+    INDETERMINATE = "indeterminate"  # could not be decided: neither
+
+
+#: The verdicts that open a finding.
+MISMATCHES = (VerdictKind.MISSING, VerdictKind.STALE, VerdictKind.DIFFERENT, VerdictKind.EXTRA)
+
+
+class Phase(IntEnum):
+    """Where a history stands."""
+
+    WAITING = 0  # versions lo … g are not yet seen on the verified side
+    SETTLING = 1  # all versions reached; one more look after --stable-for
+    ALARMED = 2  # a finding is open
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One sampled change: what a producer hands to the store.
+
+    key: compact canonical key. before: digest of the version it replaced (ABSENT, UNKNOWN or 16 bytes).
+    after: digest of the version it made. created_ms: when it was written.
+    """
+
+    key: bytes
+    before: bytes
+    after: bytes
+    created_ms: int
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One state an item had at the origin."""
+
+    digest: bytes
+    created_ms: int
+
+
+class Look(msgspec.Struct, frozen=True):
+    """An observation: what one read of the verified side returned, and when.
+
+    digest: what the verified side held (or ABSENT). at_ms: when the read was sent.
+    seen: ordinal of the newest version in the history that was known before the read was sent.
+    strong: both reads were strongly consistent. witness: what the origin held, read *after* the
+    verified side, or None when it was not read. expired: the item is past its TTL on either side.
+    """
+
+    digest: bytes
+    at_ms: int
+    seen: int
+    strong: bool = False
+    witness: bytes | None = None
+    expired: bool = False
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """What is known when a history is judged.
+
+    now_ms: the store's clock. read_through_ms: every change written before it has been published (the
+    readers' watermark; 0 = unknown). gap_ms: when the newest gap was recorded (0 = none).
+    """
+
+    now_ms: int
+    read_through_ms: int = 0
+    gap_ms: int = 0
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """The operator's choices that judging depends on.
+
+    leads: the verified side is ahead of the origin (`--verify-on source`).
+    watched_since_ms: changes written before it were never read (0 = the stream was read from its
+    beginning), so the first `stable_for_ms` after it cannot vouch for a key's past.
+    """
+
+    converge_within_ms: int
+    stable_for_ms: int
+    leads: bool = False
+    watched_since_ms: int = 0
+
+
+class PositionKind(StrEnum):
+    """Where in a partition reading goes on."""
+
+    LATEST = "latest"  # only what comes after `at_ms`; nothing has been read yet
+    TRIM_HORIZON = "trim_horizon"  # the oldest record there is
+    AFTER = "after"  # after the item `sequence`
+    FINISHED = "finished"  # read to its end: a tombstone
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A partition's checkpoint: "after the last published item".
+
+    sequence: the last published item's sequence number (AFTER and FINISHED; "" when there was none).
+    at_ms: for LATEST when the watch began, for AFTER when the last published item was created.
+    """
+
+    kind: PositionKind
+    sequence: str = ""
+    at_ms: int = 0
+
+    def encode(self) -> bytes:
+        return f"{self.kind}|{self.sequence}|{self.at_ms}".encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Position":
+        """Raises ValueError for bytes that `encode` did not make."""
+        kind, sequence, at_ms = raw.decode().split("|")
+        return cls(PositionKind(kind), sequence, int(at_ms))
