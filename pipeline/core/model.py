@@ -82,11 +82,8 @@ class Change(msgspec.Struct, frozen=True):
     created_ms: int
 
 
-class Version(msgspec.Struct, frozen=True):
-    """One state an item had at the origin."""
-
-    digest: bytes
-    created_ms: int
+#: One state an item had at the origin: (digest, created_ms). A plain tuple: histories hold many.
+Version = tuple[bytes, int]
 
 
 class Look(msgspec.Struct, frozen=True):

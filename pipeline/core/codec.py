@@ -1,0 +1,104 @@
+"""History ↔ bytes: the form in which Redis keeps a history, chosen so that Lua can append to it.
+
+Reads: bytes or a `History`. Writes: the other. Never: I/O, judging.
+
+Layout (little endian); `lua/publish.lua` and `lua/claim.lua` know the offsets of the first five bytes:
+
+    byte 0  format (1)          byte 3  finding kind (0 = none)
+    byte 1  phase               byte 4  lo
+    byte 2  flags               5..28   first, alarmed, skipped, late (u32 each), looked_ms (u64)
+    held section, only with FLAG_HELD (56 bytes): digest, witness, since_ms, at_ms (u64), seen (u32), flags (u32)
+    versions, to the end, 24 bytes each: digest (16), created_ms (u64); appending a version = appending bytes
+"""
+
+import struct
+
+from pipeline.core.history import Held, History
+from pipeline.core.model import MISMATCHES, UNKNOWN, Look, Phase
+
+FORMAT = 1
+FLAG_QUEUED, FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD = 1, 2, 4, 8
+_HELD_STRONG, _HELD_EXPIRED, _HELD_WITNESS = 1, 2, 4
+
+_HEADER = struct.Struct("<5B4IQ")
+_HELD = struct.Struct("<16s16sQQII")
+_VERSION = struct.Struct("<16sQ")
+_KINDS = (None, *MISMATCHES)
+_KIND_CODES = {kind: code for code, kind in enumerate(_KINDS)}
+_PHASES = tuple(Phase)
+
+
+def encode(history: History) -> bytes:
+    """The bytes that `decode` turns back into an equal history."""
+    held = history.held
+    flags = (
+        (FLAG_QUEUED if history.queued else 0)
+        | (FLAG_SETTLE if history.settle else 0)
+        | (FLAG_INCOMPLETE if history.incomplete else 0)
+        | (FLAG_HELD if held else 0)
+    )
+    header = _HEADER.pack(
+        FORMAT,
+        history.phase,
+        flags,
+        _KIND_CODES[history.kind],
+        history.lo,
+        history.first,
+        history.alarmed,
+        history.skipped,
+        history.late,
+        history.looked_ms,
+    )
+    versions = b"".join([_VERSION.pack(*version) for version in history.versions])
+    return header + (_encode_held(held) if held else b"") + versions
+
+
+def decode(raw: bytes) -> History:
+    """Raises ValueError for bytes that are not a history of this format."""
+    try:
+        form, phase, flags, kind, lo, first, alarmed, skipped, late, looked_ms = _HEADER.unpack_from(raw)
+        start = _HEADER.size + (_HELD.size if flags & FLAG_HELD else 0)
+        held = _decode_held(raw) if flags & FLAG_HELD else None
+        versions = tuple(_VERSION.iter_unpack(raw[start:]))
+    except struct.error as error:
+        raise ValueError("not a history: wrong length") from error
+    if form != FORMAT or phase >= len(_PHASES) or kind >= len(_KINDS) or not versions or lo > len(versions):
+        raise ValueError("not a history: unknown format")
+    return History(
+        versions,
+        lo,
+        _PHASES[phase],
+        first,
+        alarmed,
+        skipped,
+        _KINDS[kind],
+        bool(flags & FLAG_SETTLE),
+        bool(flags & FLAG_INCOMPLETE),
+        bool(flags & FLAG_QUEUED),
+        looked_ms,
+        late,
+        held,
+    )
+
+
+def _encode_held(held: Held) -> bytes:
+    look = held.look
+    flags = (
+        (_HELD_STRONG if look.strong else 0)
+        | (_HELD_EXPIRED if look.expired else 0)
+        | (_HELD_WITNESS if look.witness is not None else 0)
+    )
+    return _HELD.pack(look.digest, look.witness or UNKNOWN, held.since_ms, look.at_ms, look.seen, flags)
+
+
+def _decode_held(raw: bytes) -> Held:
+    digest, witness, since_ms, at_ms, seen, flags = _HELD.unpack_from(raw, _HEADER.size)
+    look = Look(
+        digest,
+        at_ms,
+        seen,
+        bool(flags & _HELD_STRONG),
+        witness if flags & _HELD_WITNESS else None,
+        bool(flags & _HELD_EXPIRED),
+    )
+    return Held(look, since_ms)

@@ -1,0 +1,469 @@
+"""The judging rule: one sampled key's history, and what a look at the verified side says about it.
+
+Reads: a `History`, a `Look`, a `Moment`, a `Policy`. Writes: a `Judgement`. Never: I/O, clocks, item values.
+
+A history is the list of versions a key had at the origin, oldest not yet proven reached (`lo`) to newest
+(`g`), with a few older ones before `lo` so that "the target is k versions behind" can be said.
+
+    publish appends ──► WAITING ──match of g──► SETTLING ──match / nothing to fear──► closed
+                          ▲ │                      │
+                          │ └─no match, proven─► ALARMED ──match──► recovered, SETTLING
+                          └────────no match────────┘
+
+Why an alarm is never false (see docs/how-it-judges.md for the same in plain words):
+ 1. Whatever a stream-fed replica holds was visible in the stream before. So a look that matches no version
+    of the history is evidence only once the readers have read past the look (`caught_up`).
+ 2. A look may match none of lo … g because the replica is merely late: nothing is decided before
+    created(lo) + converge_within + 1 s (creation times are floored to the second).
+ 3. The deciding look is strongly consistent, and the origin is read after it. Equal means match, whatever the
+    history says.
+ 4. Where the history cannot vouch (records lost, contents not shown, or the verified side leads), only a
+    source that stood still for converge_within while the target stayed different is an alarm.
+Why nothing permanent is missed: once both tables stand still, every look mismatches, every proof arrives.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+from pipeline.core.model import (
+    ABSENT,
+    UNKNOWN,
+    Look,
+    Moment,
+    Phase,
+    Policy,
+    VerdictKind,
+    Version,
+)
+
+#: Creation times are floored to one second by DynamoDB Streams, so every deadline gets one second more.
+FLOOR_MS = 1_000
+#: Two looks at one key are at least this far apart: a hot key costs one read a second, not one per write.
+LOOK_SPACING_MS = 1_000
+#: Rechecks grow with the age of the oldest unreached version (half its age), within these bounds.
+RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
+#: The same for keys with an open finding (a quarter of the age).
+ALARMED_MIN_MS, ALARMED_MAX_MS = 5_000, 300_000
+#: A reader this far behind cannot prove a look soon: hold the cheap look rather than buy strong ones.
+READER_BEHIND_MS = 30_000
+#: Older, reached versions that are kept to tell "stale" from "different".
+KEEP_REACHED = 4
+#: A history longer than this is thinned to its newest half: a replica that far behind is late anyway.
+MAX_VERSIONS = 2_048
+#: An undecidable key is given up as indeterminate after this many convergence deadlines.
+GIVE_UP_FACTOR = 10
+#: Width of the buckets in which keys that wait for convergence are counted by creation time.
+LATE_BUCKET_MS = 10_000
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A look that matched nothing, kept until it can be judged.
+
+    since_ms: when the still stand began (the first look with this source digest and no version since);
+    the other fields are the newest look's.
+    """
+
+    look: Look
+    since_ms: int
+
+
+class History(msgspec.Struct, frozen=True):
+    """A sampled key's versions and what is known of them.
+
+    versions: oldest first; versions[:lo] are reached, versions[lo:] are not. first: ordinal of versions[0].
+    alarmed: how many unreached versions (oldest first) are counted as alarmed. skipped: versions thinned out
+    after versions[lo], outstanding until a later one is reached. settle: a settling look is due before
+    closing. incomplete: a version may be missing. late: bucket in which the key is counted as waiting.
+    queued: the store's note that the key stands in the work stream.
+    """
+
+    versions: tuple[Version, ...]
+    lo: int
+    phase: Phase = Phase.WAITING
+    first: int = 0
+    alarmed: int = 0
+    skipped: int = 0
+    kind: VerdictKind | None = None
+    settle: bool = False
+    incomplete: bool = False
+    queued: bool = False
+    looked_ms: int = 0
+    late: int = 0
+    held: Held | None = None
+
+    @property
+    def newest(self) -> int:
+        """Ordinal of the newest version."""
+        return self.first + len(self.versions) - 1
+
+    @property
+    def unreached(self) -> int:
+        """How many versions are not proven reached, alarmed ones included."""
+        return len(self.versions) - self.lo + self.skipped
+
+    @property
+    def outstanding(self) -> int:
+        """How many versions are neither reached nor alarmed: the ledger's `outstanding`."""
+        return self.unreached - self.alarmed
+
+
+class FindingChange(IntEnum):
+    """What a judgement does to the key's finding."""
+
+    NONE = 0
+    OPENED = 1
+    UPDATED = 2
+    RECOVERED = 3
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What follows from a look.
+
+    history: the new history, None = closed. next_ms: when to look again (0 when closed).
+    reached … indeterminate: by how much the ledger's terms change; `outstanding` changes by the opposite sum.
+    lag_ms: replication lag measured by this look, -1 = none. verdict: given by this look, None = not yet.
+    escalate: nothing is decided; read both sides strongly consistent and judge again.
+    """
+
+    history: History | None
+    next_ms: int = 0
+    reached: int = 0
+    alarmed: int = 0
+    expired: int = 0
+    indeterminate: int = 0
+    lag_ms: int = -1
+    verdict: VerdictKind | None = None
+    finding: FindingChange = FindingChange.NONE
+    versions_behind: int = 0
+    escalate: bool = False
+
+
+def needs_witness(history: History) -> bool:
+    """True when the stream did not show what the versions in question contain: read the origin as well."""
+    return any(digest == UNKNOWN for digest, _ in history.versions[min(history.lo, len(history.versions) - 1) :])
+
+
+def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
+    """Judge what can be judged without a new look; None = a look is needed."""
+    if history.phase is Phase.SETTLING and not history.settle:
+        return _close(history)
+    if history.held is None:
+        return None
+    look = history.held.look
+    index = _match(history, look)
+    if index >= 0:
+        return _progress(history, index, look, policy, 0)
+    return _decide(history, history.held, moment, policy)
+
+
+def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
+    """The rule: what `look` says about `history`, given what is known at `moment`.
+
+    Called again with the same look when the history changed under it (compare-and-set failed).
+    """
+    given_back = 0
+    if history.phase is Phase.SETTLING:
+        if _shows_newest(history, look):
+            return _close(history)
+        history = _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1)
+        given_back = 1
+    index = _match(history, look)
+    if index >= 0:
+        return _progress(history, index, look, policy, given_back)
+    if history.phase is Phase.ALARMED:
+        return _still_alarmed(history, look, moment, policy)
+    return _no_match(history, look, moment, policy, given_back)
+
+
+# --- a look that matches -------------------------------------------------------------------------------
+
+
+def _shows_newest(history: History, look: Look) -> bool:
+    return look.digest == history.versions[-1][0] or (look.digest == look.witness and look.seen >= history.newest)
+
+
+def _match(history: History, look: Look) -> int:
+    """Index of the newest unreached version that the look proves reached, or -1."""
+    versions, lo = history.versions, history.lo
+    for index in range(len(versions) - 1, lo - 1, -1):
+        if versions[index][0] == look.digest:
+            return index
+    if look.digest == look.witness:
+        # Both sides are equal now, so every version known before the read is reached or superseded.
+        index = min(look.seen - history.first, len(versions) - 1)
+        return index if index >= lo else -1
+    return -1
+
+
+def _progress(history: History, index: int, look: Look, policy: Policy, given_back: int) -> Judgement:
+    """Versions up to `index` are reached."""
+    newly = index + 1 - history.lo + history.skipped
+    still_alarmed = max(0, history.alarmed - newly)
+    after = _trim(_change(history, lo=index + 1, alarmed=still_alarmed, skipped=0, held=None, looked_ms=look.at_ms))
+    lag_ms = _lag(history.versions[index], look, policy)
+    changes = {"reached": newly - given_back, "alarmed": still_alarmed - history.alarmed, "lag_ms": lag_ms}
+    was_alarmed = history.phase is Phase.ALARMED
+    if after.lo == len(after.versions):
+        settle = history.settle or was_alarmed or given_back > 0 or _past_unknown(history, policy)
+        after = _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0)
+        return Judgement(
+            after,
+            look.at_ms + policy.stable_for_ms,
+            verdict=VerdictKind.MATCH,
+            finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
+            **changes,
+        )
+    next_ms = look.at_ms + max(LOOK_SPACING_MS, _recheck_delay(after, look.at_ms))
+    if was_alarmed and look.at_ms >= _deadline(after, policy):
+        behind = len(after.versions) - after.lo
+        after = _change(after, kind=VerdictKind.STALE)
+        return Judgement(after, next_ms, finding=FindingChange.UPDATED, versions_behind=behind, **changes)
+    after = _late(_change(after, phase=Phase.WAITING, kind=None))
+    if was_alarmed and after.alarmed:  # what is left is not overdue: plainly outstanding again
+        changes["alarmed"] -= after.alarmed
+        after = _change(after, alarmed=0)
+    finding = FindingChange.RECOVERED if was_alarmed else FindingChange.NONE
+    return Judgement(after, next_ms, finding=finding, **changes)
+
+
+def _lag(version: Version, look: Look, policy: Policy) -> int:
+    """Replication lag in ms: written → first look that showed it (an upper bound); -1 = not measurable.
+
+    Where the verified side leads, the write that the origin received is not timed; a look that the origin
+    matched only later gives a lower bound.
+    """
+    if version[0] != look.digest:
+        return -1
+    if policy.leads:
+        return version[1] - look.at_ms if version[1] > look.at_ms else -1
+    return max(0, look.at_ms - version[1])
+
+
+def _past_unknown(history: History, policy: Policy) -> bool:
+    """True when a change from before the watch began could still be on its way."""
+    oldest = history.versions[history.lo][1]
+    return policy.watched_since_ms > 0 and oldest < policy.watched_since_ms + policy.stable_for_ms
+
+
+def _close(history: History) -> Judgement:
+    return Judgement(None, verdict=VerdictKind.MATCH if history.settle else None)
+
+
+# --- a look that matches nothing -----------------------------------------------------------------------
+
+
+def _no_match(history: History, look: Look, moment: Moment, policy: Policy, given_back: int) -> Judgement:
+    if not policy.leads and look.at_ms < _deadline(history, policy):
+        after = _late(_change(history, looked_ms=look.at_ms))
+        delay = min(_recheck_delay(history, look.at_ms), _deadline(history, policy) - look.at_ms)
+        return Judgement(after, look.at_ms + delay, reached=-given_back)
+    if not look.strong and _worth_escalating(history, look, moment, policy):
+        return Judgement(history, escalate=True)
+    held = _hold(history.held, history, look, policy)
+    after = _late(_change(history, held=held, looked_ms=look.at_ms))
+    decided = _decide(after, held, moment, policy)
+    if decided is None:  # proof needs another look, later
+        decided = Judgement(_thin(after), moment.now_ms + RECHECK_MIN_MS)
+    if given_back:
+        decided = msgspec.structs.replace(decided, reached=decided.reached - given_back)
+    return decided
+
+
+def _worth_escalating(history: History, look: Look, moment: Moment, policy: Policy) -> bool:
+    if policy.leads:
+        held = history.held
+        return held is not None and look.at_ms - held.since_ms >= policy.converge_within_ms + FLOOR_MS
+    return moment.now_ms - moment.read_through_ms < READER_BEHIND_MS
+
+
+def _hold(held: Held | None, history: History, look: Look, policy: Policy) -> Held:
+    """Keep the look; the still stand goes on when neither the source nor the history moved."""
+    if held is not None and held.look.seen == look.seen and look.seen == history.newest:
+        before, now = _source_digest(held.look, policy), _source_digest(look, policy)
+        if before == now and now is not None:
+            return Held(look, held.since_ms)
+    return Held(look, look.at_ms)
+
+
+def _source_digest(look: Look, policy: Policy) -> bytes | None:
+    """What the side that is written to held: the verified side where it leads, else the witness."""
+    return look.digest if policy.leads else look.witness
+
+
+def _decide(history: History, held: Held, moment: Moment, policy: Policy) -> Judgement | None:
+    """Judge a held look that matches no version; None = a new look is needed now."""
+    look = held.look
+    vouching = not policy.leads and _complete(history, moment)
+    if not look.strong:
+        ready = caught_up(history, look.at_ms, moment) if vouching else _stood_still_until(held, policy) <= moment.now_ms
+        if ready and moment.now_ms > look.at_ms:
+            return None
+        return _wait(history, held, moment, policy)
+    if not caught_up(history, look.at_ms, moment):
+        return _wait(history, held, moment, policy)
+    if vouching or (held.look.seen == history.newest and look.at_ms >= _stood_still_until(held, policy)):
+        return _alarm(history, look, moment, policy)
+    if moment.now_ms >= history.versions[history.lo][1] + GIVE_UP_FACTOR * policy.converge_within_ms:
+        return _give_up(history, moment, policy)
+    if held.look.seen != history.newest or moment.now_ms >= _stood_still_until(held, policy):
+        return None if moment.now_ms > look.at_ms + LOOK_SPACING_MS else _wait(history, held, moment, policy)
+    return _wait(history, held, moment, policy)
+
+
+def caught_up(history: History, at_ms: int, moment: Moment) -> bool:
+    """True when every change of this key written before `at_ms` is in its history."""
+    return moment.read_through_ms >= at_ms + FLOOR_MS or history.versions[-1][1] > at_ms + FLOOR_MS
+
+
+def _complete(history: History, moment: Moment) -> bool:
+    """True when the history vouches: it holds every version since lo, with its content."""
+    if history.incomplete or history.versions[history.lo][1] <= moment.gap_ms:
+        return False
+    return not any(digest == UNKNOWN for digest, _ in history.versions[history.lo :])
+
+
+def _stood_still_until(held: Held, policy: Policy) -> int:
+    return held.since_ms + policy.converge_within_ms + FLOOR_MS
+
+
+def _wait(history: History, held: Held, moment: Moment, policy: Policy) -> Judgement:
+    """Come back to the held look: soon for a proof under way, at the end of the still stand otherwise."""
+    age = max(0, moment.now_ms - held.look.at_ms)
+    delay = min(max(age // 2, RECHECK_MIN_MS), RECHECK_MAX_MS)
+    until = _stood_still_until(held, policy)
+    if moment.now_ms < until:
+        delay = min(delay, until - moment.now_ms)
+    return Judgement(_thin(history), moment.now_ms + max(delay, 1))
+
+
+def _give_up(history: History, moment: Moment, policy: Policy) -> Judgement:
+    """Never comparable while it was watched: all but the newest version are indeterminate; go on with that."""
+    last = len(history.versions) - 1
+    given_up = last - history.lo + history.skipped
+    if given_up == 0:
+        return Judgement(history, moment.now_ms + RECHECK_MAX_MS)
+    after = _late(_trim(_change(history, lo=last, skipped=0, held=None)))
+    return Judgement(
+        after, moment.now_ms + RECHECK_MIN_MS, indeterminate=given_up, verdict=VerdictKind.INDETERMINATE
+    )
+
+
+# --- alarms --------------------------------------------------------------------------------------------
+
+
+def _alarm(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
+    if look.expired:
+        return _expire(history)
+    kind, behind = classify(history, look.digest, policy)
+    alarmed = _overdue(history, look.at_ms, policy)
+    after = _change(history, phase=Phase.ALARMED, kind=kind, alarmed=alarmed, held=None, settle=True, late=0)
+    return Judgement(
+        _thin(after),
+        moment.now_ms + LOOK_SPACING_MS,
+        alarmed=alarmed - history.alarmed,
+        verdict=kind,
+        finding=FindingChange.OPENED,
+        versions_behind=behind,
+    )
+
+
+def _still_alarmed(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
+    if not look.strong:
+        return Judgement(history, escalate=True)
+    if look.expired:
+        return _expire(history)
+    kind, behind = classify(history, look.digest, policy)
+    alarmed = max(history.alarmed, _overdue(history, look.at_ms, policy))
+    age = max(0, look.at_ms - history.versions[history.lo][1])
+    delay = min(max(age // 4, ALARMED_MIN_MS), ALARMED_MAX_MS)
+    after = _thin(_change(history, kind=kind, alarmed=alarmed, looked_ms=look.at_ms))
+    return Judgement(
+        after,
+        moment.now_ms + delay,
+        alarmed=alarmed - history.alarmed,
+        finding=FindingChange.UPDATED,
+        versions_behind=behind,
+    )
+
+
+def _expire(history: History) -> Judgement:
+    was_alarmed = history.phase is Phase.ALARMED
+    return Judgement(
+        None,
+        alarmed=-history.alarmed,
+        expired=history.unreached,
+        verdict=VerdictKind.EXPIRED,
+        finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
+    )
+
+
+def classify(history: History, digest: bytes, policy: Policy) -> tuple[VerdictKind, int]:
+    """The mismatch kind, always in terms of the target, and how many versions the target is behind."""
+    newest = history.versions[-1][0]
+    unreached = len(history.versions) - history.lo
+    lacking, surplus = (digest, newest) if not policy.leads else (newest, digest)
+    if lacking == ABSENT:
+        return VerdictKind.MISSING, unreached
+    if surplus == ABSENT:
+        return VerdictKind.EXTRA, unreached
+    for index in range(len(history.versions) - 1, -1, -1):
+        if history.versions[index][0] == digest:
+            return VerdictKind.STALE, len(history.versions) - 1 - index
+    return VerdictKind.DIFFERENT, unreached
+
+
+def _overdue(history: History, at_ms: int, policy: Policy) -> int:
+    """How many unreached versions, oldest first, are past their deadline: at least the oldest."""
+    latest_created = at_ms - policy.converge_within_ms - FLOOR_MS
+    late = sum(1 for _, created_ms in history.versions[history.lo :] if created_ms <= latest_created)
+    return max(1, late) + history.skipped
+
+
+# --- small steps ---------------------------------------------------------------------------------------
+
+
+def _deadline(history: History, policy: Policy) -> int:
+    return history.versions[history.lo][1] + policy.converge_within_ms + FLOOR_MS
+
+
+def _recheck_delay(history: History, now_ms: int) -> int:
+    age = max(0, now_ms - history.versions[history.lo][1])
+    return min(max(age // 2, RECHECK_MIN_MS), RECHECK_MAX_MS)
+
+
+def _late(history: History) -> History:
+    """Note the bucket in which a key that failed a look waits for convergence."""
+    return _change(history, late=history.versions[history.lo][1] // LATE_BUCKET_MS)
+
+
+def _trim(history: History) -> History:
+    """Forget reached versions beyond the few that tell stale from different."""
+    drop = history.lo - KEEP_REACHED
+    if drop <= 0:
+        return history
+    return _change(
+        history, versions=history.versions[drop:], lo=history.lo - drop, first=history.first + drop
+    )
+
+
+def _thin(history: History) -> History:
+    """Bound a history's memory: forget the contents of its older unreached versions, not their number.
+
+    versions[lo] keeps its creation time, so the deadline stays; its content becomes UNKNOWN.
+    """
+    if len(history.versions) - history.lo <= MAX_VERSIONS:
+        return history
+    newest = history.versions[-MAX_VERSIONS // 2 :]
+    removed = len(history.versions) - history.lo - 1 - len(newest)
+    anchor = (UNKNOWN, history.versions[history.lo][1])
+    return _change(
+        history,
+        versions=(*history.versions[: history.lo], anchor, *newest),
+        first=history.first + removed,
+        skipped=history.skipped + removed,
+        incomplete=True,
+    )
+
+
+_change = msgspec.structs.replace

@@ -1,0 +1,248 @@
+"""The ledger's terms, and the values that the store takes and gives.
+
+Reads: nothing. Writes: nothing. Never: I/O, redis.
+
+The accounting identity, checked after every fault and shown by `status`:
+    records read       = not sampled + versions published
+    versions published = reached + alarmed + expired + indeterminate + dead + outstanding
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from pipeline.core.history import FindingChange, History, Judgement
+from pipeline.core.model import MISMATCHES, Position, PositionKind, VerdictKind
+from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+
+
+class ReadCounts(msgspec.Struct, frozen=True):
+    """Change records of one batch by type, and how many of them the sampler left out."""
+
+    inserts: int = 0
+    modifies: int = 0
+    removes: int = 0
+    not_sampled: int = 0
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to publish a partition; `epoch` fences off whoever held it before."""
+
+    partition: str
+    owner: str
+    epoch: int
+
+
+class Outcome(StrEnum):
+    """What became of a batch: PUBLISHED and DUPLICATE (it was already) go on, CONFLICT reloads, FENCED drops."""
+
+    PUBLISHED = "published"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    FENCED = "fenced"
+
+
+class PublishReply(msgspec.Struct, frozen=True):
+    outcome: Outcome
+    backlog: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A claimed entry of the work stream; key "" and raw b"" where there is none (poison)."""
+
+    id: bytes
+    key: bytes
+    raw: bytes
+    deliveries: int
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What one claim handed out, with the facts that judging needs (see `model.Moment`)."""
+
+    now_ms: int
+    read_through_ms: int
+    gap_ms: int
+    entries: list[Entry]
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What a validator asks the store to commit for one entry.
+
+    before/after: encoded histories (after b"" = closed). finding: None = as it is, "" = recovered, else JSON.
+    judged: count the key among the distinct keys judged. dead: move the entry to the dead letters.
+    """
+
+    entry: Entry
+    after: bytes
+    next_ms: int
+    tally: str
+    finding: str | None = None
+    judged: bool = False
+    dead: bool = False
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An entry whose history changed under the validator: judge again against `raw`."""
+
+    index: int
+    raw: bytes
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Stream records lost: in which partition, why, after which position, and when it was noticed."""
+
+    partition: str
+    reason: str
+    position: str
+    at_ms: int
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """An open mismatch of one key. attributes: names (paths) that differ, never values."""
+
+    key: bytes
+    kind: VerdictKind
+    versions_behind: int
+    attributes: list[str]
+    first_seen_ms: int
+    last_looked_ms: int
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """Sizes: entries in the work stream (pending = handed out), keys with a history, keys due later, dead letters."""
+
+    backlog: int
+    pending: int
+    outstanding: int
+    due: int
+    dead: int
+
+
+class ReaderState(msgspec.Struct, frozen=True):
+    """What the readers have done: watermark, partitions by position kind, gaps, readers alive."""
+
+    read_through_ms: int
+    partitions: dict[PositionKind, int]
+    gaps: int
+    readers: int
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """Exact counts, changed only in the same atomic step as the thing counted."""
+
+    records_read: int = 0
+    records_repeated: int = 0  # read again and discarded: not part of the identity
+    inserts: int = 0
+    modifies: int = 0
+    removes: int = 0
+    not_sampled: int = 0
+    versions_published: int = 0
+    keys_coalesced: int = 0
+    reached: int = 0
+    alarmed: int = 0
+    expired: int = 0
+    indeterminate: int = 0
+    dead: int = 0
+    outstanding: int = 0
+    matches: int = 0
+    mismatches: dict[str, int] = {}
+    open: dict[str, int] = {}
+    recovered: int = 0
+    rechecks: int = 0
+    reads: int = 0
+    reads_strong: int = 0
+    entries_redelivered: int = 0
+    dead_entries: dict[str, int] = {}
+    gaps: int = 0
+    lag_ms_sum: int = 0
+    keys_judged: int = 0
+    keys_sampled: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """True when the accounting identity holds."""
+        accounted = self.reached + self.alarmed + self.expired + self.indeterminate + self.dead + self.outstanding
+        return self.records_read == self.not_sampled + self.versions_published and self.versions_published == accounted
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, int], keys_judged: int, keys_sampled: int) -> "Ledger":
+        """fields: the ledger hash; "group:label" fields go into the group's dict, all labels present."""
+        groups = {
+            "mismatches": dict.fromkeys(MISMATCHES, 0),
+            "open": dict.fromkeys(MISMATCHES, 0),
+            "dead_entries": {"poison": 0, "redelivered": 0},
+        }
+        plain = {}
+        for field, count in fields.items():
+            group, _, label = field.partition(":")
+            if label:
+                groups[group][label] = count
+            else:
+                plain[field] = count
+        return msgspec.convert(
+            {**plain, **groups, "keys_judged": keys_judged, "keys_sampled": keys_sampled}, cls
+        )
+
+
+def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) -> str:
+    """The judgement as counter changes, in the form that `lua/commit.lua` adds up: "reached=1 matches=1 …"."""
+    counts = {
+        "reached": judgement.reached,
+        "alarmed": judgement.alarmed,
+        "expired": judgement.expired,
+        "indeterminate": judgement.indeterminate,
+        "outstanding": -(judgement.reached + judgement.alarmed + judgement.expired + judgement.indeterminate),
+        "reads": reads,
+        "reads_strong": reads_strong,
+    }
+    after = judgement.history
+    _count_verdict(counts, before, judgement)
+    if judgement.lag_ms >= 0:
+        counts[f"lag:{lag_bucket(judgement.lag_ms)}"] = 1
+        counts["lag_ms_sum"] = judgement.lag_ms
+    late = after.late if after else 0
+    if before.late != late:
+        if before.late:
+            counts[f"late:{before.late}"] = -1
+        if late:
+            counts[f"late:{late}"] = 1
+    return " ".join([f"{field}={count}" for field, count in counts.items() if count])
+
+
+def _count_verdict(counts: dict[str, int], before: History, judgement: Judgement) -> None:
+    after = judgement.history
+    if judgement.verdict is VerdictKind.MATCH:
+        counts["matches"] = 1
+    elif judgement.verdict in MISMATCHES:
+        counts[f"mismatches:{judgement.verdict}"] = 1
+    elif judgement.verdict is None and after is not None and reads_again(judgement):
+        counts["rechecks"] = 1
+    if judgement.finding is FindingChange.RECOVERED:
+        counts["recovered"] = 1
+    was, now = before.kind, after.kind if after else None
+    if was is not now:
+        if was is not None:
+            counts[f"open:{was}"] = -1
+        if now is not None:
+            counts[f"open:{now}"] = 1
+
+
+def reads_again(judgement: Judgement) -> bool:
+    """True when the judgement only schedules another look."""
+    return judgement.finding is FindingChange.NONE and judgement.reached <= 0
+
+
+def lag_bucket(lag_ms: int) -> int:
+    """Index into LAG_BUCKETS_SECONDS (its length = more than the last bound)."""
+    seconds = lag_ms / 1000
+    for index, bound in enumerate(LAG_BUCKETS_SECONDS):
+        if seconds <= bound:
+            return index
+    return len(LAG_BUCKETS_SECONDS)
+
+
+def position_counts(positions: dict[str, Position]) -> dict[PositionKind, int]:
+    counts = dict.fromkeys(PositionKind, 0)
+    for position in positions.values():
+        counts[position.kind] += 1
+    return counts

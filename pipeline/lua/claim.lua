@@ -1,0 +1,52 @@
+#!lua flags=allow-oom
+-- Claim work: promote keys that are due into the work stream (the one way into a validator), take over entries
+-- whose validator went silent, read new entries, and hand them out with their histories.
+-- May run at maxmemory, or a full Redis could never drain.
+--
+-- KEYS  1 work  2 due  3 history  4 meta  5 ledger
+-- ARGV  1 group  2 consumer  3 how many  4 reclaim after ms (0 = do not look)  5 "adopt" = first claim of this
+--       consumer: take back what an earlier life of it left pending
+-- Returns {now_ms, read_through_ms, gap_ms, {id, key, history, deliveries, …}}; key or history may be false
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local wanted = tonumber(ARGV[3])
+
+local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, wanted)
+for _, key in ipairs(due) do
+  redis.call('ZREM', KEYS[2], key)
+  redis.call('XADD', KEYS[1], '*', 'k', key)
+end
+
+local out = {}
+local function take(entries, again)
+  for _, entry in ipairs(entries) do
+    local id, fields = entry[1], entry[2]
+    local key = fields and fields[1] == 'k' and fields[2] or false
+    local deliveries = 1
+    if again then
+      deliveries = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1][4]
+    end
+    out[#out + 1] = id
+    out[#out + 1] = key
+    out[#out + 1] = key and redis.call('HGET', KEYS[3], key) or false
+    out[#out + 1] = deliveries
+  end
+  return #entries
+end
+
+local taken = 0
+if ARGV[5] == 'adopt' then
+  local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', wanted, 'STREAMS', KEYS[1], '0')
+  if reply then taken = take(reply[1][2], true) end
+end
+if tonumber(ARGV[4]) > 0 and taken < wanted then
+  local reply = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[4], '0-0', 'COUNT', wanted - taken)
+  taken = taken + take(reply[2], true)
+end
+if taken > 0 then redis.call('HINCRBY', KEYS[5], 'entries_redelivered', taken) end
+if taken < wanted then
+  local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', wanted - taken, 'STREAMS', KEYS[1], '>')
+  if reply then take(reply[1][2], false) end
+end
+local facts = redis.call('HMGET', KEYS[4], 'read_through_ms', 'gap_ms')
+return {now, facts[1] or '0', facts[2] or '0', out}

@@ -1,0 +1,68 @@
+#!lua flags=allow-oom
+-- Commit what validators found, entry by entry, each only if its history is unchanged and its entry is still
+-- ours: new history, due time, finding, counters, gone from the work stream. Otherwise nothing of it.
+-- May run at maxmemory, or a full Redis could never drain.
+--
+-- KEYS  1 work  2 due  3 history  4 ledger  5 findings  6 findings-since  7 findings-log  8 lag  9 lag of this
+--       minute  10 late  11 keys-judged  12 dead
+-- ARGV  1 group  2 now_ms  3 seconds the minute's lag is kept
+--       4… eight an entry: id, key, history before, history after ('' = closed), next look ms,
+--       finding ('' = as it is, '-' = recovered, else its JSON), tally, flags: j = count the key as judged,
+--       x = dead letter (tally says what it held)
+-- A tally is "field=delta field=delta …"; fields lag:N and late:N have their own hashes.
+-- Returns {position of a refused entry (1 = the first), its history now, …}; entries no longer ours are left out
+local refused, judged, tallies = {}, {}, {}
+for i = 4, #ARGV, 8 do
+  local id, key, before, after = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local current = redis.call('HGET', KEYS[3], key) or ''
+  if current ~= before then
+    refused[#refused + 1] = (i - 4) / 8 + 1
+    refused[#refused + 1] = current
+  elseif redis.call('XACK', KEYS[1], ARGV[1], id) == 1 then
+    redis.call('XDEL', KEYS[1], id)
+    if after == '' then
+      redis.call('HDEL', KEYS[3], key)
+    else
+      redis.call('HSET', KEYS[3], key, after)
+      redis.call('ZADD', KEYS[2], ARGV[i + 4], key)
+    end
+    local finding, flags = ARGV[i + 5], ARGV[i + 7]
+    if finding == '-' then
+      local since = redis.call('ZSCORE', KEYS[6], key)
+      redis.call('XADD', KEYS[7], 'MAXLEN', '~', 10000, '*', 'k', key, 'since', since or ARGV[2], 'finding',
+        redis.call('HGET', KEYS[5], key) or '')
+      redis.call('HDEL', KEYS[5], key)
+      redis.call('ZREM', KEYS[6], key)
+    elseif finding ~= '' then
+      redis.call('HSET', KEYS[5], key, finding)
+      redis.call('ZADD', KEYS[6], 'NX', ARGV[2], key)
+    end
+    if string.find(flags, 'j', 1, true) then judged[#judged + 1] = key end
+    if string.find(flags, 'x', 1, true) then
+      redis.call('XADD', KEYS[12], 'MAXLEN', '~', 10000, '*', 'k', key, 'history', before)
+    end
+    local tally = ARGV[i + 6]
+    tallies[tally] = (tallies[tally] or 0) + 1
+  end
+end
+
+for tally, times in pairs(tallies) do
+  for field, delta in string.gmatch(tally, '(%S+)=(-?%d+)') do
+    local count = tonumber(delta) * times
+    local bucket = string.match(field, '^lag:(.+)')
+    local late = string.match(field, '^late:(.+)')
+    if bucket then
+      redis.call('HINCRBY', KEYS[8], bucket, count)
+      redis.call('HINCRBY', KEYS[9], bucket, count)
+      redis.call('EXPIRE', KEYS[9], ARGV[3])
+    elseif late then
+      if redis.call('HINCRBY', KEYS[10], late, count) == 0 then redis.call('HDEL', KEYS[10], late) end
+    else
+      redis.call('HINCRBY', KEYS[4], field, count)
+    end
+  end
+end
+for i = 1, #judged, 1000 do
+  redis.call('PFADD', KEYS[11], unpack(judged, i, math.min(i + 999, #judged)))
+end
+return refused

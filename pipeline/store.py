@@ -1,0 +1,426 @@
+"""The store: everything that processes share, in Redis or Valkey. The only module that imports redis.
+
+Reads and writes: the keys `ddbmm:{<migration>}:…` (one hash slot, so one migration lives on one node of a
+cluster). Never: item values, judging, retries of its own; every script is idempotent, so callers may repeat
+a call that raised StoreUnavailable.
+
+    work            stream + group "validators": one entry a key that is due now
+    due             sorted set: key → when to look next (ms)
+    history         hash: key → history (core/codec.py)
+    checkpoints     hash: partition → position            leases        hash: partition → epoch|expires|owner
+    read-through    hash: partition → watermark (ms)      readers       sorted set: reader → alive until (ms)
+    ledger          hash: counters                        late          hash: creation bucket → keys waiting
+    lag, lag:<min>  hash: bucket → count                  gaps          list of JSON
+    findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
+    findings-log    stream of recovered findings          dead          stream of dead letters
+    keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, epoch, watermark
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any, cast
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from pipeline.core.history import ALARMED_MIN_MS, LATE_BUCKET_MS, LOOK_SPACING_MS
+from pipeline.core.ledger import (
+    Claim,
+    Entry,
+    Finding,
+    Gap,
+    Lease,
+    Ledger,
+    Outcome,
+    PublishReply,
+    Queue,
+    ReadCounts,
+    ReaderState,
+    Refused,
+    Settled,
+    position_counts,
+)
+from pipeline.core.model import Change, Position
+from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.errors import ConfigurationError, SettingsChanged, StoreError, StoreUnavailable
+
+GROUP = "validators"
+#: Redis ≥ 7.0.4: XAUTOCLAIM of older servers keeps trimmed entries pending for ever. Valkey ≥ 8 alike.
+REDIS_FLOOR, VALKEY_FLOOR = (7, 0, 4), (8, 0, 0)
+#: Per-minute lag counts are kept this long.
+LAG_KEPT_SECONDS = 3_600
+CONNECT_TIMEOUT_SECONDS, CALL_TIMEOUT_SECONDS = 2.0, 5.0
+
+
+class ServerInfo(msgspec.Struct, frozen=True):
+    """Which server answered: kind "redis" or "valkey", its version, its eviction policy."""
+
+    kind: str
+    version: tuple[int, ...]
+    policy: str
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What the migration was begun with. secret: the key of the keyed hashes that stand for keys in reports."""
+
+    started_ms: int
+    secret: bytes
+    settings: dict[str, str]
+
+
+class Store:
+    """One migration's state. Thread-safe; make it after spawn (connections do not survive a fork)."""
+
+    def __init__(self, url: str, migration: str) -> None:
+        """url: redis://, rediss:// (TLS) or unix://, a password may stand in it."""
+        # redis-py repeats calls ten times by default: a lost reply then counts twice. Scripts repeat safely
+        # instead, and callers decide when.
+        try:
+            self._redis = redis.Redis.from_url(
+                url,
+                retry=Retry(NoBackoff(), 0),
+                socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                socket_timeout=CALL_TIMEOUT_SECONDS,
+                health_check_interval=15,
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"--redis-url is not a Redis URL: {error}") from error
+        self.migration = migration
+        self._secret = b""
+        self._publish = self._script("publish")
+        self._claim = self._script("claim")
+        self._commit = self._script("commit")
+        self._lease = self._script("lease")
+        self._renew = self._script("renew")
+
+    def close(self) -> None:
+        self._redis.close()
+
+    # --- start -----------------------------------------------------------------------------------------
+
+    def check(self) -> ServerInfo:
+        """Raises ConfigurationError for a server that is too old or may evict, StoreUnavailable for none."""
+        with _translated():
+            server = self._redis.info("server")
+            memory = self._redis.info("memory")
+        kind = "valkey" if "valkey_version" in server else "redis"
+        version = tuple(int(part) for part in server[f"{kind}_version"].split(".")[:3])
+        info = ServerInfo(kind, version, memory["maxmemory_policy"])
+        floor = VALKEY_FLOOR if kind == "valkey" else REDIS_FLOOR
+        if version < floor:
+            wanted = ".".join(map(str, floor))
+            raise ConfigurationError(f"{kind} {server[f'{kind}_version']} is too old: use {kind} {wanted} or newer")
+        if info.policy != "noeviction":
+            raise ConfigurationError(
+                f"{kind} has maxmemory-policy {info.policy} and may evict the migration's state: "
+                "run `CONFIG SET maxmemory-policy noeviction`, or use a server of its own"
+            )
+        return info
+
+    def open(self, settings: dict[str, str]) -> Meta:
+        """Begin the migration, or go on with it. Raises SettingsChanged when it was begun with other settings."""
+        meta_key = self._key("meta")
+        with _translated():
+            self._redis.hsetnx(meta_key, "secret", secrets.token_hex(16))
+            self._redis.hsetnx(meta_key, "started_ms", self.now_ms())
+            self._redis.hsetnx(meta_key, "settings", msgspec.json.encode(settings))
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(meta_key))
+            try:
+                self._redis.xgroup_create(self._key("work"), GROUP, id="0", mkstream=True)
+            except redis.ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+        stored = msgspec.json.decode(raw[b"settings"], type=dict[str, str])
+        differing = [
+            f"{name}: {stored.get(name, '(unset)')} → {settings.get(name, '(unset)')}"
+            for name in sorted(stored.keys() | settings.keys())
+            if stored.get(name) != settings.get(name)
+        ]
+        if differing:
+            raise SettingsChanged(
+                f"migration {self.migration} was begun with other settings ({'; '.join(differing)}): "
+                "go back to them, or choose a new name with --migration"
+            )
+        self._secret = bytes.fromhex(raw[b"secret"].decode())
+        return Meta(int(raw[b"started_ms"]), self._secret, stored)
+
+    def load(self) -> Meta | None:
+        """The migration as it was begun, None when there is none: for commands that only look."""
+        with _translated():
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("meta")))
+        if b"settings" not in raw:
+            return None
+        self._secret = bytes.fromhex(raw[b"secret"].decode())
+        settings = msgspec.json.decode(raw[b"settings"], type=dict[str, str])
+        return Meta(int(raw[b"started_ms"]), self._secret, settings)
+
+    def now_ms(self) -> int:
+        """The store's clock: the one clock that all processes share."""
+        with _translated():
+            seconds, micros = cast(tuple[int, int], self._redis.time())
+        return seconds * 1000 + micros // 1000
+
+    def key_hash(self, key: bytes) -> str:
+        """The keyed hash that stands for a key where keys are not to be shown."""
+        return hmac.new(self._secret, key, hashlib.sha256).hexdigest()[:16]
+
+    # --- readers ---------------------------------------------------------------------------------------
+
+    def heartbeat(self, reader: str, ttl_ms: int) -> int:
+        """Say that `reader` is alive for another `ttl_ms`; how many readers are."""
+        now = self.now_ms()
+        readers = self._key("readers")
+        with _translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.zadd(readers, {reader: now + ttl_ms})
+            pipe.zremrangebyscore(readers, "-inf", now)
+            pipe.zcard(readers)
+            return int(pipe.execute()[2])
+
+    def retire(self, reader: str) -> None:
+        """Say that `reader` has stopped, so that others take its share at once."""
+        with _translated():
+            self._redis.zrem(self._key("readers"), reader)
+
+    def partitions(self) -> dict[str, Position]:
+        """Every partition that is tracked, with its checkpoint."""
+        with _translated():
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
+        return {partition.decode(): Position.decode(position) for partition, position in raw.items()}
+
+    def register(self, partition: str, position: Position, read_through_ms: int) -> None:
+        """Track a new partition; does nothing to one that is tracked already."""
+        with _translated():
+            if self._redis.hsetnx(self._key("checkpoints"), partition, position.encode()):
+                self._redis.hset(self._key("read-through"), partition, str(read_through_ms))
+
+    def forget(self, partition: str) -> None:
+        """Drop a finished partition's tombstone: it has left the listing, so it cannot be read again."""
+        with _translated():
+            pipe = self._redis.pipeline(transaction=True)
+            for name in ("checkpoints", "leases", "read-through"):
+                pipe.hdel(self._key(name), partition)
+            pipe.execute()
+
+    def drop_watermark(self, partition: str) -> None:
+        """Let a finished partition hold the watermark back no longer."""
+        with _translated():
+            self._redis.hdel(self._key("read-through"), partition)
+
+    def read_through(self) -> dict[str, int]:
+        """Every partition's watermark in ms."""
+        with _translated():
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("read-through")))
+        return {partition.decode(): int(value) for partition, value in raw.items()}
+
+    def lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
+        """Take a partition; None while somebody else holds it."""
+        with _translated():
+            epoch = self._lease(keys=self._keys("leases", "meta"), args=[partition, owner, ttl_ms])
+        return Lease(partition, owner, int(epoch)) if epoch else None
+
+    def renew(self, owner: str, leases: Sequence[Lease], read_through: dict[str, int], ttl_ms: int) -> set[str]:
+        """Keep the leases, post the watermarks; the partitions that are still ours."""
+        args: list[Any] = [owner, ttl_ms]
+        for lease in leases:
+            args += (lease.partition, lease.epoch, read_through.get(lease.partition, 0))
+        with _translated():
+            kept = self._renew(keys=self._keys("leases", "read-through", "meta"), args=args)
+        return {partition.decode() for partition in kept}
+
+    def release(self, lease: Lease) -> None:
+        """Give a partition back at once, if it is still ours."""
+        with _translated():
+            raw = cast(bytes | None, self._redis.hget(self._key("leases"), lease.partition))
+            if raw is not None and raw.startswith(f"{lease.epoch}|".encode()):
+                # Keep the epoch: it must not go back. An expiry of 0 frees the lease.
+                self._redis.hset(self._key("leases"), lease.partition, f"{lease.epoch}|0|{lease.owner}")
+
+    def publish(
+        self, lease: Lease, expected: Position, position: Position, changes: Sequence[Change], counts: ReadCounts
+    ) -> PublishReply:
+        """Publish a batch in one atomic step (lua/publish.lua): all of it and its checkpoint, or nothing."""
+        args: list[Any] = [
+            lease.partition,
+            lease.epoch,
+            expected.encode(),
+            position.encode(),
+            counts.inserts,
+            counts.modifies,
+            counts.removes,
+            counts.not_sampled,
+            LOOK_SPACING_MS,
+            ALARMED_MIN_MS,
+        ]
+        for change in changes:
+            args.append(change.key)
+            args.append(change.before + change.after + change.created_ms.to_bytes(8, "little"))
+        keys = self._keys("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled")
+        with _translated():
+            outcome, backlog = self._publish(keys=keys, args=args)
+        return PublishReply(Outcome(outcome.decode()), backlog)
+
+    def backlog(self) -> int:
+        """Entries in the work stream."""
+        with _translated():
+            return int(cast(int, self._redis.xlen(self._key("work"))))
+
+    def add_gap(self, partition: str, reason: str, position: Position) -> None:
+        """Record that stream records are lost; histories that span this moment no longer vouch."""
+        now = self.now_ms()
+        gap = Gap(partition, reason, position.encode().decode(), now)
+        with _translated():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.rpush(self._key("gaps"), msgspec.json.encode(gap))
+            pipe.hincrby(self._key("ledger"), "gaps", 1)
+            pipe.hset(self._key("meta"), "gap_ms", str(now))
+            pipe.execute()
+
+    def gaps(self) -> list[Gap]:
+        with _translated():
+            raw = cast(list[bytes], self._redis.lrange(self._key("gaps"), 0, -1))
+        return [msgspec.json.decode(gap, type=Gap) for gap in raw]
+
+    # --- validators ------------------------------------------------------------------------------------
+
+    def claim(self, consumer: str, count: int, reclaim_after_ms: int, adopt: bool = False) -> Claim:
+        """Up to `count` entries that are due, now ours (lua/claim.lua).
+
+        reclaim_after_ms: also take over entries that another validator has left that long (0 = do not look).
+        adopt: also take back what an earlier life of this consumer left pending.
+        """
+        args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else ""]
+        with _translated():
+            now, read_through, gap, flat = self._claim(
+                keys=self._keys("work", "due", "history", "meta", "ledger"), args=args
+            )
+        entries = [
+            Entry(flat[i], flat[i + 1] or b"", flat[i + 2] or b"", flat[i + 3]) for i in range(0, len(flat), 4)
+        ]
+        return Claim(now, int(read_through), int(gap), entries)
+
+    def commit(self, settled: Sequence[Settled], now_ms: int) -> list[Refused]:
+        """Commit what was found, each entry whole or not at all (lua/commit.lua).
+
+        Returns the entries whose history changed meanwhile. Entries that another validator took over are
+        left out silently: they are its to commit.
+        """
+        minute = now_ms // 60_000
+        keys = self._keys(
+            *("work", "due", "history", "ledger", "findings", "findings-since", "findings-log"),
+            *("lag", f"lag:{minute}", "late", "keys-judged", "dead"),
+        )
+        args: list[Any] = [GROUP, now_ms, LAG_KEPT_SECONDS]
+        for one in settled:
+            finding = "" if one.finding is None else one.finding or "-"
+            flags = ("j" if one.judged else "") + ("x" if one.dead else "")
+            entry = one.entry
+            args += (entry.id, entry.key, entry.raw, one.after, one.next_ms, finding, one.tally, flags)
+        with _translated():
+            flat = self._commit(keys=keys, args=args)
+        return [Refused(flat[i] - 1, flat[i + 1]) for i in range(0, len(flat), 2)]
+
+    # --- monitor ---------------------------------------------------------------------------------------
+
+    def ledger(self) -> Ledger:
+        with _translated():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.hgetall(self._key("ledger"))
+            pipe.pfcount(self._key("keys-judged"))
+            pipe.pfcount(self._key("keys-sampled"))
+            fields, judged, sampled = pipe.execute()
+        return Ledger.from_fields({name.decode(): int(value) for name, value in fields.items()}, judged, sampled)
+
+    def queue(self) -> Queue:
+        with _translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.xlen(self._key("work"))
+            pipe.hlen(self._key("history"))
+            pipe.zcard(self._key("due"))
+            pipe.xlen(self._key("dead"))
+            backlog, outstanding, due, dead = pipe.execute()
+            try:
+                pending = cast(dict[str, int], self._redis.xpending(self._key("work"), GROUP))["pending"]
+            except redis.ResponseError:  # the migration has not begun
+                pending = 0
+        return Queue(backlog, pending, outstanding, due, dead)
+
+    def lag_histogram(self, minutes: int = 5) -> list[int]:
+        """Replication lags of the last minutes, a count per LAG_BUCKETS_SECONDS and one for more than the last."""
+        this_minute = self.now_ms() // 60_000
+        with _translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for minute in range(this_minute - minutes + 1, this_minute + 1):
+                pipe.hgetall(self._key(f"lag:{minute}"))
+            return _bucket_counts(pipe.execute())
+
+    def lag_total(self) -> list[int]:
+        """The same since the migration was begun; the sum of the lags is the ledger's `lag_ms_sum`."""
+        with _translated():
+            return _bucket_counts([cast(dict[bytes, bytes], self._redis.hgetall(self._key("lag")))])
+
+    def oldest_waiting_ms(self) -> int | None:
+        """Creation time (to 10 s) of the oldest version that a look did not find and no finding covers."""
+        with _translated():
+            buckets = cast(list[bytes], self._redis.hkeys(self._key("late")))
+        return min(map(int, buckets)) * LATE_BUCKET_MS if buckets else None
+
+    def reader_state(self) -> ReaderState:
+        now = self.now_ms()
+        counts = position_counts(self.partitions())
+        with _translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hget(self._key("meta"), "read_through_ms")
+            pipe.llen(self._key("gaps"))
+            pipe.zcount(self._key("readers"), now, "+inf")
+            read_through, gaps, readers = pipe.execute()
+        return ReaderState(int(read_through or 0), counts, gaps, readers)
+
+    def findings(self) -> Iterator[Finding]:
+        """Open findings, oldest first."""
+        with _translated():
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("findings")))
+            since = cast(list[tuple[bytes, float]], self._redis.zrange(self._key("findings-since"), 0, -1, withscores=True))
+        for key, first_seen_ms in since:
+            if key in raw:
+                stored = msgspec.json.decode(raw[key])
+                yield msgspec.convert({**stored, "key": key, "first_seen_ms": int(first_seen_ms)}, Finding)
+
+    # --- inside ----------------------------------------------------------------------------------------
+
+    def _key(self, name: str) -> str:
+        return f"ddbmm:{{{self.migration}}}:{name}"
+
+    def _keys(self, *names: str) -> list[str]:
+        return [self._key(name) for name in names]
+
+    def _script(self, name: str) -> Callable[..., Any]:
+        source = resources.files("pipeline").joinpath("lua", f"{name}.lua").read_text()
+        return cast(Callable[..., Any], self._redis.register_script(source))
+
+
+def _bucket_counts(hashes: Iterable[dict[bytes, bytes]]) -> list[int]:
+    counts = [0] * (len(LAG_BUCKETS_SECONDS) + 1)
+    for fields in hashes:
+        for bucket, count in fields.items():
+            counts[int(bucket)] += int(count)
+    return counts
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Redis errors become ours; none of them is ever a verdict."""
+    try:
+        yield
+    except (redis.AuthenticationError, redis.exceptions.AuthorizationError, redis.exceptions.NoPermissionError) as error:
+        raise ConfigurationError(f"Redis refused the credentials in --redis-url: {error}") from error
+    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+        raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
+    except redis.RedisError as error:
+        raise StoreError(f"Redis refused a call: {error}") from error
