@@ -1,0 +1,87 @@
+"""What the store says at one instant, and what follows from it: behind console, status, metrics and gate.
+
+Reads: nothing. Writes: nothing. Never: clocks, I/O; a figure that was not measured is None, never 0.
+
+Units: `*_ms` milliseconds on the store's clock, `*_seconds` seconds. One unit of the success rate is a
+distinct key, not a read: a hot key that is looked at a thousand times says no more than a cold one.
+"""
+
+import msgspec
+
+from pipeline.core.ledger import Ledger, Queue, ReaderState
+from pipeline.core.statistics import LAG_BUCKETS_SECONDS, quantile_from_buckets, wilson
+
+#: How long DynamoDB keeps a stream record (AWS, "Change data capture for DynamoDB Streams").
+STREAM_RETENTION_SECONDS = 24 * 3600
+CONFIDENCE = 0.95
+
+
+class Success(msgspec.Struct, frozen=True):
+    """Distinct keys judged, and the share of them without an open finding, with its Wilson interval.
+
+    ratio, low and high lie in 0..1 and are None while no key was judged: nothing compared is not a pass.
+    """
+
+    ratio: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    keys: int
+
+
+class Lag(msgspec.Struct, frozen=True):
+    """Replication lag in seconds: source write to first matching look. None: nothing measured."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """The store's answers, read together.
+
+    lag_counts: replication lags of the last minutes, one count per LAG_BUCKETS_SECONDS and one beyond.
+    oldest_waiting_ms: creation of the oldest version that a look did not find, None when there is none.
+    """
+
+    now_ms: int
+    started_ms: int
+    ledger: Ledger
+    queue: Queue
+    reader: ReaderState
+    lag_counts: list[int]
+    oldest_waiting_ms: int | None
+
+    @property
+    def success(self) -> Success:
+        # The store estimates the number of distinct keys; the findings it lists are exact and among them.
+        wrong = self.open_total
+        keys = max(self.ledger.keys_judged, wrong)
+        if keys == 0:
+            return Success(None, None, None, CONFIDENCE, 0)
+        low, high = wilson(keys - wrong, keys, CONFIDENCE)
+        return Success((keys - wrong) / keys, low, high, CONFIDENCE, keys)
+
+    @property
+    def lag(self) -> Lag:
+        if not any(self.lag_counts):
+            return Lag(None, None, None)
+        return Lag(
+            *(quantile_from_buckets(LAG_BUCKETS_SECONDS, self.lag_counts, q) for q in (0.5, 0.95, 0.99))
+        )
+
+    @property
+    def open_total(self) -> int:
+        return sum(self.ledger.open.values())
+
+    @property
+    def reader_lag_seconds(self) -> float | None:
+        """Age of the oldest change that may be unread; None before the readers have said."""
+        through = self.reader.read_through_ms
+        return max(self.now_ms - through, 0) / 1000 if through else None
+
+    @property
+    def retention_headroom_seconds(self) -> float | None:
+        """Until DynamoDB drops the oldest unread change; negative: it is gone."""
+        lag = self.reader_lag_seconds
+        return None if lag is None else STREAM_RETENTION_SECONDS - lag

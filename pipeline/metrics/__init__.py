@@ -1,0 +1,65 @@
+"""Every Prometheus metric of the program, declared once, and the one HTTP port that serves them.
+
+Reads: slot files of `start`'s directory; the store's figures through the callable given to
+LedgerCollector. Writes: slot files. Never: Redis, a key, a shard name or free text in a label.
+
+Two kinds of figures, exported in two ways:
+- what a process did (requests, records read, log lines) is counted in that process: class Metrics;
+- what the store knows (ledger, queue, findings, reader position) is read at each scrape, by the monitor
+  alone: class LedgerCollector. A reader that died can then not leave "lag 0.2 s" standing on a gauge.
+
+One process group may share a directory (`run`): each process writes the files of its own slot and the
+supervisor's port serves their sum. A restarted process takes over its slot, so counters go on and the
+number of files stays bounded. Gauges use the mode "mostrecent" throughout: each has one meaningful
+writer at a time, a slot that never set it stays silent (min and max would see its initial 0), and the
+value of a process that was replaced gives way to the next one set.
+"""
+
+import os
+
+from prometheus_client import CollectorRegistry, disable_created_metrics, values
+
+from pipeline.metrics.declared import Declared
+from pipeline.metrics.exposition import UNREADABLE_FILES, Server, SlotFilesCollector, prepare_directory, serve
+from pipeline.metrics.ledger import STORE_METRICS, STORE_UP, LedgerCollector
+from pipeline.metrics.process import AwsObserver, Metrics
+
+__all__ = [
+    "AwsObserver",
+    "Declared",
+    "LedgerCollector",
+    "Metrics",
+    "Server",
+    "declarations",
+    "prepare_directory",
+    "serve",
+    "start",
+]
+
+
+def start(directory: str | None, slot: str) -> Metrics:
+    """The metrics of this process; call once, before anything is counted.
+
+    directory: where the processes of one group keep their slot files, None for a process of its own.
+    slot: this process's name in the group, such as "validator-0"; a restarted process passes the same
+    one. Raises ValueError for a slot that prometheus_client could not read back from a file name.
+    """
+    if not slot or "_" in slot or "/" in slot:
+        raise ValueError(f"slot {slot!r}: use letters, digits and dashes (file names are split at '_')")
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    if directory is None:
+        values.ValueClass = values.MutexValue
+        return Metrics(registry, registry)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+    registry.register(SlotFilesCollector(directory))
+    return Metrics(None, registry)
+
+
+def declarations(metrics: Metrics) -> list[Declared]:
+    """Every metric there is, sorted by name."""
+    return sorted(
+        [*metrics.declared, *(m.declared for m in STORE_METRICS), STORE_UP, UNREADABLE_FILES],
+        key=lambda d: d.name,
+    )

@@ -1,0 +1,153 @@
+"""How metrics leave the process: slot files shared by a process group, and one HTTP port.
+
+Reads: slot files. Writes: an emptied directory at boot, HTTP answers. Never: declares what is measured
+(see the neighbours), serves anything but /metrics and /healthz.
+"""
+
+import os
+import socket
+import socketserver
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from glob import glob
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from pipeline.errors import ConfigurationError
+from pipeline.metrics.declared import PREFIX, Declared
+
+log = structlog.get_logger(__name__)
+
+#: What prometheus_client raises for a slot file that is empty, cut short, overwritten or just gone.
+_UNREADABLE = (OSError, ValueError, RuntimeError, struct.error)
+UNREADABLE_FILES = Declared(
+    PREFIX + "metrics_unreadable_files",
+    "gauge",
+    "Slot files that had to be left out of this scrape.",
+    {},
+    "supervisor",
+)
+
+#: Seconds after which a client that does not finish its request is dropped.
+CLIENT_TIMEOUT_SECONDS = 10.0
+
+
+def prepare_directory(path: str) -> None:
+    """Make `path` an empty directory for slot files. At boot only: no process may be writing there.
+
+    What an earlier run left is wiped: a file of length 0 would fail every scrape, and a slot that does
+    not exist any more would be counted for ever. Only `*.db` files are touched.
+    """
+    directory = Path(path)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in directory.glob("*.db"):
+        file.unlink(missing_ok=True)
+
+
+class SlotFilesCollector(Collector):
+    """The sum over the slot files; a file that cannot be read is left out and counted, not fatal.
+
+    prometheus_client fails the whole scrape for one file of length 0, which a process killed at the
+    wrong moment or a full disk leaves behind.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterator[Metric]:
+        files = glob(os.path.join(self._directory, "*.db"))
+        readable = files
+        try:
+            merged = list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+        except _UNREADABLE:
+            readable = [file for file in files if _is_readable(file)]
+            merged = list(MultiProcessCollector.merge(readable))  # type: ignore[no-untyped-call]
+        yield from merged
+        yield GaugeMetricFamily(
+            UNREADABLE_FILES.name, UNREADABLE_FILES.help, value=len(files) - len(readable)
+        )
+
+
+def _is_readable(file: str) -> bool:
+    try:
+        for _ in MmapedDict.read_all_values_from_file(file):  # type: ignore[no-untyped-call]
+            pass
+    except _UNREADABLE:
+        return False
+    return True
+
+
+class Server:
+    """A running /metrics and /healthz port. `port` is the one that was taken when 0 was asked for."""
+
+    def __init__(self, server: socketserver.TCPServer) -> None:
+        self._server = server
+        self.port: int = server.server_address[1]
+        self._thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Listener(socketserver.ThreadingTCPServer):
+    # http.server.HTTPServer would look the host up in DNS at start, which may take seconds.
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class _Listener6(_Listener):
+    address_family = socket.AF_INET6
+
+
+def serve(
+    bind: str, port: int, registry: CollectorRegistry, health: Callable[[], tuple[bool, str]]
+) -> Server:
+    """Serve `registry` at /metrics and `health` (fine?, one line why) at /healthz: 200, or 503 if not fine.
+
+    port 0 takes any free one. Raises ConfigurationError when the address cannot be used.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = CLIENT_TIMEOUT_SECONDS
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+                self._answer(200, content_type, encode(registry))
+            elif path == "/healthz":
+                fine, why = health()
+                self._answer(200 if fine else 503, "text/plain; charset=utf-8", f"{why}\n".encode())
+            else:
+                self._answer(404, "text/plain; charset=utf-8", b"see /metrics and /healthz\n")
+
+        def _answer(self, status: int, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """A line for every scrape says nothing."""
+
+    try:
+        listener = (_Listener6 if ":" in bind else _Listener)((bind, port), Handler)
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(
+            f"cannot serve metrics on {bind}:{port} ({error}): "
+            "choose another --metrics-port or --bind-address"
+        ) from error
+    return Server(listener)

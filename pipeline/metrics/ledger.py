@@ -1,0 +1,179 @@
+"""The metrics that the store knows, read at each scrape by the monitor alone.
+
+Reads: the store's figures, through a callable. Writes: nothing. Never: holds a figure longer than a
+second, so a reader that died cannot leave "lag 0.2 s" standing.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pipeline.core.figures import Figures
+from pipeline.core.model import MISMATCHES, PositionKind
+from pipeline.errors import StoreError
+from pipeline.metrics.declared import PREFIX, Declared
+
+log = structlog.get_logger(__name__)
+
+#: The ledger's counters, each exported as ddbmm_ledger_<name>_total.
+LEDGER_COUNTERS = {
+    "records_read": "Change records read and published, each once.",
+    "records_repeated": "Change records that were read again and dropped as repeats.",
+    "inserts": "INSERT records among those published.",
+    "modifies": "MODIFY records among those published.",
+    "removes": "REMOVE records among those published.",
+    "not_sampled": "Change records whose key the sampler left out.",
+    "versions_published": "Change records whose key the sampler kept: versions to be proven.",
+    "matches": "Looks that proved a key to be right.",
+    "rechecks": "Looks that only led to another look.",
+    "recovered": "Findings that a later look found right.",
+    "reads": "Keys read on the verified side.",
+    "reads_strong": "Strongly consistent ones among them.",
+}
+#: What becomes of a version, each exported as ddbmm_versions_<name>: gauges, because a finding that
+#: recovers turns alarmed versions into reached ones. Their sum is versions_published.
+VERSION_STATES = {
+    "reached": "Versions that the verified side was seen to have reached.",
+    "alarmed": "Versions that an open finding covers.",
+    "expired": "Versions that ended by TTL.",
+    "indeterminate": "Versions that could not be decided.",
+    "dead": "Versions given up with their queue entry.",
+    "outstanding": "Versions not yet proven.",
+}
+DEAD_REASONS = ("poison", "redelivered")
+
+#: One exported sample: label values, and the number.
+Sample = tuple[tuple[str, ...], float]
+
+
+class StoreMetric(msgspec.Struct, frozen=True):
+    """A metric, and where its samples are found in the figures (label values, number)."""
+
+    declared: Declared
+    samples: Callable[[Figures], Iterable[Sample]]
+
+
+def _one(kind: str, name: str, text: str, number: Callable[[Figures], float | None]) -> StoreMetric:
+    """A metric without labels; no sample while the number was not measured."""
+
+    def samples(figures: Figures) -> Iterable[Sample]:
+        value = number(figures)
+        return () if value is None else (((), value),)
+
+    return StoreMetric(Declared(PREFIX + name, kind, text, {}, "monitor"), samples)
+
+
+def _per(
+    label: str,
+    known: Iterable[str],
+    kind: str,
+    name: str,
+    text: str,
+    counts: Callable[[Figures], Mapping[Any, int]],
+) -> StoreMetric:
+    """A metric with one label; the known values are there from the start, at 0."""
+    values = tuple(known)
+
+    def samples(figures: Figures) -> Iterable[Sample]:
+        found = {**dict.fromkeys(values, 0), **counts(figures)}
+        return (((value,), number) for value, number in found.items())
+
+    return StoreMetric(Declared(PREFIX + name, kind, text, {label: values}, "monitor"), samples)
+
+
+def _counter(name: str, text: str) -> StoreMetric:
+    return _one("counter", f"ledger_{name}_total", text, lambda f: getattr(f.ledger, name))
+
+
+def _state(name: str, text: str) -> StoreMetric:
+    return _one("gauge", f"versions_{name}", text, lambda f: getattr(f.ledger, name))
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+# fmt: off
+STORE_METRICS = (
+    _one("gauge", "queue_backlog_entries", "Entries in the work stream.", lambda f: f.queue.backlog),
+    _one("gauge", "queue_pending_entries", "Entries of it that a validator holds.", lambda f: f.queue.pending),
+    _one("gauge", "queue_due_entries", "Keys waiting for their next look.", lambda f: f.queue.due),
+    _one("counter", "queue_redelivered_entries_total", "Entries whose validator went silent.",
+         lambda f: f.ledger.entries_redelivered),
+    _per("reason", DEAD_REASONS, "counter", "queue_dead_entries_total",
+         "Entries given up, kept for a person.", lambda f: f.ledger.dead_entries),
+    _one("counter", "keys_coalesced_total", "Versions whose key was waiting for a look already.",
+         lambda f: f.ledger.keys_coalesced),
+    _one("gauge", "keys_outstanding", "Keys whose history is open.", lambda f: f.queue.outstanding),
+    _one("gauge", "keys_judged", "Distinct keys with a verdict (estimate, within 1 %).",
+         lambda f: f.ledger.keys_judged),
+    _one("gauge", "keys_seen", "Distinct keys with a version (estimate, within 1 %).",
+         lambda f: f.ledger.keys_sampled),
+    _one("gauge", "oldest_unconverged_timestamp_seconds",
+         "When the oldest version that a look missed was written.", lambda f: _seconds(f.oldest_waiting_ms)),
+    _per("kind", MISMATCHES, "gauge", "mismatches_open", "Open findings.", lambda f: f.ledger.open),
+    _per("kind", MISMATCHES, "counter", "ledger_mismatches_total", "Findings ever opened.",
+         lambda f: f.ledger.mismatches),
+    _one("gauge", "stream_reader_lag_seconds", "Age of the oldest change that may be unread.",
+         lambda f: f.reader_lag_seconds),
+    _one("gauge", "stream_retention_headroom_seconds", "Until DynamoDB drops the oldest unread change.",
+         lambda f: f.retention_headroom_seconds),
+    _per("state", PositionKind, "gauge", "stream_shards", "Shards by how far they are read.",
+         lambda f: f.reader.partitions),
+    _one("counter", "stream_gaps_total", "Losses of stream records.", lambda f: f.reader.gaps),
+    _one("gauge", "reader_processes", "Stream readers with a heartbeat.", lambda f: f.reader.readers),
+    _one("gauge", "ledger_balanced", "1 while the accounting identity holds.",
+         lambda f: float(f.ledger.balanced)),
+    *(_counter(name, text) for name, text in LEDGER_COUNTERS.items()),
+    *(_state(name, text) for name, text in VERSION_STATES.items()),
+)
+# fmt: on
+STORE_UP = Declared(PREFIX + "store_up", "gauge", "1 when Redis answered this scrape.", {}, "monitor")
+
+
+class LedgerCollector(Collector):
+    """What the store knows, read at scrape time; while it cannot be reached only `store_up 0` is exported.
+
+    figures: reads the store; may raise StoreError. One reading serves all scrapes of `CACHE_SECONDS`,
+    so that several scrapers cannot multiply the load on Redis.
+    """
+
+    CACHE_SECONDS = 1.0
+
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        self._figures = figures
+        self._lock = threading.Lock()
+        self._read_at = float("-inf")
+        self._families: list[Metric] = []
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            if time.monotonic() - self._read_at >= self.CACHE_SECONDS:
+                self._families = list(self._read())
+                self._read_at = time.monotonic()
+            return self._families
+
+    def _read(self) -> Iterator[Metric]:
+        try:
+            figures = self._figures()
+        except StoreError as error:
+            log.warning("store not readable", error=str(error))
+            yield GaugeMetricFamily(STORE_UP.name, STORE_UP.help, value=0)
+            return
+        yield GaugeMetricFamily(STORE_UP.name, STORE_UP.help, value=1)
+        for metric in STORE_METRICS:
+            family = _family(metric.declared)
+            for labels, value in metric.samples(figures):
+                family.add_metric(labels, value)
+            yield family
+
+
+def _family(declared: Declared) -> CounterMetricFamily | GaugeMetricFamily:
+    make = CounterMetricFamily if declared.kind == "counter" else GaugeMetricFamily
+    return make(declared.name, declared.help, labels=list(declared.labels))
