@@ -2,7 +2,7 @@
 
 Reads: bytes or a `History`. Writes: the other. Never: I/O, judging.
 
-Layout (little endian); `lua/publish.lua` and `lua/claim.lua` know the offsets of the first five bytes:
+Layout (little endian); `lua/publish.lua` knows the offsets of phase, flags, lo, looked_ms and the last version:
 
     byte 0  format (1)          byte 3  finding kind (0 = none)
     byte 1  phase               byte 4  lo
@@ -17,7 +17,7 @@ from pipeline.core.history import Held, History
 from pipeline.core.model import MISMATCHES, UNKNOWN, Look, Phase
 
 FORMAT = 1
-FLAG_QUEUED, FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD = 1, 2, 4, 8
+FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD = 2, 4, 8
 _HELD_STRONG, _HELD_EXPIRED, _HELD_WITNESS = 1, 2, 4
 
 _HEADER = struct.Struct("<5B4IQ")
@@ -32,8 +32,7 @@ def encode(history: History) -> bytes:
     """The bytes that `decode` turns back into an equal history."""
     held = history.held
     flags = (
-        (FLAG_QUEUED if history.queued else 0)
-        | (FLAG_SETTLE if history.settle else 0)
+        (FLAG_SETTLE if history.settle else 0)
         | (FLAG_INCOMPLETE if history.incomplete else 0)
         | (FLAG_HELD if held else 0)
     )
@@ -74,7 +73,6 @@ def decode(raw: bytes) -> History:
         _KINDS[kind],
         bool(flags & FLAG_SETTLE),
         bool(flags & FLAG_INCOMPLETE),
-        bool(flags & FLAG_QUEUED),
         looked_ms,
         late,
         held,

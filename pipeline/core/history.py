@@ -75,7 +75,6 @@ class History(msgspec.Struct, frozen=True):
     alarmed: how many unreached versions (oldest first) are counted as alarmed. skipped: versions thinned out
     after versions[lo], outstanding until a later one is reached. settle: a settling look is due before
     closing. incomplete: a version may be missing. late: bucket in which the key is counted as waiting.
-    queued: the store's note that the key stands in the work stream.
     """
 
     versions: tuple[Version, ...]
@@ -87,7 +86,6 @@ class History(msgspec.Struct, frozen=True):
     kind: VerdictKind | None = None
     settle: bool = False
     incomplete: bool = False
-    queued: bool = False
     looked_ms: int = 0
     late: int = 0
     held: Held | None = None
@@ -147,13 +145,13 @@ def needs_witness(history: History) -> bool:
 def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
     """Judge what can be judged without a new look; None = a look is needed."""
     if history.phase is Phase.SETTLING and not history.settle:
-        return _close(history)
+        return Judgement(None)
     if history.held is None:
         return None
     look = history.held.look
     index = _match(history, look)
     if index >= 0:
-        return _progress(history, index, look, policy, 0)
+        return _progress(history, index, look, policy)
     return _decide(history, history.held, moment, policy)
 
 
@@ -165,12 +163,12 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
     given_back = 0
     if history.phase is Phase.SETTLING:
         if _shows_newest(history, look):
-            return _close(history)
-        history = _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1)
+            return Judgement(None)
+        history = _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True)
         given_back = 1
     index = _match(history, look)
     if index >= 0:
-        return _progress(history, index, look, policy, given_back)
+        return _progress(history, index, look, policy)
     if history.phase is Phase.ALARMED:
         return _still_alarmed(history, look, moment, policy)
     return _no_match(history, look, moment, policy, given_back)
@@ -196,16 +194,16 @@ def _match(history: History, look: Look) -> int:
     return -1
 
 
-def _progress(history: History, index: int, look: Look, policy: Policy, given_back: int) -> Judgement:
+def _progress(history: History, index: int, look: Look, policy: Policy) -> Judgement:
     """Versions up to `index` are reached."""
     newly = index + 1 - history.lo + history.skipped
     still_alarmed = max(0, history.alarmed - newly)
     after = _trim(_change(history, lo=index + 1, alarmed=still_alarmed, skipped=0, held=None, looked_ms=look.at_ms))
     lag_ms = _lag(history.versions[index], look, policy)
-    changes = {"reached": newly - given_back, "alarmed": still_alarmed - history.alarmed, "lag_ms": lag_ms}
+    changes = {"reached": newly, "alarmed": still_alarmed - history.alarmed, "lag_ms": lag_ms}
     was_alarmed = history.phase is Phase.ALARMED
     if after.lo == len(after.versions):
-        settle = history.settle or was_alarmed or given_back > 0 or _past_unknown(history, policy)
+        settle = history.settle or was_alarmed or _past_unknown(history, policy)
         after = _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0)
         return Judgement(
             after,
@@ -246,10 +244,6 @@ def _past_unknown(history: History, policy: Policy) -> bool:
     return policy.watched_since_ms > 0 and oldest < policy.watched_since_ms + policy.stable_for_ms
 
 
-def _close(history: History) -> Judgement:
-    return Judgement(None, verdict=VerdictKind.MATCH if history.settle else None)
-
-
 # --- a look that matches nothing -----------------------------------------------------------------------
 
 
@@ -271,10 +265,12 @@ def _no_match(history: History, look: Look, moment: Moment, policy: Policy, give
 
 
 def _worth_escalating(history: History, look: Look, moment: Moment, policy: Policy) -> bool:
+    held = history.held
     if policy.leads:
-        held = history.held
         return held is not None and look.at_ms - held.since_ms >= policy.converge_within_ms + FLOOR_MS
-    return moment.now_ms - moment.read_through_ms < READER_BEHIND_MS
+    if moment.now_ms - moment.read_through_ms < READER_BEHIND_MS:
+        return True
+    return held is not None and caught_up(history, held.look.at_ms, moment)
 
 
 def _hold(held: Held | None, history: History, look: Look, policy: Policy) -> Held:

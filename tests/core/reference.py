@@ -1,0 +1,41 @@
+"""Plain-Python references of what the store's scripts do, for the simulation and for tests of the scripts."""
+
+from pipeline.core.history import ALARMED_MIN_MS, LOOK_SPACING_MS, History
+from pipeline.core.model import UNKNOWN, Change, Phase
+
+
+def append(history: History | None, change: Change) -> History:
+    """A history with one more version: what lua/publish.lua does to the bytes."""
+    version = (change.after, change.created_ms)
+    if history is None:
+        versions = (version,) if change.before == UNKNOWN else ((change.before, 0), version)
+        return History(versions, lo=len(versions) - 1)
+    versions, incomplete = history.versions, history.incomplete
+    last = versions[-1]
+    if change.before != UNKNOWN and last[0] == UNKNOWN:
+        versions = (*versions[:-1], (change.before, last[1]))
+    elif change.before not in (UNKNOWN, last[0]):
+        incomplete = True
+    phase = Phase.WAITING if history.phase is Phase.SETTLING else history.phase
+    return History(
+        (*versions, version),
+        history.lo,
+        phase,
+        history.first,
+        history.alarmed,
+        history.skipped,
+        history.kind,
+        True,
+        incomplete,
+        history.looked_ms,
+        history.late,
+        history.held,
+    )
+
+
+def brought_forward(history: History, due_ms: int, now_ms: int) -> int:
+    """When a key that was due at `due_ms` is due after a publish at `now_ms`; `history` as before it."""
+    if history.phase is Phase.WAITING:
+        return due_ms
+    spacing = ALARMED_MIN_MS if history.phase is Phase.ALARMED else LOOK_SPACING_MS
+    return min(due_ms, max(now_ms, history.looked_ms + spacing))

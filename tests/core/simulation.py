@@ -1,0 +1,275 @@
+"""A seeded world in which the production judging rule (`history.judge`, `history.wake`) is put to the test.
+
+A writer changes keys, a stream shows the changes late, a replicator applies them to the target late, out of
+order, wrongly or not at all, a reader with outages publishes, a validator looks. Keys do not influence each
+other, so each is simulated alone against the world's common timeline.
+"""
+
+import bisect
+import hashlib
+import random
+from dataclasses import dataclass, field
+
+from pipeline.core import codec, history
+from pipeline.core.history import FindingChange, History, Judgement
+from pipeline.core.ledger import tally
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Policy, StreamView
+from tests.core.reference import append, brought_forward
+
+START_MS = 1_700_000_000_000
+POLL_MS = 500
+STREAM_MARGIN_MS = 3_000
+
+
+@dataclass(frozen=True)
+class World:
+    """One scenario. Rates are per change; durations in ms."""
+
+    keys: int = 100
+    writes_per_second: float = 0.3
+    writing_ms: int = 60_000
+    lag_ms: tuple[int, int] = (100, 2_000)
+    dropped: float = 0.0
+    corrupted: float = 0.0
+    reordered: float = 0.0
+    stall: tuple[int, int] | None = None
+    outage: tuple[int, int] | None = None
+    values: int = 0  # > 0: only that many different values, so that A → B → A is common
+    view: StreamView = StreamView.NEW_AND_OLD_IMAGES
+    policy: Policy = Policy(converge_within_ms=20_000, stable_for_ms=30_000)
+    gap_ms: int = 0
+
+
+@dataclass
+class Outcome:
+    """What a scenario came to, over all its keys."""
+
+    keys: int = 0
+    versions: int = 0
+    divergent: int = 0
+    false_alarms: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    unbalanced: list[str] = field(default_factory=list)
+    reads: int = 0
+    alarms: int = 0
+    indeterminate: int = 0
+
+
+class Timeline:
+    """What a table held for one key: states[i] from times[i] on."""
+
+    def __init__(self) -> None:
+        self.times: list[int] = [0]
+        self.states: list[bytes] = [ABSENT]
+
+    def put(self, at_ms: int, state: bytes) -> bool:
+        """False when nothing changed: DynamoDB emits no record then."""
+        if self.states[-1] == state:
+            return False
+        self.times.append(at_ms)
+        self.states.append(state)
+        return True
+
+    def at(self, at_ms: int) -> bytes:
+        return self.states[bisect.bisect_right(self.times, at_ms) - 1]
+
+    def between(self, start_ms: int, end_ms: int) -> set[bytes]:
+        first = bisect.bisect_right(self.times, start_ms) - 1
+        last = bisect.bisect_right(self.times, end_ms)
+        return set(self.states[first:last])
+
+
+def simulate(world: World, seed: int) -> Outcome:
+    outcome = Outcome()
+    for number in range(world.keys):
+        _Key(world, f"{seed}/{number}", outcome).run()
+    return outcome
+
+
+class _Key:
+    def __init__(self, world: World, name: str, outcome: Outcome) -> None:
+        self.world, self.name, self.outcome = world, name, outcome
+        self.random = random.Random(name)
+        self.source, self.target = Timeline(), Timeline()
+        self._write_and_replicate()
+        leads = world.policy.leads
+        self.origin, self.verified = (self.target, self.source) if leads else (self.source, self.target)
+        self.published = self._stream()
+        self.history: History | None = None
+        self.due_ms = 0
+        self.finding = False
+        self.counts: dict[str, int] = {}
+
+    # --- the world ---------------------------------------------------------------------------------------
+
+    def _write_and_replicate(self) -> None:
+        world, rng = self.world, self.random
+        at, applied = START_MS, []
+        floor = 0
+        value = 0
+        while True:
+            at += max(1, int(rng.expovariate(world.writes_per_second) * 1000))
+            if at > START_MS + world.writing_ms:
+                break
+            value += 1
+            state = self._state(value)
+            if not self.source.put(at, state):
+                continue
+            fault = rng.random()
+            arrival = at + rng.randint(*world.lag_ms)
+            if world.stall and START_MS + world.stall[0] <= arrival < START_MS + world.stall[1]:
+                arrival = START_MS + world.stall[1] + rng.randint(1, 500)
+            if fault < world.dropped:
+                continue
+            if fault < world.dropped + world.corrupted:
+                state = hashlib.sha256(f"corrupt {self.name} {value}".encode()).digest()[:16]
+            held_back = world.dropped + world.corrupted <= fault < world.dropped + world.corrupted + world.reordered
+            if held_back:
+                arrival += rng.randint(0, world.policy.stable_for_ms - world.lag_ms[1])
+            else:
+                arrival = floor = max(arrival, floor + 1)
+            applied.append((arrival, state))
+        for arrival, state in sorted(applied, key=lambda step: step[0]):
+            self.target.put(arrival, state)
+
+    def _state(self, value: int) -> bytes:
+        if self.world.values:
+            value = self.random.randrange(self.world.values + 1)
+            return hashlib.sha256(f"{self.name} {value}".encode()).digest()[:16] if value else ABSENT
+        if self.random.random() < 0.1:
+            return ABSENT
+        return hashlib.sha256(f"{self.name} {value}".encode()).digest()[:16]
+
+    def _stream(self) -> list[tuple[int, Change]]:
+        """(when published, change) of the origin's stream."""
+        out = []
+        times, states = self.origin.times, self.origin.states
+        for before, after, at in zip(states, states[1:], times[1:], strict=False):
+            available = at + self.random.randint(50, 900)
+            before, after = self._shown(before, after)
+            out.append((self._polled(available), Change(self.name.encode(), before, after, at // 1000 * 1000)))
+        # a shard is read in order
+        for index in range(len(out) - 2, -1, -1):
+            if out[index][0] > out[index + 1][0]:
+                out[index] = (out[index + 1][0], out[index][1])
+        return out
+
+    def _shown(self, before: bytes, after: bytes) -> tuple[bytes, bytes]:
+        """The digests that the stream's view type lets the reader compute."""
+        view = self.world.view
+        if view in (StreamView.KEYS_ONLY, StreamView.NEW_IMAGE) and before != ABSENT:
+            before = UNKNOWN
+        if view in (StreamView.KEYS_ONLY, StreamView.OLD_IMAGE) and after != ABSENT:
+            after = UNKNOWN
+        return before, after
+
+    def _polled(self, available_ms: int) -> int:
+        poll = -(-available_ms // POLL_MS) * POLL_MS
+        if self.world.outage:
+            start, end = (START_MS + edge for edge in self.world.outage)
+            if start <= poll < end:
+                poll = end
+        return poll
+
+    def _moment(self, now_ms: int) -> Moment:
+        poll = now_ms // POLL_MS * POLL_MS
+        if self.world.outage:
+            start, end = (START_MS + edge for edge in self.world.outage)
+            if start <= poll < end:
+                poll = start - POLL_MS
+        return Moment(now_ms, poll - STREAM_MARGIN_MS, self.world.gap_ms)
+
+    # --- the pipeline --------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        waiting = list(self.published)
+        quiet_from = max(self.source.times[-1], self.target.times[-1], START_MS + self.world.writing_ms)
+        end = quiet_from + 40 * self.world.policy.converge_within_ms + 600_000
+        now = START_MS
+        while True:
+            next_publish = waiting[0][0] if waiting else end
+            next_look = self.due_ms if self.history is not None else end
+            now = min(next_publish, next_look)
+            if now >= end:
+                break
+            if next_publish <= next_look:
+                self._publish(*waiting.pop(0))
+            else:
+                self._validate(next_look, waiting)
+        self._account(end)
+
+    def _publish(self, now_ms: int, change: Change) -> None:
+        self.outcome.versions += 1
+        before = self.history
+        self.history = codec.decode(codec.encode(append(before, change)))
+        self.due_ms = now_ms + 50 if before is None else brought_forward(before, self.due_ms, now_ms)
+        self._count({"outstanding": 1})
+
+    def _validate(self, now_ms: int, waiting: list[tuple[int, Change]]) -> None:
+        assert self.history is not None
+        policy = self.world.policy
+        claimed = self.history
+        judgement = history.wake(claimed, self._moment(now_ms), policy)
+        look = None
+        if judgement is None:
+            strong = False
+            while True:
+                look = self._look(now_ms, claimed, strong)
+                now_ms += self.random.randint(20, 400)
+                while waiting and waiting[0][0] <= now_ms:  # published between the read and the commit
+                    at, change = waiting.pop(0)
+                    self._publish(at, change)
+                judgement = history.judge(self.history, look, self._moment(now_ms), policy)
+                if not judgement.escalate:
+                    break
+                strong, claimed = True, self.history
+        self._commit(self.history, judgement, look)
+
+    def _look(self, now_ms: int, claimed: History, strong: bool) -> Look:
+        self.outcome.reads += 2 if strong else 1
+        read_at = now_ms if strong else now_ms - self.random.choice((0, 0, 0, 300))  # eventually consistent
+        witness = self.origin.at(now_ms + 15) if strong or history.needs_witness(claimed) else None
+        return Look(self.verified.at(read_at), now_ms, claimed.newest, strong, witness)
+
+    def _commit(self, before: History, judgement: Judgement, look: Look | None) -> None:
+        for item in tally(before, judgement, 0, 0).split():
+            name, _, delta = item.partition("=")
+            self._count({name: int(delta)})
+        if judgement.finding is FindingChange.OPENED:
+            self.finding = True
+            self.outcome.alarms += 1
+            deciding = look if look is not None else before.held.look  # type: ignore[union-attr]
+            self._check_alarm(deciding)
+        elif judgement.finding is FindingChange.RECOVERED:
+            self.finding = False
+        self.history, self.due_ms = judgement.history, judgement.next_ms
+
+    def _count(self, counts: dict[str, int]) -> None:
+        for name, count in counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+
+    # --- the truth -----------------------------------------------------------------------------------------
+
+    def _check_alarm(self, look: Look) -> None:
+        """An alarm is false when the target then held what the source held within converge-within."""
+        held = self.target.at(look.at_ms)
+        if held in self.source.between(look.at_ms - self.world.policy.converge_within_ms, look.at_ms + 15):
+            self.outcome.false_alarms.append(f"{self.name} at {look.at_ms - START_MS} ms")
+
+    def _account(self, end_ms: int) -> None:
+        outcome = self.outcome
+        outcome.keys += 1
+        outcome.indeterminate += self.counts.get("indeterminate", 0)
+        divergent = self.source.at(end_ms) != self.target.at(end_ms)
+        visible = not self.world.policy.leads or self.target.times[-1] >= self.source.times[-1]
+        outcome.divergent += divergent
+        if divergent and visible and not self.finding:
+            outcome.missed.append(self.name)
+        if not divergent and self.finding:
+            outcome.false_alarms.append(f"{self.name} still open at the end")
+        terms = ("reached", "alarmed", "expired", "indeterminate", "outstanding")
+        if sum(self.counts.get(term, 0) for term in terms) != len(self.published):
+            outcome.unbalanced.append(self.name)
+        unreached = self.history.outstanding if self.history is not None else 0
+        if self.counts.get("outstanding", 0) != unreached:
+            outcome.unbalanced.append(self.name)
