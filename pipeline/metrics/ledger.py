@@ -34,7 +34,7 @@ LEDGER_COUNTERS = {
     "rechecks": "Looks that only led to another look.",
     "recovered": "Findings that a later look found right.",
     "reads": "Keys read on the verified side.",
-    "reads_strong": "Strongly consistent ones among them.",
+    "reads_strong": "Strongly consistent reads among ledger_reads.",
 }
 #: What becomes of a version, each exported as ddbmm_versions_<name>: gauges, because a finding that
 #: recovers turns alarmed versions into reached ones. Their sum is versions_published.
@@ -102,7 +102,7 @@ def _seconds(ms: int | None) -> float | None:
 # fmt: off
 STORE_METRICS = (
     _one("gauge", "queue_backlog_entries", "Entries in the work stream.", lambda f: f.queue.backlog),
-    _one("gauge", "queue_pending_entries", "Entries of it that a validator holds.", lambda f: f.queue.pending),
+    _one("gauge", "queue_pending_entries", "Entries held by a validator.", lambda f: f.queue.pending),
     _one("gauge", "queue_due_entries", "Keys waiting for their next look.", lambda f: f.queue.due),
     _one("counter", "queue_redelivered_entries_total", "Entries whose validator went silent.",
          lambda f: f.ledger.entries_redelivered),

