@@ -1,0 +1,228 @@
+"""The supervisor: spawns the roles as processes, watches and restarts them, serves /metrics, stops in order.
+
+Reads: signals, heartbeats, exit codes. Writes: child processes, one HTTP port. Never: AWS or Redis beyond the
+figures that a scrape asks for.
+
+Children are spawned, never forked: sockets and locks do not survive a fork. They share nothing that needs a
+lock (one kill -9 would hold it for ever): a child's heartbeat is a raw double, its stop order is SIGTERM.
+
+Stop order: reader and validators first and together (what is unread stays in the stream, what is under way is
+committed), the monitor last, so that its final figures are final. Signal handlers only set a flag.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing import sharedctypes
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from pipeline import logs, metrics, monitor
+from pipeline.config import Config
+from pipeline.errors import MonitorError
+
+log = structlog.get_logger(__name__)
+
+#: A child that has not beaten for this long hangs: it is killed and restarted.
+STALL_SECONDS = 60.0
+#: Spawning, importing boto3 and opening connections takes a few seconds; slow credential helpers take longer.
+BOOT_SECONDS = 120.0
+#: Restarts back off between these bounds; a child that ran this long begins at the lower one again.
+RESTART_MIN_SECONDS, RESTART_MAX_SECONDS, HEALTHY_SECONDS = 1.0, 30.0, 60.0
+#: How long children may take to finish what is under way: the stop grace of a container is 30 s.
+GRACE_SECONDS = 25.0
+#: Exit codes that no restart can mend: usage, configuration, credentials, permissions.
+HALTING = (2, 4)
+INTERRUPTED = 130
+TICK_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1
+
+
+def run(config: Config, roles: Sequence[str]) -> int:
+    """Run the roles ("reader", "validator", "monitor") until SIGINT or SIGTERM; the exit code.
+
+    0 after SIGTERM, 130 after SIGINT, 2 or 4 when a child cannot work with this configuration.
+    """
+    with tempfile.TemporaryDirectory(prefix="ddbmm-metrics-") as directory:
+        return _Supervisor(config, roles, directory).run()
+
+
+class _Child:
+    """One slot: the process in it, its heartbeat, when it may be restarted."""
+
+    def __init__(self, role: str, slot: str) -> None:
+        self.role, self.slot = role, slot
+        self.process: BaseProcess | None = None
+        self.heartbeat: Any = sharedctypes.RawValue(ctypes.c_double, 0.0)
+        self.started = 0.0
+        self.restart_at = 0.0
+        self.backoff = RESTART_MIN_SECONDS
+
+    def spawn(self, context: Any, config: Config, directory: str) -> None:
+        self.heartbeat.value = 0.0
+        self.started = time.monotonic()
+        arguments = (self.role, self.slot, config, directory, self.heartbeat, os.getpid())
+        self.process = context.Process(target=_child_main, args=arguments, name=self.slot)
+        self.process.start()
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.is_alive()
+
+    def stalled(self) -> bool:
+        beat = self.heartbeat.value
+        if beat == 0.0:
+            return time.monotonic() - self.started > BOOT_SECONDS
+        return time.monotonic() - beat > STALL_SECONDS
+
+    def signal(self, number: int) -> None:
+        if self.process is not None and self.process.is_alive() and self.process.pid is not None:
+            os.kill(self.process.pid, number)
+
+
+class _Supervisor:
+    def __init__(self, config: Config, roles: Sequence[str], directory: str) -> None:
+        self._config = config
+        self._directory = directory
+        self._context = multiprocessing.get_context("spawn")
+        self._stop_signal = 0
+        self._wakeup = threading.Event()
+        self._children = [_Child(role, slot) for role in roles for slot in _slots(config, role)]
+        metrics.prepare_directory(directory)
+        self._metrics = metrics.start(directory, "supervisor")
+        self._with_ledger = "monitor" in roles
+
+    def run(self) -> int:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        if self._with_ledger:
+            self._metrics.registry.register(monitor.ledger_collector(self._config))
+        server = metrics.serve(
+            self._config.bind_address, self._config.metrics_port, self._metrics.registry, self._health
+        )
+        log.info("metrics served", url=f"http://{self._config.bind_address}:{server.port}/metrics")
+        try:
+            for child in self._children:
+                child.spawn(self._context, self._config, self._directory)
+            return self._watch()
+        finally:
+            self._stop_children()
+            server.close()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._stop_signal = number
+
+    def _watch(self) -> int:
+        while not self._stop_signal:
+            for child in self._children:
+                code = self._tend(child)
+                if code in HALTING:
+                    return code
+            self._metrics.worker_processes.set(sum(child.alive() for child in self._children))
+            self._wakeup.wait(TICK_SECONDS)
+        log.info("stopping", signal=signal.Signals(self._stop_signal).name)
+        return INTERRUPTED if self._stop_signal == signal.SIGINT else 0
+
+    def _tend(self, child: _Child) -> int | None:
+        """Keep one child running; its exit code when it ended with one that no restart can mend."""
+        if child.alive():
+            if child.stalled():
+                log.error("process hangs: killed", slot=child.slot)
+                child.signal(signal.SIGKILL)
+            elif time.monotonic() - child.started > HEALTHY_SECONDS:
+                child.backoff = RESTART_MIN_SECONDS
+            return None
+        if child.process is not None:
+            code = child.process.exitcode
+            child.process.join()
+            child.process = None
+            if code in HALTING:
+                return code
+            log.error("process ended: restarting", slot=child.slot, exit_code=code, after_seconds=child.backoff)
+            self._metrics.worker_restarts.inc()
+            child.restart_at = time.monotonic() + child.backoff
+            child.backoff = min(child.backoff * 2, RESTART_MAX_SECONDS)
+        elif time.monotonic() >= child.restart_at:
+            child.spawn(self._context, self._config, self._directory)
+        return None
+
+    def _stop_children(self) -> None:
+        deadline = time.monotonic() + GRACE_SECONDS
+        first = [child for child in self._children if child.role != "monitor"]
+        last = [child for child in self._children if child.role == "monitor"]
+        for group in (first, last):
+            for child in group:
+                child.signal(signal.SIGTERM)
+            for child in group:
+                if child.process is not None:
+                    child.process.join(max(0.1, deadline - time.monotonic()))
+                    if child.process.is_alive():
+                        log.error("process did not stop in time: killed", slot=child.slot)
+                        child.signal(signal.SIGKILL)
+                        child.process.join()
+
+    def _health(self) -> tuple[bool, str]:
+        missing = [child.slot for child in self._children if not child.alive() or child.stalled()]
+        return (False, f"not running: {', '.join(missing)}") if missing else (True, "all processes run")
+
+
+def _slots(config: Config, role: str) -> list[str]:
+    count = config.workers if role == "validator" else 1
+    return [f"{role}-{number}" for number in range(count)]
+
+
+# --- in the child ------------------------------------------------------------------------------------------
+
+
+def _child_main(role: str, slot: str, config: Config, directory: str, heartbeat: Any, parent: int) -> None:
+    """Entry point of a spawned process."""
+    _die_with(parent)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    logs.configure(config.log_format, config.log_level)
+    own_metrics = metrics.start(directory, slot)
+
+    def beat() -> None:
+        heartbeat.value = time.monotonic()
+
+    try:
+        _run_role(role, slot, config, stop, own_metrics, beat)
+    except MonitorError as error:
+        log.error(str(error), role=role)
+        sys.exit(error.exit_code)
+    except Exception:
+        log.exception("process failed", role=role)
+        sys.exit(1)
+
+
+def _run_role(
+    role: str, slot: str, config: Config, stop: threading.Event, own_metrics: metrics.Metrics, beat: Any
+) -> None:
+    # A role's imports (boto3 is 40 MB) are paid only by the process that plays it.
+    if role == "reader":
+        from pipeline.publisher import run_reader
+
+        run_reader(config, stop, own_metrics, beat)
+    elif role == "validator":
+        from pipeline.validator import run_validator
+
+        run_validator(config, stop, own_metrics, beat, slot)
+    else:
+        monitor.run_monitor(config, stop, own_metrics, beat)
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel for SIGKILL when the parent is gone, so that a killed supervisor leaves no orphans."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)

@@ -1,0 +1,443 @@
+"""The validator: claims due keys, reads them on the verified side, judges each by its history, commits.
+
+Reads: the store's work stream and histories; items of both tables. Writes: verdicts, findings, next looks and
+counters through store.commit. Never: redis or boto3 directly, item values outside this process, a verdict
+from an error.
+
+One process keeps `in_flight` BatchGetItem calls under way: each of its threads runs claim → read → judge →
+commit on its own batch, so a socket that hangs delays that batch alone.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from pipeline.aws import BatchResult, RateLimiter, TableInfo, TableReader, describe_table
+from pipeline.config import Config
+from pipeline.core import codec
+from pipeline.core.canonical import Digester, MalformedItem, diff
+from pipeline.core.history import FindingChange, History, Judgement, judge, needs_witness, wake
+from pipeline.core.ledger import Claim, Entry, Settled, tally
+from pipeline.core.model import ABSENT, MISMATCHES, Look, Moment, Policy, Side, VerdictKind
+from pipeline.errors import AwsError, StoreError
+from pipeline.metrics import Metrics
+from pipeline.sides import connect
+from pipeline.store import Store
+
+log = structlog.get_logger(__name__)
+
+#: Keys a claim asks for: what one BatchGetItem takes.
+BATCH_KEYS = 100
+#: An idle thread asks for work this often; threads start staggered, so the process asks more often.
+IDLE_SECONDS = 0.4
+#: An entry delivered more often than this has taken down its validators: it becomes a dead letter.
+MAX_DELIVERIES = 10
+#: Tries in a row for keys that come back unprocessed before the key is put back for later.
+READ_TRIES = 4
+#: Back-off after failed calls, doubling between these bounds.
+BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
+#: How often entries of validators that went silent are looked for.
+RECLAIM_EVERY_SECONDS = 5.0
+#: When no thread of the process began a batch for this long, the process hangs.
+HANGING_SECONDS = 120.0
+#: A commit refused this often in a row is left to be claimed again.
+COMMIT_TRIES = 5
+
+_encode_json = msgspec.json.Encoder().encode
+
+
+class Stop(Protocol):
+    """An event that ends the role."""
+
+    def is_set(self) -> bool: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+class Case:
+    """One claimed key on its way to a judgement."""
+
+    __slots__ = ("attributes", "entry", "history", "look", "reads", "reads_strong")
+
+    def __init__(self, entry: Entry, history: History) -> None:
+        self.entry = entry
+        self.history = history
+        self.look: Look | None = None
+        self.attributes: list[str] = []
+        self.reads = 0
+        self.reads_strong = 0
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What is to be committed for one entry; no judgement = put back as it was, or buried."""
+
+    settled: Settled
+    case: Case | None = None
+    judgement: Judgement | None = None
+
+
+class Batch:
+    """One claim under way: the store's clock (carried on with this host's monotonic one), what is decided so far,
+    and the last AWS error."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._started = time.monotonic()
+        self.decided: list[Decided] = []
+        self.error: AwsError | None = None
+
+    def now_ms(self) -> int:
+        return self._claim.now_ms + int((time.monotonic() - self._started) * 1000)
+
+    def moment(self) -> Moment:
+        return Moment(self.now_ms(), self._claim.read_through_ms, self._claim.gap_ms)
+
+    def settle(self, case: Case, judgement: Judgement) -> None:
+        self.decided.append(_settled(case, judgement, self.now_ms()))
+
+    def postpone(self, cases: Iterable[Case], delay_seconds: float) -> None:
+        """Put keys back as they were: an error is no verdict and changes no history."""
+        next_ms = self.now_ms() + int(delay_seconds * 1000)
+        self.decided += [_put_back(case, next_ms) for case in cases]
+
+
+class Validator:
+    """Judges batches; `step` is one batch. Thread-safe: a process's threads share one instance."""
+
+    def __init__(
+        self,
+        store: Store,
+        readers: tuple[TableReader, TableReader],
+        policy: Policy,
+        metrics: Metrics,
+        *,
+        consumer: str,
+        verified_side: Side,
+        ignore: frozenset[str] = frozenset(),
+        ttl_attributes: tuple[str | None, str | None] = (None, None),
+        max_rcu: float = 0,
+        reclaim_after_ms: int = 30_000,
+        verbose: bool = False,
+        stop: Stop | None = None,
+    ) -> None:
+        """readers, ttl_attributes: (verified side's, origin's). max_rcu: read units/s on each side, 0 = unlimited."""
+        self._store = store
+        self._readers = readers
+        self._policy = policy
+        self._metrics = metrics
+        self._consumer = consumer
+        self._batch_keys = [metrics.batch_keys.labels(side) for side in (verified_side, verified_side.other)]
+        self._digester = Digester(ignore)
+        self._ignore = ignore
+        self._ttl_attributes = ttl_attributes
+        self._limiters = (RateLimiter(max_rcu), RateLimiter(max_rcu))
+        self._reclaim_after_ms = reclaim_after_ms
+        self._verbose = verbose
+        self._stop = stop or threading.Event()
+        self._lock = threading.Lock()
+        self._adopted = False
+        self._reclaimed_at = 0.0
+
+    def step(self) -> int:
+        """One batch: claim, read, judge, commit. Returns how many entries were claimed (0 = nothing is due).
+
+        Raises StoreError when Redis does not play along, AwsError when a table could not be read: then the keys
+        concerned have been put back with their histories as they were, the others are committed.
+        """
+        batch, entries = self._claim()
+        if entries:
+            self._look(batch, self._decide_without_look(batch, entries))
+            self._commit(batch)
+        if batch.error is not None:
+            raise batch.error
+        return len(entries)
+
+    def _claim(self) -> tuple[Batch, list[Entry]]:
+        with self._lock:
+            adopt, self._adopted = not self._adopted, True
+            reclaim = time.monotonic() - self._reclaimed_at >= RECLAIM_EVERY_SECONDS
+            if reclaim:
+                self._reclaimed_at = time.monotonic()
+        claim = self._store.claim(self._consumer, BATCH_KEYS, self._reclaim_after_ms if reclaim else 0, adopt)
+        return Batch(claim), claim.entries
+
+    # --- what needs no look ------------------------------------------------------------------------------
+
+    def _decide_without_look(self, batch: Batch, entries: list[Entry]) -> list[Case]:
+        """Judge what can be judged from what is known; returns the cases that need a look."""
+        cases: list[Case] = []
+        moment = batch.moment()
+        for entry in entries:
+            try:
+                case = Case(entry, codec.decode(entry.raw))
+            except ValueError:
+                batch.decided.append(self._bury(entry, None, "poison"))
+                continue
+            if entry.deliveries > MAX_DELIVERIES:
+                batch.decided.append(self._bury(entry, case.history, "redelivered"))
+                continue
+            judgement = wake(case.history, moment, self._policy)
+            if judgement is None:
+                cases.append(case)
+            else:
+                batch.settle(case, judgement)
+        return cases
+
+    def _bury(self, entry: Entry, history: History | None, reason: str) -> Decided:
+        """Make an entry a dead letter: kept, counted, never handed out again."""
+        log.error("dead letter", reason=reason, key=self._store.key_hash(entry.key), deliveries=entry.deliveries)
+        counts = f"dead_entries:{reason}=1"
+        if history is not None:
+            counts += f" dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed}"
+        return Decided(Settled(entry, b"", 0, counts, dead=True))
+
+    # --- looking -----------------------------------------------------------------------------------------
+
+    def _look(self, batch: Batch, cases: list[Case]) -> None:
+        """Look at the cases; look again, strongly consistent and with a witness, at those that call for it."""
+        for strong in (False, True):
+            if not cases:
+                return
+            try:
+                cases = self._look_once(batch, cases, strong)
+            except AwsError as error:
+                batch.error = error
+                batch.postpone(cases, BACKOFF_MIN_SECONDS)
+                return
+        batch.postpone(cases, 0)
+
+    def _look_once(self, batch: Batch, cases: list[Case], strong: bool) -> list[Case]:
+        """One read of the verified side, of the origin too where needed. Returns the cases still to decide."""
+        at_ms = batch.now_ms()
+        observed, missed = self._read(cases, 0, strong)
+        suspects = [case for case in cases if case.entry.key in observed]
+        to_witness = [case for case in suspects if strong or needs_witness(case.history)]
+        witnessed, unwitnessed = self._read(to_witness, 1, True)
+        batch.postpone((c for c in cases if c.entry.key in missed or c.entry.key in unwitnessed), BACKOFF_MIN_SECONDS)
+        moment = batch.moment()
+        undecided: list[Case] = []
+        for case in suspects:
+            if case.entry.key in unwitnessed:
+                continue
+            try:
+                self._observe(case, observed[case.entry.key], witnessed, at_ms, strong)
+            except MalformedItem as error:
+                log.error("item cannot be read", key=self._store.key_hash(case.entry.key), error=str(error))
+                batch.postpone([case], BACKOFF_MAX_SECONDS)
+                continue
+            assert case.look is not None
+            judgement = judge(case.history, case.look, moment, self._policy)
+            if judgement.escalate:
+                undecided.append(case)
+            else:
+                batch.settle(case, judgement)
+        return undecided
+
+    def _read(self, cases: list[Case], which: int, strong: bool) -> tuple[dict[bytes, Any], set[bytes]]:
+        """Read the cases' keys on one side: key → item or None, and the keys that DynamoDB did not get to."""
+        found: dict[bytes, Any] = {}
+        left = [case.entry.key for case in cases]
+        for attempt in range(READ_TRIES):
+            if not left or (attempt and self._stop.wait(BACKOFF_MIN_SECONDS * 2 ** (attempt - 1))):
+                break
+            result = self._batch_get(which, left, strong)
+            found.update(result.items)
+            found.update(dict.fromkeys(result.absent))
+            left = result.unprocessed
+        for case in cases:
+            if strong:
+                case.reads_strong += 1
+            else:
+                case.reads += 1
+        return found, set(left)
+
+    def _batch_get(self, which: int, keys: list[bytes], strong: bool) -> BatchResult:
+        self._limiters[which].acquire(self._stop)
+        result = self._readers[which].batch_get(keys, strong)
+        self._limiters[which].charge(result.consumed_units)
+        self._batch_keys[which].observe(len(keys))
+        return result
+
+    def _observe(self, case: Case, item: Any, witnessed: dict[bytes, Any], at_ms: int, strong: bool) -> None:
+        """Turn what was read into a look; of the items, only names of attributes outlive this call."""
+        witness = witnessed.get(case.entry.key)
+        expired = _is_expired(item, self._ttl_attributes[0], at_ms) or _is_expired(
+            witness, self._ttl_attributes[1], at_ms
+        )
+        digest = self._digest(item)
+        witness_digest = self._digest(witness) if case.entry.key in witnessed else None
+        if item and witness and digest != witness_digest:
+            case.attributes = diff(witness, item, self._ignore)
+        case.look = Look(digest, at_ms, case.history.newest, strong, witness_digest, expired)
+
+    def _digest(self, item: Any) -> bytes:
+        return ABSENT if item is None else self._digester.digest_item(item)
+
+    # --- committing --------------------------------------------------------------------------------------
+
+    def _commit(self, batch: Batch) -> None:
+        """Commit what is decided; where a history changed meanwhile, judge the same look against the new one."""
+        decided = batch.decided
+        for _ in range(COMMIT_TRIES):
+            if not decided:
+                return
+            refused = self._store.commit([one.settled for one in decided], batch.now_ms())
+            refused_at = {one.index for one in refused}
+            self._measure([one for index, one in enumerate(decided) if index not in refused_at])
+            changed = [(decided[one.index].case, one.raw) for one in refused if one.raw]
+            decided = [self._judge_again(case, raw, batch) for case, raw in changed if case is not None]
+
+    def _judge_again(self, case: Case, raw: bytes, batch: Batch) -> Decided:
+        case.entry = Entry(case.entry.id, case.entry.key, raw, case.entry.deliveries)
+        case.history = codec.decode(raw)
+        if case.look is not None:
+            judgement = judge(case.history, case.look, batch.moment(), self._policy)
+            if not judgement.escalate:
+                return _settled(case, judgement, batch.now_ms())
+        return _put_back(case, batch.now_ms())
+
+    def _measure(self, committed: list[Decided]) -> None:
+        metrics = self._metrics
+        judged = [one for one in committed if one.judgement is not None and one.case is not None and one.case.look]
+        if not judged:
+            return
+        metrics.validations.inc(len(judged))
+        metrics.last_validation_timestamp_seconds.set(time.time())
+        rechecks = 0
+        for one in judged:
+            judgement = one.judgement
+            assert judgement is not None
+            if judgement.lag_ms >= 0:
+                metrics.replication_lag_seconds.observe(judgement.lag_ms / 1000)
+            if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
+                metrics.mismatches[judgement.verdict].inc()
+            rechecks += judgement.verdict is None
+            if self._verbose and judgement.verdict is not None and one.case is not None:
+                key = self._store.key_hash(one.case.entry.key)
+                log.info("verdict", key=key, verdict=judgement.verdict, lag_ms=judgement.lag_ms)
+        metrics.validation_rechecks.inc(rechecks)
+
+
+def _settled(case: Case, judgement: Judgement, now_ms: int) -> Decided:
+    after, verdict = judgement.history, judgement.verdict
+    return Decided(
+        Settled(
+            case.entry,
+            codec.encode(after) if after is not None else b"",
+            judgement.next_ms,
+            tally(case.history, judgement, case.reads, case.reads_strong),
+            _finding(case, judgement, now_ms),
+            judged=verdict is VerdictKind.MATCH or verdict in MISMATCHES,
+        ),
+        case,
+        judgement,
+    )
+
+
+def _put_back(case: Case, next_ms: int) -> Decided:
+    reads = f"reads={case.reads} reads_strong={case.reads_strong}"
+    return Decided(Settled(case.entry, case.entry.raw, next_ms, reads), case)
+
+
+def _finding(case: Case, judgement: Judgement, now_ms: int) -> str | None:
+    """The finding as the store keeps it: None = as it is, "" = recovered."""
+    if judgement.finding is FindingChange.NONE:
+        return None
+    if judgement.finding is FindingChange.RECOVERED or judgement.history is None:
+        return ""
+    finding = {
+        "kind": judgement.history.kind,
+        "versions_behind": judgement.versions_behind,
+        "attributes": case.attributes,
+        "last_looked_ms": now_ms,
+    }
+    return _encode_json(finding).decode()
+
+
+def _is_expired(item: Any, ttl_attribute: str | None, at_ms: int) -> bool:
+    """True when the item is past its TTL (DynamoDB deletes it within days; until then it can be read)."""
+    if item is None or ttl_attribute is None:
+        return False
+    value = item.get(ttl_attribute, {}).get("N")
+    return value is not None and 0 < float(value) <= at_ms / 1000
+
+
+# --- the role ----------------------------------------------------------------------------------------------
+
+
+def run_validator(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], None], slot: str) -> None:
+    """Validate until `stop`. slot: this worker's name, the same after a restart, so that it takes back its work."""
+    store = Store(config.redis_url, config.migration)
+    meta = store.open(config.settings())
+    verified, origin = config.verify_on, config.verify_on.other
+    tables = [_table(config, side, metrics) for side in (verified, origin)]
+    policy = Policy(
+        config.converge_within_ms,
+        config.stable_for_ms,
+        leads=verified is Side.SOURCE,
+        watched_since_ms=meta.started_ms if config.iterator_type == "LATEST" else 0,
+    )
+    validator = Validator(
+        store,
+        (tables[0][0], tables[1][0]),
+        policy,
+        metrics,
+        consumer=f"{socket.gethostname()}:{slot}",
+        verified_side=verified,
+        ignore=frozenset(config.ignore_attributes),
+        ttl_attributes=(tables[0][1].ttl_attribute, tables[1][1].ttl_attribute),
+        max_rcu=config.max_rcu / config.workers,
+        reclaim_after_ms=config.reclaim_after_ms,
+        verbose=config.verbose,
+        stop=stop,
+    )
+    log.info("validator started", slot=slot, in_flight=config.in_flight)
+    _serve(validator, config.in_flight, stop, beat)
+    store.close()
+
+
+def _table(config: Config, side: Side, metrics: Metrics) -> tuple[TableReader, TableInfo]:
+    connection = connect(config, side, metrics)
+    name = config.source_table if side is Side.SOURCE else config.target_table
+    info = describe_table(connection, name)
+    return TableReader(connection, name, info.schema), info
+
+
+def _serve(validator: Validator, threads: int, stop: Stop, beat: Callable[[], None]) -> None:
+    """Run `threads` loops until `stop`. A loop that fails for an unforeseen reason fails the process; while
+    every loop hangs, nobody beats, and the supervisor ends the process."""
+    active = [time.monotonic()] * threads
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="validator")
+    try:
+        loops = [pool.submit(_loop, validator, number, active, stop) for number in range(threads)]
+        while not stop.wait(1.0):
+            if time.monotonic() - max(active) < HANGING_SECONDS:
+                beat()
+            for loop in loops:
+                if loop.done():
+                    loop.result()
+    finally:
+        pool.shutdown(wait=True)
+
+
+def _loop(validator: Validator, number: int, active: list[float], stop: Stop) -> None:
+    failures = 0
+    stop.wait(number * IDLE_SECONDS / len(active))
+    while not stop.is_set():
+        active[number] = time.monotonic()
+        try:
+            claimed = validator.step()
+        except (AwsError, StoreError) as error:
+            failures += 1
+            delay = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(failures, 10))
+            log.warning("batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
+            stop.wait(delay)
+            continue
+        failures = 0
+        if not claimed:
+            stop.wait(IDLE_SECONDS)
