@@ -101,7 +101,7 @@ def _success(figures: Figures) -> str:
         return "nothing compared yet"
     return (
         f"{_percent(success.ratio)} of {success.keys:,} keys, between {_percent(success.low)} and "
-        f"{_percent(success.high)} at {success.confidence:.0%} confidence: "
+        f"{_percent(success.high)} at {success.confidence * 100:.0f} % confidence: "
         f"{margin_in_words(success.low, success.ratio, success.high, success.keys)}"
     )
 
@@ -111,7 +111,7 @@ def _open(by_kind: Mapping[str, int]) -> str:
     if total == 0:
         return "no findings"
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in by_kind.items() if count)
-    return f"{total:,} finding{'s' if total != 1 else ''}: {kinds}"
+    return f"{_many(total, 'finding')}: {kinds}"
 
 
 def _lag(figures: Figures) -> str:
@@ -128,7 +128,7 @@ def _reader(figures: Figures) -> str:
     counted = f"shards {shards:,} ({done:,} finished), gaps {figures.reader.gaps:,}"
     if lag is None or headroom is None:
         return f"position not known yet, {counted}"
-    return f"{_span(lag)} behind, {_span(headroom)} until records are lost, {counted}"
+    return f"{_span(lag)} behind, {_span(max(headroom, 0))} until records are lost, {counted}"
 
 
 # --- status ------------------------------------------------------------------------------------------------
@@ -184,14 +184,15 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
     if not figures.ledger.balanced:
         said.append("the accounting identity does not hold: some records are unaccounted for")
     if figures.reader.gaps:
-        said.append(f"{figures.reader.gaps:,} gaps: stream records were lost before they were read")
+        said.append(f"{_many(figures.reader.gaps, 'gap')}: stream records were lost before they were read")
     if figures.reader.readers == 0:
         said.append("no stream reader is alive: what is written now is not seen until one runs")
     headroom = figures.retention_headroom_seconds
     if headroom is not None and headroom < HEADROOM_WARNING_SECONDS:
-        said.append(f"unread records are lost in {_span(headroom)}: DynamoDB keeps them for 24 h")
+        when = f"will be lost in {_span(headroom)}" if headroom > 0 else "are being lost"
+        said.append(f"unread records {when}: DynamoDB keeps them for 24 h")
     if figures.queue.dead:
-        said.append(f"{figures.queue.dead:,} queue entries were given up (dead): their keys were not judged")
+        said.append(f"dead letters: {figures.queue.dead:,}; these keys were given up and not judged")
     if heading.verify_on is Side.SOURCE:
         said.append(LIMIT_OF_SOURCE)
     return said
@@ -201,12 +202,18 @@ def _accounting(figures: Figures) -> list[str]:
     """The accounting identity with its numbers."""
     ledger = figures.ledger
     states = ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
-    parts = " + ".join(f"{state} {getattr(ledger, state):,}" for state in states)
+    counts = [getattr(ledger, state) for state in states]
+    read_parts = ledger.not_sampled + ledger.versions_published
     return [
-        f"records  read {ledger.records_read:,} = not sampled {ledger.not_sampled:,} "
-        f"+ versions published {ledger.versions_published:,}",
-        f"versions published {ledger.versions_published:,} = {parts}",
+        f"records  read {ledger.records_read:,} {_equal(ledger.records_read, read_parts)} "
+        f"not sampled {ledger.not_sampled:,} + versions published {ledger.versions_published:,}",
+        f"versions published {ledger.versions_published:,} {_equal(ledger.versions_published, sum(counts))} "
+        + " + ".join(f"{state} {count:,}" for state, count in zip(states, counts, strict=True)),
     ]
+
+
+def _equal(one: int, other: int) -> str:
+    return "=" if one == other else "≠"
 
 
 # --- findings ----------------------------------------------------------------------------------------------
@@ -245,6 +252,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 # --- numbers in words --------------------------------------------------------------------------------------
 
 
+def _many(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def _percent(ratio: float) -> str:
     """Never rounded up to 100 %, which only a ratio of exactly 1 is."""
     return "100 %" if ratio == 1 else f"{min(ratio * 100, 99.99):.2f} %"
@@ -252,8 +263,6 @@ def _percent(ratio: float) -> str:
 
 def _span(seconds: float) -> str:
     """A duration in its two largest units."""
-    if seconds < 0:
-        return f"-{_span(-seconds)}"
     if seconds < 10 * SECOND:
         return f"{seconds:.1f} s"
     whole = round(seconds)
