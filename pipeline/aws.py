@@ -3,20 +3,22 @@
 Reads: DynamoDB and DynamoDB Streams. Writes: nothing (no write permission is ever needed). Never: retries on
 its own schedule, verdicts, item values in messages.
 
-Split: `aws_connection` (session, credentials, errors), `aws_decode` (bodies, botocore hooks), `aws_pace` (read
-units). Import everything from here.
+Split: `aws_connection` (session, credentials), `aws_errors` (foreign errors), `aws_decode` (bodies, botocore
+hooks), `aws_pace` (read units). Import everything from here.
 """
 
 from typing import Any, Literal
 
 import msgspec
 
+from pipeline import aws_decode as wire
 from pipeline.aws_connection import Connection, Identity, Observer, SideConfig, Silent
 from pipeline.aws_decode import Record
 from pipeline.aws_pace import RateLimiter
-from pipeline.core.canonical import KeySchema
+from pipeline.core.canonical import KeySchema, MalformedItem
 from pipeline.core.lineage import Shard
 from pipeline.core.model import StreamView
+from pipeline.errors import MalformedResponse
 
 __all__ = [
     "BatchResult",
@@ -35,6 +37,9 @@ __all__ = [
     "TableReader",
     "describe_table",
 ]
+
+#: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+MAX_KEYS = 100
 
 IteratorKind = Literal["TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"]
 
@@ -70,7 +75,6 @@ class RecordsPage(msgspec.Struct, frozen=True):
 
     records: list[Record]
     next_iterator: str | None
-    size_bytes: int
 
 
 class BatchResult(msgspec.Struct, frozen=True):
@@ -84,44 +88,150 @@ class BatchResult(msgspec.Struct, frozen=True):
 
 def describe_table(connection: Connection, table: str) -> TableInfo:
     """What there is to know about a table. Raises NotFound, AccessDenied and the other AwsErrors."""
-    raise NotImplementedError
+    found: wire.WireTable = connection.call("dynamodb", "DescribeTable", TableName=table).table
+    ttl: wire.TimeToLive = connection.call(
+        "dynamodb", "DescribeTimeToLive", TableName=table
+    ).time_to_live_description
+    _, _, _, region, account, _ = found.table_arn.split(":", 5)
+    stream = found.stream_specification or wire.StreamSpecification()
+    return TableInfo(
+        name=found.table_name,
+        arn=found.table_arn,
+        account=account,
+        region=region,
+        schema=_schema(found),
+        status=found.table_status,
+        stream_arn=found.latest_stream_arn,
+        stream_enabled=stream.stream_enabled,
+        view=StreamView(stream.stream_view_type) if stream.stream_view_type else None,
+        ttl_attribute=ttl.attribute_name if ttl.time_to_live_status in ("ENABLED", "ENABLING") else None,
+        item_count=found.item_count,
+        size_bytes=found.table_size_bytes,
+    )
 
 
 class TableReader:
     """Reads the items of one table by key. Thread-safe."""
 
     def __init__(self, connection: Connection, table: str, schema: KeySchema) -> None:
-        raise NotImplementedError
+        self.table = table
+        self.schema = schema
+        self._connection = connection
+        self._head = b'{"RequestItems":{' + msgspec.json.encode(table) + b':{"Keys":['
+        # Only what botocore needs for the endpoint and what it would refuse to miss; the body is ours.
+        self._stub = {table: {"Keys": []}}
 
     def describe(self) -> TableInfo:
-        raise NotImplementedError
+        return describe_table(self._connection, self.table)
 
     def batch_get(self, keys: list[bytes], strong: bool = False) -> BatchResult:
         """One BatchGetItem of 1–100 distinct compact keys.
 
+        What AWS left out for size (16 MB) or throttling is `unprocessed`; asking again is the caller's.
         Raises MalformedResponse for an answer that is not about exactly these keys, and any AwsError.
         """
-        raise NotImplementedError
+        wanted = set(keys)
+        if not 0 < len(wanted) == len(keys) <= MAX_KEYS:
+            raise ValueError(f"batch_get takes 1–{MAX_KEYS} distinct keys, not {len(wanted)} of {len(keys)}")
+        body: wire.BatchGetBody = self._connection.call(
+            "dynamodb", "BatchGetItem", RequestItems=self._stub, **{wire.WIRE_BODY: self._request(keys, strong)}
+        )
+        units = sum(part.capacity_units for part in body.consumed_capacity)
+        self._connection.observer.consumed(units)
+        return self._checked(body, wanted, units)
+
+    def _request(self, keys: list[bytes], strong: bool) -> bytes:
+        wire_keys = b",".join(map(self.schema.wire, keys))
+        consistent = b"true" if strong else b"false"
+        return b"".join(
+            (self._head, wire_keys, b'],"ConsistentRead":', consistent, b'}},"ReturnConsumedCapacity":"TOTAL"}')
+        )
+
+    def _checked(self, body: wire.BatchGetBody, wanted: set[bytes], units: float) -> BatchResult:
+        """The contract: every key that comes back was asked for, and comes back once."""
+        others = (body.responses.keys() | body.unprocessed_keys.keys()) - {self.table}
+        if others:
+            raise MalformedResponse(f"BatchGetItem on {self.table}: answered about another table")
+        returned = body.responses.get(self.table, [])
+        left = body.unprocessed_keys.get(self.table)
+        items = {self._key_of(item): item for item in returned}
+        unprocessed = [self._key_of(key) for key in left.keys] if left else []
+        answered = items.keys() | set(unprocessed)
+        if len(answered) != len(returned) + len(unprocessed):
+            raise MalformedResponse(f"BatchGetItem on {self.table}: a key was answered twice")
+        if not answered <= wanted:
+            raise MalformedResponse(f"BatchGetItem on {self.table}: answered a key that was not asked for")
+        return BatchResult(items, wanted - answered, unprocessed, units)
+
+    def _key_of(self, item: dict[str, Any]) -> bytes:
+        try:
+            return self.schema.compact_of(item)
+        except (MalformedItem, KeyError, TypeError) as error:
+            raise MalformedResponse(f"BatchGetItem on {self.table}: an item without its key") from error
 
 
 class StreamClient:
     """Reads the streams of one side. Thread-safe."""
 
     def __init__(self, connection: Connection) -> None:
-        raise NotImplementedError
+        self._connection = connection
 
     def latest_stream(self, table: str) -> str | None:
-        """ARN of the table's newest stream, enabled or not; None when it never had one in the last 24 h."""
-        raise NotImplementedError
+        """ARN of the table's newest stream, enabled or not; None when it had none in the last 24 h."""
+        streams: list[wire.WireStream] = []
+        after: dict[str, str] = {}
+        while True:
+            page: wire.ListStreamsBody = self._call("ListStreams", TableName=table, **after)
+            streams += page.streams
+            if page.last_evaluated_stream_arn is None:
+                # A label is the instant the stream was enabled, in ISO 8601.
+                return max(streams, key=lambda stream: stream.stream_label).stream_arn if streams else None
+            after = {"ExclusiveStartStreamArn": page.last_evaluated_stream_arn}
 
-    def describe_stream(self, arn: str, exclusive_start: str | None = None) -> tuple[StreamInfo, list[Shard], str | None]:
-        """One page of ≤ 100 shards, and the shard id to go on after (None: that was all). AWS allows 10 calls/s."""
-        raise NotImplementedError
+    def describe_stream(
+        self, arn: str, exclusive_start: str | None = None
+    ) -> tuple[StreamInfo, list[Shard], str | None]:
+        """One page of ≤ 100 shards, and the shard id to go on after (None: that was all).
+
+        AWS allows 10 calls/s for an account.
+        """
+        after = {} if exclusive_start is None else {"ExclusiveStartShardId": exclusive_start}
+        found: wire.StreamDescription = self._call(
+            "DescribeStream", StreamArn=arn, Limit=100, **after
+        ).stream_description
+        info = StreamInfo(
+            arn=found.stream_arn,
+            table_name=found.table_name,
+            # ENABLING and ENABLED give records to come, DISABLING and DISABLED only those there are.
+            enabled=found.stream_status in ("ENABLED", "ENABLING"),
+            view=StreamView(found.stream_view_type),
+        )
+        return info, [_shard(shard) for shard in found.shards], found.last_evaluated_shard_id
 
     def shard_iterator(self, arn: str, shard_id: str, kind: IteratorKind, sequence: str | None = None) -> str:
         """An iterator, good for 15 min. Raises Trimmed when `sequence` is gone, NotFound when the shard is."""
-        raise NotImplementedError
+        at = {} if sequence is None else {"SequenceNumber": sequence}
+        body: wire.GetShardIteratorBody = self._call(
+            "GetShardIterator", StreamArn=arn, ShardId=shard_id, ShardIteratorType=kind, **at
+        )
+        return body.shard_iterator
 
     def get_records(self, iterator: str, limit: int = 1000) -> RecordsPage:
-        """≤ `limit` records or 1 MB. Raises IteratorExpired, Trimmed, NotFound, Throttled and the other AwsErrors."""
-        raise NotImplementedError
+        """≤ `limit` records or 1 MB. Raises IteratorExpired, Trimmed, NotFound, Throttled, any AwsError."""
+        body: wire.GetRecordsBody = self._call("GetRecords", ShardIterator=iterator, Limit=limit)
+        return RecordsPage(body.records, body.next_iterator)
+
+    def _call(self, operation: str, **params: Any) -> Any:
+        return self._connection.call("dynamodbstreams", operation, **params)
+
+
+def _schema(table: wire.WireTable) -> KeySchema:
+    types = {each.attribute_name: each.attribute_type for each in table.attribute_definitions}
+    names = {each.key_type: each.attribute_name for each in table.key_schema}
+    partition, sort = names["HASH"], names.get("RANGE")
+    return KeySchema(partition, types[partition], sort, types[sort] if sort else None)
+
+
+def _shard(shard: wire.WireShard) -> Shard:
+    span = shard.sequence_number_range
+    return Shard(shard.shard_id, shard.parent_shard_id, span is not None and bool(span.ending_sequence_number))

@@ -1,16 +1,46 @@
-"""One side's AWS session: credentials, clients, endpoint, clock skew; foreign errors become ours here.
+"""One side's AWS session: credentials, clients, endpoint, clock skew, and a fresh start when credentials expire.
 
-Reads: AWS configuration and environment through boto3. Writes: nothing. Never: retries (the callers' schedules are
-the only ones), secrets in messages.
+Reads: AWS configuration and environment through boto3, STS. Writes: nothing. Never: retries (the callers'
+schedules are the only ones), secrets in messages.
 """
 
+import email.utils
+import threading
+import time
+from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
+import boto3
+import botocore.session
 import msgspec
+import structlog
+from botocore import xform_name
+from botocore.config import Config
+from botocore.credentials import DeferredRefreshableCredentials
+
+from pipeline import aws_decode
+from pipeline.aws_errors import FOREIGN, code_of, translate
+from pipeline.errors import AwsError, CredentialsExpired, MalformedResponse
+
+log = structlog.get_logger(__name__)
+
+#: boto3's defaults block 240 s on a stalled socket; SIGTERM has to be through in 30.
+CONNECT_TIMEOUT_SECONDS = 2
+READ_TIMEOUT_SECONDS = 5
+#: A Date header is parsed this often (it costs as much as reading two records).
+SKEW_EVERY_SECONDS = 30.0
+#: Between rebuilds of a session whose credentials AWS refuses: 1, 2, 4 … s, at most this.
+REBUILD_BACKOFF_MAX_SECONDS = 60.0
+
+_EVENT_NAMES = {"dynamodb": "dynamodb", "dynamodbstreams": "dynamodb-streams"}
 
 
 class SideConfig(msgspec.Struct, frozen=True):
-    """How to reach one side ("source", "target" or "stream"). None: what boto3 finds on its own."""
+    """How to reach one side ("source", "target" or "stream"). None: what boto3 finds on its own.
+
+    `endpoint_url` is for DynamoDB and its streams; STS is found as boto3 does (AWS_ENDPOINT_URL_STS).
+    """
 
     side: str
     profile: str | None = None
@@ -30,7 +60,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Observer(Protocol):
-    """Told about every request; `code` is the error's (AWS code or exception class), None for success."""
+    """Told about every request; `code` is the error's (AWS's code or an exception class), None for success."""
 
     def request(self, operation: str, seconds: float, code: str | None) -> None: ...
 
@@ -48,34 +78,223 @@ class Silent:
 
 
 class Connection:
-    """Session and clients of one side. Make it after spawn, never before. Thread-safe.
+    """Session and clients of one side. Make it after spawn, never before (a client does not survive a fork).
 
-    An expired credential raises CredentialsExpired; the next call after a back-off (1 s … 60 s) builds a new session by
-    itself, calls before that raise CredentialsExpired without a request. So callers just try again later.
+    Thread-safe. An expired credential raises CredentialsExpired; the next call after a back-off builds a new
+    session by itself, calls before that raise CredentialsExpired without a request. So callers just try again.
+    Raises ConfigurationError when the profile, region or endpoint cannot be used.
     """
 
-    config: SideConfig
-    region: str
-    endpoint: str
+    def __init__(
+        self,
+        config: SideConfig,
+        observer: Observer | None = None,
+        *,
+        pool_size: int = 16,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.observer: Observer = observer or Silent()
+        self._client_config = _client_config(pool_size)
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._refusals = 0  # sessions in a row whose credentials AWS refused
+        self._rebuild_at: float | None = None  # None: the session is not known to be refused
+        self._skew_ms: int | None = None
+        self._skew_due = clock()
+        self.rebuild()
 
-    def __init__(self, config: SideConfig, observer: Observer | None = None, *, pool_size: int = 16) -> None:
-        raise NotImplementedError
+    @property
+    def region(self) -> str:
+        return str(self._main_client().meta.region_name)
+
+    @property
+    def endpoint(self) -> str:
+        """The URL that requests really go to, whatever flag, variable or profile it came from."""
+        return str(self._main_client().meta.endpoint_url)
 
     @property
     def skew_ms(self) -> int | None:
-        """AWS's clock minus this host's, ± 1 s, from the last answers' Date header; None before the first."""
-        raise NotImplementedError
+        """AWS's clock minus this host's, ± 1 s, from the answers' Date header; None before the first answer."""
+        return self._skew_ms
 
-    def identity(self) -> Identity:
-        raise NotImplementedError
+    @property
+    def credentials_expire_at_seconds(self) -> float | None:
+        """Unix time at which the credentials in use end; None for those that do not, or are not known yet."""
+        with self._lock:
+            # botocore tells this nowhere in public; without the attribute the metric is simply absent.
+            expiry = getattr(self._session.get_credentials(), "_expiry_time", None)
+        return None if expiry is None else float(expiry.timestamp())
 
     def rebuild(self) -> None:
         """New session, credentials and clients, now."""
-        raise NotImplementedError
+        with self._lock:
+            try:
+                self._session = _session(self.config)
+                self._clients: dict[str, Any] = {}
+                self._rebuild_at = None
+                client = self._main_client()
+            except FOREIGN as error:
+                raise translate(error, self.config.side, "session") from error
+        log.info(
+            "aws session made",
+            side=self.config.side,
+            endpoint=client.meta.endpoint_url,
+            region=client.meta.region_name,
+            profile=self.config.profile,
+            role=self.config.role_arn,
+        )
+
+    def identity(self) -> Identity:
+        """Asks STS who we are, unless that would ask the real STS about an emulator's credentials."""
+        account = arn = None
+        sts = self._client("sts")
+        if _is_aws(sts.meta.endpoint_url) == _is_aws(self.endpoint):
+            try:
+                answer = self._request("sts", "GetCallerIdentity", {})
+                account, arn = answer.get("Account"), answer.get("Arn")
+            except CredentialsExpired:
+                raise
+            except AwsError as error:
+                log.info("account unknown", side=self.config.side, reason=str(error))
+        return Identity(account, arn, self.region, self.endpoint)
 
     def call(self, service: str, operation: str, **params: Any) -> Any:
-        """One request, one attempt: the decoded body (see aws_decode). Raises AwsErrors and ConfigurationError."""
-        raise NotImplementedError
+        """One request, one attempt: the decoded body, a struct of aws_decode.
+
+        Raises Throttled, AwsUnavailable, CredentialsExpired, AccessDenied, NotFound, MalformedResponse,
+        IteratorExpired, Trimmed, AwsError, ConfigurationError.
+        """
+        parsed = self._request(service, operation, params)
+        decoded = parsed.get(aws_decode.DECODED)
+        return decoded if decoded is not None else aws_decode.decode_parsed(operation, parsed)
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Close idle sockets."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+
+    def _request(self, service: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        client = self._client(service)
+        started = self._clock()
+        code: str | None = None
+        try:
+            parsed: dict[str, Any] = getattr(client, xform_name(operation))(**params)
+        except FOREIGN as error:
+            code = code_of(error)
+            self._note_skew(getattr(error, "response", None))
+            ours = translate(error, self.config.side, operation)
+            if isinstance(ours, CredentialsExpired):
+                self._refused(client)
+            raise ours from error
+        except MalformedResponse as error:
+            code = code_of(error)
+            raise
+        finally:
+            self.observer.request(operation, self._clock() - started, code)
+        self._refusals = 0
+        self._note_skew(parsed)
+        return parsed
+
+    def _main_client(self) -> Any:
+        return self._client("dynamodbstreams" if self.config.side == "stream" else "dynamodb")
+
+    def _client(self, service: str) -> Any:
+        """The current session's client; a new session first when the old one was refused long enough ago."""
+        with self._lock:
+            if self._rebuild_at is not None:
+                wait_seconds = self._rebuild_at - self._clock()
+                if wait_seconds > 0:
+                    raise CredentialsExpired(
+                        f"{self.config.side}: credentials were refused; new session in {wait_seconds:.0f} s"
+                    )
+                self.rebuild()
+            if service not in self._clients:
+                self._clients[service] = self._make_client(service)
+            return self._clients[service]
+
+    def _make_client(self, service: str) -> Any:
+        endpoint_url = self.config.endpoint_url if service in _EVENT_NAMES else None
+        client = self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
+        if service in _EVENT_NAMES:
+            aws_decode.install(client.meta.events, _EVENT_NAMES[service])
+        return client
+
+    def _refused(self, client: Any) -> None:
+        """AWS refused `client`'s credentials. Many threads may say so about one session: it counts once."""
+        with self._lock:
+            if self._rebuild_at is None and client in self._clients.values():
+                wait_seconds = min(REBUILD_BACKOFF_MAX_SECONDS, 2.0 ** min(self._refusals, 10))
+                self._rebuild_at = self._clock() + wait_seconds
+                self._refusals += 1
+                log.warning("aws credentials refused", side=self.config.side, new_session_in_seconds=wait_seconds)
+
+    def _note_skew(self, answer: dict[str, Any] | None) -> None:
+        now = self._clock()
+        if answer is None or now < self._skew_due:
+            return
+        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        if date is not None:
+            self._skew_due = now + SKEW_EVERY_SECONDS
+            self._skew_ms = _skew_ms(date, time.time())
+
+
+def _client_config(pool_size: int) -> Config:
+    return Config(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        # One attempt: a monitor that is throttled yields, and a failed read is due again on our schedule.
+        # botocore's own retries stop working anyway once their quota is spent (~ 11 failures).
+        retries={"mode": "standard", "total_max_attempts": 1},
+        parameter_validation=False,
+        user_agent="dynamodb-migration-monitor",
+        max_pool_connections=pool_size,
+        tcp_keepalive=True,
+    )
+
+
+def _session(config: SideConfig) -> boto3.Session:
+    base = boto3.Session(profile_name=config.profile, region_name=config.region)
+    if config.role_arn is None:
+        return base
+    core = botocore.session.get_session()
+    core.register_component("credential_provider", _AssumedRole(config, base))
+    return boto3.Session(botocore_session=core, profile_name=config.profile, region_name=config.region)
+
+
+class _AssumedRole:
+    """botocore's "credential_provider": the role's credentials, renewed by AssumeRole before they expire."""
+
+    def __init__(self, config: SideConfig, base: boto3.Session) -> None:
+        self._request = {"RoleArn": config.role_arn, "RoleSessionName": f"migration-monitor-{config.side}"}
+        if config.external_id is not None:
+            self._request["ExternalId"] = config.external_id
+        self._sts = base.client(
+            "sts", config=Config(connect_timeout=CONNECT_TIMEOUT_SECONDS, read_timeout=READ_TIMEOUT_SECONDS)
+        )
+
+    def load_credentials(self) -> DeferredRefreshableCredentials:
+        return DeferredRefreshableCredentials(refresh_using=self._assume, method="assume-role")
+
+    def _assume(self) -> dict[str, str]:
+        given = self._sts.assume_role(**self._request)["Credentials"]
+        return {
+            "access_key": given["AccessKeyId"],
+            "secret_key": given["SecretAccessKey"],
+            "token": given["SessionToken"],
+            "expiry_time": given["Expiration"].isoformat(),
+        }
+
+
+def _is_aws(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+
+
+def _skew_ms(date: str, now_seconds: float) -> int | None:
+    try:
+        theirs = email.utils.parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
+    return round((theirs + 0.5 - now_seconds) * 1000)  # a Date header is cut to whole seconds

@@ -86,8 +86,6 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 class GetRecordsBody(msgspec.Struct, frozen=True):
     records: list[Record] = msgspec.field(name="Records")
     next_iterator: str | None = msgspec.field(name="NextShardIterator", default=None)
-    #: Size of the body in bytes; set after decoding.
-    size: int = 0
 
 
 class GetShardIteratorBody(Camel, frozen=True):
