@@ -249,7 +249,7 @@ def _past_unknown(history: History, policy: Policy) -> bool:
 
 def _no_match(history: History, look: Look, moment: Moment, policy: Policy, given_back: int) -> Judgement:
     if not policy.leads and look.at_ms < _deadline(history, policy):
-        after = _late(_change(history, looked_ms=look.at_ms))
+        after = _thin(_late(_change(history, looked_ms=look.at_ms)))
         delay = min(_recheck_delay(history, look.at_ms), _deadline(history, policy) - look.at_ms)
         return Judgement(after, look.at_ms + delay, reached=-given_back)
     if not look.strong and _worth_escalating(history, look, moment, policy):

@@ -1,0 +1,303 @@
+"""The judging rule, one behaviour a test. Times are ms; the deadline is created + 60 s + 1 s."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core import codec
+from pipeline.core.history import (
+    KEEP_REACHED,
+    MAX_VERSIONS,
+    FindingChange,
+    Held,
+    History,
+    Judgement,
+    classify,
+    judge,
+    needs_witness,
+    wake,
+)
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Phase, Policy, VerdictKind
+from tests.core.reference import append
+
+POLICY = Policy(converge_within_ms=60_000, stable_for_ms=30_000)
+LEADS = Policy(converge_within_ms=60_000, stable_for_ms=30_000, leads=True)
+A, B, C, D, X = (bytes([n]) * 16 for n in (1, 2, 3, 4, 9))
+
+
+def built(*digests: bytes, lo: int = 1, created: int = 0, phase: Phase = Phase.WAITING, **more: object) -> History:
+    """A history whose versions were created a second apart, the first one being the base."""
+    versions = tuple((digest, created + 1000 * index) for index, digest in enumerate(digests))
+    return History(versions, lo, phase, **more)  # type: ignore[arg-type]
+
+
+def look(digest: bytes, at: int, *, seen: int = 9, strong: bool = False, witness: bytes | None = None, expired: bool = False) -> Look:
+    return Look(digest, at, seen, strong, witness, expired)
+
+
+def now(at: int, *, read_through: int | None = None, gap: int = 0) -> Moment:
+    return Moment(at, at if read_through is None else read_through, gap)
+
+
+def after(judgement: Judgement) -> History:
+    assert judgement.history is not None
+    return judgement.history
+
+
+def test_a_match_of_the_newest_version_settles() -> None:
+    result = judge(built(ABSENT, A), look(A, 1500), now(1500), POLICY)
+    assert (result.verdict, result.reached, result.lag_ms) == (VerdictKind.MATCH, 1, 500)
+    assert after(result).phase is Phase.SETTLING
+    assert result.next_ms == 1500 + POLICY.stable_for_ms
+
+
+def test_a_match_of_an_older_version_reaches_the_ones_before_it() -> None:
+    result = judge(built(ABSENT, A, B, C), look(B, 4000), now(4000), POLICY)
+    assert (result.verdict, result.reached) == (None, 2)
+    assert after(result).versions[after(result).lo][0] == C
+
+
+def test_no_match_before_the_deadline_is_looked_at_again_with_growing_pauses() -> None:
+    early = judge(built(ABSENT, A), look(ABSENT, 3000), now(3000), POLICY)
+    late = judge(built(ABSENT, A), look(ABSENT, 21_000), now(21_000), POLICY)
+    assert early.verdict is None and early.finding is FindingChange.NONE
+    assert early.next_ms - 3000 == 1000
+    assert late.next_ms - 21_000 == 10_000
+
+
+def test_no_match_after_the_deadline_asks_for_a_strong_look_and_a_witness() -> None:
+    assert judge(built(ABSENT, A), look(ABSENT, 62_000), now(62_000), POLICY).escalate
+
+
+def test_a_strong_mismatch_is_held_until_the_readers_have_read_past_it() -> None:
+    strong = look(ABSENT, 62_000, strong=True, witness=A)
+    held = judge(built(ABSENT, A), strong, now(62_000, read_through=58_000), POLICY)
+    assert held.finding is FindingChange.NONE and after(held).held is not None
+    too_early = wake(after(held), now(63_000, read_through=61_000), POLICY)
+    assert too_early is not None and too_early.finding is FindingChange.NONE
+    proven = wake(after(held), now(67_000, read_through=63_500), POLICY)
+    assert proven is not None
+    assert (proven.verdict, proven.finding, proven.alarmed) == (VerdictKind.MISSING, FindingChange.OPENED, 1)
+
+
+def test_a_held_look_that_a_later_record_explains_is_progress() -> None:
+    """The target was ahead of our reader, not wrong."""
+    held = judge(built(ABSENT, A), look(B, 62_000, strong=True, witness=C), now(62_000, read_through=0), POLICY)
+    caught_up = append(after(held), Change(b"k", A, B, 61_000))
+    result = wake(caught_up, now(70_000), POLICY)
+    assert result is not None
+    assert (result.finding, result.reached, result.verdict) == (FindingChange.NONE, 2, VerdictKind.MATCH)
+
+
+def test_equal_sides_match_whatever_the_history_says() -> None:
+    result = judge(built(ABSENT, A), look(B, 62_000, seen=1, strong=True, witness=B), now(62_000, read_through=0), POLICY)
+    assert (result.verdict, result.reached) == (VerdictKind.MATCH, 1)
+
+
+def test_a_reader_far_behind_holds_the_cheap_look_instead_of_buying_strong_ones() -> None:
+    result = judge(built(ABSENT, A), look(B, 200_000), now(200_000, read_through=100_000), POLICY)
+    assert not result.escalate and after(result).held is not None
+
+
+def test_a_settled_key_without_company_closes_without_another_look() -> None:
+    settled = judge(built(ABSENT, A), look(A, 1500), now(1500), POLICY)
+    assert wake(after(settled), now(31_500), POLICY) == Judgement(None)
+
+
+def test_a_settled_key_with_two_versions_in_flight_is_looked_at_again() -> None:
+    two = append(built(ABSENT, A), Change(b"k", A, B, 2000))
+    settled = judge(two, look(B, 2500), now(2500), POLICY)
+    assert wake(after(settled), now(32_500), POLICY) is None
+    assert judge(after(settled), look(B, 32_500), now(32_500), POLICY) == Judgement(None)
+
+
+def test_a_key_first_seen_just_after_the_watch_began_is_looked_at_again() -> None:
+    """An older change, never read, could still be on its way."""
+    policy = Policy(60_000, 30_000, watched_since_ms=500)
+    settled = judge(built(ABSENT, A), look(A, 1500), now(1500), policy)
+    assert wake(after(settled), now(31_500), policy) is None
+
+
+def test_a_regression_at_the_settling_look_gives_the_version_back() -> None:
+    settled = after(judge(append(built(ABSENT, A), Change(b"k", A, B, 2000)), look(B, 2500), now(2500), POLICY))
+    back = judge(settled, look(A, 32_500), now(32_500), POLICY)
+    assert (back.reached, after(back).phase, after(back).outstanding) == (-1, Phase.WAITING, 1)
+    alarm = judge(after(back), look(A, 70_000, strong=True, witness=B), now(72_000), POLICY)
+    assert (alarm.verdict, alarm.versions_behind) == (VerdictKind.STALE, 1)
+
+
+def test_an_open_finding_recovers_when_the_newest_version_arrives() -> None:
+    alarmed = built(ABSENT, A, phase=Phase.ALARMED, alarmed=1, kind=VerdictKind.MISSING)
+    result = judge(alarmed, look(A, 90_000), now(90_000), POLICY)
+    assert (result.finding, result.reached, result.alarmed) == (FindingChange.RECOVERED, 1, -1)
+    assert after(result).settle  # a repair may be overtaken too
+
+
+def test_an_open_finding_that_moves_on_but_stays_overdue_stays_open_as_stale() -> None:
+    alarmed = built(ABSENT, A, B, phase=Phase.ALARMED, alarmed=2, kind=VerdictKind.MISSING)
+    result = judge(alarmed, look(A, 90_000), now(90_000), POLICY)
+    assert (result.finding, after(result).kind, result.reached, result.alarmed) == (
+        FindingChange.UPDATED,
+        VerdictKind.STALE,
+        1,
+        -1,
+    )
+
+
+def test_an_open_finding_is_looked_at_ever_more_slowly() -> None:
+    alarmed = built(ABSENT, A, phase=Phase.ALARMED, alarmed=1, kind=VerdictKind.MISSING)
+    delays = [
+        judge(alarmed, look(ABSENT, at, strong=True, witness=A), now(at), POLICY).next_ms - at
+        for at in (70_000, 200_000, 10_000_000)
+    ]
+    assert delays == sorted(delays) and delays[0] < delays[1] < delays[2] == 300_000
+
+
+def test_an_item_past_its_ttl_is_neither_match_nor_mismatch() -> None:
+    result = judge(built(ABSENT, A), look(ABSENT, 62_000, strong=True, witness=A, expired=True), now(64_000), POLICY)
+    assert (result.verdict, result.expired, result.history) == (VerdictKind.EXPIRED, 1, None)
+
+
+def test_kinds_are_told_in_terms_of_the_target() -> None:
+    present, deleted = built(ABSENT, A, B), built(A, B, ABSENT)
+    assert classify(present, ABSENT, POLICY)[0] is VerdictKind.MISSING
+    assert classify(deleted, X, POLICY)[0] is VerdictKind.EXTRA
+    assert classify(present, A, POLICY) == (VerdictKind.STALE, 1)
+    assert classify(present, X, POLICY)[0] is VerdictKind.DIFFERENT
+    # the verified side is the source now: what it lacks, the target has too much
+    assert classify(present, ABSENT, LEADS)[0] is VerdictKind.EXTRA
+    assert classify(deleted, X, LEADS)[0] is VerdictKind.MISSING
+
+
+def test_where_the_source_leads_a_look_that_matches_nothing_is_kept_not_judged() -> None:
+    result = judge(built(ABSENT, A), look(B, 2000, seen=1), now(2000), LEADS)
+    assert not result.escalate and after(result).held is not None
+    arrived = append(after(result), Change(b"k", A, B, 5000))
+    reached = wake(arrived, now(6000), LEADS)
+    assert reached is not None and (reached.verdict, reached.reached, reached.lag_ms) == (VerdictKind.MATCH, 2, 3000)
+
+
+def test_where_the_source_leads_only_a_source_that_stood_still_is_an_alarm() -> None:
+    first = judge(built(ABSENT, A), look(B, 2000, seen=1), now(2000), LEADS)
+    assert wake(after(first), now(63_100), LEADS) is None
+    assert judge(after(first), look(B, 63_100, seen=1), now(63_100), LEADS).escalate
+    strong = look(B, 63_200, seen=1, strong=True, witness=A)
+    alarm = judge(after(first), strong, now(68_000, read_through=65_000), LEADS)
+    assert (alarm.finding, alarm.verdict) == (FindingChange.OPENED, VerdictKind.DIFFERENT)
+    moved = look(C, 63_200, seen=1, strong=True, witness=A)
+    assert judge(after(first), moved, now(68_000, read_through=65_000), LEADS).finding is FindingChange.NONE
+
+
+def test_a_history_that_spans_a_gap_vouches_only_for_a_source_that_stood_still() -> None:
+    strong = look(X, 62_000, seen=1, strong=True, witness=A)
+    first = judge(built(ABSENT, A), strong, now(65_000, gap=50_000), POLICY)
+    assert first.finding is FindingChange.NONE
+    again = look(X, 124_000, seen=1, strong=True, witness=A)
+    second = judge(after(first), again, now(127_000, gap=50_000), POLICY)
+    assert second.finding is FindingChange.OPENED
+
+
+def test_contents_that_the_stream_did_not_show_call_for_the_witness_at_once() -> None:
+    assert needs_witness(built(ABSENT, UNKNOWN))
+    assert not needs_witness(built(UNKNOWN, A))
+    result = judge(built(ABSENT, UNKNOWN), look(A, 1500, seen=1, witness=A), now(1500), POLICY)
+    assert result.verdict is VerdictKind.MATCH
+
+
+def test_a_key_that_never_rests_and_cannot_be_compared_becomes_indeterminate_but_stays_watched() -> None:
+    history = built(ABSENT, UNKNOWN, UNKNOWN, UNKNOWN, held=Held(look(A, 600_000, strong=True, witness=B, seen=2), 600_000))
+    result = wake(history, now(700_000), POLICY)
+    assert result is not None
+    assert (result.verdict, result.indeterminate, after(result).outstanding) == (VerdictKind.INDETERMINATE, 2, 1)
+
+
+def test_a_history_without_end_is_thinned_but_counts_every_version() -> None:
+    history = built(ABSENT, *[(n + 1).to_bytes(16, "big") for n in range(MAX_VERSIONS + 100)])
+    waiting = judge(history, look(X, 4_000_000, strong=True, witness=X[:15] + b"a"), now(4_000_000, read_through=0), POLICY)
+    assert after(waiting).unreached == history.unreached
+    assert len(after(waiting).versions) < MAX_VERSIONS
+    done = judge(after(waiting), look(history.versions[-1][0], 4_100_000), now(4_100_000), POLICY)
+    assert done.reached == history.unreached
+
+
+def test_few_reached_versions_are_kept() -> None:
+    history = built(ABSENT, *[bytes([n + 1]) * 16 for n in range(20)])
+    result = judge(history, look(bytes([20]) * 16, 30_000), now(30_000), POLICY)
+    assert len(after(result).versions) == KEEP_REACHED
+    assert after(result).newest == history.newest
+
+
+digests = st.sampled_from([ABSENT, UNKNOWN, A, B, C, D])
+instants = st.integers(0, 10**13)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    versions = tuple(draw(st.lists(st.tuples(digests, instants), min_size=1, max_size=6)))
+    held = draw(
+        st.none()
+        | st.builds(
+            Held,
+            st.builds(Look, digests, instants, st.integers(0, 9), st.booleans(), st.none() | digests, st.booleans()),
+            instants,
+        )
+    )
+    return History(
+        versions,
+        draw(st.integers(0, len(versions))),
+        draw(st.sampled_from(Phase)),
+        draw(st.integers(0, 2**31)),
+        draw(st.integers(0, 9)),
+        draw(st.integers(0, 9)),
+        draw(st.sampled_from([None, VerdictKind.MISSING, VerdictKind.EXTRA])),
+        draw(st.booleans()),
+        draw(st.booleans()),
+        draw(instants),
+        draw(st.integers(0, 2**31)),
+        held,
+    )
+
+
+@given(histories())
+def test_a_history_survives_its_encoding(history: History) -> None:
+    assert codec.decode(codec.encode(history)) == history
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_history_are_refused(raw: bytes) -> None:
+    try:
+        codec.encode(codec.decode(raw))
+    except ValueError:
+        pass
+
+
+@given(
+    st.lists(st.tuples(digests.filter(lambda d: d != UNKNOWN), st.integers(0, 200_000)), min_size=1, max_size=8),
+    st.lists(st.tuples(digests.filter(lambda d: d != UNKNOWN), st.integers(0, 400_000), st.booleans()), max_size=12),
+    st.booleans(),
+)
+def test_every_version_is_accounted_for_whatever_is_seen(
+    versions: list[tuple[bytes, int]], looks: list[tuple[bytes, int, bool]], leads: bool
+) -> None:
+    """Versions move between the ledger's terms; none appears or disappears."""
+    history: History | None = None
+    for digest, created in sorted(versions, key=lambda version: version[1]):
+        history = append(history, Change(b"k", UNKNOWN, digest, created))
+    assert history is not None
+    total, terms = len(versions), {"reached": 0, "alarmed": 0, "expired": 0, "indeterminate": 0}
+    policy = LEADS if leads else POLICY
+    for digest, at, strong in sorted(looks, key=lambda one: one[1]):
+        moment = now(at + 3000)
+        result = wake(history, moment, policy)
+        if result is None:
+            result = judge(history, look(digest, at, seen=history.newest, strong=strong, witness=A if strong else None), moment, policy)
+        if result.escalate:
+            continue
+        for term in terms:
+            terms[term] += getattr(result, term)
+        if result.history is None:
+            assert sum(terms.values()) == total
+            return
+        history = result.history
+        assert terms["alarmed"] == history.alarmed
+        assert sum(terms.values()) + history.outstanding == total
+        assert result.next_ms > 0

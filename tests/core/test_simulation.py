@@ -1,0 +1,99 @@
+"""The judging rule against planted truth: no false alarm, no missed permanent divergence."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.core import history
+from pipeline.core.model import Policy, StreamView
+from tests.core.simulation import START_MS, World, simulate
+
+LEADS = Policy(converge_within_ms=20_000, stable_for_ms=30_000, leads=True)
+HOT, COLD = 5.0, 0.3
+
+#: name → world; `keys` is the share of the keys that the run asks for.
+SCENARIOS = {
+    "healthy, cold": World(writes_per_second=COLD),
+    "healthy, hot": World(writes_per_second=HOT),
+    "one write a key": World(keys=400, writes_per_second=0.02, dropped=0.05, corrupted=0.05),
+    "reader out 40 s, hot": World(writes_per_second=HOT, outage=(10_000, 50_000)),
+    "replicator stalled 60 s, cold": World(writes_per_second=COLD, stall=(10_000, 70_000), writing_ms=90_000),
+    "replicator stalled 60 s, hot": World(writes_per_second=HOT, stall=(10_000, 70_000), writing_ms=90_000),
+    "dropped, cold": World(keys=200, writes_per_second=COLD, dropped=0.05),
+    "dropped, hot": World(writes_per_second=HOT, dropped=0.05),
+    "corrupted, cold": World(keys=200, writes_per_second=COLD, corrupted=0.05),
+    "corrupted, hot": World(writes_per_second=HOT, corrupted=0.05),
+    "reordered, cold": World(keys=200, writes_per_second=COLD, reordered=0.05),
+    "reordered, hot": World(writes_per_second=HOT, reordered=0.05),
+    "everything at once, hot": World(
+        writes_per_second=HOT, dropped=0.02, corrupted=0.02, reordered=0.02, outage=(10_000, 50_000), stall=(30_000, 60_000)
+    ),
+    "A → B → A, cold": World(writes_per_second=COLD, values=2, dropped=0.03, corrupted=0.02, reordered=0.03),
+    "A → B → A, hot, reader out": World(writes_per_second=HOT, values=2, outage=(10_000, 50_000)),
+    "A → B → A, hot, faults": World(writes_per_second=HOT, values=3, dropped=0.03, reordered=0.03, outage=(10_000, 50_000)),
+    "NEW_IMAGE": World(writes_per_second=1, dropped=0.05, reordered=0.03, view=StreamView.NEW_IMAGE),
+    "OLD_IMAGE": World(writes_per_second=1, dropped=0.05, view=StreamView.OLD_IMAGE),
+    "KEYS_ONLY, cold": World(writes_per_second=0.2, dropped=0.05, corrupted=0.03, view=StreamView.KEYS_ONLY),
+    "KEYS_ONLY, hot, reader out": World(
+        writes_per_second=HOT, dropped=0.02, view=StreamView.KEYS_ONLY, outage=(10_000, 30_000)
+    ),
+    "after a gap, hot": World(writes_per_second=HOT, dropped=0.05, gap_ms=START_MS + 30_000),
+    "verify the source, healthy": World(writes_per_second=HOT, policy=LEADS),
+    "verify the source, cold, faults": World(
+        keys=200, writes_per_second=0.5, policy=LEADS, dropped=0.03, corrupted=0.05, reordered=0.05
+    ),
+    "verify the source, hot, faults": World(
+        writes_per_second=HOT, policy=LEADS, dropped=0.03, corrupted=0.05, reordered=0.05, outage=(10_000, 50_000)
+    ),
+    "verify the source, A → B → A": World(writes_per_second=2, policy=LEADS, values=2, reordered=0.05, corrupted=0.02),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_no_false_alarm_and_nothing_missed(name: str, simulation_scale: float, simulation_seed: int) -> None:
+    world = SCENARIOS[name]
+    outcome = simulate(_scaled(world, simulation_scale), simulation_seed)
+    assert outcome.false_alarms == []
+    assert outcome.missed == []
+    assert outcome.unbalanced == []
+    if name.startswith(("dropped", "corrupted", "reordered")):
+        assert outcome.divergent > 0  # or the scenario proves nothing
+        assert outcome.alarms >= outcome.divergent
+
+
+def test_the_scenarios_cover_at_least_two_thousand_keys() -> None:
+    assert sum(world.keys for world in SCENARIOS.values()) >= 2_000
+
+
+def test_hot_keys_cost_less_than_half_a_read_per_version() -> None:
+    outcome = simulate(World(keys=50, writes_per_second=HOT), seed=3)
+    assert outcome.reads / outcome.versions < 0.5
+
+
+def test_a_lone_write_in_sync_costs_one_read() -> None:
+    outcome = simulate(World(keys=200, writes_per_second=0.02, lag_ms=(0, 1)), seed=3)
+    assert outcome.reads / outcome.versions < 1.5
+
+
+def test_without_the_settling_look_reordering_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation can fail: a rule that closes at the first match misses late older writes."""
+    real = history.wake
+
+    def close_early(one: history.History, *rest: object) -> history.Judgement | None:
+        if one.phase is history.Phase.SETTLING:
+            return history.Judgement(None)
+        return real(one, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(history, "wake", close_early)
+    assert simulate(World(keys=100, writes_per_second=COLD, reordered=0.05), seed=1).missed
+
+
+def test_without_waiting_for_the_readers_hot_keys_raise_false_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation can fail: a rule that takes every look as proof cries wolf when the reader was out."""
+    monkeypatch.setattr(history, "caught_up", lambda *_: True)
+    world = World(keys=100, writes_per_second=HOT, outage=(10_000, 50_000))
+    assert simulate(world, seed=1).false_alarms
+
+
+def _scaled(world: World, scale: float) -> World:
+    return replace(world, keys=max(1, int(world.keys * scale)))
