@@ -422,5 +422,7 @@ def _translated() -> Iterator[None]:
         raise ConfigurationError(f"Redis refused the credentials in --redis-url: {error}") from error
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
         raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
+    except redis.OutOfMemoryError as error:
+        raise StoreUnavailable("Redis is at maxmemory: publishing waits until there is room; raise maxmemory") from error
     except redis.RedisError as error:
         raise StoreError(f"Redis refused a call: {error}") from error

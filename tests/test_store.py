@@ -1,0 +1,348 @@
+"""The store against real servers: atomic publish and commit, fences, rechecks, dead letters, accounting."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.core import codec
+from pipeline.core.history import FindingChange, History, Judgement, judge
+from pipeline.core.ledger import Entry, Lease, Outcome, ReadCounts, Settled, tally
+from pipeline.core.model import (
+    ABSENT,
+    UNKNOWN,
+    Change,
+    Look,
+    Moment,
+    Phase,
+    Policy,
+    Position,
+    PositionKind,
+    VerdictKind,
+)
+from pipeline.errors import ConfigurationError, SettingsChanged, StoreUnavailable
+from pipeline.store import Store
+from tests.core.reference import append
+
+A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
+BEGIN = Position(PositionKind.TRIM_HORIZON)
+POLICY = Policy(60_000, 30_000)
+SETTINGS = {"target_table": "orders", "sample_rate": "100.0"}
+
+
+def after(number: int) -> Position:
+    return Position(PositionKind.AFTER, f"{number:021d}", number)
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    one = Store(store_url, f"test-{uuid.uuid4().hex}")
+    one.open(SETTINGS)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def lease(store: Store) -> Lease:
+    store.register("shard-1", BEGIN, 0)
+    taken = store.lease("shard-1", "reader-a", 10_000)
+    assert taken is not None
+    return taken
+
+
+def publish(store: Store, lease: Lease, *changes: Change, at: Position = BEGIN, to: Position | None = None) -> Outcome:
+    counts = ReadCounts(inserts=len(changes))
+    return store.publish(lease, at, to or after(1), changes, counts).outcome
+
+
+def change(key: bytes = b'"k"', before: bytes = ABSENT, digest: bytes = A) -> Change:
+    return Change(key, before, digest, 1_000)
+
+
+def settle(store: Store, entry: Entry, digest: bytes, now_ms: int) -> Settled:
+    history = codec.decode(entry.raw)
+    judgement = judge(history, Look(digest, now_ms, history.newest), Moment(now_ms, now_ms), POLICY)
+    return settled(entry, history, judgement)
+
+
+def settled(entry: Entry, history: History, judgement: Judgement) -> Settled:
+    encoded = codec.encode(judgement.history) if judgement.history else b""
+    return Settled(entry, encoded, judgement.next_ms, tally(history, judgement, 1, 0), judged=True)
+
+
+# --- start -------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_may_evict_is_refused(store: Store, store_url: str) -> None:
+    client = redis.Redis.from_url(store_url)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(ConfigurationError, match="noeviction"):
+            store.check()
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+    assert store.check().policy == "noeviction"
+
+
+def test_changed_settings_are_refused_by_name(store: Store) -> None:
+    with pytest.raises(SettingsChanged, match="sample_rate: 100.0 → 5.0"):
+        store.open({**SETTINGS, "sample_rate": "5.0"})
+    assert store.open(SETTINGS).settings == SETTINGS
+
+
+def test_nobody_listening_is_store_unavailable() -> None:
+    with pytest.raises(StoreUnavailable):
+        Store("redis://127.0.0.1:1", "m").now_ms()
+
+
+def test_a_url_that_is_none_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="--redis-url"):
+        Store("http://localhost", "m")
+
+
+# --- publish -----------------------------------------------------------------------------------------------
+
+
+def test_a_publish_repeated_after_a_lost_reply_changes_nothing(store: Store, lease: Lease) -> None:
+    assert publish(store, lease, change()) is Outcome.PUBLISHED
+    assert publish(store, lease, change()) is Outcome.DUPLICATE
+    ledger = store.ledger()
+    assert (ledger.records_read, ledger.versions_published, store.queue().backlog) == (1, 1, 1)
+
+
+def test_a_fenced_reader_publishes_nothing(store: Store, lease: Lease) -> None:
+    store.release(lease)
+    assert store.lease("shard-1", "reader-b", 10_000) is not None
+    assert publish(store, lease, change()) is Outcome.FENCED
+    assert store.ledger().versions_published == 0
+
+
+def test_a_reader_at_the_wrong_position_gets_a_conflict(store: Store, lease: Lease) -> None:
+    publish(store, lease, change())
+    assert publish(store, lease, change(), at=BEGIN, to=after(2)) is Outcome.CONFLICT
+    ledger = store.ledger()
+    assert (ledger.records_read, ledger.records_repeated) == (1, 1)
+
+
+def test_of_two_readers_that_race_for_a_lease_one_gets_it(store: Store) -> None:
+    store.register("shard-1", BEGIN, 0)
+    taken: list[Lease | None] = []
+    threads = [
+        threading.Thread(target=lambda name=name: taken.append(store.lease("shard-1", name, 10_000)))
+        for name in ("a", "b", "c", "d")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(one is not None for one in taken) == 1
+
+
+def test_a_lease_left_alone_goes_to_another_reader_with_a_higher_epoch(store: Store) -> None:
+    store.register("shard-1", BEGIN, 0)
+    first = store.lease("shard-1", "a", 0)
+    second = store.lease("shard-1", "b", 10_000)
+    assert first is not None and second is not None and second.epoch > first.epoch
+    assert store.renew("a", [first], {}, 10_000) == set()
+
+
+def test_a_key_is_queued_at_most_once(store: Store, lease: Lease) -> None:
+    publish(store, lease, change(), change(before=A, digest=B), change(before=B, digest=C))
+    assert store.queue().backlog == 1
+    ledger = store.ledger()
+    assert (ledger.versions_published, ledger.keys_coalesced, ledger.keys_sampled) == (3, 2, 1)
+
+
+known = st.sampled_from([ABSENT, A, B, C])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(known | st.just(UNKNOWN), known | st.just(UNKNOWN), st.integers(0, 2**45)), min_size=1, max_size=6),
+    st.sampled_from(Phase),
+)
+def test_publish_appends_exactly_as_the_reference_does(
+    store: Store, lease: Lease, changes: list[tuple[bytes, bytes, int]], phase: Phase
+) -> None:
+    key = uuid.uuid4().hex.encode()
+    expected: History | None = None
+    position = store.partitions()["shard-1"]
+    for number, (before, digest, created) in enumerate(changes):
+        one = Change(key, before, digest, created)
+        following = Position(PositionKind.AFTER, uuid.uuid4().hex, number)
+        assert store.publish(lease, position, following, [one], ReadCounts(inserts=1)).outcome is Outcome.PUBLISHED
+        position = following
+        expected = append(expected, one)
+    raw = store._redis.hget(store._key("history"), key)
+    assert codec.decode(raw) == expected
+
+
+def test_thousands_of_changes_go_in_one_step(store: Store, lease: Lease) -> None:
+    changes = [change(key=f'"{number}"'.encode()) for number in range(5_000)]
+    assert publish(store, lease, *changes) is Outcome.PUBLISHED
+    assert store.queue().outstanding == store.queue().backlog == 5_000
+
+
+# --- watermark ---------------------------------------------------------------------------------------------
+
+
+def test_the_watermark_is_the_least_of_all_partitions_and_never_goes_back(store: Store, lease: Lease) -> None:
+    store.register("shard-2", BEGIN, 500)
+    store.renew("reader-a", [lease], {"shard-1": 9_000}, 10_000)
+    assert store.reader_state().read_through_ms == 500
+    store.drop_watermark("shard-2")
+    store.renew("reader-a", [lease], {"shard-1": 8_000}, 10_000)
+    assert store.reader_state().read_through_ms == 9_000
+
+
+def test_a_gap_is_named_counted_and_handed_to_validators(store: Store, lease: Lease) -> None:
+    store.add_gap("shard-1", "trimmed", after(7))
+    assert [(gap.partition, gap.reason) for gap in store.gaps()] == [("shard-1", "trimmed")]
+    assert store.ledger().gaps == 1
+    assert store.claim("v", 10, 0).gap_ms == store.gaps()[0].at_ms
+
+
+# --- claim and commit --------------------------------------------------------------------------------------
+
+
+def test_a_verdict_is_committed_once_even_if_the_reply_is_lost(store: Store, lease: Lease) -> None:
+    publish(store, lease, change())
+    claim = store.claim("v", 10, 0)
+    done = [settle(store, claim.entries[0], A, claim.now_ms)]
+    assert store.commit(done, claim.now_ms) == []
+    store.commit(done, claim.now_ms)  # the history has changed by our own commit: refused or ignored, never counted
+    ledger = store.ledger()
+    assert (ledger.reached, ledger.matches, ledger.outstanding, ledger.balanced) == (1, 1, 0, True)
+    assert store.queue().due == 1
+
+
+def test_a_validator_that_lost_its_entry_changes_nothing(store: Store, lease: Lease) -> None:
+    publish(store, lease, change())
+    slow = store.claim("slow", 10, 0)
+    quick = store.claim("quick", 10, 1) if _wait_until_idle(store) else None
+    assert quick is not None and [entry.deliveries for entry in quick.entries] == [2]
+    store.commit([settle(store, quick.entries[0], A, quick.now_ms)], quick.now_ms)
+    before = store.ledger()
+    store.commit([settle(store, slow.entries[0], A, slow.now_ms)], slow.now_ms)
+    assert store.ledger().reached == before.reached == 1
+    assert store.ledger().balanced
+
+
+def _wait_until_idle(store: Store) -> bool:
+    """True once the pending entry has been idle for over a millisecond, on the server's clock."""
+    started = store.now_ms()
+    while store.now_ms() < started + 5:
+        pass
+    return True
+
+
+def test_a_version_published_under_a_look_refuses_the_commit_and_shows_the_new_history(
+    store: Store, lease: Lease
+) -> None:
+    publish(store, lease, change())
+    claim = store.claim("v", 10, 0)
+    publish(store, lease, change(before=A, digest=B), at=after(1), to=after(2))
+    refused = store.commit([settle(store, claim.entries[0], A, claim.now_ms)], claim.now_ms)
+    assert [one.index for one in refused] == [0]
+    assert len(codec.decode(refused[0].raw).versions) == 3
+    assert store.ledger().reached == 0
+
+
+def test_a_restarted_validator_takes_back_what_its_earlier_life_left(store: Store, lease: Lease) -> None:
+    publish(store, lease, change())
+    assert store.claim("v", 10, 0).entries
+    assert store.claim("v", 10, 0).entries == []
+    assert [entry.key for entry in store.claim("v", 10, 0, adopt=True).entries] == [b'"k"']
+    assert store.ledger().entries_redelivered == 1
+
+
+def test_a_due_recheck_comes_back_through_the_work_stream(store: Store, lease: Lease) -> None:
+    publish(store, lease, change())
+    claim = store.claim("v", 10, 0)
+    entry = claim.entries[0]
+    store.commit([Settled(entry, entry.raw, claim.now_ms, "rechecks=1")], claim.now_ms)
+    again = store.claim("v", 10, 0)
+    assert [one.key for one in again.entries] == [entry.key]
+    assert store.queue().due == 0
+
+
+def test_a_recheck_that_is_not_due_stays_away(store: Store, lease: Lease) -> None:
+    publish(store, lease, change())
+    claim = store.claim("v", 10, 0)
+    store.commit([settle(store, claim.entries[0], A, claim.now_ms)], claim.now_ms)
+    assert store.claim("v", 10, 0).entries == []
+
+
+def test_a_new_version_brings_a_settling_key_forward(store: Store, lease: Lease) -> None:
+    publish(store, lease, change())
+    claim = store.claim("v", 10, 0)
+    long_ago = claim.now_ms - 60_000
+    done = settle(store, claim.entries[0], A, long_ago)
+    in_half_a_minute = msgspec.structs.replace(done, next_ms=claim.now_ms + 30_000)
+    store.commit([in_half_a_minute], claim.now_ms)
+    publish(store, lease, change(before=A, digest=B), at=after(1), to=after(2))
+    assert len(store.claim("v", 10, 0).entries) == 1
+
+
+def test_a_finding_opens_updates_and_recovers(store: Store, lease: Lease) -> None:
+    publish(store, lease, change())
+    claim = store.claim("v", 10, 0)
+    entry, history = claim.entries[0], codec.decode(claim.entries[0].raw)
+    look = Look(ABSENT, 70_000, 1, True, A)
+    judgement = judge(history, look, Moment(75_000, 74_000), POLICY)
+    assert judgement.finding is FindingChange.OPENED
+    finding = '{"kind":"missing","versions_behind":1,"attributes":[],"last_looked_ms":70000}'
+    done = settled(entry, history, judgement)
+    store.commit([Settled(entry, done.after, claim.now_ms, done.tally, finding, judged=True)], claim.now_ms)
+    opened = list(store.findings())
+    assert [(one.key, one.kind, one.first_seen_ms) for one in opened] == [(b'"k"', VerdictKind.MISSING, claim.now_ms)]
+    assert store.ledger().open["missing"] == 1 and store.ledger().balanced
+
+    again = store.claim("v", 10, 0)
+    history = codec.decode(again.entries[0].raw)
+    recovered = judge(history, Look(A, 80_000, 1), Moment(80_000, 80_000), POLICY)
+    done = settled(again.entries[0], history, recovered)
+    store.commit([Settled(again.entries[0], done.after, done.next_ms, done.tally, "")], again.now_ms)
+    ledger = store.ledger()
+    assert list(store.findings()) == []
+    assert (ledger.open["missing"], ledger.recovered, ledger.alarmed, ledger.reached) == (0, 1, 0, 1)
+    assert ledger.balanced
+
+
+def test_a_poison_entry_is_handed_out_without_a_history(store: Store) -> None:
+    store._redis.xadd(store._key("work"), {"garbage": "x"})
+    claim = store.claim("v", 10, 0)
+    assert [(entry.key, entry.raw) for entry in claim.entries] == [(b"", b"")]
+    dead = Settled(claim.entries[0], b"", 0, "dead_entries:poison=1", dead=True)
+    store.commit([dead], claim.now_ms)
+    assert (store.queue().dead, store.queue().backlog, store.ledger().dead_entries["poison"]) == (1, 0, 1)
+
+
+def test_a_full_server_refuses_new_work_but_drains(store: Store, lease: Lease, store_url: str) -> None:
+    publish(store, lease, *[change(key=f'"{number}"'.encode()) for number in range(100)])
+    client = redis.Redis.from_url(store_url)
+    client.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(StoreUnavailable, match="maxmemory"):
+            publish(store, lease, change(key=b'"new"'), at=after(1), to=after(2))
+        claim = store.claim("v", 100, 0)
+        assert store.commit([settle(store, one, A, claim.now_ms) for one in claim.entries], claim.now_ms) == []
+    finally:
+        client.config_set("maxmemory", "0")
+    assert store.ledger().reached == 100 and store.ledger().balanced
+
+
+def test_keys_that_wait_for_convergence_are_known_by_age(store: Store, lease: Lease) -> None:
+    publish(store, lease, Change(b'"k"', ABSENT, A, 1_000_000))
+    claim = store.claim("v", 10, 0)
+    store.commit([settle(store, claim.entries[0], B, 1_001_000)], claim.now_ms)
+    assert store.oldest_waiting_ms() == 1_000_000
+    again = store.claim("v", 10, 0)
+    store.commit([settle(store, again.entries[0], A, 1_002_000)], again.now_ms)
+    assert store.oldest_waiting_ms() is None
+    assert sum(store.lag_histogram()) == sum(store.lag_total()) == 1
