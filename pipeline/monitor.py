@@ -143,11 +143,15 @@ def _key_shower(config: Config, store: Store, settings: Mapping[str, str]) -> Ca
     """How a key is shown: as its keyed hash, or with --show-keys as the wire JSON object."""
     if not config.show_keys:
         return store.key_hash
+    if "partition_type" not in settings:
+        raise ConfigurationError(
+            f"migration {store.migration} has not seen its tables yet: begin it with `run`"
+        )
     schema = KeySchema(
         settings["partition_key"],
         settings["partition_type"],
-        settings.get("sort_key"),
-        settings.get("sort_type"),
+        settings.get("sort_key") or None,
+        settings.get("sort_type") or None,
     )
     return lambda key: msgspec.Raw(schema.wire(key))
 

