@@ -28,28 +28,36 @@ TABLE_SIDES = (Side.SOURCE.value, Side.TARGET.value)
 #: Who is asked: the two tables and the stream, each with credentials and an endpoint of its own.
 AWS_SIDES = (*TABLE_SIDES, "stream")
 _OTHER = "other"
-#: The requests that are made, by the side that answers them.
-AWS_CALLS = (
-    *product(
-        ("BatchGetItem", "DescribeTable", "DescribeTimeToLive", "GetCallerIdentity", _OTHER), TABLE_SIDES
-    ),
-    *product(("DescribeStream", "GetShardIterator", "GetRecords", "GetCallerIdentity", _OTHER), ("stream",)),
+_TABLE_CALLS = ("BatchGetItem", "DescribeTable", "DescribeTimeToLive", "GetCallerIdentity", _OTHER)
+_STREAM_CALLS = (
+    "ListStreams",
+    "DescribeStream",
+    "GetShardIterator",
+    "GetRecords",
+    "GetCallerIdentity",
+    _OTHER,
 )
+#: The requests that are made, with the side that answers them.
+AWS_CALLS = (*product(_TABLE_CALLS, TABLE_SIDES), *product(_STREAM_CALLS, ("stream",)))
 #: "Slow down", in DynamoDB's words (API reference, "Error handling with DynamoDB").
 THROTTLE_CODES = frozenset(
     {
         "ProvisionedThroughputExceededException",
         "ThrottlingException",
         "Throttling",
+        "ThrottledException",
         "RequestLimitExceeded",
         "LimitExceededException",
+        "TooManyRequestsException",
     }
 )
-#: Failures told apart; any other code is counted as "other", so that the label set stays closed.
+#: Failures told apart: AWS's codes, "Unavailable" for network and 5xx, "Malformed" for a body that makes no
+#: sense. Any other code is counted as "other", so that the label set stays closed.
 FAILURE_CODES = (
     "AccessDeniedException",
     "ExpiredTokenException",
     "UnrecognizedClientException",
+    "InvalidSignatureException",
     "ValidationException",
     "ResourceNotFoundException",
     "ExpiredIteratorException",
