@@ -1,0 +1,48 @@
+# Everything here needs only python3 (>= 3.11, with venv) and make. Each environment is made from a hashed lock.
+PYTHON ?= python3
+PYTEST_FLAGS ?=
+VENV := .venv
+DEMO_VENV := .venv-demo
+COMMAND := dynamodb-migration-monitor
+
+.PHONY: help test demo lock docs clean
+
+help:
+	@echo "make test   lint, types and tests, in their own environment ($(VENV))"
+	@echo "make demo   the whole system on embedded servers, against planted faults ($(DEMO_VENV))"
+	@echo "make lock   pin the dependencies anew (requirements.lock, requirements-dev.lock)"
+	@echo "make docs   write the generated pages (docs/configuration.md)"
+	@echo "make clean  remove caches and both environments"
+
+define install
+	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+endef
+
+$(VENV)/.installed: requirements-dev.lock pyproject.toml
+	$(call install,$(VENV),requirements-dev.lock)
+
+$(DEMO_VENV)/.installed: requirements.lock pyproject.toml
+	$(call install,$(DEMO_VENV),requirements.lock)
+
+test: $(VENV)/.installed
+	PYTEST_FLAGS="$(PYTEST_FLAGS)" ./scripts/check $(VENV)
+
+demo: $(DEMO_VENV)/.installed
+	$(DEMO_VENV)/bin/$(COMMAND) demo
+
+# --no-header and no index options: the locks name no host.
+lock: $(VENV)/.installed
+	$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+	  --upgrade --extra embedded --group build pyproject.toml -o requirements.lock
+	$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+	  --upgrade --extra dev --group build -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+docs: $(VENV)/.installed
+	$(VENV)/bin/python -m pipeline.config > docs/configuration.md
+
+clean:
+	rm -rf $(VENV) $(DEMO_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
