@@ -1,0 +1,370 @@
+"""Equality: one canonical form, digest and key per item, from the wire JSON and never from Python values.
+
+Reads: items and keys as DynamoDB's JSON protocol writes them, `{"name": {"S": "x"}, …}`.
+Writes: nothing. Never: converts numbers to floats or Decimals, normalises Unicode, puts a value in a message.
+
+The canonical form is the wire JSON itself, written deterministically: map keys sorted, no spaces, one text
+per number's value, sets sorted without repeats, binaries re-encoded. The type tags stay, so `{"BOOL": true}`
+and `{"N": "1"}` differ, and JSON's quoting keeps every boundary. Rules and limits are those of the DynamoDB
+Developer Guide, "Supported data types and naming rules" and "Constraints".
+"""
+
+import re
+from binascii import Error as BinasciiError
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from typing import Any, Literal
+
+import msgspec
+
+from pipeline.core.model import ABSENT, UNKNOWN
+
+#: DynamoDB nests lists and maps at most this deep.
+MAX_DEPTH = 32
+#: DynamoDB keeps this many significant digits …
+MAX_DIGITS = 38
+#: … and magnitudes from 1E-130 up to 9.99…E+125.
+MIN_EXPONENT, MAX_EXPONENT = -130, 125
+#: Below this power of ten a fraction is written in scientific form (any fixed choice would do).
+_PLAIN_FRACTION = -10
+#: Distinct numbers remembered with their canonical text: decimals and negatives repeat in real tables.
+_NUMBERS_CACHED = 8192
+#: What global tables (version 2017) add by themselves: aws:rep:deleting, :updatetime, :updateregion.
+REPLICATION_PREFIX = "aws:rep:"
+#: Digests that mean something else in a history, and what stands in for them (odds: 1 in 2**127).
+_RESERVED = {ABSENT: b"\x00" * 15 + b"\x01", UNKNOWN: b"\xff" * 15 + b"\xfe"}
+
+_NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,4}))?")
+_PLAIN_NAME = re.compile(r"[^\x00-\x1f.\[\]\"]+")
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode = msgspec.json.Decoder().decode
+
+Item = dict[str, Any]
+
+
+class MalformedItem(ValueError):
+    """An item or key that DynamoDB would not have sent. Never a verdict; the text names no value."""
+
+
+def canonical_number(text: str) -> str:
+    """The one text of a number's value: `1`, `1.0`, `1E0` and `01` all give `1`; `-0` gives `0`.
+
+    Raises MalformedItem for anything but a number of at most 38 significant digits in DynamoDB's range.
+    """
+    if type(text) is not str:
+        raise MalformedItem("a number that is not text")
+    if text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= MAX_DIGITS:
+        return text
+    return _canonical_number(text)
+
+
+@lru_cache(_NUMBERS_CACHED)
+def _canonical_number(text: str) -> str:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise MalformedItem("not a number")
+    sign, whole, fraction, exponent = match.groups(default="")
+    if not whole and not fraction:
+        raise MalformedItem("a number without digits")
+    digits = (whole + fraction).lstrip("0")
+    power = int(exponent or 0) - len(fraction) + len(digits)
+    digits = digits.rstrip("0")
+    if not digits:
+        return "0"
+    power -= len(digits)  # the value is now: digits x 10**power
+    leading = power + len(digits) - 1
+    if len(digits) > MAX_DIGITS:
+        raise MalformedItem(f"a number of more than {MAX_DIGITS} digits")
+    if not MIN_EXPONENT <= leading <= MAX_EXPONENT:
+        raise MalformedItem("a number out of range")
+    return ("-" if sign == "-" else "") + _write_number(digits, power, leading)
+
+
+def _write_number(digits: str, power: int, leading: int) -> str:
+    """Plain while short, as DynamoDB writes them: most numbers then need no rewriting."""
+    if leading >= MAX_DIGITS or leading < _PLAIN_FRACTION:
+        return f"{digits}E{power}"
+    if power >= 0:
+        return digits + "0" * power
+    if leading >= 0:
+        return f"{digits[:power]}.{digits[power:]}"
+    return "0." + "0" * (-leading - 1) + digits
+
+
+def _canonical_string(text: Any) -> str:
+    if type(text) is not str:
+        raise MalformedItem("a string that is not text")
+    return text
+
+
+def _canonical_binary(text: Any, depth: int = 0) -> str:
+    if type(text) is not str:
+        raise MalformedItem("a binary that is not text")
+    try:
+        return b2a_base64(a2b_base64(text, strict_mode=True), newline=False).decode()
+    except (BinasciiError, ValueError) as error:
+        raise MalformedItem("a binary that is not base64") from error
+
+
+def _canonical_boolean(value: Any, depth: int) -> bool:
+    if type(value) is not bool:
+        raise MalformedItem("a boolean that is neither true nor false")
+    return value
+
+
+def _canonical_null(value: Any, depth: int) -> bool:
+    if value is not True:
+        raise MalformedItem("a null that is not true")
+    return True
+
+
+def _set_of(canonical: Callable[[Any], str]) -> Callable[[Any, int], list[str]]:
+    def canonical_set(values: Any, depth: int) -> list[str]:
+        if type(values) is not list or not values:
+            raise MalformedItem("a set that is not a list with members")
+        return sorted(set(map(canonical, values)))
+
+    return canonical_set
+
+
+def _canonical_list(values: Any, depth: int) -> list[Any]:
+    if type(values) is not list:
+        raise MalformedItem("a list that is not one")
+    _normalise(values, depth + 1)
+    return values
+
+
+def _canonical_map(values: Any, depth: int) -> Item:
+    if type(values) is not dict:
+        raise MalformedItem("a map that is not one")
+    _normalise(values.values(), depth + 1)
+    return values
+
+
+_CANONICAL: dict[str, Callable[[Any, int], Any]] = {
+    "B": _canonical_binary,
+    "BOOL": _canonical_boolean,
+    "NULL": _canonical_null,
+    "SS": _set_of(_canonical_string),
+    "NS": _set_of(canonical_number),
+    "BS": _set_of(_canonical_binary),
+    "L": _canonical_list,
+    "M": _canonical_map,
+}
+
+
+def _normalise(values: Iterable[Any], depth: int) -> None:
+    """Bring tagged values, inside `depth` lists and maps, into canonical form, in place.
+
+    Strings and numbers are looked at here, not in the table: they are most of what there is.
+    """
+    if depth > MAX_DEPTH:
+        raise MalformedItem(f"nested deeper than {MAX_DEPTH} levels")
+    for value in values:
+        if type(value) is not dict or len(value) != 1:
+            raise MalformedItem("not exactly one type tag")
+        for tag, content in value.items():
+            if tag == "S":
+                if type(content) is not str:
+                    raise MalformedItem("a string that is not text")
+            elif tag == "N":
+                value[tag] = canonical_number(content)
+            elif tag in _CANONICAL:
+                value[tag] = _CANONICAL[tag](content, depth)
+            else:
+                raise MalformedItem("an unknown type tag")
+
+
+def _canonical_item(item: Item, ignore: frozenset[str]) -> Item:
+    """The counted attributes of an item, normalised. The values are the caller's own, changed in place."""
+    if type(item) is not dict:
+        raise MalformedItem("an item that is not a map")
+    if not ignore.isdisjoint(item) or REPLICATION_PREFIX in "".join(item):  # one look at all names: cheap
+        item = {
+            name: value
+            for name, value in item.items()
+            if name not in ignore and not name.startswith(REPLICATION_PREFIX)
+        }
+    try:
+        _normalise(item.values(), 0)
+    except MalformedItem as error:
+        raise MalformedItem(f"attribute {_malformed_attribute(item)!r}: {error}") from error
+    return item
+
+
+def _malformed_attribute(item: Item) -> str | None:
+    """The first attribute that does not normalise: tried again, so that the hot loop needs no names."""
+    for name, value in item.items():
+        try:
+            _normalise([value], 0)
+        except MalformedItem:
+            return name
+    return None
+
+
+class Digester:
+    """Digests of items: equal exactly when the items are equal in DynamoDB's sense.
+
+    ignore: names of top-level attributes left out; those starting with `aws:rep:` always are.
+    """
+
+    def __init__(self, ignore: frozenset[str] = frozenset()) -> None:
+        self.ignore = ignore
+
+    def digest(self, item: bytes | msgspec.Raw) -> bytes:
+        """16 bytes for an item given as wire JSON. Raises MalformedItem."""
+        try:
+            decoded = _decode(item)
+        except (ValueError, RecursionError) as error:
+            raise MalformedItem("an item that is not JSON") from error
+        return self.digest_item(decoded)
+
+    def digest_item(self, item: Item) -> bytes:
+        """16 bytes for a decoded wire item, whose values are normalised in place (same value, one text).
+
+        SHA-256, truncated: the fastest strong hash on CPUs with SHA instructions. Never ABSENT or UNKNOWN.
+        Raises MalformedItem.
+        """
+        try:
+            form = _encode(_canonical_item(item, self.ignore))
+        except UnicodeEncodeError as error:
+            raise MalformedItem("text that is not Unicode") from error
+        digest = sha256(form).digest()[:16]
+        return _RESERVED.get(digest, digest)
+
+
+def diff(a: Item, b: Item, ignore: frozenset[str] = frozenset(), limit: int = 50) -> list[str]:
+    """Where two decoded wire items differ: at most `limit` paths, sorted; names and positions, never values.
+
+    `address.city`, `tags[2]`; sets, and values whose type differs, are named as a whole. A name that holds a
+    dot, bracket, quote or control character is written as a JSON string. Empty exactly when the digests are
+    equal. Values are normalised in place. Raises MalformedItem.
+    """
+    left, right = _canonical_item(a, ignore), _canonical_item(b, ignore)
+    return sorted(_map_paths(left, right, ""))[:limit]
+
+
+def _map_paths(a: Item, b: Item, path: str) -> Iterator[str]:
+    for name in a.keys() | b.keys():
+        shown = name if _PLAIN_NAME.fullmatch(name) else _encode(name).decode()
+        yield from _value_paths(a.get(name), b.get(name), f"{path}.{shown}" if path else shown)
+
+
+def _value_paths(a: Item | None, b: Item | None, path: str) -> Iterator[str]:
+    """Paths at or under `path` where two canonical values differ; None stands for "not there"."""
+    if a == b:  # safe from Python's True == 1: no canonical value holds a number
+        return
+    if a and b and "M" in a and "M" in b:
+        yield from _map_paths(a["M"], b["M"], path)
+    elif a and b and "L" in a and "L" in b:
+        for position in range(max(len(a["L"]), len(b["L"]))):
+            left, right = (side["L"][position : position + 1] or [None] for side in (a, b))
+            yield from _value_paths(left[0], right[0], f"{path}[{position}]")
+    else:
+        yield path
+
+
+KeyType = Literal["S", "N", "B"]
+
+
+class KeySchema(msgspec.Struct, frozen=True, dict=True):
+    """A table's primary key, and the compact canonical form of its values.
+
+    Compact form: the key values as JSON strings in schema order, separated by a comma, without brackets:
+    `"user#1"` or `"user#1","17"`. Numbers are in canonical text, binaries in base64.
+    """
+
+    partition_key: str
+    partition_type: KeyType
+    sort_key: str | None = None
+    sort_type: KeyType | None = None
+
+    def compact(self, raw_keys: bytes | msgspec.Raw) -> bytes:
+        """From wire JSON that holds exactly the key attributes. Raises MalformedItem."""
+        try:
+            return self._codec.compact(raw_keys)
+        except (ValueError, RecursionError) as error:
+            raise MalformedItem("a key that does not fit the schema") from error
+
+    def compact_of(self, item: Item) -> bytes:
+        """From a decoded wire item that has at least the key attributes. Raises MalformedItem."""
+        try:
+            texts = [_KEY_TEXT[tag](item[name][tag]) for name, tag in self._attributes]
+            return _encode(texts)[1:-1]
+        except (KeyError, TypeError, ValueError) as error:
+            raise MalformedItem("an item without the key attributes of the schema") from error
+
+    def wire(self, compact: bytes) -> bytes:
+        """The wire JSON of a compact key, partition key first. Raises MalformedItem."""
+        try:
+            return self._codec.wire(compact)
+        except (ValueError, RecursionError) as error:
+            raise MalformedItem("bytes that are not a compact key of the schema") from error
+
+    @property
+    def _attributes(self) -> list[tuple[str, KeyType]]:
+        pairs = ((self.partition_key, self.partition_type), (self.sort_key, self.sort_type))
+        return [(name, tag) for name, tag in pairs if name and tag]
+
+    @cached_property
+    def _codec(self) -> "_KeyCodec":
+        return _KeyCodec(self._attributes)
+
+
+_KEY_TEXT: dict[str, Callable[[Any], str]] = {
+    "S": _canonical_string,
+    "N": canonical_number,
+    "B": _canonical_binary,
+}
+
+
+class _StringKey(msgspec.Struct, forbid_unknown_fields=True, rename={"value": "S"}):
+    value: str
+
+
+class _NumberKey(msgspec.Struct, forbid_unknown_fields=True, rename={"value": "N"}):
+    value: str
+
+
+class _BinaryKey(msgspec.Struct, forbid_unknown_fields=True, rename={"value": "B"}):
+    value: bytes  # msgspec reads and writes it as strict base64
+
+
+_KEY_VALUE: dict[KeyType, type] = {"S": _StringKey, "N": _NumberKey, "B": _BinaryKey}
+
+
+class _KeyCodec:
+    """One schema's decoders, made once: they do in C what would cost several µs per key in Python."""
+
+    def __init__(self, attributes: list[tuple[str, KeyType]]) -> None:
+        fields = [
+            (field, _KEY_VALUE[tag], msgspec.field(name=name))
+            for field, (name, tag) in zip(("partition", "sort"), attributes, strict=False)
+        ]
+        self._has_sort = len(attributes) == 2
+        self._tags = [tag for _, tag in attributes]
+        self._key = msgspec.defstruct("Key", fields, forbid_unknown_fields=True)
+        self._decode_wire = msgspec.json.Decoder(self._key).decode
+        texts = tuple(bytes if tag == "B" else str for tag in self._tags)
+        self._decode_compact: Callable[[bytes], Any] = msgspec.json.Decoder(tuple[texts]).decode  # type: ignore[valid-type]
+        self._names = [b"%b:{%b:" % (_encode(name), _encode(tag)) for name, tag in attributes]
+
+    def compact(self, raw: bytes | msgspec.Raw) -> bytes:
+        key: Any = self._decode_wire(raw)
+        partition = key.partition.value
+        if self._tags[0] == "N":
+            partition = canonical_number(partition)
+        if not self._has_sort:
+            return _encode(partition)
+        sort = key.sort.value
+        if self._tags[1] == "N":
+            sort = canonical_number(sort)
+        return _encode((partition, sort))[1:-1]
+
+    def wire(self, compact: bytes) -> bytes:
+        texts = self._decode_compact(b"[%b]" % compact)
+        if not self._has_sort:
+            return b"{%b%b}}" % (self._names[0], _encode(texts[0]))
+        return b"{%b%b},%b%b}}" % (self._names[0], _encode(texts[0]), self._names[1], _encode(texts[1]))
