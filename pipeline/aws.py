@@ -45,7 +45,7 @@ IteratorKind = Literal["TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SE
 
 
 class TableInfo(msgspec.Struct, frozen=True):
-    """One table as DescribeTable and DescribeTimeToLive tell it. `item_count` and `size_bytes` are up to 6 h old."""
+    """One table as AWS describes it. `item_count` and `size_bytes` are up to 6 h old."""
 
     name: str
     arn: str
@@ -78,7 +78,7 @@ class RecordsPage(msgspec.Struct, frozen=True):
 
 
 class BatchResult(msgspec.Struct, frozen=True):
-    """One BatchGetItem answer: `items`, `absent` and `unprocessed` together are exactly the keys asked for."""
+    """One BatchGetItem answer: `items`, `absent` and `unprocessed` are exactly the keys asked for."""
 
     items: dict[bytes, dict[str, Any]]
     absent: set[bytes]
@@ -119,7 +119,7 @@ class TableReader:
         self._connection = connection
         self._head = b'{"RequestItems":{' + msgspec.json.encode(table) + b':{"Keys":['
         # Only what botocore needs for the endpoint and what it would refuse to miss; the body is ours.
-        self._stub = {table: {"Keys": []}}
+        self._stub: dict[str, dict[str, list[object]]] = {table: {"Keys": []}}
 
     def describe(self) -> TableInfo:
         return describe_table(self._connection, self.table)
@@ -134,7 +134,10 @@ class TableReader:
         if not 0 < len(wanted) == len(keys) <= MAX_KEYS:
             raise ValueError(f"batch_get takes 1–{MAX_KEYS} distinct keys, not {len(wanted)} of {len(keys)}")
         body: wire.BatchGetBody = self._connection.call(
-            "dynamodb", "BatchGetItem", RequestItems=self._stub, **{wire.WIRE_BODY: self._request(keys, strong)}
+            "dynamodb",
+            "BatchGetItem",
+            RequestItems=self._stub,
+            **{wire.WIRE_BODY: self._request(keys, strong)},
         )
         units = sum(part.capacity_units for part in body.consumed_capacity)
         self._connection.observer.consumed(units)
@@ -144,7 +147,13 @@ class TableReader:
         wire_keys = b",".join(map(self.schema.wire, keys))
         consistent = b"true" if strong else b"false"
         return b"".join(
-            (self._head, wire_keys, b'],"ConsistentRead":', consistent, b'}},"ReturnConsumedCapacity":"TOTAL"}')
+            (
+                self._head,
+                wire_keys,
+                b'],"ConsistentRead":',
+                consistent,
+                b'}},"ReturnConsumedCapacity":"TOTAL"}',
+            )
         )
 
     def _checked(self, body: wire.BatchGetBody, wanted: set[bytes], units: float) -> BatchResult:
@@ -209,7 +218,7 @@ class StreamClient:
         return info, [_shard(shard) for shard in found.shards], found.last_evaluated_shard_id
 
     def shard_iterator(self, arn: str, shard_id: str, kind: IteratorKind, sequence: str | None = None) -> str:
-        """An iterator, good for 15 min. Raises Trimmed when `sequence` is gone, NotFound when the shard is."""
+        """An iterator, good for 15 min. Raises Trimmed (`sequence` is gone), NotFound (the shard is)."""
         at = {} if sequence is None else {"SequenceNumber": sequence}
         body: wire.GetShardIteratorBody = self._call(
             "GetShardIterator", StreamArn=arn, ShardId=shard_id, ShardIteratorType=kind, **at
@@ -234,4 +243,6 @@ def _schema(table: wire.WireTable) -> KeySchema:
 
 def _shard(shard: wire.WireShard) -> Shard:
     span = shard.sequence_number_range
-    return Shard(shard.shard_id, shard.parent_shard_id, span is not None and bool(span.ending_sequence_number))
+    return Shard(
+        shard.shard_id, shard.parent_shard_id, span is not None and bool(span.ending_sequence_number)
+    )

@@ -1,4 +1,4 @@
-"""One side's AWS session: credentials, clients, endpoint, clock skew, and a fresh start when credentials expire.
+"""One side's AWS session: credentials, clients, endpoint, clock skew; a new session when credentials expire.
 
 Reads: AWS configuration and environment through boto3, STS. Writes: nothing. Never: retries (the callers'
 schedules are the only ones), secrets in messages.
@@ -60,7 +60,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Observer(Protocol):
-    """Told about every request; `code` is the error's (AWS's code or an exception class), None for success."""
+    """Told about every request; `code` is the error's (see aws_errors.code_of), None for success."""
 
     def request(self, operation: str, seconds: float, code: str | None) -> None: ...
 
@@ -81,7 +81,7 @@ class Connection:
     """Session and clients of one side. Make it after spawn, never before (a client does not survive a fork).
 
     Thread-safe. An expired credential raises CredentialsExpired; the next call after a back-off builds a new
-    session by itself, calls before that raise CredentialsExpired without a request. So callers just try again.
+    session by itself, calls before it raise CredentialsExpired without a request. So callers just try again.
     Raises ConfigurationError when the profile, region or endpoint cannot be used.
     """
 
@@ -115,7 +115,7 @@ class Connection:
 
     @property
     def skew_ms(self) -> int | None:
-        """AWS's clock minus this host's, ± 1 s, from the answers' Date header; None before the first answer."""
+        """AWS's clock minus this host's, ± 1 s, from the Date header; None before the first answer."""
         return self._skew_ms
 
     @property
@@ -228,7 +228,9 @@ class Connection:
                 wait_seconds = min(REBUILD_BACKOFF_MAX_SECONDS, 2.0 ** min(self._refusals, 10))
                 self._rebuild_at = self._clock() + wait_seconds
                 self._refusals += 1
-                log.warning("aws credentials refused", side=self.config.side, new_session_in_seconds=wait_seconds)
+                log.warning(
+                    "aws credentials refused", side=self.config.side, new_session_in_seconds=wait_seconds
+                )
 
     def _note_skew(self, answer: dict[str, Any] | None) -> None:
         now = self._clock()

@@ -7,10 +7,10 @@ Why not botocore's own parser: it builds every image of every record (131 agains
 hides defects: a truncated 200 becomes `{}` without an error, so that every key would look missing. Here a
 body is either what the contract says or `MalformedResponse`.
 
-The three hooks (`provide-client-params`, `before-call`, `before-parse`) are botocore's own but not documented.
-They are used in this module only, and tests/test_aws_hooks.py fails when a botocore changes them. Without
-`before-parse` the answers of botocore's parser are taken and held against the same contract (`decode_parsed`);
-without the other two BatchGetItem is refused by AWS (an empty request), which is loud.
+The three hooks (`provide-client-params`, `before-call`, `before-parse`) are botocore's own, undocumented. They are
+used in this module only, and tests/test_aws_hooks.py fails when a botocore changes them. Without
+`before-parse` the answers of botocore's parser are held against the same contract (`decode_parsed`); without
+the other two BatchGetItem fails on an unknown parameter or is refused for having no keys: loud, not wrong.
 """
 
 import zlib
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from pipeline.core.canonical import KeyType
 from pipeline.core.model import ChangeType
 from pipeline.errors import MalformedResponse
 
@@ -134,7 +135,7 @@ class KeyElement(Camel, frozen=True):
 
 class AttributeDefinition(Camel, frozen=True):
     attribute_name: str
-    attribute_type: str
+    attribute_type: KeyType
 
 
 class StreamSpecification(Camel, frozen=True):
@@ -176,7 +177,7 @@ class Capacity(Camel, frozen=True):
 
 
 class BatchGetBody(Camel, frozen=True):
-    """`responses` and `unprocessed_keys` are always there in a real answer, so a body without them is not one."""
+    """A real answer always has `responses` and `unprocessed_keys`, so a body without them is not one."""
 
     responses: dict[str, list[dict[str, Any]]]
     unprocessed_keys: dict[str, UnprocessedKeys]
@@ -216,7 +217,7 @@ def decode(operation: str, body: bytes) -> Any:
 
 
 def decode_parsed(operation: str, parsed: dict[str, Any]) -> Any:
-    """The same from botocore's own parser, for a botocore whose `before-parse` differs. Slow, equally strict."""
+    """The same from what botocore's own parser made of the body. Slow, equally strict."""
     wire = {name: value for name, value in parsed.items() if name != "ResponseMetadata"}
     for record in wire.get("Records", ()):
         created = record.get("dynamodb", {}).get("ApproximateCreationDateTime")
