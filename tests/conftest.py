@@ -21,6 +21,22 @@ for _name in [name for name in os.environ if name.startswith(("AWS_", "DDBMM_"))
 os.environ.update(AWS_ENVIRONMENT)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("simulation of the judging rule")
+    group.addoption("--simulation-scale", type=float, default=1.0, help="times the keys of each scenario")
+    group.addoption("--simulation-seed", type=int, default=1, help="another seed is another world")
+
+
+@pytest.fixture(scope="session")
+def simulation_scale(request: pytest.FixtureRequest) -> float:
+    return float(request.config.getoption("--simulation-scale"))
+
+
+@pytest.fixture(scope="session")
+def simulation_seed(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--simulation-seed"))
+
+
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The session's Valkey. Shared: use a migration name of your own, and never flush it."""
