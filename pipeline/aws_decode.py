@@ -7,8 +7,8 @@ Why not botocore's own parser: it builds every image of every record (131 agains
 hides defects: a truncated 200 becomes `{}` without an error, so that every key would look missing. Here a
 body is either what the contract says or `MalformedResponse`.
 
-The three hooks (`provide-client-params`, `before-call`, `before-parse`) are botocore's own, undocumented. They are
-used in this module only, and tests/test_aws_hooks.py fails when a botocore changes them. Without
+The three hooks (`provide-client-params`, `before-call`, `before-parse`) are botocore's own, undocumented.
+They are used in this module only, and tests/test_aws_hooks.py fails when a botocore changes them. Without
 `before-parse` the answers of botocore's parser are held against the same contract (`decode_parsed`); without
 the other two BatchGetItem fails on an unknown parameter or is refused for having no keys: loud, not wrong.
 """
@@ -36,8 +36,8 @@ class _Change(Camel, frozen=True, gc=False):
     keys: msgspec.Raw
     sequence_number: str
     approximate_creation_date_time: float
-    new_image: msgspec.Raw | None = None
-    old_image: msgspec.Raw | None = None
+    new_image: msgspec.Raw = msgspec.Raw()  # empty: the stream does not show it (msgspec has no `Raw | None`)
+    old_image: msgspec.Raw = msgspec.Raw()
 
 
 class _UserIdentity(msgspec.Struct, frozen=True, gc=False):
@@ -62,11 +62,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def new_image(self) -> msgspec.Raw | None:
-        return self.change.new_image
+        return self.change.new_image or None
 
     @property
     def old_image(self) -> msgspec.Raw | None:
-        return self.change.old_image
+        return self.change.old_image or None
 
     @property
     def sequence(self) -> str:

@@ -118,7 +118,7 @@ class Control:
     def split(
         self, table: str, shard: str | None = None, *, ways: int = 2, close_parent: bool = True
     ) -> list[str]:
-        """Children of a shard. `ways=1`: a rollover. `close_parent=False`: the parent stays open beside them."""
+        """Children of a shard. `ways=1`: a rollover. `close_parent=False`: the parent stays open."""
         with self._fake.lock:
             return self._stream(table).split(self._shard(table, shard).id, ways, close_parent)
 

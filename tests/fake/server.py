@@ -46,6 +46,8 @@ class Fake:
         self.calls: Counter[str] = Counter()
         #: The last request body per operation, as it was received.
         self.received: dict[str, bytes] = {}
+        #: The last request headers per operation.
+        self.headers: dict[str, bytes] = {}
         self.lock = threading.RLock()
         self.server = Server(self._handle, port)
         self.control = Control(self)
@@ -68,10 +70,11 @@ class Fake:
             return self._steer(request.body)
         service, _, operation = request.header("x-amz-target").partition(".")
         if not operation:
-            return self._sts(request.body)
+            return self._sts(request)
         with self.lock:
             self.calls[operation] += 1
             self.received[operation] = request.body
+            self.headers[operation] = request.headers
         faults = self.faults.take(operation)
         if Kind.BAD_GATEWAY in faults:
             return Response(502, _HTML, "text/html")
@@ -123,13 +126,14 @@ class Fake:
             return Response(400, repr(error).encode())
         return Response(200, msgspec.json.encode({"result": result}))
 
-    def _sts(self, body: bytes) -> Response:
+    def _sts(self, request: Request) -> Response:
         """AssumeRole and GetCallerIdentity; STS speaks forms and XML."""
-        form = {name: values[0] for name, values in urllib.parse.parse_qs(body.decode()).items()}
+        form = {name: values[0] for name, values in urllib.parse.parse_qs(request.body.decode()).items()}
         action = form.get("Action", "")
         with self.lock:
             self.calls[action] += 1
-            self.received[action] = body
+            self.received[action] = request.body
+            self.headers[action] = request.headers
         faults = self.faults.take(action)
         if Kind.ACCESS_DENIED in faults:
             error = "<Error><Code>AccessDenied</Code><Message>not authorized</Message></Error>"

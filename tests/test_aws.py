@@ -1,0 +1,580 @@
+"""The AWS edge against the fake: what is read, what is refused, and how each failure is named."""
+
+import base64
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import msgspec
+import pytest
+
+from pipeline.aws import (
+    Connection,
+    RateLimiter,
+    SideConfig,
+    StreamClient,
+    TableReader,
+    describe_table,
+)
+from pipeline.core.canonical import KeySchema, KeyType
+from pipeline.core.model import ChangeType, StreamView
+from pipeline.errors import (
+    AccessDenied,
+    AwsError,
+    AwsUnavailable,
+    ConfigurationError,
+    CredentialsExpired,
+    IteratorExpired,
+    MalformedResponse,
+    MonitorError,
+    NotFound,
+    Throttled,
+    Trimmed,
+)
+from tests.fake import Fake
+
+Connect = Callable[..., Connection]
+
+
+@pytest.fixture(autouse=True)
+def ambient(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Credentials of nobody, and no configuration of whoever runs the tests."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAFIRST")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with Fake() as fake:
+        yield fake
+
+
+@pytest.fixture
+def connect(fake: Fake) -> Connect:
+    def connect(observer: Any = None, clock: Any = None, **settings: Any) -> Connection:
+        config = SideConfig("source", **{"region": "us-east-1", "endpoint_url": fake.url, **settings})
+        return Connection(config, observer, **({"clock": clock} if clock else {}))
+
+    return connect
+
+
+@pytest.fixture
+def reader(fake: Fake, connect: Connect) -> TableReader:
+    """Of table "t", string key "pk", with ten items."""
+    fake.control.create_table("t", view="NEW_AND_OLD_IMAGES")
+    fake.control.fill("t", 10)
+    return TableReader(connect(), "t", KeySchema("pk", "S"))
+
+
+@pytest.fixture
+def streams(connect: Connect) -> StreamClient:
+    return StreamClient(connect())
+
+
+def keys(*numbers: int) -> list[bytes]:
+    return [b'"item-%08d"' % number for number in numbers]
+
+
+def only_shard(streams: StreamClient, arn: str) -> str:
+    _, [shard], _ = streams.describe_stream(arn)
+    return shard.id
+
+
+class Recorder:
+    """An Observer that remembers."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str | None]] = []
+        self.units = 0.0
+
+    def request(self, operation: str, seconds: float, code: str | None) -> None:
+        assert seconds >= 0
+        self.requests.append((operation, code))
+
+    def consumed(self, units: float) -> None:
+        self.units += units
+
+
+# Tables
+
+
+def test_a_table_is_described_with_its_stream_and_ttl(fake: Fake, connect: Connect) -> None:
+    arn = fake.control.create_table(
+        "t", sort_key="sk", sort_type="N", partition_type="B", view="NEW_IMAGE", ttl="gone_at"
+    )
+    info = describe_table(connect(), "t")
+    assert info.schema == KeySchema("pk", "B", "sk", "N")
+    assert (info.account, info.region, info.stream_arn) == ("123456789012", "us-east-1", arn)
+    assert (info.stream_enabled, info.view, info.ttl_attribute) == (True, StreamView.NEW_IMAGE, "gone_at")
+
+
+def test_a_disabled_stream_is_described_as_disabled_but_keeps_its_arn(fake: Fake, connect: Connect) -> None:
+    arn = fake.control.create_table("t", view="NEW_IMAGE")
+    fake.control.disable_stream("t")
+    info = describe_table(connect(), "t")
+    assert (info.stream_arn, info.stream_enabled, info.view) == (arn, False, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "compact"),
+    [
+        ("S", 'ключ "1"\n', None),
+        ("N", "-12.50", b'"-12.5"'),
+        ("N", "1E3", b'"1000"'),
+        ("B", base64.b64encode(b"\x00\xff").decode(), None),
+    ],
+)
+def test_items_are_found_by_keys_of_every_type(
+    fake: Fake, connect: Connect, kind: KeyType, value: str, compact: bytes | None
+) -> None:
+    fake.control.create_table("t", partition_type=kind)
+    fake.control.put("t", {"pk": {kind: value}, "v": {"S": "x"}})
+    reader = TableReader(connect(), "t", KeySchema("pk", kind))
+    key = reader.schema.compact_of({"pk": {kind: value}})
+    assert compact in (None, key)
+    assert reader.batch_get([key]).items[key]["v"] == {"S": "x"}
+
+
+def test_items_are_found_by_partition_and_sort_key(fake: Fake, connect: Connect) -> None:
+    fake.control.create_table("t", sort_key="sk", sort_type="N")
+    fake.control.fill("t", 3)
+    reader = TableReader(connect(), "t", KeySchema("pk", "S", "sk", "N"))
+    found = reader.batch_get([b'"item-00000001","1"', b'"item-00000001","2"'])
+    assert (set(found.items), found.absent) == ({b'"item-00000001","1"'}, {b'"item-00000001","2"'})
+
+
+def test_what_is_returned_and_what_is_absent_add_up_to_what_was_asked(reader: TableReader) -> None:
+    asked = keys(*range(5, 15))
+    found = reader.batch_get(asked)
+    assert set(found.items) == set(keys(*range(5, 10)))
+    assert found.absent == set(keys(*range(10, 15)))
+    assert found.unprocessed == []
+
+
+def test_unprocessed_keys_are_handed_back_as_such(fake: Fake, reader: TableReader) -> None:
+    fake.control.fail("unprocessed", "BatchGetItem", detail=4)
+    found = reader.batch_get(keys(*range(12)))
+    assert (len(found.items), len(found.absent), len(found.unprocessed)) == (8, 0, 4)
+
+
+def test_keys_beyond_the_16_mb_of_an_answer_are_unprocessed(fake: Fake, connect: Connect) -> None:
+    fake.control.create_table("big")
+    fake.control.fill("big", 60, size=390 * 1024)
+    reader = TableReader(connect(), "big", KeySchema("pk", "S"))
+    found = reader.batch_get(keys(*range(60)))
+    assert (len(found.items), len(found.absent), len(found.unprocessed)) == (42, 0, 18)
+    assert len(reader.batch_get(found.unprocessed).items) == 18
+
+
+def test_a_strong_read_says_so_and_costs_double(fake: Fake, connect: Connect) -> None:
+    recorder = Recorder()
+    fake.control.create_table("t")
+    fake.control.fill("t", 10)
+    reader = TableReader(connect(recorder), "t", KeySchema("pk", "S"))
+    assert reader.batch_get(keys(*range(10))).consumed_units == 5
+    assert reader.batch_get(keys(*range(10)), strong=True).consumed_units == 10
+    assert recorder.units == 15
+    assert b'"ConsistentRead":true' in fake.received["BatchGetItem"]
+
+
+@pytest.mark.parametrize("asked", [[], keys(1, 1), keys(*range(101))], ids=["none", "twice", "101"])
+def test_a_batch_is_1_to_100_distinct_keys(reader: TableReader, asked: list[bytes]) -> None:
+    with pytest.raises(ValueError, match="distinct"):
+        reader.batch_get(asked)
+
+
+@pytest.mark.parametrize(
+    "fault", ["truncate", "empty", "bad_crc", "extra_key", "duplicate_key", "unknown_tag"]
+)
+def test_an_answer_that_breaks_the_contract_is_never_a_result(
+    fake: Fake, reader: TableReader, fault: str
+) -> None:
+    fake.control.fail(fault, "BatchGetItem")
+    with pytest.raises(MalformedResponse, match="BatchGetItem"):
+        reader.batch_get(keys(1, 2, 3))
+    assert len(reader.batch_get(keys(1, 2, 3)).items) == 3
+
+
+# Streams
+
+
+def test_a_record_has_its_images_keys_and_place(fake: Fake, streams: StreamClient) -> None:
+    arn = fake.control.create_table("t", view="NEW_AND_OLD_IMAGES") or ""
+    key = {"pk": {"S": "a"}}
+    fake.control.put("t", key, created=1_700_000_000)
+    fake.control.put("t", {**key, "v": {"N": "1.0"}}, created=1_700_000_001)
+    fake.control.delete("t", key, created=1_700_000_002)
+    page = streams.get_records(streams.shard_iterator(arn, only_shard(streams, arn), "TRIM_HORIZON"))
+    inserted, modified, removed = page.records
+    assert [each.event for each in page.records] == list(ChangeType)
+    assert (inserted.old_image, removed.new_image) == (None, None)
+    assert modified.new_image is not None and modified.old_image is not None
+    assert msgspec.json.decode(modified.new_image) == {**key, "v": {"N": "1"}}
+    assert msgspec.json.decode(modified.old_image) == msgspec.json.decode(removed.keys) == key
+    assert modified.created_ms == 1_700_000_001_000
+    assert int(inserted.sequence) < int(modified.sequence) < int(removed.sequence)
+    assert page.next_iterator is not None
+
+
+@pytest.mark.parametrize(
+    ("view", "new", "old"),
+    [("KEYS_ONLY", False, False), ("NEW_IMAGE", True, False), ("OLD_IMAGE", False, True)],
+)
+def test_an_image_that_the_view_leaves_out_is_none(
+    fake: Fake, streams: StreamClient, view: str, new: bool, old: bool
+) -> None:
+    arn = fake.control.create_table("t", view=view) or ""
+    for text in ("1", "2"):
+        fake.control.put("t", {"pk": {"S": "a"}, "v": {"S": text}})
+    page = streams.get_records(streams.shard_iterator(arn, only_shard(streams, arn), "TRIM_HORIZON"))
+    assert [(r.new_image is not None, r.old_image is not None) for r in page.records[1:]] == [(new, old)]
+
+
+def test_a_deletion_by_time_to_live_is_recognised(fake: Fake, streams: StreamClient) -> None:
+    arn = fake.control.create_table("t", view="KEYS_ONLY") or ""
+    for name in ("a", "b"):
+        fake.control.put("t", {"pk": {"S": name}})
+    fake.control.expire("t", {"pk": {"S": "a"}})
+    fake.control.delete("t", {"pk": {"S": "b"}})
+    page = streams.get_records(streams.shard_iterator(arn, only_shard(streams, arn), "TRIM_HORIZON"))
+    assert [each.ttl_delete for each in page.records] == [False, False, True, False]
+
+
+def test_more_than_a_hundred_shards_are_listed_in_pages(fake: Fake, streams: StreamClient) -> None:
+    arn = fake.control.create_table("t", view="KEYS_ONLY", shards=150) or ""
+    parent = fake.control.shards("t")[0]["id"]
+    fake.control.split("t", parent)
+    info, first, after = streams.describe_stream(arn)
+    _, second, end = streams.describe_stream(arn, after)
+    assert (info.table_name, info.enabled, info.view) == ("t", True, StreamView.KEYS_ONLY)
+    assert (len(first), len(second), after, end) == (100, 52, first[-1].id, None)
+    assert [each.id for each in first if each.closed] == [parent]
+    assert [each.parent for each in second if each.parent] == [parent, parent]
+
+
+def test_reading_goes_on_after_a_sequence_number(fake: Fake, streams: StreamClient) -> None:
+    arn = fake.control.create_table("t", view="KEYS_ONLY") or ""
+    fake.control.fill("t", 1500)
+    shard = only_shard(streams, arn)
+    first = streams.get_records(streams.shard_iterator(arn, shard, "TRIM_HORIZON"))
+    at = streams.shard_iterator(arn, shard, "AFTER_SEQUENCE_NUMBER", first.records[-1].sequence)
+    second = streams.get_records(at, limit=10)
+    assert (len(first.records), len(second.records)) == (1000, 10)
+    assert int(second.records[0].sequence) == int(first.records[-1].sequence) + 1
+
+
+def test_the_end_of_a_closed_shard_has_no_next_iterator(fake: Fake, streams: StreamClient) -> None:
+    arn = fake.control.create_table("t", view="KEYS_ONLY") or ""
+    fake.control.fill("t", 3)
+    shard = fake.control.close_shard("t")
+    page = streams.get_records(streams.shard_iterator(arn, shard, "TRIM_HORIZON"))
+    assert (len(page.records), page.next_iterator) == (3, None)
+
+
+def test_the_latest_stream_is_the_newest_of_all_pages(fake: Fake, streams: StreamClient) -> None:
+    fake.world.list_streams_page = 1
+    fake.control.create_table("t", view="KEYS_ONLY")
+    fake.control.disable_stream("t")
+    newest = fake.control.enable_stream("t")
+    fake.control.create_table("other", view="KEYS_ONLY")
+    assert streams.latest_stream("t") == newest
+    assert streams.latest_stream("never-streamed") is None
+
+
+@pytest.mark.parametrize("fault", ["truncate", "empty", "bad_crc"])
+def test_a_broken_page_of_records_is_an_error_not_an_empty_page(
+    fake: Fake, streams: StreamClient, fault: str
+) -> None:
+    arn = fake.control.create_table("t", view="KEYS_ONLY") or ""
+    fake.control.fill("t", 3)
+    iterator = streams.shard_iterator(arn, only_shard(streams, arn), "TRIM_HORIZON")
+    fake.control.fail(fault, "GetRecords")
+    with pytest.raises(MalformedResponse, match="GetRecords"):
+        streams.get_records(iterator)
+
+
+def test_an_expired_iterator_is_named(fake: Fake, streams: StreamClient) -> None:
+    arn = fake.control.create_table("t", view="KEYS_ONLY") or ""
+    iterator = streams.shard_iterator(arn, only_shard(streams, arn), "TRIM_HORIZON")
+    fake.control.expire_iterators("t")
+    with pytest.raises(IteratorExpired):
+        streams.get_records(iterator)
+
+
+@pytest.mark.parametrize(
+    ("shows", "error"), [("at_iterator", Trimmed), ("at_records", Trimmed), ("as_not_found", NotFound)]
+)
+def test_trimmed_records_are_named_wherever_the_trim_shows(
+    fake: Fake, streams: StreamClient, shows: str, error: type[AwsError]
+) -> None:
+    arn = fake.control.create_table("t", view="KEYS_ONLY") or ""
+    fake.control.fill("t", 5)
+    shard = only_shard(streams, arn)
+    first = streams.get_records(streams.shard_iterator(arn, shard, "TRIM_HORIZON")).records[0]
+    fake.control.trim("t", records=3, shows=shows)
+    with pytest.raises(error):
+        streams.get_records(streams.shard_iterator(arn, shard, "AFTER_SEQUENCE_NUMBER", first.sequence))
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "code"),
+    [
+        ("throttle", Throttled, "ProvisionedThroughputExceededException"),
+        ("internal_error", AwsUnavailable, "InternalServerError"),
+        ("bad_gateway", AwsUnavailable, "Unavailable"),
+        ("hang_up", AwsUnavailable, "Unavailable"),
+        ("expired_token", CredentialsExpired, "ExpiredTokenException"),
+        ("access_denied", AccessDenied, "AccessDeniedException"),
+        ("truncate", MalformedResponse, "Malformed"),
+    ],
+)
+def test_a_failure_is_one_request_and_one_named_error(
+    fake: Fake, connect: Connect, fault: str, error: type[MonitorError], code: str
+) -> None:
+    recorder = Recorder()
+    connection = connect(recorder)
+    fake.control.create_table("t")
+    fake.control.fail(fault, calls=None)
+    with pytest.raises(error, match="DescribeTable"):
+        describe_table(connection, "t")
+    assert (fake.control.calls("DescribeTable"), recorder.requests) == (1, [("DescribeTable", code)])
+
+
+def test_a_throttled_stream_is_throttled_too(fake: Fake, streams: StreamClient) -> None:
+    fake.control.fail("throttle", "ListStreams")
+    with pytest.raises(Throttled, match="LimitExceededException"):
+        streams.latest_stream("t")
+
+
+def test_a_table_that_does_not_exist_is_not_found(connect: Connect) -> None:
+    with pytest.raises(NotFound, match=r"source: DescribeTable.*check the name, the region"):
+        describe_table(connect(), "nowhere")
+
+
+def test_a_stalled_answer_ends_at_the_read_timeout(
+    fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.aws_connection.READ_TIMEOUT_SECONDS", 0.2)
+    fake.control.fail("stall", "DescribeTable")
+    with pytest.raises(AwsUnavailable, match="timeout"):
+        describe_table(connect(), "t")
+
+
+def test_a_port_where_nobody_listens_is_unavailable(fake: Fake, connect: Connect) -> None:
+    connection = connect()
+    fake.close()
+    with pytest.raises(AwsUnavailable):
+        describe_table(connection, "t")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"profile": "nobody"}, "nobody"),
+        ({"region": None}, "region"),
+        ({"endpoint_url": "not a url"}, "Invalid endpoint"),
+    ],
+)
+def test_a_side_that_cannot_be_configured_says_which_and_why(
+    connect: Connect, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"source: .*{said}"):
+        connect(**settings)
+
+
+def test_no_credentials_at_all_is_a_configuration_error(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(ConfigurationError, match="credentials"):
+        describe_table(connect(), "t")
+
+
+# Credentials
+
+
+def test_refused_credentials_lead_to_a_new_session_after_a_backoff(
+    fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    connection = connect(clock=lambda: now[0])
+    fake.control.create_table("t")
+    fake.control.fail("expired_token", "DescribeTable", calls=2)
+    for wait_seconds in (1, 2):
+        with pytest.raises(CredentialsExpired, match="ExpiredTokenException"):
+            describe_table(connection, "t")
+        asked = fake.control.calls("DescribeTable")
+        with pytest.raises(CredentialsExpired, match="new session in"):
+            describe_table(connection, "t")
+        assert fake.control.calls("DescribeTable") == asked, "AWS is not asked while waiting"
+        now[0] += wait_seconds
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASECOND")
+    assert describe_table(connection, "t").name == "t"
+    assert b"AKIASECOND" in fake.headers["DescribeTable"]
+
+
+def test_many_threads_with_refused_credentials_make_one_new_session(fake: Fake, connect: Connect) -> None:
+    now = [1000.0]
+    connection = connect(clock=lambda: now[0])
+    fake.control.create_table("t")
+    fake.control.fail("slow", "DescribeTable", calls=8, detail=0.2)
+    fake.control.fail("expired_token", "DescribeTable", calls=8)
+
+    def ask() -> None:
+        with pytest.raises(CredentialsExpired):
+            describe_table(connection, "t")
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    now[0] += 1
+    assert describe_table(connection, "t").name == "t"
+
+
+def test_a_role_is_assumed_with_its_external_id(
+    fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", fake.url)
+    fake.control.create_table("t")
+    connection = connect(role_arn="arn:aws:iam::210987654321:role/monitor", external_id="e-1")
+    assert connection.credentials_expire_at_seconds is None, "not asked for before it is needed"
+    assert describe_table(connection, "t").name == "t"
+    assert b"ExternalId=e-1" in fake.received["AssumeRole"]
+    assert b"AKIAFIRST" in fake.headers["AssumeRole"]
+    assert b"ASIAROLE" in fake.headers["DescribeTable"]
+    assert connection.credentials_expire_at_seconds is not None
+
+
+def test_a_role_that_may_not_be_assumed_is_named(
+    fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", fake.url)
+    fake.control.fail("access_denied", "AssumeRole")
+    with pytest.raises(AccessDenied, match="source: AssumeRole"):
+        describe_table(connect(role_arn="arn:aws:iam::210987654321:role/monitor"), "t")
+
+
+# Endpoint, identity, clock
+
+
+def test_an_ambient_endpoint_is_what_is_told_and_an_explicit_one_wins(
+    fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert connect(endpoint_url=None).endpoint == "http://127.0.0.1:9"
+    assert connect().endpoint == fake.url
+
+
+def test_the_identity_of_an_emulator_is_unknown_and_the_real_sts_is_not_asked(
+    fake: Fake, connect: Connect
+) -> None:
+    recorder = Recorder()
+    identity = connect(recorder).identity()
+    assert (identity.account, identity.arn, identity.endpoint) == (None, None, fake.url)
+    assert recorder.requests == []
+
+
+def test_the_identity_comes_from_sts_when_it_belongs_to_the_same_aws(
+    fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", fake.url)
+    assert connect().identity().account == "123456789012"
+    fake.control.fail("access_denied", "GetCallerIdentity")
+    assert connect().identity().account is None
+
+
+@pytest.mark.parametrize("skew_seconds", [-600, 0, 600])
+def test_the_clock_skew_is_read_from_the_date_header(fake: Fake, connect: Connect, skew_seconds: int) -> None:
+    fake.control.skew(skew_seconds)
+    connection = connect()
+    unknown = connection.skew_ms
+    with pytest.raises(NotFound):
+        describe_table(connection, "t")
+    measured = connection.skew_ms
+    assert unknown is None
+    assert measured is not None and abs(measured - skew_seconds * 1000) < 5000
+
+
+# Pace
+
+
+class Stop:
+    """A stop event whose waiting moves the clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+        self.is_stopping = False
+
+    def wait(self, timeout: float) -> bool:
+        self.waits.append(timeout)
+        self.now += timeout
+        return self.is_stopping
+
+
+def test_reading_waits_until_its_debt_is_paid() -> None:
+    stop = Stop()
+    limiter = RateLimiter(100, clock=lambda: stop.now)
+    assert limiter.acquire(stop)
+    limiter.charge(350)  # one second's worth was saved: 250 units of debt
+    assert limiter.acquire(stop)
+    assert stop.waits == [2.5]
+
+
+def test_a_stop_ends_the_wait_for_the_budget() -> None:
+    stop = Stop()
+    limiter = RateLimiter(1, clock=lambda: stop.now)
+    limiter.charge(100)
+    stop.is_stopping = True
+    assert not limiter.acquire(stop)
+
+
+def test_no_budget_is_no_limit() -> None:
+    stop = Stop()
+    limiter = RateLimiter(0, clock=lambda: stop.now)
+    limiter.charge(1_000_000)
+    assert limiter.acquire(stop)
+    assert stop.waits == []
+
+
+# Another emulator
+
+
+def test_moto_answers_in_the_same_shapes(connect: Connect) -> None:
+    """The demo's emulator, whose answers differ from AWS's in detail, passes the same contract."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        url = "http://{}:{}".format(*server.get_host_and_port())
+        boto3.client("dynamodb", "us-east-1", endpoint_url=url).create_table(
+            TableName="t",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "N"}],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+        )
+        boto3.resource("dynamodb", "us-east-1", endpoint_url=url).Table("t").put_item(Item={"pk": 7})
+        connection = connect(endpoint_url=url)
+        info = describe_table(connection, "t")
+        found = TableReader(connection, "t", info.schema).batch_get([b'"7"', b'"8"'])
+        assert (set(found.items), found.absent) == ({b'"7"'}, {b'"8"'})
+        streams = StreamClient(connection)
+        arn = streams.latest_stream("t")
+        assert arn is not None and arn == info.stream_arn
+        iterator = streams.shard_iterator(arn, streams.describe_stream(arn)[1][0].id, "TRIM_HORIZON")
+        assert [each.event for each in streams.get_records(iterator).records] == [ChangeType.INSERT]
+    finally:
+        server.stop()
