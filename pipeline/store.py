@@ -1,4 +1,4 @@
-"""The store: everything that processes share, in Redis or Valkey. The only module that imports redis.
+"""The store: everything that processes share, in Redis or Valkey.
 
 Reads and writes: the keys `ddbmm:{<migration>}:…` (one hash slot, so one migration lives on one node of a
 cluster). Never: item values, judging, retries of its own; every script is idempotent, so callers may repeat
@@ -13,21 +13,18 @@ a call that raised StoreUnavailable.
     lag, lag:<min>  hash: bucket → count                  gaps          list of JSON
     findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
     findings-log    stream of recovered findings          dead          stream of dead letters
-    keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, epoch, watermark
+    keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
+    marks           hash: milestone of the cutover → when it was reached (ms)
 """
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib import resources
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import msgspec
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from pipeline.core.history import ALARMED_MIN_MS, LATE_BUCKET_MS, LOOK_SPACING_MS
 from pipeline.core.ledger import (
@@ -37,67 +34,43 @@ from pipeline.core.ledger import (
     Gap,
     Lease,
     Ledger,
+    Meta,
     Outcome,
     PublishReply,
     Queue,
     ReadCounts,
     ReaderState,
     Refused,
+    ServerInfo,
     Settled,
     position_counts,
 )
 from pipeline.core.model import Change, Position
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
-from pipeline.errors import ConfigurationError, SettingsChanged, StoreError, StoreUnavailable
+from pipeline.errors import ConfigurationError, SettingsChanged
+from pipeline.store_server import Server, translated
 
 GROUP = "validators"
 #: Redis ≥ 7.0.4: XAUTOCLAIM of older servers keeps trimmed entries pending for ever. Valkey ≥ 8 alike.
 REDIS_FLOOR, VALKEY_FLOOR = (7, 0, 4), (8, 0, 0)
 #: Per-minute lag counts are kept this long.
 LAG_KEPT_SECONDS = 3_600
-CONNECT_TIMEOUT_SECONDS, CALL_TIMEOUT_SECONDS = 2.0, 5.0
-
-
-class ServerInfo(msgspec.Struct, frozen=True):
-    """Which server answered: kind "redis" or "valkey", its version, its eviction policy."""
-
-    kind: str
-    version: tuple[int, ...]
-    policy: str
-
-
-class Meta(msgspec.Struct, frozen=True):
-    """What the migration was begun with. secret: the key of the keyed hashes that stand for keys in reports."""
-
-    started_ms: int
-    secret: bytes
-    settings: dict[str, str]
 
 
 class Store:
     """One migration's state. Thread-safe; make it after spawn (connections do not survive a fork)."""
 
     def __init__(self, url: str, migration: str) -> None:
-        """url: redis://, rediss:// (TLS) or unix://, a password may stand in it."""
-        # redis-py repeats calls ten times by default: a lost reply then counts twice. Scripts repeat safely
-        # instead, and callers decide when.
-        try:
-            self._redis = redis.Redis.from_url(
-                url,
-                retry=Retry(NoBackoff(), 0),
-                socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                socket_timeout=CALL_TIMEOUT_SECONDS,
-                health_check_interval=15,
-            )
-        except ValueError as error:
-            raise ConfigurationError(f"--redis-url is not a Redis URL: {error}") from error
+        """url: redis://, rediss:// (TLS) or unix://, also with a password. Connects with the first call."""
+        server = Server(url, f"ddbmm:{{{migration}}}:")
         self.migration = migration
+        self._redis, self._key, self._keys = server.redis, server.key, server.keys
         self._secret = b""
-        self._publish = self._script("publish")
-        self._claim = self._script("claim")
-        self._commit = self._script("commit")
-        self._lease = self._script("lease")
-        self._renew = self._script("renew")
+        self._publish = server.script("publish")
+        self._claim = server.script("claim")
+        self._commit = server.script("commit")
+        self._lease = server.script("lease")
+        self._renew = server.script("renew")
 
     def close(self) -> None:
         self._redis.close()
@@ -106,7 +79,7 @@ class Store:
 
     def check(self) -> ServerInfo:
         """Raises ConfigurationError for a server that is too old or may evict, StoreUnavailable for none."""
-        with _translated():
+        with translated():
             server = self._redis.info("server")
             memory = self._redis.info("memory")
         kind = "valkey" if "valkey_version" in server else "redis"
@@ -115,7 +88,9 @@ class Store:
         floor = VALKEY_FLOOR if kind == "valkey" else REDIS_FLOOR
         if version < floor:
             wanted = ".".join(map(str, floor))
-            raise ConfigurationError(f"{kind} {server[f'{kind}_version']} is too old: use {kind} {wanted} or newer")
+            raise ConfigurationError(
+                f"{kind} {server[f'{kind}_version']} is too old: use {kind} {wanted} or newer"
+            )
         if info.policy != "noeviction":
             raise ConfigurationError(
                 f"{kind} has maxmemory-policy {info.policy} and may evict the migration's state: "
@@ -124,9 +99,9 @@ class Store:
         return info
 
     def open(self, settings: dict[str, str]) -> Meta:
-        """Begin the migration, or go on with it. Raises SettingsChanged when it was begun with other settings."""
+        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings."""
         meta_key = self._key("meta")
-        with _translated():
+        with translated():
             self._redis.hsetnx(meta_key, "secret", secrets.token_hex(16))
             self._redis.hsetnx(meta_key, "started_ms", self.now_ms())
             self._redis.hsetnx(meta_key, "settings", msgspec.json.encode(settings))
@@ -152,7 +127,7 @@ class Store:
 
     def load(self) -> Meta | None:
         """The migration as it was begun, None when there is none: for commands that only look."""
-        with _translated():
+        with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("meta")))
         if b"settings" not in raw:
             return None
@@ -162,7 +137,7 @@ class Store:
 
     def now_ms(self) -> int:
         """The store's clock: the one clock that all processes share."""
-        with _translated():
+        with translated():
             seconds, micros = cast(tuple[int, int], self._redis.time())
         return seconds * 1000 + micros // 1000
 
@@ -176,7 +151,7 @@ class Store:
         """Say that `reader` is alive for another `ttl_ms`; how many readers are."""
         now = self.now_ms()
         readers = self._key("readers")
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=False)
             pipe.zadd(readers, {reader: now + ttl_ms})
             pipe.zremrangebyscore(readers, "-inf", now)
@@ -185,24 +160,24 @@ class Store:
 
     def retire(self, reader: str) -> None:
         """Say that `reader` has stopped, so that others take its share at once."""
-        with _translated():
+        with translated():
             self._redis.zrem(self._key("readers"), reader)
 
     def partitions(self) -> dict[str, Position]:
         """Every partition that is tracked, with its checkpoint."""
-        with _translated():
+        with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
         return {partition.decode(): Position.decode(position) for partition, position in raw.items()}
 
     def register(self, partition: str, position: Position, read_through_ms: int) -> None:
         """Track a new partition; does nothing to one that is tracked already."""
-        with _translated():
+        with translated():
             if self._redis.hsetnx(self._key("checkpoints"), partition, position.encode()):
                 self._redis.hset(self._key("read-through"), partition, str(read_through_ms))
 
     def forget(self, partition: str) -> None:
         """Drop a finished partition's tombstone: it has left the listing, so it cannot be read again."""
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=True)
             for name in ("checkpoints", "leases", "read-through"):
                 pipe.hdel(self._key(name), partition)
@@ -210,40 +185,47 @@ class Store:
 
     def drop_watermark(self, partition: str) -> None:
         """Let a finished partition hold the watermark back no longer."""
-        with _translated():
+        with translated():
             self._redis.hdel(self._key("read-through"), partition)
 
     def read_through(self) -> dict[str, int]:
         """Every partition's watermark in ms."""
-        with _translated():
+        with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("read-through")))
         return {partition.decode(): int(value) for partition, value in raw.items()}
 
     def lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
         """Take a partition; None while somebody else holds it."""
-        with _translated():
+        with translated():
             epoch = self._lease(keys=self._keys("leases", "meta"), args=[partition, owner, ttl_ms])
         return Lease(partition, owner, int(epoch)) if epoch else None
 
-    def renew(self, owner: str, leases: Sequence[Lease], read_through: dict[str, int], ttl_ms: int) -> set[str]:
+    def renew(
+        self, owner: str, leases: Sequence[Lease], read_through: dict[str, int], ttl_ms: int
+    ) -> set[str]:
         """Keep the leases, post the watermarks; the partitions that are still ours."""
         args: list[Any] = [owner, ttl_ms]
         for lease in leases:
             args += (lease.partition, lease.epoch, read_through.get(lease.partition, 0))
-        with _translated():
+        with translated():
             kept = self._renew(keys=self._keys("leases", "read-through", "meta"), args=args)
         return {partition.decode() for partition in kept}
 
     def release(self, lease: Lease) -> None:
         """Give a partition back at once, if it is still ours."""
-        with _translated():
+        with translated():
             raw = cast(bytes | None, self._redis.hget(self._key("leases"), lease.partition))
             if raw is not None and raw.startswith(f"{lease.epoch}|".encode()):
                 # Keep the epoch: it must not go back. An expiry of 0 frees the lease.
                 self._redis.hset(self._key("leases"), lease.partition, f"{lease.epoch}|0|{lease.owner}")
 
     def publish(
-        self, lease: Lease, expected: Position, position: Position, changes: Sequence[Change], counts: ReadCounts
+        self,
+        lease: Lease,
+        expected: Position,
+        position: Position,
+        changes: Sequence[Change],
+        counts: ReadCounts,
     ) -> PublishReply:
         """Publish a batch in one atomic step (lua/publish.lua): all of it and its checkpoint, or nothing."""
         args: list[Any] = [
@@ -262,20 +244,20 @@ class Store:
             args.append(change.key)
             args.append(change.before + change.after + change.created_ms.to_bytes(8, "little"))
         keys = self._keys("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled")
-        with _translated():
+        with translated():
             outcome, backlog = self._publish(keys=keys, args=args)
         return PublishReply(Outcome(outcome.decode()), backlog)
 
     def backlog(self) -> int:
         """Entries in the work stream."""
-        with _translated():
+        with translated():
             return int(cast(int, self._redis.xlen(self._key("work"))))
 
     def add_gap(self, partition: str, reason: str, position: Position) -> None:
         """Record that stream records are lost; histories that span this moment no longer vouch."""
         now = self.now_ms()
         gap = Gap(partition, reason, position.encode().decode(), now)
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=True)
             pipe.rpush(self._key("gaps"), msgspec.json.encode(gap))
             pipe.hincrby(self._key("ledger"), "gaps", 1)
@@ -283,7 +265,7 @@ class Store:
             pipe.execute()
 
     def gaps(self) -> list[Gap]:
-        with _translated():
+        with translated():
             raw = cast(list[bytes], self._redis.lrange(self._key("gaps"), 0, -1))
         return [msgspec.json.decode(gap, type=Gap) for gap in raw]
 
@@ -296,12 +278,13 @@ class Store:
         adopt: also take back what an earlier life of this consumer left pending.
         """
         args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else ""]
-        with _translated():
+        with translated():
             now, read_through, gap, flat = self._claim(
                 keys=self._keys("work", "due", "history", "meta", "ledger"), args=args
             )
         entries = [
-            Entry(flat[i], flat[i + 1] or b"", flat[i + 2] or b"", flat[i + 3]) for i in range(0, len(flat), 4)
+            Entry(flat[i], flat[i + 1] or b"", flat[i + 2] or b"", flat[i + 3])
+            for i in range(0, len(flat), 4)
         ]
         return Claim(now, int(read_through), int(gap), entries)
 
@@ -322,23 +305,25 @@ class Store:
             flags = ("j" if one.judged else "") + ("x" if one.dead else "")
             entry = one.entry
             args += (entry.id, entry.key, entry.raw, one.after, one.next_ms, finding, one.tally, flags)
-        with _translated():
+        with translated():
             flat = self._commit(keys=keys, args=args)
         return [Refused(flat[i] - 1, flat[i + 1]) for i in range(0, len(flat), 2)]
 
     # --- monitor ---------------------------------------------------------------------------------------
 
     def ledger(self) -> Ledger:
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=True)
             pipe.hgetall(self._key("ledger"))
             pipe.pfcount(self._key("keys-judged"))
             pipe.pfcount(self._key("keys-sampled"))
             fields, judged, sampled = pipe.execute()
-        return Ledger.from_fields({name.decode(): int(value) for name, value in fields.items()}, judged, sampled)
+        return Ledger.from_fields(
+            {name.decode(): int(value) for name, value in fields.items()}, judged, sampled
+        )
 
     def queue(self) -> Queue:
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=False)
             pipe.xlen(self._key("work"))
             pipe.hlen(self._key("history"))
@@ -352,9 +337,9 @@ class Store:
         return Queue(backlog, pending, outstanding, due, dead)
 
     def lag_histogram(self, minutes: int = 5) -> list[int]:
-        """Replication lags of the last minutes, a count per LAG_BUCKETS_SECONDS and one for more than the last."""
+        """Replication lags of the last minutes: a count per LAG_BUCKETS_SECONDS and one for more."""
         this_minute = self.now_ms() // 60_000
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=False)
             for minute in range(this_minute - minutes + 1, this_minute + 1):
                 pipe.hgetall(self._key(f"lag:{minute}"))
@@ -362,19 +347,19 @@ class Store:
 
     def lag_total(self) -> list[int]:
         """The same since the migration was begun; the sum of the lags is the ledger's `lag_ms_sum`."""
-        with _translated():
+        with translated():
             return _bucket_counts([cast(dict[bytes, bytes], self._redis.hgetall(self._key("lag")))])
 
     def oldest_waiting_ms(self) -> int | None:
         """Creation time (to 10 s) of the oldest version that a look did not find and no finding covers."""
-        with _translated():
+        with translated():
             buckets = cast(list[bytes], self._redis.hkeys(self._key("late")))
         return min(map(int, buckets)) * LATE_BUCKET_MS if buckets else None
 
     def reader_state(self) -> ReaderState:
         now = self.now_ms()
         counts = position_counts(self.partitions())
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=False)
             pipe.hget(self._key("meta"), "read_through_ms")
             pipe.llen(self._key("gaps"))
@@ -382,27 +367,31 @@ class Store:
             read_through, gaps, readers = pipe.execute()
         return ReaderState(int(read_through or 0), counts, gaps, readers)
 
+    def mark(self, name: str) -> int:
+        """Note that a milestone of the cutover is reached now (again: moves it); the instant in ms."""
+        now = self.now_ms()
+        with translated():
+            self._redis.hset(self._key("marks"), name, str(now))
+        return now
+
+    def marks(self) -> dict[str, int]:
+        """Milestone → when it was reached, in ms."""
+        with translated():
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("marks")))
+        return {name.decode(): int(at_ms) for name, at_ms in sorted(raw.items())}
+
     def findings(self) -> Iterator[Finding]:
         """Open findings, oldest first."""
-        with _translated():
+        with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("findings")))
-            since = cast(list[tuple[bytes, float]], self._redis.zrange(self._key("findings-since"), 0, -1, withscores=True))
+            since = cast(
+                list[tuple[bytes, float]],
+                self._redis.zrange(self._key("findings-since"), 0, -1, withscores=True),
+            )
         for key, first_seen_ms in since:
             if key in raw:
                 stored = msgspec.json.decode(raw[key])
                 yield msgspec.convert({**stored, "key": key, "first_seen_ms": int(first_seen_ms)}, Finding)
-
-    # --- inside ----------------------------------------------------------------------------------------
-
-    def _key(self, name: str) -> str:
-        return f"ddbmm:{{{self.migration}}}:{name}"
-
-    def _keys(self, *names: str) -> list[str]:
-        return [self._key(name) for name in names]
-
-    def _script(self, name: str) -> Callable[..., Any]:
-        source = resources.files("pipeline").joinpath("lua", f"{name}.lua").read_text()
-        return cast(Callable[..., Any], self._redis.register_script(source))
 
 
 def _bucket_counts(hashes: Iterable[dict[bytes, bytes]]) -> list[int]:
@@ -411,18 +400,3 @@ def _bucket_counts(hashes: Iterable[dict[bytes, bytes]]) -> list[int]:
         for bucket, count in fields.items():
             counts[int(bucket)] += int(count)
     return counts
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Redis errors become ours; none of them is ever a verdict."""
-    try:
-        yield
-    except (redis.AuthenticationError, redis.exceptions.AuthorizationError, redis.exceptions.NoPermissionError) as error:
-        raise ConfigurationError(f"Redis refused the credentials in --redis-url: {error}") from error
-    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
-        raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
-    except redis.OutOfMemoryError as error:
-        raise StoreUnavailable("Redis is at maxmemory: publishing waits until there is room; raise maxmemory") from error
-    except redis.RedisError as error:
-        raise StoreError(f"Redis refused a call: {error}") from error

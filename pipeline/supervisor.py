@@ -146,7 +146,9 @@ class _Supervisor:
             child.process = None
             if code in HALTING:
                 return code
-            log.error("process ended: restarting", slot=child.slot, exit_code=code, after_seconds=child.backoff)
+            log.error(
+                "process ended: restarting", slot=child.slot, exit_code=code, after_seconds=child.backoff
+            )
             self._metrics.worker_restarts.inc()
             child.restart_at = time.monotonic() + child.backoff
             child.backoff = min(child.backoff * 2, RESTART_MAX_SECONDS)

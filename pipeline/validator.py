@@ -11,20 +11,21 @@ commit on its own batch, so a socket that hangs delays that batch alone.
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-import msgspec
 import structlog
 
 from pipeline.aws import BatchResult, RateLimiter, TableInfo, TableReader, describe_table
+from pipeline.batch import Batch, Case, Decided, put_back, settled
 from pipeline.config import Config
 from pipeline.core import codec
 from pipeline.core.canonical import Digester, MalformedItem, diff
-from pipeline.core.history import FindingChange, History, Judgement, judge, needs_witness, wake
-from pipeline.core.ledger import Claim, Entry, Settled, tally
-from pipeline.core.model import ABSENT, MISMATCHES, Look, Moment, Policy, Side, VerdictKind
+from pipeline.core.history import judge, needs_witness, wake
+from pipeline.core.ledger import Entry, Settled
+from pipeline.core.model import ABSENT, Look, Policy, Side
+from pipeline.core.versions import FindingChange, History
 from pipeline.errors import AwsError, StoreError
 from pipeline.metrics import Metrics
 from pipeline.sides import connect
@@ -49,61 +50,12 @@ HANGING_SECONDS = 120.0
 #: A commit refused this often in a row is left to be claimed again.
 COMMIT_TRIES = 5
 
-_encode_json = msgspec.json.Encoder().encode
-
 
 class Stop(Protocol):
     """An event that ends the role."""
 
     def is_set(self) -> bool: ...
     def wait(self, timeout: float | None = None) -> bool: ...
-
-
-class Case:
-    """One claimed key on its way to a judgement."""
-
-    __slots__ = ("attributes", "entry", "history", "look", "reads", "reads_strong")
-
-    def __init__(self, entry: Entry, history: History) -> None:
-        self.entry = entry
-        self.history = history
-        self.look: Look | None = None
-        self.attributes: list[str] = []
-        self.reads = 0
-        self.reads_strong = 0
-
-
-class Decided(msgspec.Struct, frozen=True):
-    """What is to be committed for one entry; no judgement = put back as it was, or buried."""
-
-    settled: Settled
-    case: Case | None = None
-    judgement: Judgement | None = None
-
-
-class Batch:
-    """One claim under way: the store's clock (carried on with this host's monotonic one), what is decided so far,
-    and the last AWS error."""
-
-    def __init__(self, claim: Claim) -> None:
-        self._claim = claim
-        self._started = time.monotonic()
-        self.decided: list[Decided] = []
-        self.error: AwsError | None = None
-
-    def now_ms(self) -> int:
-        return self._claim.now_ms + int((time.monotonic() - self._started) * 1000)
-
-    def moment(self) -> Moment:
-        return Moment(self.now_ms(), self._claim.read_through_ms, self._claim.gap_ms)
-
-    def settle(self, case: Case, judgement: Judgement) -> None:
-        self.decided.append(_settled(case, judgement, self.now_ms()))
-
-    def postpone(self, cases: Iterable[Case], delay_seconds: float) -> None:
-        """Put keys back as they were: an error is no verdict and changes no history."""
-        next_ms = self.now_ms() + int(delay_seconds * 1000)
-        self.decided += [_put_back(case, next_ms) for case in cases]
 
 
 class Validator:
@@ -125,7 +77,7 @@ class Validator:
         verbose: bool = False,
         stop: Stop | None = None,
     ) -> None:
-        """readers, ttl_attributes: (verified side's, origin's). max_rcu: read units/s on each side, 0 = unlimited."""
+        """readers, ttl_attributes: (verified side's, origin's). max_rcu: units/s a side, 0 = unlimited."""
         self._store = store
         self._readers = readers
         self._policy = policy
@@ -146,8 +98,8 @@ class Validator:
     def step(self) -> int:
         """One batch: claim, read, judge, commit. Returns how many entries were claimed (0 = nothing is due).
 
-        Raises StoreError when Redis does not play along, AwsError when a table could not be read: then the keys
-        concerned have been put back with their histories as they were, the others are committed.
+        Raises StoreError when Redis does not play along, AwsError when a table could not be read: then the
+        keys concerned have been put back with their histories as they were, the others are committed.
         """
         batch, entries = self._claim()
         if entries:
@@ -190,16 +142,20 @@ class Validator:
 
     def _bury(self, entry: Entry, history: History | None, reason: str) -> Decided:
         """Make an entry a dead letter: kept, counted, never handed out again."""
-        log.error("dead letter", reason=reason, key=self._store.key_hash(entry.key), deliveries=entry.deliveries)
+        log.error(
+            "dead letter", reason=reason, key=self._store.key_hash(entry.key), deliveries=entry.deliveries
+        )
         counts = f"dead_entries:{reason}=1"
         if history is not None:
-            counts += f" dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed}"
+            counts += (
+                f" dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed}"
+            )
         return Decided(Settled(entry, b"", 0, counts, dead=True))
 
     # --- looking -----------------------------------------------------------------------------------------
 
     def _look(self, batch: Batch, cases: list[Case]) -> None:
-        """Look at the cases; look again, strongly consistent and with a witness, at those that call for it."""
+        """Look at the cases; then, strongly consistent and with a witness, at those that call for it."""
         for strong in (False, True):
             if not cases:
                 return
@@ -212,13 +168,15 @@ class Validator:
         batch.postpone(cases, 0)
 
     def _look_once(self, batch: Batch, cases: list[Case], strong: bool) -> list[Case]:
-        """One read of the verified side, of the origin too where needed. Returns the cases still to decide."""
+        """One read of the verified side, of the origin too where needed; the cases still to decide."""
         at_ms = batch.now_ms()
         observed, missed = self._read(cases, 0, strong)
         suspects = [case for case in cases if case.entry.key in observed]
         to_witness = [case for case in suspects if strong or needs_witness(case.history)]
         witnessed, unwitnessed = self._read(to_witness, 1, True)
-        batch.postpone((c for c in cases if c.entry.key in missed or c.entry.key in unwitnessed), BACKOFF_MIN_SECONDS)
+        batch.postpone(
+            (c for c in cases if c.entry.key in missed or c.entry.key in unwitnessed), BACKOFF_MIN_SECONDS
+        )
         moment = batch.moment()
         undecided: list[Case] = []
         for case in suspects:
@@ -281,7 +239,7 @@ class Validator:
     # --- committing --------------------------------------------------------------------------------------
 
     def _commit(self, batch: Batch) -> None:
-        """Commit what is decided; where a history changed meanwhile, judge the same look against the new one."""
+        """Commit what is decided; where a history changed, judge the same look against the new one."""
         decided = batch.decided
         for _ in range(COMMIT_TRIES):
             if not decided:
@@ -298,12 +256,14 @@ class Validator:
         if case.look is not None:
             judgement = judge(case.history, case.look, batch.moment(), self._policy)
             if not judgement.escalate:
-                return _settled(case, judgement, batch.now_ms())
-        return _put_back(case, batch.now_ms())
+                return settled(case, judgement, batch.now_ms())
+        return put_back(case, batch.now_ms())
 
     def _measure(self, committed: list[Decided]) -> None:
         metrics = self._metrics
-        judged = [one for one in committed if one.judgement is not None and one.case is not None and one.case.look]
+        judged = [
+            one for one in committed if one.judgement is not None and one.case is not None and one.case.look
+        ]
         if not judged:
             return
         metrics.validations.inc(len(judged))
@@ -323,42 +283,6 @@ class Validator:
         metrics.validation_rechecks.inc(rechecks)
 
 
-def _settled(case: Case, judgement: Judgement, now_ms: int) -> Decided:
-    after, verdict = judgement.history, judgement.verdict
-    return Decided(
-        Settled(
-            case.entry,
-            codec.encode(after) if after is not None else b"",
-            judgement.next_ms,
-            tally(case.history, judgement, case.reads, case.reads_strong),
-            _finding(case, judgement, now_ms),
-            judged=verdict is VerdictKind.MATCH or verdict in MISMATCHES,
-        ),
-        case,
-        judgement,
-    )
-
-
-def _put_back(case: Case, next_ms: int) -> Decided:
-    reads = f"reads={case.reads} reads_strong={case.reads_strong}"
-    return Decided(Settled(case.entry, case.entry.raw, next_ms, reads), case)
-
-
-def _finding(case: Case, judgement: Judgement, now_ms: int) -> str | None:
-    """The finding as the store keeps it: None = as it is, "" = recovered."""
-    if judgement.finding is FindingChange.NONE:
-        return None
-    if judgement.finding is FindingChange.RECOVERED or judgement.history is None:
-        return ""
-    finding = {
-        "kind": judgement.history.kind,
-        "versions_behind": judgement.versions_behind,
-        "attributes": case.attributes,
-        "last_looked_ms": now_ms,
-    }
-    return _encode_json(finding).decode()
-
-
 def _is_expired(item: Any, ttl_attribute: str | None, at_ms: int) -> bool:
     """True when the item is past its TTL (DynamoDB deletes it within days; until then it can be read)."""
     if item is None or ttl_attribute is None:
@@ -371,7 +295,7 @@ def _is_expired(item: Any, ttl_attribute: str | None, at_ms: int) -> bool:
 
 
 def run_validator(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], None], slot: str) -> None:
-    """Validate until `stop`. slot: this worker's name, the same after a restart, so that it takes back its work."""
+    """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
     store = Store(config.redis_url, config.migration)
     meta = store.open(config.settings())
     verified, origin = config.verify_on, config.verify_on.other

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core import codec
-from pipeline.core.history import FindingChange, History, Judgement, judge
+from pipeline.core.history import judge
 from pipeline.core.ledger import Entry, Lease, Outcome, ReadCounts, Settled, tally
 from pipeline.core.model import (
     ABSENT,
@@ -25,6 +25,7 @@ from pipeline.core.model import (
     PositionKind,
     VerdictKind,
 )
+from pipeline.core.versions import FindingChange, History, Judgement
 from pipeline.errors import ConfigurationError, SettingsChanged, StoreUnavailable
 from pipeline.store import Store
 from tests.core.reference import append
@@ -55,7 +56,9 @@ def lease(store: Store) -> Lease:
     return taken
 
 
-def publish(store: Store, lease: Lease, *changes: Change, at: Position = BEGIN, to: Position | None = None) -> Outcome:
+def publish(
+    store: Store, lease: Lease, *changes: Change, at: Position = BEGIN, to: Position | None = None
+) -> Outcome:
     counts = ReadCounts(inserts=len(changes))
     return store.publish(lease, at, to or after(1), changes, counts).outcome
 
@@ -90,7 +93,7 @@ def test_a_server_that_may_evict_is_refused(store: Store, store_url: str) -> Non
 
 
 def test_changed_settings_are_refused_by_name(store: Store) -> None:
-    with pytest.raises(SettingsChanged, match="sample_rate: 100.0 → 5.0"):
+    with pytest.raises(SettingsChanged, match=r"sample_rate: 100\.0 → 5\.0"):
         store.open({**SETTINGS, "sample_rate": "5.0"})
     assert store.open(SETTINGS).settings == SETTINGS
 
@@ -163,7 +166,11 @@ known = st.sampled_from([ABSENT, A, B, C])
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.tuples(known | st.just(UNKNOWN), known | st.just(UNKNOWN), st.integers(0, 2**45)), min_size=1, max_size=6),
+    st.lists(
+        st.tuples(known | st.just(UNKNOWN), known | st.just(UNKNOWN), st.integers(0, 2**45)),
+        min_size=1,
+        max_size=6,
+    ),
     st.sampled_from(Phase),
 )
 def test_publish_appends_exactly_as_the_reference_does(
@@ -175,7 +182,10 @@ def test_publish_appends_exactly_as_the_reference_does(
     for number, (before, digest, created) in enumerate(changes):
         one = Change(key, before, digest, created)
         following = Position(PositionKind.AFTER, uuid.uuid4().hex, number)
-        assert store.publish(lease, position, following, [one], ReadCounts(inserts=1)).outcome is Outcome.PUBLISHED
+        assert (
+            store.publish(lease, position, following, [one], ReadCounts(inserts=1)).outcome
+            is Outcome.PUBLISHED
+        )
         position = following
         expected = append(expected, one)
     raw = store._redis.hget(store._key("history"), key)
@@ -215,7 +225,9 @@ def test_a_verdict_is_committed_once_even_if_the_reply_is_lost(store: Store, lea
     claim = store.claim("v", 10, 0)
     done = [settle(store, claim.entries[0], A, claim.now_ms)]
     assert store.commit(done, claim.now_ms) == []
-    store.commit(done, claim.now_ms)  # the history has changed by our own commit: refused or ignored, never counted
+    store.commit(
+        done, claim.now_ms
+    )  # the history has changed by our own commit: refused or ignored, never counted
     ledger = store.ledger()
     assert (ledger.reached, ledger.matches, ledger.outstanding, ledger.balanced) == (1, 1, 0, True)
     assert store.queue().due == 1
@@ -300,7 +312,9 @@ def test_a_finding_opens_updates_and_recovers(store: Store, lease: Lease) -> Non
     done = settled(entry, history, judgement)
     store.commit([Settled(entry, done.after, claim.now_ms, done.tally, finding, judged=True)], claim.now_ms)
     opened = list(store.findings())
-    assert [(one.key, one.kind, one.first_seen_ms) for one in opened] == [(b'"k"', VerdictKind.MISSING, claim.now_ms)]
+    assert [(one.key, one.kind, one.first_seen_ms) for one in opened] == [
+        (b'"k"', VerdictKind.MISSING, claim.now_ms)
+    ]
     assert store.ledger().open["missing"] == 1 and store.ledger().balanced
 
     again = store.claim("v", 10, 0)
@@ -331,7 +345,9 @@ def test_a_full_server_refuses_new_work_but_drains(store: Store, lease: Lease, s
         with pytest.raises(StoreUnavailable, match="maxmemory"):
             publish(store, lease, change(key=b'"new"'), at=after(1), to=after(2))
         claim = store.claim("v", 100, 0)
-        assert store.commit([settle(store, one, A, claim.now_ms) for one in claim.entries], claim.now_ms) == []
+        assert (
+            store.commit([settle(store, one, A, claim.now_ms) for one in claim.entries], claim.now_ms) == []
+        )
     finally:
         client.config_set("maxmemory", "0")
     assert store.ledger().reached == 100 and store.ledger().balanced

@@ -2,19 +2,19 @@
 
 Reads: bytes or a `History`. Writes: the other. Never: I/O, judging.
 
-Layout (little endian); `lua/publish.lua` knows the offsets of phase, flags, lo, looked_ms and the last version:
+Layout (little endian); `lua/publish.lua` knows where phase, flags, lo, looked_ms and the last version are:
 
     byte 0  format (1)          byte 3  finding kind (0 = none)
     byte 1  phase               byte 4  lo
     byte 2  flags               5..28   first, alarmed, skipped, late (u32 each), looked_ms (u64)
-    held section, only with FLAG_HELD (56 bytes): digest, witness, since_ms, at_ms (u64), seen (u32), flags (u32)
+    held section, only with FLAG_HELD: digest, witness (16 each), since_ms, at_ms (u64), seen, flags (u32)
     versions, to the end, 24 bytes each: digest (16), created_ms (u64); appending a version = appending bytes
 """
 
 import struct
 
-from pipeline.core.history import Held, History
 from pipeline.core.model import MISMATCHES, UNKNOWN, Look, Phase
+from pipeline.core.versions import Held, History
 
 FORMAT = 1
 FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD = 2, 4, 8

@@ -22,20 +22,10 @@ Why an alarm is never false (see docs/how-it-judges.md for the same in plain wor
 Why nothing permanent is missed: once both tables stand still, every look mismatches, every proof arrives.
 """
 
-from enum import IntEnum
-
 import msgspec
 
-from pipeline.core.model import (
-    ABSENT,
-    UNKNOWN,
-    Look,
-    Moment,
-    Phase,
-    Policy,
-    VerdictKind,
-    Version,
-)
+from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Phase, Policy, VerdictKind, Version
+from pipeline.core.versions import FindingChange, Held, History, Judgement, thin, trim
 
 #: Creation times are floored to one second by DynamoDB Streams, so every deadline gets one second more.
 FLOOR_MS = 1_000
@@ -47,99 +37,17 @@ RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
 ALARMED_MIN_MS, ALARMED_MAX_MS = 5_000, 300_000
 #: A reader this far behind cannot prove a look soon: hold the cheap look rather than buy strong ones.
 READER_BEHIND_MS = 30_000
-#: Older, reached versions that are kept to tell "stale" from "different".
-KEEP_REACHED = 4
-#: A history longer than this is thinned to its newest half: a replica that far behind is late anyway.
-MAX_VERSIONS = 2_048
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
 GIVE_UP_FACTOR = 10
 #: Width of the buckets in which keys that wait for convergence are counted by creation time.
 LATE_BUCKET_MS = 10_000
 
 
-class Held(msgspec.Struct, frozen=True):
-    """A look that matched nothing, kept until it can be judged.
-
-    since_ms: when the still stand began (the first look with this source digest and no version since);
-    the other fields are the newest look's.
-    """
-
-    look: Look
-    since_ms: int
-
-
-class History(msgspec.Struct, frozen=True):
-    """A sampled key's versions and what is known of them.
-
-    versions: oldest first; versions[:lo] are reached, versions[lo:] are not. first: ordinal of versions[0].
-    alarmed: how many unreached versions (oldest first) are counted as alarmed. skipped: versions thinned out
-    after versions[lo], outstanding until a later one is reached. settle: a settling look is due before
-    closing. incomplete: a version may be missing. late: bucket in which the key is counted as waiting.
-    """
-
-    versions: tuple[Version, ...]
-    lo: int
-    phase: Phase = Phase.WAITING
-    first: int = 0
-    alarmed: int = 0
-    skipped: int = 0
-    kind: VerdictKind | None = None
-    settle: bool = False
-    incomplete: bool = False
-    looked_ms: int = 0
-    late: int = 0
-    held: Held | None = None
-
-    @property
-    def newest(self) -> int:
-        """Ordinal of the newest version."""
-        return self.first + len(self.versions) - 1
-
-    @property
-    def unreached(self) -> int:
-        """How many versions are not proven reached, alarmed ones included."""
-        return len(self.versions) - self.lo + self.skipped
-
-    @property
-    def outstanding(self) -> int:
-        """How many versions are neither reached nor alarmed: the ledger's `outstanding`."""
-        return self.unreached - self.alarmed
-
-
-class FindingChange(IntEnum):
-    """What a judgement does to the key's finding."""
-
-    NONE = 0
-    OPENED = 1
-    UPDATED = 2
-    RECOVERED = 3
-
-
-class Judgement(msgspec.Struct, frozen=True):
-    """What follows from a look.
-
-    history: the new history, None = closed. next_ms: when to look again (0 when closed).
-    reached … indeterminate: by how much the ledger's terms change; `outstanding` changes by the opposite sum.
-    lag_ms: replication lag measured by this look, -1 = none. verdict: given by this look, None = not yet.
-    escalate: nothing is decided; read both sides strongly consistent and judge again.
-    """
-
-    history: History | None
-    next_ms: int = 0
-    reached: int = 0
-    alarmed: int = 0
-    expired: int = 0
-    indeterminate: int = 0
-    lag_ms: int = -1
-    verdict: VerdictKind | None = None
-    finding: FindingChange = FindingChange.NONE
-    versions_behind: int = 0
-    escalate: bool = False
-
-
 def needs_witness(history: History) -> bool:
     """True when the stream did not show what the versions in question contain: read the origin as well."""
-    return any(digest == UNKNOWN for digest, _ in history.versions[min(history.lo, len(history.versions) - 1) :])
+    return any(
+        digest == UNKNOWN for digest, _ in history.versions[min(history.lo, len(history.versions) - 1) :]
+    )
 
 
 def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
@@ -178,7 +86,9 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
 
 
 def _shows_newest(history: History, look: Look) -> bool:
-    return look.digest == history.versions[-1][0] or (look.digest == look.witness and look.seen >= history.newest)
+    return look.digest == history.versions[-1][0] or (
+        look.digest == look.witness and look.seen >= history.newest
+    )
 
 
 def _match(history: History, look: Look) -> int:
@@ -198,7 +108,9 @@ def _progress(history: History, index: int, look: Look, policy: Policy) -> Judge
     """Versions up to `index` are reached."""
     newly = index + 1 - history.lo + history.skipped
     still_alarmed = max(0, history.alarmed - newly)
-    after = _trim(_change(history, lo=index + 1, alarmed=still_alarmed, skipped=0, held=None, looked_ms=look.at_ms))
+    after = trim(
+        _change(history, lo=index + 1, alarmed=still_alarmed, skipped=0, held=None, looked_ms=look.at_ms)
+    )
     lag_ms = _lag(history.versions[index], look, policy)
     changes = {"reached": newly, "alarmed": still_alarmed - history.alarmed, "lag_ms": lag_ms}
     was_alarmed = history.phase is Phase.ALARMED
@@ -249,7 +161,7 @@ def _past_unknown(history: History, policy: Policy) -> bool:
 
 def _no_match(history: History, look: Look, moment: Moment, policy: Policy, given_back: int) -> Judgement:
     if not policy.leads and look.at_ms < _deadline(history, policy):
-        after = _thin(_late(_change(history, looked_ms=look.at_ms)))
+        after = thin(_late(_change(history, looked_ms=look.at_ms)))
         delay = min(_recheck_delay(history, look.at_ms), _deadline(history, policy) - look.at_ms)
         return Judgement(after, look.at_ms + delay, reached=-given_back)
     if not look.strong and _worth_escalating(history, look, moment, policy):
@@ -258,7 +170,7 @@ def _no_match(history: History, look: Look, moment: Moment, policy: Policy, give
     after = _late(_change(history, held=held, looked_ms=look.at_ms))
     decided = _decide(after, held, moment, policy)
     if decided is None:  # proof needs another look, later
-        decided = Judgement(_thin(after), moment.now_ms + RECHECK_MIN_MS)
+        decided = Judgement(thin(after), moment.now_ms + RECHECK_MIN_MS)
     if given_back:
         decided = msgspec.structs.replace(decided, reached=decided.reached - given_back)
     return decided
@@ -292,7 +204,11 @@ def _decide(history: History, held: Held, moment: Moment, policy: Policy) -> Jud
     look = held.look
     vouching = not policy.leads and _complete(history, moment)
     if not look.strong:
-        ready = caught_up(history, look.at_ms, moment) if vouching else _stood_still_until(held, policy) <= moment.now_ms
+        ready = (
+            caught_up(history, look.at_ms, moment)
+            if vouching
+            else _stood_still_until(held, policy) <= moment.now_ms
+        )
         if ready and moment.now_ms > look.at_ms:
             return None
         return _wait(history, held, moment, policy)
@@ -330,16 +246,16 @@ def _wait(history: History, held: Held, moment: Moment, policy: Policy) -> Judge
     until = _stood_still_until(held, policy)
     if moment.now_ms < until:
         delay = min(delay, until - moment.now_ms)
-    return Judgement(_thin(history), moment.now_ms + max(delay, 1))
+    return Judgement(thin(history), moment.now_ms + max(delay, 1))
 
 
 def _give_up(history: History, moment: Moment, policy: Policy) -> Judgement:
-    """Never comparable while it was watched: all but the newest version are indeterminate; go on with that."""
+    """Never comparable while watched: all versions but the newest are indeterminate; go on with that one."""
     last = len(history.versions) - 1
     given_up = last - history.lo + history.skipped
     if given_up == 0:
         return Judgement(history, moment.now_ms + RECHECK_MAX_MS)
-    after = _late(_trim(_change(history, lo=last, skipped=0, held=None)))
+    after = _late(trim(_change(history, lo=last, skipped=0, held=None)))
     return Judgement(
         after, moment.now_ms + RECHECK_MIN_MS, indeterminate=given_up, verdict=VerdictKind.INDETERMINATE
     )
@@ -355,7 +271,7 @@ def _alarm(history: History, look: Look, moment: Moment, policy: Policy) -> Judg
     alarmed = _overdue(history, look.at_ms, policy)
     after = _change(history, phase=Phase.ALARMED, kind=kind, alarmed=alarmed, held=None, settle=True, late=0)
     return Judgement(
-        _thin(after),
+        thin(after),
         moment.now_ms + LOOK_SPACING_MS,
         alarmed=alarmed - history.alarmed,
         verdict=kind,
@@ -373,7 +289,7 @@ def _still_alarmed(history: History, look: Look, moment: Moment, policy: Policy)
     alarmed = max(history.alarmed, _overdue(history, look.at_ms, policy))
     age = max(0, look.at_ms - history.versions[history.lo][1])
     delay = min(max(age // 4, ALARMED_MIN_MS), ALARMED_MAX_MS)
-    after = _thin(_change(history, kind=kind, alarmed=alarmed, looked_ms=look.at_ms))
+    after = thin(_change(history, kind=kind, alarmed=alarmed, looked_ms=look.at_ms))
     return Judgement(
         after,
         moment.now_ms + delay,
@@ -431,35 +347,6 @@ def _recheck_delay(history: History, now_ms: int) -> int:
 def _late(history: History) -> History:
     """Note the bucket in which a key that failed a look waits for convergence."""
     return _change(history, late=history.versions[history.lo][1] // LATE_BUCKET_MS)
-
-
-def _trim(history: History) -> History:
-    """Forget reached versions beyond the few that tell stale from different."""
-    drop = history.lo - KEEP_REACHED
-    if drop <= 0:
-        return history
-    return _change(
-        history, versions=history.versions[drop:], lo=history.lo - drop, first=history.first + drop
-    )
-
-
-def _thin(history: History) -> History:
-    """Bound a history's memory: forget the contents of its older unreached versions, not their number.
-
-    versions[lo] keeps its creation time, so the deadline stays; its content becomes UNKNOWN.
-    """
-    if len(history.versions) - history.lo <= MAX_VERSIONS:
-        return history
-    newest = history.versions[-MAX_VERSIONS // 2 :]
-    removed = len(history.versions) - history.lo - 1 - len(newest)
-    anchor = (UNKNOWN, history.versions[history.lo][1])
-    return _change(
-        history,
-        versions=(*history.versions[: history.lo], anchor, *newest),
-        first=history.first + removed,
-        skipped=history.skipped + removed,
-        incomplete=True,
-    )
 
 
 _change = msgspec.structs.replace

@@ -11,9 +11,25 @@ from enum import StrEnum
 
 import msgspec
 
-from pipeline.core.history import FindingChange, History, Judgement
 from pipeline.core.model import MISMATCHES, Position, PositionKind, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.core.versions import FindingChange, History, Judgement
+
+
+class ServerInfo(msgspec.Struct, frozen=True):
+    """Which server answered: kind "redis" or "valkey", its version, its eviction policy."""
+
+    kind: str
+    version: tuple[int, ...]
+    policy: str
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What the migration was begun with. secret: the key of the hashes that stand for keys in reports."""
+
+    started_ms: int
+    secret: bytes
+    settings: dict[str, str]
 
 
 class ReadCounts(msgspec.Struct, frozen=True):
@@ -34,7 +50,7 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Outcome(StrEnum):
-    """What became of a batch: PUBLISHED and DUPLICATE (it was already) go on, CONFLICT reloads, FENCED drops."""
+    """What became of a batch: PUBLISHED, DUPLICATE: go on; CONFLICT: reload; FENCED: drop the partition."""
 
     PUBLISHED = "published"
     DUPLICATE = "duplicate"
@@ -109,7 +125,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """Sizes: entries in the work stream (pending = handed out), keys with a history, keys due later, dead letters."""
+    """backlog: entries in the work stream, `pending` of them handed out. outstanding: keys with a history."""
 
     backlog: int
     pending: int
@@ -161,8 +177,13 @@ class Ledger(msgspec.Struct, frozen=True):
     @property
     def balanced(self) -> bool:
         """True when the accounting identity holds."""
-        accounted = self.reached + self.alarmed + self.expired + self.indeterminate + self.dead + self.outstanding
-        return self.records_read == self.not_sampled + self.versions_published and self.versions_published == accounted
+        accounted = (
+            self.reached + self.alarmed + self.expired + self.indeterminate + self.dead + self.outstanding
+        )
+        return (
+            self.records_read == self.not_sampled + self.versions_published
+            and self.versions_published == accounted
+        )
 
     @classmethod
     def from_fields(cls, fields: dict[str, int], keys_judged: int, keys_sampled: int) -> "Ledger":
@@ -185,7 +206,7 @@ class Ledger(msgspec.Struct, frozen=True):
 
 
 def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) -> str:
-    """The judgement as counter changes, in the form that `lua/commit.lua` adds up: "reached=1 matches=1 …"."""
+    """The judgement as counter changes, as `lua/commit.lua` adds them up: "reached=1 matches=1 …"."""
     counts = {
         "reached": judgement.reached,
         "alarmed": judgement.alarmed,

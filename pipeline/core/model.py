@@ -61,6 +61,11 @@ class VerdictKind(StrEnum):
 MISMATCHES = (VerdictKind.MISSING, VerdictKind.STALE, VerdictKind.DIFFERENT, VerdictKind.EXTRA)
 
 
+#: Milestones of a cutover: T0 stream enabled on the source, T1 S3 export begun (the baseline), T2 S3 import
+#: complete, T3 replication has caught up, T4 validation complete, switched over.
+MARKS = ("T0", "T1", "T2", "T3", "T4")
+
+
 class Phase(IntEnum):
     """Where a history stands."""
 

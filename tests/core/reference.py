@@ -1,7 +1,8 @@
 """Plain-Python references of what the store's scripts do, for the simulation and for tests of the scripts."""
 
-from pipeline.core.history import ALARMED_MIN_MS, LOOK_SPACING_MS, History
+from pipeline.core.history import ALARMED_MIN_MS, LOOK_SPACING_MS
 from pipeline.core.model import UNKNOWN, Change, Phase
+from pipeline.core.versions import History
 
 
 def append(history: History | None, change: Change) -> History:

@@ -11,14 +11,15 @@ import random
 from dataclasses import dataclass, field
 
 from pipeline.core import codec, history
-from pipeline.core.history import FindingChange, History, Judgement
 from pipeline.core.ledger import tally
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Policy, StreamView
+from pipeline.core.versions import FindingChange, History, Judgement
 from tests.core.reference import append, brought_forward
 
 START_MS = 1_700_000_000_000
 POLL_MS = 500
 STREAM_MARGIN_MS = 3_000
+POLICY = Policy(converge_within_ms=20_000, stable_for_ms=30_000)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class World:
     outage: tuple[int, int] | None = None
     values: int = 0  # > 0: only that many different values, so that A → B → A is common
     view: StreamView = StreamView.NEW_AND_OLD_IMAGES
-    policy: Policy = Policy(converge_within_ms=20_000, stable_for_ms=30_000)
+    policy: Policy = POLICY
     gap_ms: int = 0
 
 
@@ -123,7 +124,9 @@ class _Key:
                 continue
             if fault < world.dropped + world.corrupted:
                 state = hashlib.sha256(f"corrupt {self.name} {value}".encode()).digest()[:16]
-            held_back = world.dropped + world.corrupted <= fault < world.dropped + world.corrupted + world.reordered
+            held_back = (
+                world.dropped + world.corrupted <= fault < world.dropped + world.corrupted + world.reordered
+            )
             if held_back:
                 arrival += rng.randint(0, world.policy.stable_for_ms - world.lag_ms[1])
             else:
@@ -146,8 +149,8 @@ class _Key:
         times, states = self.origin.times, self.origin.states
         for before, after, at in zip(states, states[1:], times[1:], strict=False):
             available = at + self.random.randint(50, 900)
-            before, after = self._shown(before, after)
-            out.append((self._polled(available), Change(self.name.encode(), before, after, at // 1000 * 1000)))
+            change = Change(self.name.encode(), *self._shown(before, after), at // 1000 * 1000)
+            out.append((self._polled(available), change))
         # a shard is read in order
         for index in range(len(out) - 2, -1, -1):
             if out[index][0] > out[index + 1][0]:

@@ -4,19 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core import codec
-from pipeline.core.history import (
-    KEEP_REACHED,
-    MAX_VERSIONS,
-    FindingChange,
-    Held,
-    History,
-    Judgement,
-    classify,
-    judge,
-    needs_witness,
-    wake,
-)
+from pipeline.core.history import classify, judge, needs_witness, wake
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Phase, Policy, VerdictKind
+from pipeline.core.versions import KEEP_REACHED, MAX_VERSIONS, FindingChange, Held, History, Judgement
 from tests.core.reference import append
 
 POLICY = Policy(converge_within_ms=60_000, stable_for_ms=30_000)
@@ -24,13 +14,23 @@ LEADS = Policy(converge_within_ms=60_000, stable_for_ms=30_000, leads=True)
 A, B, C, D, X = (bytes([n]) * 16 for n in (1, 2, 3, 4, 9))
 
 
-def built(*digests: bytes, lo: int = 1, created: int = 0, phase: Phase = Phase.WAITING, **more: object) -> History:
+def built(
+    *digests: bytes, lo: int = 1, created: int = 0, phase: Phase = Phase.WAITING, **more: object
+) -> History:
     """A history whose versions were created a second apart, the first one being the base."""
     versions = tuple((digest, created + 1000 * index) for index, digest in enumerate(digests))
     return History(versions, lo, phase, **more)  # type: ignore[arg-type]
 
 
-def look(digest: bytes, at: int, *, seen: int = 9, strong: bool = False, witness: bytes | None = None, expired: bool = False) -> Look:
+def look(
+    digest: bytes,
+    at: int,
+    *,
+    seen: int = 9,
+    strong: bool = False,
+    witness: bytes | None = None,
+    expired: bool = False,
+) -> Look:
     return Look(digest, at, seen, strong, witness, expired)
 
 
@@ -81,7 +81,9 @@ def test_a_strong_mismatch_is_held_until_the_readers_have_read_past_it() -> None
 
 def test_a_held_look_that_a_later_record_explains_is_progress() -> None:
     """The target was ahead of our reader, not wrong."""
-    held = judge(built(ABSENT, A), look(B, 62_000, strong=True, witness=C), now(62_000, read_through=0), POLICY)
+    held = judge(
+        built(ABSENT, A), look(B, 62_000, strong=True, witness=C), now(62_000, read_through=0), POLICY
+    )
     caught_up = append(after(held), Change(b"k", A, B, 61_000))
     result = wake(caught_up, now(70_000), POLICY)
     assert result is not None
@@ -89,7 +91,9 @@ def test_a_held_look_that_a_later_record_explains_is_progress() -> None:
 
 
 def test_equal_sides_match_whatever_the_history_says() -> None:
-    result = judge(built(ABSENT, A), look(B, 62_000, seen=1, strong=True, witness=B), now(62_000, read_through=0), POLICY)
+    result = judge(
+        built(ABSENT, A), look(B, 62_000, seen=1, strong=True, witness=B), now(62_000, read_through=0), POLICY
+    )
     assert (result.verdict, result.reached) == (VerdictKind.MATCH, 1)
 
 
@@ -118,7 +122,9 @@ def test_a_key_first_seen_just_after_the_watch_began_is_looked_at_again() -> Non
 
 
 def test_a_regression_at_the_settling_look_gives_the_version_back() -> None:
-    settled = after(judge(append(built(ABSENT, A), Change(b"k", A, B, 2000)), look(B, 2500), now(2500), POLICY))
+    settled = after(
+        judge(append(built(ABSENT, A), Change(b"k", A, B, 2000)), look(B, 2500), now(2500), POLICY)
+    )
     back = judge(settled, look(A, 32_500), now(32_500), POLICY)
     assert (back.reached, after(back).phase, after(back).outstanding) == (-1, Phase.WAITING, 1)
     alarm = judge(after(back), look(A, 70_000, strong=True, witness=B), now(72_000), POLICY)
@@ -153,7 +159,9 @@ def test_an_open_finding_is_looked_at_ever_more_slowly() -> None:
 
 
 def test_an_item_past_its_ttl_is_neither_match_nor_mismatch() -> None:
-    result = judge(built(ABSENT, A), look(ABSENT, 62_000, strong=True, witness=A, expired=True), now(64_000), POLICY)
+    result = judge(
+        built(ABSENT, A), look(ABSENT, 62_000, strong=True, witness=A, expired=True), now(64_000), POLICY
+    )
     assert (result.verdict, result.expired, result.history) == (VerdictKind.EXPIRED, 1, None)
 
 
@@ -173,7 +181,11 @@ def test_where_the_source_leads_a_look_that_matches_nothing_is_kept_not_judged()
     assert not result.escalate and after(result).held is not None
     arrived = append(after(result), Change(b"k", A, B, 5000))
     reached = wake(arrived, now(6000), LEADS)
-    assert reached is not None and (reached.verdict, reached.reached, reached.lag_ms) == (VerdictKind.MATCH, 2, 3000)
+    assert reached is not None and (reached.verdict, reached.reached, reached.lag_ms) == (
+        VerdictKind.MATCH,
+        2,
+        3000,
+    )
 
 
 def test_where_the_source_leads_only_a_source_that_stood_still_is_an_alarm() -> None:
@@ -204,15 +216,30 @@ def test_contents_that_the_stream_did_not_show_call_for_the_witness_at_once() ->
 
 
 def test_a_key_that_never_rests_and_cannot_be_compared_becomes_indeterminate_but_stays_watched() -> None:
-    history = built(ABSENT, UNKNOWN, UNKNOWN, UNKNOWN, held=Held(look(A, 600_000, strong=True, witness=B, seen=2), 600_000))
+    history = built(
+        ABSENT,
+        UNKNOWN,
+        UNKNOWN,
+        UNKNOWN,
+        held=Held(look(A, 600_000, strong=True, witness=B, seen=2), 600_000),
+    )
     result = wake(history, now(700_000), POLICY)
     assert result is not None
-    assert (result.verdict, result.indeterminate, after(result).outstanding) == (VerdictKind.INDETERMINATE, 2, 1)
+    assert (result.verdict, result.indeterminate, after(result).outstanding) == (
+        VerdictKind.INDETERMINATE,
+        2,
+        1,
+    )
 
 
 def test_a_history_without_end_is_thinned_but_counts_every_version() -> None:
     history = built(ABSENT, *[(n + 1).to_bytes(16, "big") for n in range(MAX_VERSIONS + 100)])
-    waiting = judge(history, look(X, 4_000_000, strong=True, witness=X[:15] + b"a"), now(4_000_000, read_through=0), POLICY)
+    waiting = judge(
+        history,
+        look(X, 4_000_000, strong=True, witness=X[:15] + b"a"),
+        now(4_000_000, read_through=0),
+        POLICY,
+    )
     assert after(waiting).unreached == history.unreached
     assert len(after(waiting).versions) < MAX_VERSIONS
     done = judge(after(waiting), look(history.versions[-1][0], 4_100_000), now(4_100_000), POLICY)
@@ -237,7 +264,9 @@ def histories(draw: st.DrawFn) -> History:
         st.none()
         | st.builds(
             Held,
-            st.builds(Look, digests, instants, st.integers(0, 9), st.booleans(), st.none() | digests, st.booleans()),
+            st.builds(
+                Look, digests, instants, st.integers(0, 9), st.booleans(), st.none() | digests, st.booleans()
+            ),
             instants,
         )
     )
@@ -271,8 +300,12 @@ def test_bytes_that_are_no_history_are_refused(raw: bytes) -> None:
 
 
 @given(
-    st.lists(st.tuples(digests.filter(lambda d: d != UNKNOWN), st.integers(0, 200_000)), min_size=1, max_size=8),
-    st.lists(st.tuples(digests.filter(lambda d: d != UNKNOWN), st.integers(0, 400_000), st.booleans()), max_size=12),
+    st.lists(
+        st.tuples(digests.filter(lambda d: d != UNKNOWN), st.integers(0, 200_000)), min_size=1, max_size=8
+    ),
+    st.lists(
+        st.tuples(digests.filter(lambda d: d != UNKNOWN), st.integers(0, 400_000), st.booleans()), max_size=12
+    ),
     st.booleans(),
 )
 def test_every_version_is_accounted_for_whatever_is_seen(
@@ -289,7 +322,12 @@ def test_every_version_is_accounted_for_whatever_is_seen(
         moment = now(at + 3000)
         result = wake(history, moment, policy)
         if result is None:
-            result = judge(history, look(digest, at, seen=history.newest, strong=strong, witness=A if strong else None), moment, policy)
+            result = judge(
+                history,
+                look(digest, at, seen=history.newest, strong=strong, witness=A if strong else None),
+                moment,
+                policy,
+            )
         if result.escalate:
             continue
         for term in terms:

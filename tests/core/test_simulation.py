@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core import history
-from pipeline.core.model import Policy, StreamView
+from pipeline.core.model import Phase, Policy, StreamView
+from pipeline.core.versions import History, Judgement
 from tests.core.simulation import START_MS, World, simulate
 
 LEADS = Policy(converge_within_ms=20_000, stable_for_ms=30_000, leads=True)
@@ -26,11 +27,18 @@ SCENARIOS = {
     "reordered, cold": World(keys=200, writes_per_second=COLD, reordered=0.05),
     "reordered, hot": World(writes_per_second=HOT, reordered=0.05),
     "everything at once, hot": World(
-        writes_per_second=HOT, dropped=0.02, corrupted=0.02, reordered=0.02, outage=(10_000, 50_000), stall=(30_000, 60_000)
+        writes_per_second=HOT,
+        dropped=0.02,
+        corrupted=0.02,
+        reordered=0.02,
+        outage=(10_000, 50_000),
+        stall=(30_000, 60_000),
     ),
     "A → B → A, cold": World(writes_per_second=COLD, values=2, dropped=0.03, corrupted=0.02, reordered=0.03),
     "A → B → A, hot, reader out": World(writes_per_second=HOT, values=2, outage=(10_000, 50_000)),
-    "A → B → A, hot, faults": World(writes_per_second=HOT, values=3, dropped=0.03, reordered=0.03, outage=(10_000, 50_000)),
+    "A → B → A, hot, faults": World(
+        writes_per_second=HOT, values=3, dropped=0.03, reordered=0.03, outage=(10_000, 50_000)
+    ),
     "NEW_IMAGE": World(writes_per_second=1, dropped=0.05, reordered=0.03, view=StreamView.NEW_IMAGE),
     "OLD_IMAGE": World(writes_per_second=1, dropped=0.05, view=StreamView.OLD_IMAGE),
     "KEYS_ONLY, cold": World(writes_per_second=0.2, dropped=0.05, corrupted=0.03, view=StreamView.KEYS_ONLY),
@@ -43,9 +51,16 @@ SCENARIOS = {
         keys=200, writes_per_second=0.5, policy=LEADS, dropped=0.03, corrupted=0.05, reordered=0.05
     ),
     "verify the source, hot, faults": World(
-        writes_per_second=HOT, policy=LEADS, dropped=0.03, corrupted=0.05, reordered=0.05, outage=(10_000, 50_000)
+        writes_per_second=HOT,
+        policy=LEADS,
+        dropped=0.03,
+        corrupted=0.05,
+        reordered=0.05,
+        outage=(10_000, 50_000),
     ),
-    "verify the source, A → B → A": World(writes_per_second=2, policy=LEADS, values=2, reordered=0.05, corrupted=0.02),
+    "verify the source, A → B → A": World(
+        writes_per_second=2, policy=LEADS, values=2, reordered=0.05, corrupted=0.02
+    ),
 }
 
 
@@ -79,9 +94,9 @@ def test_without_the_settling_look_reordering_is_missed(monkeypatch: pytest.Monk
     """The simulation can fail: a rule that closes at the first match misses late older writes."""
     real = history.wake
 
-    def close_early(one: history.History, *rest: object) -> history.Judgement | None:
-        if one.phase is history.Phase.SETTLING:
-            return history.Judgement(None)
+    def close_early(one: History, *rest: object) -> Judgement | None:
+        if one.phase is Phase.SETTLING:
+            return Judgement(None)
         return real(one, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(history, "wake", close_early)

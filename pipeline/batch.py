@@ -1,0 +1,102 @@
+"""One claimed batch on its way: the cases that are looked at, and what is decided for each entry.
+
+Reads: nothing. Writes: nothing. Never: Redis or AWS; the validator moves a batch along.
+"""
+
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from pipeline.core import codec
+from pipeline.core.ledger import Claim, Entry, Settled, tally
+from pipeline.core.model import MISMATCHES, Look, Moment, VerdictKind
+from pipeline.core.versions import FindingChange, History, Judgement
+from pipeline.errors import AwsError
+
+_encode_json = msgspec.json.Encoder().encode
+
+
+class Case:
+    """One claimed key on its way to a judgement."""
+
+    __slots__ = ("attributes", "entry", "history", "look", "reads", "reads_strong")
+
+    def __init__(self, entry: Entry, history: History) -> None:
+        self.entry = entry
+        self.history = history
+        self.look: Look | None = None
+        self.attributes: list[str] = []
+        self.reads = 0
+        self.reads_strong = 0
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What is to be committed for one entry; no judgement = put back as it was, or buried."""
+
+    settled: Settled
+    case: Case | None = None
+    judgement: Judgement | None = None
+
+
+class Batch:
+    """One claim under way: the store's clock, what is decided so far, the last AWS error.
+
+    The store's clock is read with the claim and carried on with this host's monotonic one.
+    """
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._started = time.monotonic()
+        self.decided: list[Decided] = []
+        self.error: AwsError | None = None
+
+    def now_ms(self) -> int:
+        return self._claim.now_ms + int((time.monotonic() - self._started) * 1000)
+
+    def moment(self) -> Moment:
+        return Moment(self.now_ms(), self._claim.read_through_ms, self._claim.gap_ms)
+
+    def settle(self, case: Case, judgement: Judgement) -> None:
+        self.decided.append(settled(case, judgement, self.now_ms()))
+
+    def postpone(self, cases: Iterable[Case], delay_seconds: float) -> None:
+        """Put keys back as they were: an error is no verdict and changes no history."""
+        next_ms = self.now_ms() + int(delay_seconds * 1000)
+        self.decided += [put_back(case, next_ms) for case in cases]
+
+
+def settled(case: Case, judgement: Judgement, now_ms: int) -> Decided:
+    after, verdict = judgement.history, judgement.verdict
+    return Decided(
+        Settled(
+            case.entry,
+            codec.encode(after) if after is not None else b"",
+            judgement.next_ms,
+            tally(case.history, judgement, case.reads, case.reads_strong),
+            _finding(case, judgement, now_ms),
+            judged=verdict is VerdictKind.MATCH or verdict in MISMATCHES,
+        ),
+        case,
+        judgement,
+    )
+
+
+def put_back(case: Case, next_ms: int) -> Decided:
+    reads = f"reads={case.reads} reads_strong={case.reads_strong}"
+    return Decided(Settled(case.entry, case.entry.raw, next_ms, reads), case)
+
+
+def _finding(case: Case, judgement: Judgement, now_ms: int) -> str | None:
+    """The finding as the store keeps it: None = as it is, "" = recovered."""
+    if judgement.finding is FindingChange.NONE:
+        return None
+    if judgement.finding is FindingChange.RECOVERED or judgement.history is None:
+        return ""
+    finding = {
+        "kind": judgement.history.kind,
+        "versions_behind": judgement.versions_behind,
+        "attributes": case.attributes,
+        "last_looked_ms": now_ms,
+    }
+    return _encode_json(finding).decode()

@@ -1,0 +1,128 @@
+"""One key's history as data: its versions, what is known of them, and the judgement that changes them.
+
+Reads: nothing. Writes: nothing. Never: judging (see `history`), I/O, item values.
+
+    versions    0 … lo-1       reached; a few are kept to tell "stale" from "different"
+                lo … g         not proven reached; the first `alarmed` of them belong to an open finding
+    ordinals    first … first + len - 1: they go on counting when older versions are forgotten
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind, Version
+
+#: Older, reached versions that are kept to tell "stale" from "different".
+KEEP_REACHED = 4
+#: A history longer than this is thinned to its newest half: a replica that far behind is late anyway.
+MAX_VERSIONS = 2_048
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A look that matched nothing, kept until it can be judged.
+
+    since_ms: when the still stand began (the first look with this source digest and no version since);
+    the other fields are the newest look's.
+    """
+
+    look: Look
+    since_ms: int
+
+
+class History(msgspec.Struct, frozen=True):
+    """A sampled key's versions and what is known of them.
+
+    versions: oldest first; versions[:lo] are reached, versions[lo:] are not. first: ordinal of versions[0].
+    alarmed: how many unreached versions (oldest first) are counted as alarmed. skipped: versions thinned out
+    after versions[lo], outstanding until a later one is reached. settle: a settling look is due before
+    closing. incomplete: a version may be missing. late: bucket in which the key is counted as waiting.
+    """
+
+    versions: tuple[Version, ...]
+    lo: int
+    phase: Phase = Phase.WAITING
+    first: int = 0
+    alarmed: int = 0
+    skipped: int = 0
+    kind: VerdictKind | None = None
+    settle: bool = False
+    incomplete: bool = False
+    looked_ms: int = 0
+    late: int = 0
+    held: Held | None = None
+
+    @property
+    def newest(self) -> int:
+        """Ordinal of the newest version."""
+        return self.first + len(self.versions) - 1
+
+    @property
+    def unreached(self) -> int:
+        """How many versions are not proven reached, alarmed ones included."""
+        return len(self.versions) - self.lo + self.skipped
+
+    @property
+    def outstanding(self) -> int:
+        """How many versions are neither reached nor alarmed: the ledger's `outstanding`."""
+        return self.unreached - self.alarmed
+
+
+class FindingChange(IntEnum):
+    """What a judgement does to the key's finding."""
+
+    NONE = 0
+    OPENED = 1
+    UPDATED = 2
+    RECOVERED = 3
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What follows from a look.
+
+    history: the new history, None = closed. next_ms: when to look again (0 when closed).
+    reached … indeterminate: by how much the ledger's terms change; `outstanding` changes by the opposite sum.
+    lag_ms: replication lag measured by this look, -1 = none. verdict: given by this look, None = not yet.
+    escalate: nothing is decided; read both sides strongly consistent and judge again.
+    """
+
+    history: History | None
+    next_ms: int = 0
+    reached: int = 0
+    alarmed: int = 0
+    expired: int = 0
+    indeterminate: int = 0
+    lag_ms: int = -1
+    verdict: VerdictKind | None = None
+    finding: FindingChange = FindingChange.NONE
+    versions_behind: int = 0
+    escalate: bool = False
+
+
+def trim(history: History) -> History:
+    """Forget reached versions beyond the few that tell stale from different."""
+    drop = history.lo - KEEP_REACHED
+    if drop <= 0:
+        return history
+    return msgspec.structs.replace(
+        history, versions=history.versions[drop:], lo=history.lo - drop, first=history.first + drop
+    )
+
+
+def thin(history: History) -> History:
+    """Bound a history's memory: forget the contents of its older unreached versions, not their number.
+
+    versions[lo] keeps its creation time, so the deadline stays; its content becomes UNKNOWN.
+    """
+    if len(history.versions) - history.lo <= MAX_VERSIONS:
+        return history
+    newest = history.versions[-MAX_VERSIONS // 2 :]
+    removed = len(history.versions) - history.lo - 1 - len(newest)
+    anchor = (UNKNOWN, history.versions[history.lo][1])
+    return msgspec.structs.replace(
+        history,
+        versions=(*history.versions[: history.lo], anchor, *newest),
+        first=history.first + removed,
+        skipped=history.skipped + removed,
+        incomplete=True,
+    )

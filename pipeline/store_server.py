@@ -1,0 +1,69 @@
+"""The connection to Redis or Valkey: URL, timeouts, key names, scripts; redis errors become ours.
+
+Reads and writes: what the store asks for. Never: retries. redis-py repeats a call ten times by default, and a
+lost reply then counts twice; the scripts may be repeated safely instead, and their callers decide when.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from pipeline.errors import ConfigurationError, StoreError, StoreUnavailable
+
+CONNECT_TIMEOUT_SECONDS, CALL_TIMEOUT_SECONDS = 2.0, 5.0
+#: A connection that was idle this long is tried before it is used.
+HEALTH_CHECK_SECONDS = 15
+
+
+class Server:
+    """One server and one migration's names on it. Raises ConfigurationError for a URL that is none."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._prefix = prefix
+        try:
+            self.redis = redis.Redis.from_url(
+                url,
+                retry=Retry(NoBackoff(), 0),
+                socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                socket_timeout=CALL_TIMEOUT_SECONDS,
+                health_check_interval=HEALTH_CHECK_SECONDS,
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"--redis-url is not a Redis URL: {error}") from error
+
+    def key(self, name: str) -> str:
+        return self._prefix + name
+
+    def keys(self, *names: str) -> list[str]:
+        return [self._prefix + name for name in names]
+
+    def script(self, name: str) -> Callable[..., Any]:
+        """The script `lua/<name>.lua`, called with `keys` and `args`."""
+        source = resources.files("pipeline").joinpath("lua", f"{name}.lua").read_text()
+        return cast(Callable[..., Any], self.redis.register_script(source))
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Redis errors become ours; none of them is ever a verdict."""
+    try:
+        yield
+    except (
+        redis.AuthenticationError,
+        redis.exceptions.AuthorizationError,
+        redis.exceptions.NoPermissionError,
+    ) as error:
+        raise ConfigurationError(f"Redis refused the credentials in --redis-url: {error}") from error
+    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+        raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
+    except redis.OutOfMemoryError as error:
+        raise StoreUnavailable(
+            "Redis is at maxmemory: publishing waits until there is room; raise maxmemory"
+        ) from error
+    except redis.RedisError as error:
+        raise StoreError(f"Redis refused a call: {error}") from error

@@ -1,0 +1,277 @@
+"""The validator against a real store and a fake DynamoDB: verdicts, errors that are none, exactly once."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pipeline import metrics
+from pipeline.aws import Connection, SideConfig, TableReader, describe_table
+from pipeline.core.canonical import Digester
+from pipeline.core.ledger import Finding, Lease, Ledger, ReadCounts
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Position, PositionKind, Side, VerdictKind
+from pipeline.errors import AwsError
+from pipeline.store import Store
+from pipeline.validator import MAX_DELIVERIES, Validator
+from tests.fake import Fake, Kind
+from tests.servers import eventually
+
+#: Deadlines of no length: the first look that mismatches is decided at once, settling is over at once.
+AT_ONCE = Policy(converge_within_ms=-1_000, stable_for_ms=0)
+BEGIN = Position(PositionKind.TRIM_HORIZON)
+
+
+class World:
+    """A source and a target in one fake, a store, one validator, and the change stream played by hand."""
+
+    def __init__(self, fake: Fake, store: Store, policy: Policy, key_type: str, verified: Side) -> None:
+        self.fake, self.store, self.key_type = fake, store, key_type
+        for name in (Side.SOURCE, Side.TARGET):
+            fake.control.create_table(name, partition_type=key_type, ttl="expires")
+        store.open({"target_table": "target"})
+        store.register("shard", BEGIN, 0)
+        lease = store.lease("shard", "reader", 600_000)
+        assert lease is not None
+        self.lease: Lease = lease
+        self.position = BEGIN
+        connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
+        self.schema = describe_table(connection, "source").schema
+        readers = (
+            TableReader(connection, verified, self.schema),
+            TableReader(connection, verified.other, self.schema),
+        )
+        self.validator = Validator(
+            store,
+            readers,
+            policy,
+            metrics.start(None, "test"),
+            consumer="v",
+            verified_side=verified,
+            ttl_attributes=("expires", "expires"),
+            reclaim_after_ms=1,
+        )
+
+    def item(self, key: str, value: str, **more: Any) -> dict[str, Any]:
+        return {"pk": {self.key_type: key}, "value": {"S": value}, **more}
+
+    def published(self, key: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
+        """The reader publishes a change of `key`, and has read through everything."""
+        changes = [Change(self.compact(key), _digest(before), _digest(after), self.store.now_ms() - 2_000)]
+        self.publish(changes)
+
+    def publish(self, changes: list[Change]) -> None:
+        following = Position(PositionKind.AFTER, uuid.uuid4().hex, 0)
+        self.store.publish(self.lease, self.position, following, changes, ReadCounts(inserts=len(changes)))
+        self.position = following
+        self.store.renew("reader", [self.lease], {"shard": self.store.now_ms() + 3_600_000}, 600_000)
+
+    def compact(self, key: str) -> bytes:
+        return self.schema.compact_of({"pk": {self.key_type: key}})
+
+    def validate(self, until: Callable[[Ledger], bool]) -> Ledger:
+        def looked() -> Ledger | None:
+            self.validator.step()
+            ledger = self.store.ledger()
+            return ledger if until(ledger) else None
+
+        return eventually(looked)
+
+    def findings(self) -> list[Finding]:
+        return list(self.store.findings())
+
+
+def _digest(item: dict[str, Any] | None) -> bytes:
+    return ABSENT if item is None else Digester().digest_item(item)
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with Fake() as one:
+        yield one
+
+
+@pytest.fixture
+def make(fake: Fake, valkey_url: str) -> Iterator[Callable[..., World]]:
+    store = Store(valkey_url, f"validator-{uuid.uuid4().hex}")
+
+    def world(policy: Policy = AT_ONCE, key_type: str = "S", verified: Side = Side.TARGET) -> World:
+        return World(fake, store, policy, key_type, verified)
+
+    yield world
+    store.close()
+
+
+@pytest.mark.parametrize(("key_type", "key"), [("S", "a"), ("N", "17"), ("B", "AAE=")])
+def test_an_item_that_arrived_matches(make: Callable[..., World], key_type: str, key: str) -> None:
+    world = make(key_type=key_type)
+    item = world.item(key, "new")
+    world.fake.control.put("target", item)
+    world.published(key, None, item)
+    ledger = world.validate(lambda one: one.reached == 1)
+    assert (ledger.matches, ledger.keys_judged, ledger.balanced) == (1, 1, True)
+    assert world.findings() == []
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "kind"),
+    [
+        (None, "new", VerdictKind.MISSING),
+        ("old", "new", VerdictKind.STALE),
+        ("wrong", "new", VerdictKind.DIFFERENT),
+        ("old", None, VerdictKind.EXTRA),
+    ],
+)
+def test_each_kind_of_divergence_opens_its_finding(
+    make: Callable[..., World], target: str | None, source: str | None, kind: VerdictKind
+) -> None:
+    world = make()
+    if target:
+        world.fake.control.put("target", world.item("k", target))
+    if source:
+        world.fake.control.put("source", world.item("k", source))
+    world.published("k", world.item("k", "old"), world.item("k", source) if source else None)
+    ledger = world.validate(lambda one: sum(one.open.values()) == 1)
+    assert [one.kind for one in world.findings()] == [kind]
+    assert (ledger.alarmed, ledger.balanced) == (1, True)
+
+
+def test_a_finding_names_the_attributes_that_differ_and_no_values(make: Callable[..., World]) -> None:
+    world = make()
+    world.fake.control.put("source", world.item("k", "right", same={"N": "1.0"}))
+    world.fake.control.put("target", world.item("k", "secret", same={"N": "1"}))
+    world.published("k", None, world.item("k", "right", same={"N": "1"}))
+    world.validate(lambda one: bool(one.open["different"]) and any(f.attributes for f in world.findings()))
+    assert [one.attributes for one in world.findings()] == [["value"]]
+    everything = str(world.store._redis.hgetall(world.store._key("findings")))
+    assert "secret" not in everything and "right" not in everything
+
+
+def test_a_finding_recovers_when_the_target_is_repaired(make: Callable[..., World]) -> None:
+    world = make()
+    item = world.item("k", "new")
+    world.fake.control.put("source", item)
+    world.published("k", None, item)
+    world.validate(lambda one: bool(one.open["missing"]))
+    world.fake.control.put("target", item)
+    ledger = world.validate(lambda one: one.recovered == 1)
+    assert world.findings() == []
+    assert (ledger.reached, ledger.alarmed, ledger.balanced) == (1, 0, True)
+
+
+def test_contents_that_the_stream_does_not_show_are_compared_with_the_origin(
+    make: Callable[..., World],
+) -> None:
+    world = make()
+    item = world.item("k", "new")
+    for table in ("source", "target"):
+        world.fake.control.put(table, item)
+    world.publish([Change(world.compact("k"), UNKNOWN, UNKNOWN, world.store.now_ms())])
+    assert world.validate(lambda one: one.reached == 1).matches == 1
+
+
+def test_verifying_the_source_tells_kinds_of_the_target(make: Callable[..., World]) -> None:
+    world = make(verified=Side.SOURCE)
+    world.fake.control.put("target", world.item("k", "rogue"))
+    world.published("k", None, world.item("k", "rogue"))
+    world.validate(lambda one: bool(one.open["extra"]))
+
+
+def test_items_past_their_ttl_are_neither_match_nor_mismatch(make: Callable[..., World]) -> None:
+    world = make()
+    item = world.item("k", "new", expires={"N": "1000"})
+    world.fake.control.put("source", item)
+    world.published("k", None, item)
+    ledger = world.validate(lambda one: one.expired == 1)
+    assert (sum(ledger.open.values()), ledger.matches, ledger.keys_judged) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Kind.THROTTLE,
+        Kind.INTERNAL_ERROR,
+        Kind.BAD_GATEWAY,
+        Kind.EXPIRED_TOKEN,
+        Kind.ACCESS_DENIED,
+        Kind.HANG_UP,
+        Kind.TRUNCATE,
+        Kind.EMPTY,
+        Kind.BAD_CRC,
+        Kind.UNKNOWN_TAG,
+        Kind.EXTRA_KEY,
+        Kind.DUPLICATE_KEY,
+        Kind.DROP_KEY,
+        Kind.UNPROCESSED,
+    ],
+)
+def test_no_error_is_a_verdict(make: Callable[..., World], kind: Kind) -> None:
+    world = make()
+    item = world.item("k", "new")
+    world.fake.control.put("target", item)
+    world.published("k", None, item)
+    world.fake.control.fail(kind, "BatchGetItem", calls=1)
+    before = world.store._redis.hgetall(world.store._key("history"))
+    try:
+        world.validator.step()
+    except AwsError:
+        assert world.store._redis.hgetall(world.store._key("history")) == before
+    ledger = world.store.ledger()
+    assert sum(ledger.open.values()) == 0
+    assert world.validate(lambda one: one.reached == 1).balanced
+
+
+def test_unprocessed_keys_are_read_again_and_none_is_lost(make: Callable[..., World]) -> None:
+    world = make()
+    world.fake.control.limit_batch_get(20_000)
+    items = [world.item(f"k{number}", "x" * 5_000) for number in range(10)]
+    for item in items:
+        world.fake.control.put("target", item)
+        world.published(item["pk"]["S"], None, item)
+    ledger = world.validate(lambda one: one.reached == 10)
+    assert (ledger.matches, ledger.balanced) == (10, True)
+
+
+def test_a_witness_that_cannot_be_read_holds_up_its_own_keys_alone(make: Callable[..., World]) -> None:
+    """The keys that match are committed although the suspects' second look fails."""
+    world = make()
+    good = world.item("good", "x")
+    world.fake.control.put("target", good)
+    world.published("good", None, good)
+    world.published("bad", None, world.item("bad", "x"))
+    nowhere = Connection(SideConfig("source", region="us-east-1", endpoint_url="http://127.0.0.1:1"))
+    verified, origin = world.validator._readers
+    world.validator._readers = (verified, TableReader(nowhere, "source", world.schema))
+    with pytest.raises(AwsError):
+        world.validator.step()
+    ledger = world.store.ledger()
+    assert (ledger.reached, sum(ledger.open.values()), ledger.balanced) == (1, 0, True)
+    world.validator._readers = (verified, origin)
+    world.validate(lambda one: bool(one.open["missing"]))
+
+
+def test_an_entry_that_takes_down_its_validators_becomes_a_dead_letter(make: Callable[..., World]) -> None:
+    world = make()
+    world.published("k", None, world.item("k", "new"))
+    for _ in range(MAX_DELIVERIES + 1):
+        world.store.claim("crashing", 1, 0, adopt=True)
+
+    def buried() -> Ledger | None:
+        world.validator._reclaimed_at = 0.0
+        world.validator.step()
+        ledger = world.store.ledger()
+        return ledger if ledger.dead_entries["redelivered"] else None
+
+    ledger = eventually(buried)
+    assert (ledger.dead, ledger.outstanding, ledger.balanced) == (1, 0, True)
+    assert world.store.queue().dead == 1
+
+
+def test_a_poison_entry_stops_nobody(make: Callable[..., World]) -> None:
+    world = make()
+    world.store._redis.xadd(world.store._key("work"), {"garbage": "x"})
+    item = world.item("k", "new")
+    world.fake.control.put("target", item)
+    world.published("k", None, item)
+    ledger = world.validate(lambda one: one.reached == 1)
+    assert ledger.dead_entries["poison"] == 1 and ledger.balanced
