@@ -239,7 +239,7 @@ def _take_body(
 
 
 def _check_crc(operation: str, body: bytes, expected: str | None) -> None:
-    if expected is not None and zlib.crc32(body) != int(expected):
+    if expected is not None and str(zlib.crc32(body)) != expected:
         raise MalformedResponse(f"{operation}: the body does not match its checksum")
 
 

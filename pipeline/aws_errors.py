@@ -73,8 +73,10 @@ _CONFIGURATION = (
 )
 _CREDENTIALS = (boto.CredentialRetrievalError, boto.SSOError, boto.TokenRetrievalError)
 
-#: Everything that a boto3 call or session can raise; ValueError is botocore's for an endpoint that is no URL.
-FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError, ValueError)
+#: What a request through boto3 can raise.
+FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError)
+#: What making a session or client can raise; ValueError is botocore's for an endpoint that is no URL.
+UNUSABLE = (boto.BotoCoreError, ValueError)
 
 
 def code_of(error: Exception) -> str:

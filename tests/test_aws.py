@@ -442,6 +442,32 @@ def test_many_threads_with_refused_credentials_make_one_new_session(fake: Fake, 
     assert describe_table(connection, "t").name == "t"
 
 
+def test_a_profile_whose_credentials_cannot_be_fetched_is_tried_again_after_a_backoff(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, fake: Fake
+) -> None:
+    """A sign-in that has run out is renewed by the operator while the monitor runs."""
+    now = [1000.0]
+    fetch = tmp_path / "fetch"
+    config = f"[profile signed-in]\ncredential_process = /bin/sh {fetch}\n"
+    (tmp_path / "config").write_text(config)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    fetch.write_text("exit 1")
+    with pytest.raises(CredentialsExpired, match="source"):
+        connect(profile="signed-in")
+    fetch.write_text("""echo '{"Version": 1, "AccessKeyId": "AKIAFETCHED", "SecretAccessKey": "s"}'""")
+    connection = connect(profile="signed-in", clock=lambda: now[0])
+    fetch.write_text("exit 1")
+    fake.control.create_table("t")
+    fake.control.fail("expired_token", "DescribeTable")
+    for _ in range(2):  # refused by AWS, then not to be had
+        with pytest.raises(CredentialsExpired):
+            describe_table(connection, "t")
+        now[0] += 2
+    fetch.write_text("""echo '{"Version": 1, "AccessKeyId": "AKIARENEWED", "SecretAccessKey": "s"}'""")
+    assert describe_table(connection, "t").name == "t"
+    assert b"AKIARENEWED" in fake.headers["DescribeTable"]
+
+
 def test_a_role_is_assumed_with_its_external_id(
     fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
