@@ -41,7 +41,7 @@ lock: $(VENV)/.installed
 	  --upgrade --extra dev --group build -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 docs: $(VENV)/.installed
-	$(VENV)/bin/python -m pipeline.config > docs/configuration.md
+	$(VENV)/bin/python -m pipeline.option_page > docs/configuration.md
 
 clean:
 	rm -rf $(VENV) $(DEMO_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

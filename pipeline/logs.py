@@ -1,0 +1,53 @@
+"""Logging: structlog for our own lines, and the same form for those of botocore and other libraries.
+
+Reads: nothing. Writes: standard error. Never: standard output (that is for results), item values.
+"""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+#: Libraries that say at INFO what is of use to nobody, and at DEBUG what must not be shown: botocore's debug
+#: lines hold whole requests and answers, item values included.
+_QUIET = ("botocore", "boto3", "urllib3", "s3transfer")
+
+
+def configure(format: str, level: str) -> None:
+    """Set up logging for this process; call once, first thing. format: "console" or "json"."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(format)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(threshold)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+
+
+def _rendering(format: str) -> list[Any]:
+    if format == "json":
+        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]

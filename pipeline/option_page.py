@@ -1,0 +1,63 @@
+"""Writes docs/configuration.md from the option table: `python -m pipeline.option_page`, run by `make docs`.
+
+Reads: `options`. Writes: standard output. Never: edited by hand afterwards; a test compares.
+"""
+
+from pipeline.options import COMMANDS, GROUPS, Option
+
+_HEAD = """# Configuration
+
+<!-- Made by `make docs` from pipeline/options.py: change it there. -->
+
+    dynamodb-migration-monitor [COMMAND] [OPTION …]
+
+The command comes first; without one it is `run`.
+
+| Command | What it does |
+|---|---|
+{commands}
+
+An option comes from, in this order: the command line (`--sample-rate 10`), the environment
+(`DDBMM_SAMPLE_RATE=10`), the YAML file named by `--config` or `DDBMM_CONFIG` (`sample-rate: 10`), its default.
+A switch is `true` or `false` in the environment and in YAML. An option that may be repeated is a list in YAML
+and `[a,b]` in the environment; a list on the command line replaces one from elsewhere. An empty variable
+counts as not set. `dynamodb-migration-monitor config` shows every effective value and where it came from, and
+masks secrets.
+
+Durations are written as Prometheus does: `250ms`, `90s`, `5m`, `1h30m`. `demo`, `datagen` and `datadel` have
+options of their own: `dynamodb-migration-monitor datagen --help`.
+"""
+
+_TAIL = """
+## Exit codes
+
+| Code | Meaning |
+|---|---|
+| 0 | all is well; or stopped by SIGTERM |
+| 1 | mismatches are open, or something failed |
+| 2 | the command line is wrong, or a value in it |
+| 3 | inconclusive: nothing has been judged yet |
+| 4 | configuration, credentials, permissions, a wrong table |
+| 130 | interrupted (Ctrl-C) |
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    commands = "\n".join(f"| `{name}` | {text} |" for name, text in COMMANDS.items())
+    sections = [_HEAD.format(commands=commands)]
+    for heading, options in GROUPS.items():
+        rows = "\n".join(map(_row, options))
+        sections.append(f"\n## {heading}\n\n| Option | Default | What it does |\n|---|---|---|\n{rows}\n")
+    return "".join([*sections, _TAIL])
+
+
+def _row(option: Option) -> str:
+    if option.parse is None:
+        return f"| `{option.flag}` | off | {option.help} |"
+    default = f"`{option.default}`" if option.default else option.otherwise or "none: required"
+    return f"| `{option.flag} {option.metavar}` | {default} | {option.help} |"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

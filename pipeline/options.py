@@ -1,0 +1,389 @@
+"""Every option, declared once: command line, environment, YAML, help, docs and `config` come from here.
+
+Reads: nothing. Writes: nothing. Never: values that were given (that is `config`).
+
+An option is `--name` on the command line, `DDBMM_NAME` in the environment, `name:` in the YAML file. Defaults
+are written as an operator would write them and go through the same parser as what the operator writes.
+"""
+
+import math
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+#: The word before the options, and what it does; `run` when there is none.
+COMMANDS = {
+    "run": "watch the migration on this host: reader, validators and monitor (the default)",
+    "reader": "only read the stream (one process of several hosts)",
+    "validator": "only validate what readers queued",
+    "monitor": "only print statistics and export the ledger's metrics",
+    "status": "show where the migration stands",
+    "findings": "list the open findings",
+    "doctor": "check access, tables, stream, Redis and clock before a run",
+    "config": "show the effective value of every option, and where it came from",
+    "demo": "watch a made-up migration with planted faults, on embedded servers",
+    "datagen": "write test items into a table",
+    "datadel": "delete the test items that datagen wrote",
+}
+
+#: Prometheus' durations: units in this order, each at most once.
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+_DURATION_UNITS_MS = (86_400_000, 3_600_000, 60_000, 1_000, 1)
+#: Names become part of Redis keys, between braces; table names (the default) allow just these characters.
+_MIGRATION = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+_STREAM_ARN = re.compile(r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:\d+:table/[A-Za-z0-9_.-]+/stream/.+")
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of a duration such as `250ms`, `90s`, `5m`, `1h30m`; at least 1."""
+    found = _DURATION.fullmatch(text)
+    total = (
+        sum(int(n) * unit for n, unit in zip(found.groups(), _DURATION_UNITS_MS, strict=True) if n)
+        if found
+        else 0
+    )
+    if total <= 0:
+        raise ArgumentTypeError(f"{text!r} is not a duration: write for example 250ms, 90s, 5m or 1h30m")
+    return total
+
+
+def duration_text(ms: int) -> str:
+    """A duration as `duration_ms` reads it."""
+    parts = []
+    for unit, name in zip(_DURATION_UNITS_MS, ("d", "h", "m", "s", "ms"), strict=True):
+        count, ms = divmod(ms, unit)
+        parts.append(f"{count}{name}" if count else "")
+    return "".join(parts)
+
+
+def percentage(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= 100:
+        raise ArgumentTypeError(
+            f"{text!r} is not a percentage of keys: write a number above 0 and up to 100, such as 10"
+        )
+    return value
+
+
+def not_negative(text: str) -> float:
+    value = _number(text)
+    if not (value >= 0 and math.isfinite(value)):
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 up")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers from low to high."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ArgumentTypeError(f"{text!r} is not one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def migration_name(text: str) -> str:
+    if not _MIGRATION.fullmatch(text):
+        raise ArgumentTypeError(f"{text!r} is not a name: use letters, digits, '_', '.' and '-', at most 255")
+    return text
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """A parser of URLs with one of these schemes. Messages leave the text out: it may hold a password."""
+
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme not in schemes or not (parts.netloc or parts.path):
+            raise ArgumentTypeError(
+                f"not a URL that begins with {' or '.join(f'{one}://' for one in schemes)}"
+            )
+        return text
+
+    return parse
+
+
+def stream_arn(text: str) -> str:
+    if not _STREAM_ARN.fullmatch(text):
+        raise ArgumentTypeError(
+            f"{text!r} is not a stream's ARN (arn:aws:dynamodb:REGION:ACCOUNT:table/TABLE/stream/LABEL): "
+            "leave it out to use the table's latest stream"
+        )
+    return text
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option. field: its name in Config, `side.name` for a side's. default: as it would be written.
+
+    otherwise: what happens without a value, where no fixed default can say it. parse None: a switch.
+    """
+
+    name: str
+    field: str
+    help: str
+    parse: Callable[[str], object] | None = str
+    default: str | None = None
+    otherwise: str = ""
+    metavar: str = "NAME"
+    repeats: bool = False
+    secret: bool = False
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        return "DDBMM_" + self.name.upper().replace("-", "_")
+
+
+def _side_options(side: str) -> tuple[Option, ...]:
+    def option(name: str, help: str, **more: object) -> Option:
+        field = f"{side}.{name.replace('-', '_')}"
+        return Option(f"{side}-{name}", field, help, **more)  # type: ignore[arg-type]
+
+    return (
+        option("profile", f"AWS profile for the {side}", otherwise="the standard AWS credential chain"),
+        option("region", f"AWS region of the {side}", otherwise="`--region`", metavar="REGION"),
+        option(
+            "endpoint-url",
+            f"URL of the {side}'s DynamoDB, for emulators and private endpoints",
+            parse=url("http", "https"),
+            otherwise="AWS's own",
+            metavar="URL",
+        ),
+        option("role-arn", f"role to assume for the {side}", otherwise="none", metavar="ARN"),
+        option("external-id", "external id for that role", otherwise="none", metavar="ID", secret=True),
+    )
+
+
+def _flag(name: str, help: str) -> Option:
+    return Option(name, name.replace("-", "_"), help, parse=None)
+
+
+_TABLES = (
+    Option("target-table", "target_table", "table that is migrated to"),
+    Option("source-table", "source_table", "table that is migrated from", otherwise="`--target-table`"),
+    Option("region", "region", "AWS region of both sides", otherwise="the profile's", metavar="REGION"),
+    *_side_options("source"),
+    *_side_options("target"),
+)
+_STREAM = (
+    Option(
+        "verify-on",
+        "verify_on",
+        "side whose items are looked up; the stream is the other side's: `target` or `source`",
+        parse=one_of("target", "source"),
+        default="target",
+        metavar="SIDE",
+    ),
+    Option(
+        "stream-arn",
+        "stream_arn",
+        "stream to read",
+        parse=stream_arn,
+        otherwise="the table's latest stream",
+        metavar="ARN",
+    ),
+    Option(
+        "stream-profile",
+        "stream.profile",
+        "AWS profile for the stream",
+        otherwise="that of the stream's table",
+    ),
+    Option(
+        "stream-endpoint-url",
+        "stream.endpoint_url",
+        "URL of the stream's endpoint",
+        parse=url("http", "https"),
+        otherwise="that of the stream's table",
+        metavar="URL",
+    ),
+    Option(
+        "iterator-type",
+        "iterator_type",
+        "where reading begins: `LATEST` (now) or `TRIM_HORIZON` (24 h ago); a restart goes on where it was",
+        parse=one_of("LATEST", "TRIM_HORIZON"),
+        default="LATEST",
+        metavar="TYPE",
+    ),
+)
+_JUDGING = (
+    Option(
+        "sample-rate",
+        "sample_rate",
+        "percentage of keys to validate; all changes of a sampled key are followed",
+        parse=percentage,
+        default="100",
+        metavar="PERCENT",
+    ),
+    Option(
+        "partition-key",
+        "partition_key",
+        "name of the partition key, checked",
+        otherwise="read from the table",
+    ),
+    Option("sort-key", "sort_key", "name of the sort key, checked", otherwise="read from the table"),
+    Option(
+        "converge-within",
+        "converge_within_ms",
+        "how long replication may take before a difference is a mismatch",
+        parse=duration_ms,
+        default="60s",
+        metavar="DURATION",
+    ),
+    Option(
+        "stable-for",
+        "stable_for_ms",
+        "how long after a match to look once more, for replicators that apply changes out of order",
+        parse=duration_ms,
+        default="30s",
+        metavar="DURATION",
+    ),
+    Option(
+        "ignore-attribute",
+        "ignore_attributes",
+        "top-level attribute to leave out of the comparison; may be repeated (`aws:rep:*` always is)",
+        otherwise="none",
+        repeats=True,
+    ),
+)
+_STATE = (
+    Option(
+        "migration",
+        "migration",
+        "name under which the state is kept",
+        parse=migration_name,
+        otherwise="`--target-table`",
+    ),
+    Option(
+        "redis-url",
+        "redis_url",
+        "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` or `unix://`",
+        parse=url("redis", "rediss", "unix"),
+        otherwise="an embedded server that keeps its state in `--state-dir`",
+        metavar="URL",
+        secret=True,
+    ),
+    Option(
+        "state-dir", "state_dir", "directory of the embedded server's state", default=".ddbmm", metavar="DIR"
+    ),
+)
+_PACE = (
+    Option("workers", "workers", "validator processes", parse=whole(1, 256), default="2", metavar="N"),
+    Option(
+        "in-flight",
+        "in_flight",
+        "BatchGetItem calls that each validator keeps under way",
+        parse=whole(1, 64),
+        default="8",
+        metavar="N",
+    ),
+    Option(
+        "reader-threads",
+        "reader_threads",
+        "GetRecords calls that a reader keeps under way",
+        parse=whole(1, 64),
+        default="8",
+        metavar="N",
+    ),
+    Option(
+        "max-rcu",
+        "max_rcu",
+        "read units a second to spend on each side, 0 = no limit",
+        parse=not_negative,
+        default="0",
+        metavar="UNITS",
+    ),
+    Option(
+        "max-backlog",
+        "max_backlog",
+        "queued keys above which the reader pauses",
+        parse=whole(1, 100_000_000),
+        default="100000",
+        metavar="N",
+    ),
+    Option(
+        "reclaim-after",
+        "reclaim_after_ms",
+        "how long a silent validator keeps its work before another takes it over",
+        parse=duration_ms,
+        default="30s",
+        metavar="DURATION",
+    ),
+)
+_OUTPUT = (
+    Option(
+        "statistics-every",
+        "statistics_every_ms",
+        "how often the monitor prints statistics",
+        parse=duration_ms,
+        default="30s",
+        metavar="DURATION",
+    ),
+    Option(
+        "metrics-port",
+        "metrics_port",
+        "port of `/metrics` and `/healthz`, 0 = any free one, which is logged",
+        parse=whole(0, 65535),
+        default="9464",
+        metavar="PORT",
+    ),
+    Option(
+        "bind-address",
+        "bind_address",
+        "address that port is bound to",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+    ),
+    Option(
+        "log-format",
+        "log_format",
+        "`console` or `json`",
+        parse=one_of("console", "json"),
+        default="console",
+        metavar="FORMAT",
+    ),
+    Option(
+        "log-level",
+        "log_level",
+        "`debug`, `info`, `warning` or `error`",
+        parse=one_of("debug", "info", "warning", "error"),
+        default="info",
+        metavar="LEVEL",
+    ),
+    _flag("verbose", "log every match too"),
+    _flag("show-keys", "show keys themselves; without it, keyed hashes stand for them"),
+    _flag("json", "print JSON (`status`, `findings`, `doctor`, `config`)"),
+    _flag("dry-run", "print the plan and end (`run`)"),
+)
+
+#: Heading → its options, in the order of the help and of docs/configuration.md.
+GROUPS: dict[str, Sequence[Option]] = {
+    "Tables and access": _TABLES,
+    "Stream": _STREAM,
+    "Judging": _JUDGING,
+    "State": _STATE,
+    "Pace": _PACE,
+    "Output": _OUTPUT,
+}
+OPTIONS: tuple[Option, ...] = tuple(option for group in GROUPS.values() for option in group)
