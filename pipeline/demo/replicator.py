@@ -91,14 +91,16 @@ class Replicator:
         self.changes = 0
         self.lags_ms: list[float] = []
 
-    def step(self) -> None:
-        """Read what is new, apply what is due."""
-        for change in self._stream.read():
-            self.changes += 1
+    def step(self) -> int:
+        """Read what is new, apply what is due; how many changes were new."""
+        changes = self._stream.read()
+        for change in changes:
             _put(self.seen, change.key, change.image)
             self.versions.setdefault(change.key, [None]).append(change.image)
             self.schedule.take(change, time.time() * 1000)
+        self.changes += len(changes)
         self.apply_due()
+        return len(changes)
 
     def apply_due(self) -> None:
         for application in self.schedule.due(time.time() * 1000):
@@ -149,12 +151,10 @@ def drain(replicator: Replicator, source: Any, table: str) -> None:
     """Carry everything that is left. Raises RuntimeError when the stream does not tell all of the source."""
     deadline = time.monotonic() + DRAIN_SECONDS
     at_rest = tables.contents(source, table)
-    while replicator.seen.keys() != at_rest.keys() or not all(
-        tables.equal(replicator.seen[key], item) for key, item in at_rest.items()
-    ):
+    # What was inserted and deleted again is not in the table: so the stream must be at its end as well.
+    while replicator.step() or truth.divergent(at_rest, replicator.seen, {}):
         if time.monotonic() > deadline:
             raise RuntimeError(f"the stream did not tell all of the source within {DRAIN_SECONDS:.0f} s")
-        replicator.step()
         time.sleep(TICK_SECONDS)
     replicator.schedule.release(time.time() * 1000)
     while len(replicator.schedule):
