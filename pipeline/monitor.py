@@ -143,16 +143,13 @@ def _key_shower(config: Config, store: Store, settings: Mapping[str, str]) -> Ca
     """How a key is shown: as its keyed hash, or with --show-keys as the wire JSON object."""
     if not config.show_keys:
         return store.key_hash
-    if "partition_type" not in settings:
+    names = ("partition_key", "partition_type", "sort_key", "sort_type")
+    try:
+        schema = msgspec.convert({name: settings.get(name) or None for name in names}, KeySchema)
+    except msgspec.ValidationError as error:
         raise ConfigurationError(
-            f"migration {store.migration} has not seen its tables yet: begin it with `run`"
-        )
-    schema = KeySchema(
-        settings["partition_key"],
-        settings["partition_type"],
-        settings.get("sort_key") or None,
-        settings.get("sort_type") or None,
-    )
+            f"migration {store.migration} does not say how its keys look ({error}): leave --show-keys out"
+        ) from error
     return lambda key: msgspec.Raw(schema.wire(key))
 
 

