@@ -245,7 +245,7 @@ def _parser(command: str) -> _Parser:
         add_config_file_help=False,
         config_file_parser_class=_YamlFile,
         config_file_open_func=Path,
-        epilog="Each option is also DDBMM_NAME in the environment and `name:` in the YAML file: docs/configuration.md",
+        epilog="Each option is also DDBMM_NAME in the environment, `name:` in YAML: docs/configuration.md",
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     parser.add_argument(

@@ -18,11 +18,11 @@ The command comes first; without one it is `run`.
 {commands}
 
 An option comes from, in this order: the command line (`--sample-rate 10`), the environment
-(`DDBMM_SAMPLE_RATE=10`), the YAML file named by `--config` or `DDBMM_CONFIG` (`sample-rate: 10`), its default.
-A switch is `true` or `false` in the environment and in YAML. An option that may be repeated is a list in YAML
-and `[a,b]` in the environment; a list on the command line replaces one from elsewhere. An empty variable
-counts as not set. `dynamodb-migration-monitor config` shows every effective value and where it came from, and
-masks secrets.
+(`DDBMM_SAMPLE_RATE=10`), the YAML file named by `--config` or `DDBMM_CONFIG` (`sample-rate: 10`), the
+default. A switch is `true` or `false` in the environment and in YAML. An option that may be repeated is a
+list in YAML and `[a,b]` in the environment; a list on the command line replaces one from elsewhere. An empty
+variable counts as not set. `dynamodb-migration-monitor config` shows every effective value and where it came
+from, and masks secrets.
 
 Durations are written as Prometheus does: `250ms`, `90s`, `5m`, `1h30m`. `demo`, `datagen` and `datadel` have
 options of their own: `dynamodb-migration-monitor datagen --help`.
