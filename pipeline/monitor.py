@@ -48,6 +48,7 @@ def snapshot(store: Store) -> Figures:
         reader=store.reader_state(),
         lag_counts=store.lag_histogram(),
         oldest_waiting_ms=store.oldest_waiting_ms(),
+        marks=store.marks(),
     )
 
 

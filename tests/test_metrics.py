@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline import metrics as m
 from pipeline.core.figures import Figures
+from pipeline.core.gate import Limits
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.model import ChangeType, Side, VerdictKind
 from pipeline.errors import ConfigurationError, StoreUnavailable
@@ -31,6 +32,7 @@ UNITS = ("_seconds", "_total", "_info", "_ratio", "_entries", "_keys", "_process
 COUNTS = {
     *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_stream_shards"),
     *("ddbmm_keys_judged", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
+    *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed"),
     *(
         f"ddbmm_versions_{s}"
         for s in ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
@@ -75,7 +77,7 @@ def test_labels_are_closed_sets_that_never_name_a_role_key_or_shard() -> None:
         for label, values in one.labels.items():
             assert label in {
                 *("table", "event", "kind", "side", "operation", "code", "level", "state", "reason"),
-                *("version", "python_version"),
+                *("check", "mark", "version", "python_version"),
             }
             assert values, f"{one.name} does not say which values {label} takes"
 
@@ -225,6 +227,26 @@ def test_reader_lag_grows_while_nothing_is_read() -> None:
     found = samples(registry)
     assert found["ddbmm_stream_reader_lag_seconds", ()] == 600
     assert found["ddbmm_stream_retention_headroom_seconds", ()] == 24 * 3600 - 600
+
+
+def test_gate_checks_say_passed_failed_or_neither_while_they_are_inconclusive() -> None:
+    registry = CollectorRegistry()
+    registry.register(m.LedgerCollector(lambda: figures(queue=Queue(0, 0, 0, 0, 1)), Limits(objective=0.9)))
+    found = samples(registry)
+    told = {
+        check: tuple(found[f"ddbmm_cutover_check_{word}", (("check", check),)] for word in ("passed", "failed"))
+        for check in ("gaps", "dead", "compared")
+    }
+    assert told == {"gaps": (1, 0), "dead": (0, 1), "compared": (0, 0)}
+    assert found["ddbmm_cutover_objective_ratio", ()] == 0.9
+    assert found["ddbmm_cutover_lag_limit_seconds", ()] == 60
+
+
+def test_a_milestone_is_exported_once_it_was_marked() -> None:
+    registry = CollectorRegistry()
+    registry.register(m.LedgerCollector(lambda: figures(marks={"T2": 1_500})))
+    marked = {labels: v for (name, labels), v in samples(registry).items() if "cutover_mark" in name}
+    assert marked == {(("mark", "T2"),): 1.5}
 
 
 def test_scrapes_in_quick_succession_read_the_store_once() -> None:

@@ -42,6 +42,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     lag_counts: replication lags of the last minutes, one count per LAG_BUCKETS_SECONDS and one beyond.
     oldest_waiting_ms: creation of the oldest version that a look did not find, None when there is none.
+    marks: when the operator said that a milestone of the cutover was reached (see model.MARKS).
     """
 
     now_ms: int
@@ -51,6 +52,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     reader: ReaderState
     lag_counts: list[int]
     oldest_waiting_ms: int | None
+    marks: dict[str, int] = {}
 
     @property
     def success(self) -> Success:

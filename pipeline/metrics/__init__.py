@@ -19,6 +19,8 @@ import os
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, values
 
+from pipeline.core.gate import DEFAULT_LIMITS
+from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared
 from pipeline.metrics.exposition import UNREADABLE_FILES, Server, SlotFilesCollector, prepare_directory, serve
 from pipeline.metrics.ledger import STORE_METRICS, STORE_UP, LedgerCollector
@@ -59,7 +61,8 @@ def start(directory: str | None, slot: str) -> Metrics:
 
 def declarations(metrics: Metrics) -> list[Declared]:
     """Every metric there is, sorted by name."""
+    of_the_store = (*STORE_METRICS, *cutover_metrics(DEFAULT_LIMITS))
     return sorted(
-        [*metrics.declared, *(m.declared for m in STORE_METRICS), STORE_UP, UNREADABLE_FILES],
+        [*metrics.declared, *(m.declared for m in of_the_store), STORE_UP, UNREADABLE_FILES],
         key=lambda d: d.name,
     )

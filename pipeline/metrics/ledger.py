@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import msgspec
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pipeline.core.figures import Figures
+from pipeline.core.gate import DEFAULT_LIMITS, Limits
 from pipeline.core.model import MISMATCHES, PositionKind
 from pipeline.errors import StoreError
-from pipeline.metrics.declared import PREFIX, Declared
+from pipeline.metrics.cutover import cutover_metrics
+from pipeline.metrics.declared import PREFIX, Declared, Sample, StoreMetric
 
 log = structlog.get_logger(__name__)
 
@@ -47,16 +48,6 @@ VERSION_STATES = {
     "outstanding": "Versions not yet proven.",
 }
 DEAD_REASONS = ("poison", "redelivered")
-
-#: One exported sample: label values, and the number.
-Sample = tuple[tuple[str, ...], float]
-
-
-class StoreMetric(msgspec.Struct, frozen=True):
-    """A metric, and where its samples are found in the figures (label values, number)."""
-
-    declared: Declared
-    samples: Callable[[Figures], Iterable[Sample]]
 
 
 def _one(kind: str, name: str, text: str, number: Callable[[Figures], float | None]) -> StoreMetric:
@@ -140,14 +131,15 @@ STORE_UP = Declared(PREFIX + "store_up", "gauge", "1 when Redis answered this sc
 class LedgerCollector(Collector):
     """What the store knows, read at scrape time; while it cannot be reached only `store_up 0` is exported.
 
-    figures: reads the store; may raise StoreError. One reading serves all scrapes of `CACHE_SECONDS`,
-    so that several scrapers cannot multiply the load on Redis.
+    figures: reads the store; may raise StoreError. limits: what the gate demands. One reading serves all
+    scrapes of `CACHE_SECONDS`, so that several scrapers cannot multiply the load on Redis.
     """
 
     CACHE_SECONDS = 1.0
 
-    def __init__(self, figures: Callable[[], Figures]) -> None:
+    def __init__(self, figures: Callable[[], Figures], limits: Limits = DEFAULT_LIMITS) -> None:
         self._figures = figures
+        self._metrics = (*STORE_METRICS, *cutover_metrics(limits))
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._families: list[Metric] = []
@@ -167,7 +159,7 @@ class LedgerCollector(Collector):
             yield GaugeMetricFamily(STORE_UP.name, STORE_UP.help, value=0)
             return
         yield GaugeMetricFamily(STORE_UP.name, STORE_UP.help, value=1)
-        for metric in STORE_METRICS:
+        for metric in self._metrics:
             family = _family(metric.declared)
             for labels, value in metric.samples(figures):
                 family.add_metric(labels, value)

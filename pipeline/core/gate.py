@@ -1,0 +1,186 @@
+"""Go or no-go: may the application be switched to the target now?
+
+Reads: figures of one instant. Writes: nothing. Never: clocks, I/O; "not measured" is never a pass.
+
+Each check ends in one of three results. One failed check is a no-go; without one, a single inconclusive
+check means that it is too early to say. So "nothing was compared" can never look like "all is well".
+"""
+
+import math
+from collections.abc import Callable
+from enum import StrEnum
+from statistics import NormalDist
+
+import msgspec
+
+from pipeline.core.figures import Figures, Success
+
+
+class Result(StrEnum):
+    """How a check, or the gate as a whole, ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the operator demands (`--gate-…`).
+
+    objective: share of right keys, 0..1, that the lower bound of the 95 % interval must reach.
+    lag_ms: for the 99th percentile of the replication lag, and for the oldest version still waited for.
+    reader_lag_ms: how old the oldest unread change may be. backlog: entries due for a look.
+    """
+
+    objective: float = 0.999
+    lag_ms: int = 60_000
+    reader_lag_ms: int = 60_000
+    backlog: int = 10_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One check's result, and one sentence that says why."""
+
+    name: str
+    result: Result
+    reason: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The gate's answer and the checks that it follows from."""
+
+    result: Result
+    checks: list[Check]
+
+
+def judge(figures: Figures, limits: Limits) -> Verdict:
+    """Every check in the order of CHECKS, and what follows from them."""
+    checks = [Check(name, *check(figures, limits)) for name, check in CHECKS.items()]
+    results = {check.result for check in checks}
+    for result in (Result.FAILED, Result.INCONCLUSIVE):
+        if result in results:
+            return Verdict(result, checks)
+    return Verdict(Result.PASSED, checks)
+
+
+_Answer = tuple[Result, str]
+
+
+def _passes(fine: bool, reason: str) -> _Answer:
+    return (Result.PASSED if fine else Result.FAILED), reason
+
+
+def _compared(figures: Figures, _limits: Limits) -> _Answer:
+    if figures.success.keys == 0:
+        return Result.INCONCLUSIVE, "no key was compared yet"
+    return Result.PASSED, f"{figures.success.keys:,} keys compared"
+
+
+def _mismatches(figures: Figures, _limits: Limits) -> _Answer:
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in figures.ledger.open.items() if count)
+    return _passes(not kinds, f"open findings: {kinds or 'none'}")
+
+
+def _success(figures: Figures, limits: Limits) -> _Answer:
+    success = figures.success
+    if success.low is None or success.high is None:
+        return Result.INCONCLUSIVE, "no key was compared yet"
+    at_least = f"at least {success.low:.4%} of the keys are right (95 % confidence)"
+    if success.low >= limits.objective:
+        return Result.PASSED, f"{at_least}, {limits.objective:.4%} is demanded"
+    if success.high < limits.objective:
+        return (
+            Result.FAILED,
+            f"at most {success.high:.4%} of the keys are right, {limits.objective:.4%} is demanded",
+        )
+    return Result.INCONCLUSIVE, f"{at_least}, {limits.objective:.4%} is demanded: {_needed(success, limits)}"
+
+
+def _needed(success: Success, limits: Limits) -> str:
+    if limits.objective >= 1:
+        return "no sample can show that"
+    needed = keys_needed(limits.objective, success.confidence)
+    return f"{success.keys:,} keys were compared, {needed:,} are needed when all are right"
+
+
+def keys_needed(objective: float, confidence: float) -> int:
+    """The fewest keys, all of them right, whose Wilson interval begins at `objective` (below 1) or above.
+
+    With n of n right the lower bound is n / (n + z²) (Wilson 1927, "Probable inference"), solved for n.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return math.ceil(z * z * objective / (1 - objective))
+
+
+def _lag(figures: Figures, limits: Limits) -> _Answer:
+    p99 = figures.lag.p99
+    if p99 is not None:
+        return _passes(
+            p99 * 1000 <= limits.lag_ms,
+            f"99 % of the changes were seen on the other side within {p99:.1f} s, "
+            f"{limits.lag_ms / 1000:g} s is allowed",
+        )
+    if figures.success.keys and figures.ledger.outstanding == 0:
+        return Result.PASSED, "nothing was written in the last minutes, and nothing is under way"
+    return Result.INCONCLUSIVE, "no replication lag was measured in the last minutes"
+
+
+def _waiting(figures: Figures, limits: Limits) -> _Answer:
+    if figures.oldest_waiting_ms is None:
+        return Result.PASSED, "no change is waited for"
+    age_ms = max(figures.now_ms - figures.oldest_waiting_ms, 0)
+    return _passes(
+        age_ms <= limits.lag_ms,
+        f"the oldest change that the other side lacks is {age_ms / 1000:.0f} s old, "
+        f"{limits.lag_ms / 1000:g} s is allowed",
+    )
+
+
+def _reader(figures: Figures, limits: Limits) -> _Answer:
+    if figures.reader.readers == 0:
+        return Result.FAILED, "no stream reader is alive"
+    lag = figures.reader_lag_seconds
+    if lag is None:
+        return Result.INCONCLUSIVE, "the readers have not said how far they are"
+    return _passes(
+        lag * 1000 <= limits.reader_lag_ms,
+        f"the reader is {lag:.1f} s behind the stream, {limits.reader_lag_ms / 1000:g} s is allowed",
+    )
+
+
+def _gaps(figures: Figures, _limits: Limits) -> _Answer:
+    gaps = figures.reader.gaps
+    return _passes(gaps == 0, f"losses of stream records: {gaps:,}")
+
+
+def _dead(figures: Figures, _limits: Limits) -> _Answer:
+    dead = figures.queue.dead
+    return _passes(dead == 0, f"queue entries given up without a verdict: {dead:,}")
+
+
+def _backlog(figures: Figures, limits: Limits) -> _Answer:
+    backlog = figures.queue.backlog
+    return _passes(backlog <= limits.backlog, f"{backlog:,} keys wait for a look, {limits.backlog:,} may")
+
+
+def _accounting(figures: Figures, _limits: Limits) -> _Answer:
+    balanced = figures.ledger.balanced
+    return _passes(balanced, f"the accounting identity {'holds' if balanced else 'does not hold'}")
+
+
+#: Name → check. The names are label values of ddbmm_cutover_check_passed.
+CHECKS: dict[str, Callable[[Figures, Limits], _Answer]] = {
+    "compared": _compared,
+    "mismatches": _mismatches,
+    "success": _success,
+    "lag": _lag,
+    "waiting": _waiting,
+    "reader": _reader,
+    "gaps": _gaps,
+    "dead": _dead,
+    "backlog": _backlog,
+    "accounting": _accounting,
+}

@@ -1,0 +1,56 @@
+"""The metrics of the cutover: gate checks, what the gate demands, milestones. Exported by the monitor.
+
+Reads: figures. Writes: nothing. Never: judges by itself (see core/gate.py).
+"""
+
+from collections.abc import Iterable
+
+from pipeline.core.figures import Figures
+from pipeline.core.gate import CHECKS, Limits, Result, judge
+from pipeline.core.model import MARKS
+from pipeline.metrics.declared import PREFIX, Declared, Sample, StoreMetric
+
+
+def cutover_metrics(limits: Limits) -> tuple[StoreMetric, ...]:
+    """Two series a check, so that "failed" and "cannot be told yet" (both 0) differ. limits: of the gate."""
+    return (
+        _checks("passed", "1 while a check of the gate passes.", Result.PASSED, limits),
+        _checks(
+            "failed",
+            "1 while a check of the gate fails; 0 also while it is inconclusive.",
+            Result.FAILED,
+            limits,
+        ),
+        _demanded("cutover_objective_ratio", "Share of right keys that the gate demands.", limits.objective),
+        _demanded(
+            "cutover_lag_limit_seconds", "Replication lag (p99) that the gate allows.", limits.lag_ms / 1000
+        ),
+        _demanded(
+            "cutover_reader_lag_limit_seconds",
+            "Age of the oldest unread change that the gate allows.",
+            limits.reader_lag_ms / 1000,
+        ),
+        StoreMetric(
+            Declared(
+                PREFIX + "cutover_mark_timestamp_seconds",
+                "gauge",
+                "When a milestone of the cutover was marked; no sample before.",
+                {"mark": MARKS},
+                "monitor",
+            ),
+            lambda figures: [((mark,), at_ms / 1000) for mark, at_ms in figures.marks.items()],
+        ),
+    )
+
+
+def _checks(name: str, text: str, result: Result, limits: Limits) -> StoreMetric:
+    def samples(figures: Figures) -> Iterable[Sample]:
+        return [((check.name,), float(check.result is result)) for check in judge(figures, limits).checks]
+
+    return StoreMetric(
+        Declared(f"{PREFIX}cutover_check_{name}", "gauge", text, {"check": tuple(CHECKS)}, "monitor"), samples
+    )
+
+
+def _demanded(name: str, text: str, value: float) -> StoreMetric:
+    return StoreMetric(Declared(PREFIX + name, "gauge", text, {}, "monitor"), lambda _figures: [((), value)])

@@ -1,0 +1,123 @@
+"""The gate: what each check lets pass, and that nothing measured is never a pass."""
+
+import msgspec
+import pytest
+
+from pipeline.core.figures import Figures
+from pipeline.core.gate import CHECKS, Limits, Result, judge, keys_needed
+from pipeline.core.ledger import Ledger, Queue, ReaderState
+from pipeline.core.statistics import LAG_BUCKETS_SECONDS, wilson
+
+NOW = 1_800_000_000_000
+LIMITS = Limits(objective=0.999, lag_ms=60_000, reader_lag_ms=60_000, backlog=1_000)
+
+
+def lags(bucket: int, count: int = 100) -> list[int]:
+    counts = [0] * (len(LAG_BUCKETS_SECONDS) + 1)
+    counts[bucket] = count
+    return counts
+
+
+def ledger(**changes: object) -> Ledger:
+    fine = Ledger(
+        records_read=10_000, versions_published=10_000, reached=10_000, matches=10_000, keys_judged=5_000
+    )
+    return msgspec.structs.replace(fine, **changes)
+
+
+def figures(**changes: object) -> Figures:
+    """A migration that may be switched over, but for `changes`."""
+    fine = Figures(
+        now_ms=NOW,
+        started_ms=NOW - 3_600_000,
+        ledger=ledger(),
+        queue=Queue(0, 0, 0, 0, 0),
+        reader=ReaderState(NOW - 2_000, {}, 0, 1),
+        lag_counts=lags(4),
+        oldest_waiting_ms=None,
+    )
+    return msgspec.structs.replace(fine, **changes)
+
+
+def results(of: Figures, limits: Limits = LIMITS) -> dict[str, Result]:
+    """The checks that did not pass."""
+    return {c.name: c.result for c in judge(of, limits).checks if c.result is not Result.PASSED}
+
+
+def test_a_caught_up_migration_without_findings_is_a_go() -> None:
+    verdict = judge(figures(), LIMITS)
+    assert verdict.result is Result.PASSED
+    assert [check.name for check in verdict.checks] == list(CHECKS)
+    assert all(check.reason for check in verdict.checks)
+
+
+def test_nothing_compared_is_inconclusive_and_never_a_go() -> None:
+    empty = figures(ledger=Ledger(), lag_counts=lags(0, 0))
+    assert judge(empty, LIMITS).result is Result.INCONCLUSIVE
+    assert results(empty) == dict.fromkeys(("compared", "success", "lag"), Result.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize(
+    ("check", "changes"),
+    [
+        ("mismatches", {"ledger": ledger(open={"missing": 1, "stale": 0}, reached=9_999, alarmed=1)}),
+        ("lag", {"lag_counts": lags(13)}),
+        ("waiting", {"oldest_waiting_ms": NOW - 61_000}),
+        ("reader", {"reader": ReaderState(NOW - 61_000, {}, 0, 1)}),
+        ("reader", {"reader": ReaderState(NOW, {}, 0, 0)}),
+        ("gaps", {"reader": ReaderState(NOW, {}, 1, 1)}),
+        ("dead", {"queue": Queue(0, 0, 0, 0, 1)}),
+        ("backlog", {"queue": Queue(1_001, 0, 0, 0, 0)}),
+        ("accounting", {"ledger": ledger(reached=9_999)}),
+    ],
+)
+def test_each_trouble_closes_the_gate_by_its_own_check(check: str, changes: dict[str, object]) -> None:
+    assert judge(figures(**changes), LIMITS).result is Result.FAILED
+    assert results(figures(**changes))[check] is Result.FAILED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lag_counts": lags(12)},  # up to 60 s
+        {"oldest_waiting_ms": NOW - 60_000},
+        {"reader": ReaderState(NOW - 60_000, {}, 0, 1)},
+        {"queue": Queue(1_000, 0, 0, 0, 0)},
+    ],
+)
+def test_a_figure_at_its_limit_passes(changes: dict[str, object]) -> None:
+    assert results(figures(**changes)) == {}
+
+
+def test_a_sample_too_small_for_the_objective_is_inconclusive_and_says_how_many_keys_it_takes() -> None:
+    few = figures(ledger=ledger(keys_judged=100))
+    assert results(few) == {"success": Result.INCONCLUSIVE}
+    (reason,) = [check.reason for check in judge(few, LIMITS).checks if check.name == "success"]
+    assert f"{keys_needed(0.999, 0.95):,} are needed" in reason
+
+
+def test_more_wrong_keys_than_the_objective_allows_fail_however_wide_the_interval() -> None:
+    wrong = figures(ledger=ledger(keys_judged=1_000, open={"missing": 100}, reached=9_900, alarmed=100))
+    assert results(wrong)["success"] is Result.FAILED
+
+
+@pytest.mark.parametrize("objective", [0.5, 0.99, 0.999, 0.99999])
+def test_the_keys_needed_are_the_fewest_that_reach_the_objective(objective: float) -> None:
+    needed = keys_needed(objective, 0.95)
+    assert wilson(needed, needed)[0] >= objective
+    assert wilson(needed - 1, needed - 1)[0] < objective
+
+
+def test_a_frozen_table_without_fresh_writes_can_pass_once_everything_has_arrived() -> None:
+    quiet = figures(lag_counts=lags(0, 0))
+    assert results(quiet) == {}
+    under_way = figures(lag_counts=lags(0, 0), ledger=ledger(reached=9_999, outstanding=1))
+    assert results(under_way) == {"lag": Result.INCONCLUSIVE}
+
+
+def test_an_unknown_reader_position_is_inconclusive() -> None:
+    assert results(figures(reader=ReaderState(0, {}, 0, 1))) == {"reader": Result.INCONCLUSIVE}
+
+
+def test_a_failed_check_outweighs_an_inconclusive_one() -> None:
+    assert judge(figures(ledger=Ledger(), queue=Queue(0, 0, 0, 0, 1)), LIMITS).result is Result.FAILED
