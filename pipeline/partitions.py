@@ -1,0 +1,194 @@
+"""The partitions that one reader process holds: their leases, and when to read which next.
+
+Reads and writes: leases, heartbeats and watermarks in the store. Never: batches, AWS, threads of its own.
+
+A partition is either in the schedule or in the hands of one thread, so it is never read twice at once, and no
+thread belongs to a partition: with more partitions than threads, the one that waited longest goes first.
+Any number of reader processes share the partitions: each takes ceil(partitions / readers alive) leases and
+gives back what is more. A lease that is lost is noticed at the next renewal at the latest; until then its
+fence keeps its batches out.
+"""
+
+import heapq
+import itertools
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from pipeline.core.ledger import Lease
+from pipeline.core.model import Position, PositionKind
+from pipeline.errors import StoreError, StoreUnavailable
+from pipeline.producers.base import Batch, PartitionReader
+from pipeline.store import Store
+
+log = structlog.get_logger(__name__)
+
+#: Leases are renewed once a second; one that was not for this long is free for others.
+LEASE_MS = 8_000
+
+
+class Held:
+    """A partition whose lease we hold. Only the thread that serves it changes it (but for `leaving`)."""
+
+    __slots__ = (
+        "batch",
+        "failures",
+        "lease",
+        "leaving",
+        "pause_seconds",
+        "position",
+        "read_through_ms",
+        "reader",
+    )
+
+    def __init__(self, lease: Lease, position: Position, reader: PartitionReader) -> None:
+        self.lease = lease
+        self.position = position
+        self.reader = reader
+        self.batch: Batch | None = None  # read, but not published yet
+        self.read_through_ms = 0
+        self.pause_seconds = 0.0  # between the beginnings of two calls
+        self.failures = 0
+        self.leaving = False  # to be given back before it is read again
+
+    @property
+    def partition(self) -> str:
+        return self.lease.partition
+
+
+class Schedule:
+    """Thread-safe. Instants are `time.monotonic()` seconds."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Held]] = []
+        self._order = itertools.count()  # equal due times: first come, first served; held are never compared
+        self._changed = threading.Condition()
+        self._paused = False
+        self._closed = False
+
+    def put(self, held: Held, due: float) -> None:
+        with self._changed:
+            heapq.heappush(self._heap, (due, next(self._order), held))
+            self._changed.notify()
+
+    def take(self) -> Held | None:
+        """Wait for the next item that is due; None once the schedule is closed."""
+        with self._changed:
+            while not self._closed:
+                wait = self._wait_seconds()
+                if wait is not None and wait <= 0:
+                    held = heapq.heappop(self._heap)[2]
+                    self._changed.notify()  # another thread waits for the next one while we serve this
+                    return held
+                self._changed.wait(wait)
+            return None
+
+    def pause(self, paused: bool) -> None:
+        """While paused, `take` hands out nothing."""
+        with self._changed:
+            self._paused = paused
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _wait_seconds(self) -> float | None:
+        """Until the first item is due; None: until something changes."""
+        if self._paused or not self._heap:
+            return None
+        return self._heap[0][0] - time.monotonic()
+
+
+class Holdings:
+    """The leases of one reader process, `owner`. Thread-safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        owner: str,
+        schedule: Schedule,
+        open_reader: Callable[[str, Position], PartitionReader],
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._schedule = schedule
+        self._open_reader = open_reader
+        self._held: dict[str, Held] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def renew(self) -> None:
+        """Say that we are alive, keep the leases, post the watermarks. Raises StoreUnavailable."""
+        with self._lock:  # or a lease that is being given back would be taken again
+            held = list(self._held.values())
+            watermarks = {one.partition: one.read_through_ms for one in held}
+            kept = self._store.renew(self._owner, [one.lease for one in held], watermarks, LEASE_MS)
+        for one in held:
+            if one.partition not in kept:
+                one.leaving = True
+
+    def balance(self) -> None:
+        """Take leases up to our fair share, mark what is more as leaving. Raises StoreUnavailable.
+
+        Raises StoreError when the state has gone from the store under our hands (somebody flushed it).
+        """
+        alive = self._store.heartbeat(self._owner, LEASE_MS)
+        tracked = self._store.partitions()
+        if self._held and not tracked:
+            raise StoreError("the migration's state is gone from Redis while it was in use")
+        unfinished = [
+            name for name, position in tracked.items() if position.kind is not PositionKind.FINISHED
+        ]
+        share = math.ceil(len(unfinished) / max(alive, 1))
+        with self._lock:
+            staying = [one for one in self._held.values() if not one.leaving]
+            free = [name for name in unfinished if name not in self._held]
+        for one in random.sample(staying, max(0, len(staying) - share)):
+            one.leaving = True
+        random.shuffle(free)  # readers that begin together should not try for the same ones
+        self._take(free, share - len(staying))
+
+    def _take(self, names: Iterable[str], wanted: int) -> None:
+        leases: list[Lease] = []
+        for name in names:
+            if len(leases) >= wanted:
+                break
+            if (lease := self._store.lease(name, self._owner, LEASE_MS)) is not None:
+                leases.append(lease)
+        # Only now: until we had the lease, somebody else may have moved the checkpoint.
+        positions = self._store.partitions() if leases else {}
+        for lease in leases:
+            position = positions.get(lease.partition)
+            if position is None or position.kind is PositionKind.FINISHED:
+                self._store.release(lease)
+                continue
+            held = Held(lease, position, self._open_reader(lease.partition, position))
+            with self._lock:
+                self._held[lease.partition] = held
+            self._schedule.put(held, time.monotonic())
+
+    def let_go(self, held: Held) -> None:
+        """Give a partition back, so that another reader may have it at once."""
+        with self._lock:
+            self._held.pop(held.partition, None)
+            try:
+                self._store.release(held.lease)
+            except StoreUnavailable as error:
+                log.warning(
+                    "lease not given back: it will run out", partition=held.partition, error=str(error)
+                )
+
+    def end(self) -> None:
+        """Post the last watermarks and give everything back. Raises StoreUnavailable."""
+        self.renew()
+        for held in list(self._held.values()):
+            self.let_go(held)
+        self._store.retire(self._owner)

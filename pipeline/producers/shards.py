@@ -1,0 +1,258 @@
+"""Which shards there are, and which of them may be read now: discovery.
+
+Reads: DescribeStream (paginated and paced), ListStreams when the stream was disabled. Writes: nothing.
+Never: GetRecords, the store; it says what should be done there.
+
+What a listing is taken to mean is lineage.plan's; what is added here:
+1. A shard is tracked from the moment it may be read, so every reader process may read whatever is tracked.
+2. With LATEST, a new shard whose parent was never read (a shard that was listed late, or a beginning that was
+   interrupted) leaves out what was written before the migration was begun.
+3. A finished parent's watermark stays until its children are tracked and have taken it over.
+4. A finished shard stays as a tombstone until it has been missing from the listings for a while: a shard that
+   is left out once and then listed again must not be read twice.
+5. A tracked shard that is not listed any more is not given up here: the listing is only eventually
+   consistent. Whoever reads it finds out (ResourceNotFoundException) and records the gap.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import structlog
+
+from pipeline.aws import StreamClient, StreamInfo
+from pipeline.core import lineage
+from pipeline.core.lineage import Shard
+from pipeline.core.model import Position, PositionKind
+from pipeline.errors import ConfigurationError, NotFound
+from pipeline.producers.base import SETTLE_MS, Discovery, Found, GapReason, Lost, Stop
+
+log = structlog.get_logger(__name__)
+
+#: Between two pages of a listing: half of the 10 DescribeStream calls/s that an account has.
+PAGE_SPACING_SECONDS = 0.2
+#: Between two listings when nothing points to a new shard …
+LIST_EVERY_SECONDS = 10.0
+#: … and when a shard was finished whose children are not listed yet: 1, 2, 4 … s.
+LIST_SOON_SECONDS = 1.0
+#: A tombstone is forgotten when it has been missing from the listings this long.
+FORGET_AFTER_SECONDS = 600.0
+#: A finished shard without a listed child holds the watermark back this long: its child may be listed late.
+CHILDLESS_SECONDS = 300.0
+
+
+def shard_of(partition: str) -> str:
+    return partition.partition("/")[2]
+
+
+def label_of(partition: str) -> str:
+    """The stream's label: the instant it was enabled, so that labels sort by age."""
+    return partition.partition("/")[0]
+
+
+def arn_of(arn: str, partition: str) -> str:
+    """The ARN of the partition's stream, given that of any stream of the same table."""
+    return f"{arn.rpartition('/')[0]}/{label_of(partition)}"
+
+
+class Discoverer:
+    """Finds the partitions of a table's streams. Only `is_closed` is for other threads."""
+
+    def __init__(
+        self,
+        client: StreamClient,
+        arn: str,
+        table: str,
+        now_ms: Callable[[], int],
+        stop: Stop,
+        *,
+        started_ms: int,
+        from_latest: bool,
+        page_spacing_seconds: float = PAGE_SPACING_SECONDS,
+        forget_after_seconds: float = FORGET_AFTER_SECONDS,
+    ) -> None:
+        """arn: the configured stream; table: the name of the table it must belong to.
+
+        now_ms: the store's clock. started_ms: when the migration was begun. Raises ConfigurationError for an
+        ARN that is not a stream's.
+        """
+        if "/stream/" not in arn:
+            raise ConfigurationError(
+                f"--stream-arn {arn} is not a stream's ARN (arn:…:table/<name>/stream/<label>)"
+            )
+        self.arn = arn
+        self._client = client
+        self._table = table
+        self._now_ms = now_ms
+        self._stop = stop
+        self._started_ms = started_ms
+        self._from_latest = from_latest
+        self._page_spacing_seconds = page_spacing_seconds
+        self._forget_after_seconds = forget_after_seconds
+        self._label = ""
+        self._newest_label = arn.rpartition("/")[2]
+        self._enabled = True
+        self._shards: dict[str, Shard] = {}  # the last listing, by partition
+        self._list_due = self._listed_at = 0.0
+        self._soon = 0  # listings in a row that lacked a child
+        self._finished_since: dict[str, float] = {}
+        self._unlisted_since: dict[str, float] = {}
+        self._closed: frozenset[str] = frozenset()
+
+    def is_closed(self, partition: str) -> bool:
+        """True when the last listing said so; a reader process that does not discover never knows."""
+        return partition in self._closed
+
+    def discover(self, tracked: Mapping[str, Position], read_through: Mapping[str, int]) -> Discovery:
+        """See `base.Producer`."""
+        self._choose_stream(tracked)
+        finished = {name for name, position in tracked.items() if position.kind is PositionKind.FINISHED}
+        if not finished <= self._finished_since.keys():
+            self._list_due = 0.0  # news: probably a shard that was open when it was listed
+        now = time.monotonic()
+        self._finished_since = {name: self._finished_since.get(name, now) for name in finished}
+        if now >= self._list_due and not self._list(tracked):
+            return Discovery()
+        return self._conclude(tracked, finished, read_through)
+
+    # --- which stream, which shards --------------------------------------------------------------------
+
+    def _choose_stream(self, tracked: Mapping[str, Position]) -> None:
+        """The oldest stream that is not read to its end; when there is none, the newest known."""
+        unread = {
+            label_of(name) for name, position in tracked.items() if position.kind is not PositionKind.FINISHED
+        }
+        label = min(unread) if unread else max({self._newest_label, *map(label_of, tracked)})
+        if label != self._label:
+            if self._label:
+                log.warning("going on with another stream of the table", stream=label, before=self._label)
+            self._label = label
+            self._shards = {}
+            self._list_due = 0.0
+
+    def _list(self, tracked: Mapping[str, Position]) -> bool:
+        """Take a new listing; False when it was interrupted by the stop."""
+        listed: dict[str, Shard] = {}
+        last: str | None = None
+        arn = f"{self.arn.rpartition('/')[0]}/{self._label}"
+        enabled = False
+        try:
+            while True:
+                info, shards, last = self._client.describe_stream(arn, last)
+                self._check(info, tracked)
+                enabled = info.enabled
+                listed |= {f"{self._label}/{shard.id}": shard for shard in shards}
+                if last is None:
+                    break
+                if self._stop.wait(self._page_spacing_seconds):
+                    return False
+        except NotFound:
+            if not any(label_of(name) == self._label for name in tracked):
+                raise
+            log.error("the stream does not exist any more", stream=arn)
+        self._shards = listed
+        self._closed = frozenset(name for name, shard in listed.items() if shard.closed)
+        self._enabled = enabled
+        self._listed_at = time.monotonic()
+        self._list_due = self._listed_at + LIST_EVERY_SECONDS
+        self._soon += 1
+        if not enabled:
+            self._look_for_newer()
+        return True
+
+    def _check(self, info: StreamInfo, tracked: Mapping[str, Position]) -> None:
+        if info.table_name != self._table:
+            raise ConfigurationError(
+                f"--stream-arn is a stream of table {info.table_name}, not of {self._table}: correct it"
+            )
+        if not tracked and not info.enabled:
+            raise ConfigurationError(f"stream {info.arn} is disabled: enable a stream on table {self._table}")
+
+    def _look_for_newer(self) -> None:
+        newest = self._client.latest_stream(self._table)
+        if newest is not None and newest.rpartition("/")[2] > self._newest_label:
+            self._newest_label = newest.rpartition("/")[2]
+        elif self._newest_label <= self._label:
+            log.error(
+                "the stream is disabled: changes are not seen", stream=self._label, mend="enable a new stream"
+            )
+
+    # --- what follows ----------------------------------------------------------------------------------
+
+    def _conclude(
+        self, tracked: Mapping[str, Position], finished: set[str], read_through: Mapping[str, int]
+    ) -> Discovery:
+        first = PositionKind.LATEST if self._from_latest and not tracked else PositionKind.TRIM_HORIZON
+        plan = lineage.plan(self._shards.values(), self._ids(finished), self._ids(tracked), first)
+        ready = frozenset(plan.readable)
+        begin = {
+            self._partition(shard): kind
+            for shard, kind in plan.begin.items()
+            if shard in ready or kind is PositionKind.FINISHED
+        }
+        # Tombstones first: a kill in between then leaves no closed shard to be taken for a new one.
+        order = sorted(begin, key=lambda name: begin[name] is not PositionKind.FINISHED)
+        tombstones = [name for name in begin if begin[name] is PositionKind.FINISHED]
+        found = [self._start(name, begin[name], tracked, read_through) for name in order]
+        waiting = self._waiting(plan, begin.keys() | tracked.keys(), finished & read_through.keys())
+        return Discovery(
+            lost=[] if self._enabled else [Lost(self._label, GapReason.STREAM_DISABLED)],
+            found=found,
+            settled=tombstones + sorted((finished & read_through.keys()) - waiting),
+            forget=self._forgettable(plan, finished, tracked),
+        )
+
+    def _start(
+        self, name: str, kind: PositionKind, tracked: Mapping[str, Position], read_through: Mapping[str, int]
+    ) -> Found:
+        """Rules 1 and 2. A child starts with its parent's watermark: everything before that is published."""
+        if not tracked:
+            return Found(name, Position(kind), 0)
+        parent_name = self._partition(self._shards[name].parent or "")
+        parent = tracked.get(parent_name)
+        if self._from_latest and (parent is None or not parent.at_ms):
+            return Found(name, Position(PositionKind.LATEST, at_ms=self._started_ms), 0)
+        ended_ms = max(parent.at_ms - SETTLE_MS, 0) if parent is not None else 0
+        through_ms = read_through.get(parent_name, ended_ms)
+        return Found(name, Position(kind, at_ms=through_ms or self._now_ms()), through_ms)
+
+    def _waiting(self, plan: lineage.Plan, known: Collection[str], held: set[str]) -> set[str]:
+        """The finished partitions whose watermark is still needed; lists again soon when a child is missing.
+
+        held: the finished ones that have a watermark. known: tracked, or to be tracked now.
+        """
+        now = time.monotonic()
+        childless = {
+            name
+            for name in held.intersection(map(self._partition, plan.childless))
+            if self._enabled and now - self._finished_since[name] < CHILDLESS_SECONDS
+        }
+        if childless:
+            self._list_due = min(self._list_due, self._listed_at + LIST_SOON_SECONDS * 2**self._soon)
+        else:
+            self._soon = 0
+        blocked = {
+            self._partition(shard.parent)
+            for name, shard in self._shards.items()
+            if shard.parent is not None and name not in known
+        }
+        return childless | (blocked & held)
+
+    def _forgettable(
+        self, plan: lineage.Plan, finished: set[str], tracked: Mapping[str, Position]
+    ) -> list[str]:
+        """Rule 4; tombstones of an older stream go as soon as a newer one is tracked."""
+        now = time.monotonic()
+        missing = map(self._partition, plan.forgettable)
+        self._unlisted_since = {name: self._unlisted_since.get(name, now) for name in missing}
+        gone = [
+            name for name, since in self._unlisted_since.items() if now - since > self._forget_after_seconds
+        ]
+        if any(label_of(name) == self._label for name in tracked):
+            gone += [name for name in finished if label_of(name) < self._label]
+        return gone
+
+    def _ids(self, names: Iterable[str]) -> list[str]:
+        return [shard_of(name) for name in names if label_of(name) == self._label]
+
+    def _partition(self, shard: str) -> str:
+        return f"{self._label}/{shard}"

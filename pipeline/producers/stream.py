@@ -1,0 +1,185 @@
+"""The stream producer: a table's DynamoDB stream, shard by shard.
+
+Reads: DynamoDB Streams (GetShardIterator and GetRecords here, DescribeStream and ListStreams in shards.py).
+Writes: nothing. Never: the store, threads of its own, item values in messages.
+
+A partition is named "<stream label>/<shard id>": a stream that is disabled and enabled again has a new label,
+and both streams are read, the old one first.
+
+Facts (AWS, "DynamoDB Streams" API reference; measured where an emulator differs):
+- An iterator lives 15 minutes; a new one is derived from the checkpoint.
+- An empty page is not the end of a shard, only a missing next iterator is.
+- Records live 24 h. Reading past that shows as TrimmedDataAccessException at GetShardIterator or GetRecords,
+  as ResourceNotFoundException for a shard that is still listed, or, from TRIM_HORIZON, not at all.
+- Creation times are floored to 1 s.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from pipeline.aws import IteratorKind, Record, RecordsPage, StreamClient
+from pipeline.core.model import Position, PositionKind
+from pipeline.errors import IteratorExpired, NotFound, Trimmed
+from pipeline.producers.base import SETTLE_MS, Batch, Discovery, GapReason, StoreClock
+from pipeline.producers.records import Selector
+from pipeline.producers.shards import Discoverer, arn_of, shard_of
+
+log = structlog.get_logger(__name__)
+
+#: At most 4 GetRecords/s on a shard, as AWS Lambda polls; the limit itself is not documented.
+SPACING_SECONDS = 0.25
+#: A checkpoint older than this resumed at TRIM_HORIZON has probably lost records: 24 h less an hour for
+#: clocks and for records that expire while they are being caught up with.
+OVERDUE_MS = 23 * 3_600_000
+#: A closed shard of which even TRIM_HORIZON is trimmed this often in a row has nothing left to read.
+TRIMMED_TRIES = 5
+
+
+class StreamProducer:
+    """See `base.Producer`."""
+
+    def __init__(
+        self,
+        client: StreamClient,
+        discoverer: Discoverer,
+        selector: Selector,
+        clock: StoreClock,
+        skew_ms: Callable[[], int | None],
+    ) -> None:
+        """skew_ms: AWS's clock minus this host's, None while it is not known."""
+        self.client = client
+        self.discoverer = discoverer
+        self.selector = selector
+        self.clock = clock
+        self.skew_ms = skew_ms
+
+    def discover(self, tracked: Mapping[str, Position], read_through: Mapping[str, int]) -> Discovery:
+        return self.discoverer.discover(tracked, read_through)
+
+    def open(self, partition: str, position: Position) -> "ShardReader":
+        return ShardReader(self, partition, position)
+
+
+class ShardReader:
+    """One shard being read; see `base.PartitionReader`.
+
+    LATEST without an instant: the watch begins with the first iterator, and that instant is published as the
+    checkpoint before anything is read. LATEST with an instant is therefore a restart (or a shard that was
+    listed late): it reads from TRIM_HORIZON and leaves out what was created before the watch began. Nothing
+    is lost.
+    """
+
+    def __init__(self, producer: StreamProducer, partition: str, position: Position) -> None:
+        self._producer = producer
+        self._partition = partition
+        self._position = position
+        self._iterator: str | None = None
+        self._read_through_ms = 0
+        self._trims = 0
+        # Creation times may be SETTLE_MS off; a record too many does no harm, one too few is lost.
+        self._skip_before_ms = position.at_ms - SETTLE_MS if position.kind is PositionKind.LATEST else 0
+
+    def next_batch(self) -> Batch:
+        """One page. Raises AwsError; an expired iterator costs one call without records."""
+        now_ms = self._producer.clock.now_ms()
+        try:
+            if self._iterator is None and (begun := self._derive(now_ms)) is not None:
+                return begun
+            assert self._iterator is not None
+            page = self._producer.client.get_records(self._iterator)
+            batch = self._take(page, now_ms)
+        except IteratorExpired:
+            log.debug("iterator expired", partition=self._partition)
+            self._iterator = None
+            return self._batch()
+        except Trimmed:
+            return self._trimmed(now_ms)
+        except NotFound as error:
+            log.error("shard cannot be read: records are lost", partition=self._partition, error=str(error))
+            finished = Position(PositionKind.FINISHED, self._position.sequence, now_ms)
+            return self._batch(finished, gap=GapReason.SHARD_GONE)
+        self._iterator = page.next_iterator
+        self._trims = 0
+        return batch
+
+    def _derive(self, now_ms: int) -> Batch | None:
+        """Get an iterator for the checkpoint; a batch when there is something to publish before reading."""
+        position = self._position
+        if position.kind is PositionKind.AFTER:
+            self._iterator = self._ask("AFTER_SEQUENCE_NUMBER", position.sequence)
+            return None
+        if position.kind is PositionKind.LATEST and not position.at_ms:
+            self._iterator = self._ask("LATEST")
+            # Taken after the iterator: no record can fall between the two.
+            began_ms = self._producer.clock.now_ms()
+            self._read_through_ms = began_ms
+            return self._batch(Position(PositionKind.LATEST, at_ms=began_ms))
+        covered_ms = max(position.at_ms, self._read_through_ms)
+        if position.at_ms and now_ms - covered_ms > OVERDUE_MS:
+            return self._from_horizon(now_ms, GapReason.OVERDUE)
+        self._iterator = self._ask("TRIM_HORIZON")
+        return None
+
+    def _take(self, page: RecordsPage, now_ms: int) -> Batch:
+        """What a page becomes. now_ms: before it was asked for. Changes nothing when it raises."""
+        offset_ms = self._producer.clock.offset_ms(self._producer.skew_ms())
+        records = page.records
+        if self._skip_before_ms:
+            records = [one for one in records if one.created_ms + offset_ms >= self._skip_before_ms]
+        changes, counts = self._producer.selector.select(records, offset_ms)
+        ended = page.next_iterator is None
+        closed = ended or self._is_closed()
+        if records:
+            self._skip_before_ms = 0
+        if page.records:
+            self._advance_to(page.records[-1].created_ms + offset_ms - SETTLE_MS)
+        elif not closed:  # an empty page of a closed shard is on the way to records, not at the tip
+            self._advance_to(now_ms - SETTLE_MS)
+        return self._batch(
+            _after(self._position, records, offset_ms, ended),
+            changes=changes,
+            counts=counts,
+            idle=not page.records and not closed,
+        )
+
+    def _trimmed(self, now_ms: int) -> Batch:
+        """Go on at TRIM_HORIZON; when that is refused too, again and again, and at last with the children."""
+        self._iterator = None
+        self._trims += 1
+        if self._trims == 1:
+            return self._from_horizon(now_ms, GapReason.TRIMMED)
+        if self._trims > TRIMMED_TRIES and self._is_closed():
+            return self._batch(Position(PositionKind.FINISHED, "", now_ms))
+        return self._batch(idle=True)
+
+    def _from_horizon(self, now_ms: int, reason: GapReason) -> Batch:
+        log.error(
+            "records are lost: going on with the oldest there are", partition=self._partition, reason=reason
+        )
+        self._skip_before_ms = 0
+        self._read_through_ms = 0
+        return self._batch(Position(PositionKind.TRIM_HORIZON, at_ms=now_ms), gap=reason)
+
+    def _batch(self, position: Position | None = None, **more: Any) -> Batch:
+        self._position = position or self._position
+        return Batch(self._position, self._read_through_ms, spacing_seconds=SPACING_SECONDS, **more)
+
+    def _ask(self, kind: IteratorKind, sequence: str | None = None) -> str:
+        arn = arn_of(self._producer.discoverer.arn, self._partition)
+        return self._producer.client.shard_iterator(arn, shard_of(self._partition), kind, sequence)
+
+    def _is_closed(self) -> bool:
+        return self._producer.discoverer.is_closed(self._partition)
+
+    def _advance_to(self, ms: int) -> None:
+        self._read_through_ms = max(self._read_through_ms, ms)
+
+
+def _after(position: Position, records: list[Record], offset_ms: int, ended: bool) -> Position:
+    """The checkpoint after these records; a shard that ends is FINISHED in the same step as its last page."""
+    if records:
+        last = records[-1]
+        position = Position(PositionKind.AFTER, last.sequence, last.created_ms + offset_ms)
+    return Position(PositionKind.FINISHED, position.sequence, position.at_ms) if ended else position

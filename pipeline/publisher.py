@@ -1,0 +1,355 @@
+"""The publisher: next_batch → store.publish, for every partition that this reader process holds a lease on.
+
+Reads: a producer's batches, the store's checkpoints. Writes: changes, checkpoints, leases, watermarks and
+gaps through the store. Never: redis or boto3 directly, a batch's checkpoint apart from its changes.
+
+Threads: a bounded pool serves the schedule of partitions; one thread discovers partitions; the caller's
+thread keeps leases and watermarks (partitions.py). Of several reader processes one discovers, by a lease too.
+
+What happens to a batch that cannot be published:
+1. The store cannot be reached → the batch is kept and published later; nothing new is read meanwhile.
+2. DUPLICATE → it was published, only the reply was lost: go on.
+3. CONFLICT → the checkpoint is not what we took it for (a rolled-back Redis): open anew at the store's.
+4. FENCED → somebody else has the partition: drop it. What we read, they read again.
+"""
+
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+
+import msgspec
+import structlog
+
+from pipeline.aws import StreamClient, TableInfo, describe_table
+from pipeline.config import Config
+from pipeline.core.canonical import Digester
+from pipeline.core.ledger import Lease, Outcome, ReadCounts
+from pipeline.core.model import ChangeType, Position, PositionKind, Side
+from pipeline.core.sampling import Sampler
+from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StoreUnavailable
+from pipeline.metrics import Metrics
+from pipeline.partitions import LEASE_MS, Held, Holdings, Schedule
+from pipeline.producers.base import Batch, Producer, Stop, StoreClock
+from pipeline.producers.records import Selector
+from pipeline.producers.shards import Discoverer
+from pipeline.producers.stream import StreamProducer
+from pipeline.sides import connect
+from pipeline.store import Store
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 1.0
+#: The lease of discovering has a name that no partition can have (those have a "/").
+DISCOVERY = "discovery"
+#: A partition where nothing happens is asked after SPACING, twice that, … up to this: a change shows in time
+#: for a verdict within 2 s.
+IDLE_SECONDS = 1.0
+#: … and when there are many partitions, so seldom that empty answers (0.65 ms of CPU each, measured) take no
+#: more than a quarter of a core: 384 partitions at 1 s, 1000 at 2.6 s.
+IDLE_SECONDS_PER_PARTITION = 0.00065 / 0.25
+#: Back-off of one partition after failures in a row, doubling between these bounds, with jitter.
+BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
+#: Reading goes on once the backlog has fallen below this share of --max-backlog.
+RESUME_SHARE = 0.8
+CLOCK_EVERY_SECONDS = 10.0
+#: How long threads may finish what is under way: an AWS call and a publish that both run into their timeouts.
+END_SECONDS = 15.0
+
+
+class Publisher:
+    """Serves one producer until told to stop."""
+
+    def __init__(
+        self,
+        store: Store,
+        producer: Producer,
+        clock: StoreClock,
+        metrics: Metrics,
+        *,
+        table: Side,
+        threads: int = 8,
+        max_backlog: int = 100_000,
+    ) -> None:
+        """table: which side the items read belong to. max_backlog: entries waiting for validators."""
+        self._store = store
+        self._producer = producer
+        self._clock = clock
+        self._metrics = metrics
+        self._counters = metrics.records_read[table]
+        self._threads = threads
+        self._max_backlog = max_backlog
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._schedule = Schedule()
+        self._holdings = Holdings(store, self._owner, self._schedule, producer.open)
+        self._paused = False
+        self._sync_due = 0.0
+        self._store_due = 0.0  # the store could not be reached: nothing is read before this instant
+        self._proven = False  # a batch was read: permissions and names are right
+        self._discover_now = threading.Event()
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
+        self._discovery: Lease | None = None
+        self._discovered = False  # a discovery went well: permissions and names are right
+
+    def run(self, stop: Stop, beat: Callable[[], None]) -> None:
+        """Read and publish until `stop`; then finish what is under way and give everything back.
+
+        Raises AccessDenied, NotFound or ConfigurationError when the very first requests are refused, and what
+        a thread did not expect.
+        """
+        loops = [self._discover_loop, *[self._work] * self._threads]
+        threads = [threading.Thread(target=self._guard, args=(loop,), daemon=True) for loop in loops]
+        for thread in threads:
+            thread.start()
+        try:
+            while not stop.is_set() and self._failure is None:
+                try:
+                    self._tick()
+                except StoreUnavailable as error:
+                    log.warning("leases not renewed: trying again", error=str(error))
+                beat()
+                stop.wait(TICK_SECONDS)
+        finally:
+            self._end(threads)
+        if self._failure is not None:
+            raise self._failure
+
+    # --- reading: in the pool --------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (held := self._schedule.take()) is not None:
+            due = None if held.leaving else self._serve(held)
+            if due is None:
+                self._holdings.let_go(held)
+            else:
+                self._schedule.put(held, due)
+
+    def _serve(self, held: Held) -> float | None:
+        """One batch of one partition; when it is due again, None when it is no longer ours to read."""
+        began = time.monotonic()
+        try:
+            if held.batch is None:
+                if began < self._store_due:
+                    return self._store_due + random.uniform(0, BACKOFF_MIN_SECONDS)
+                held.batch = held.reader.next_batch()
+                self._proven = True
+                self._metrics.stream_last_poll_timestamp_seconds.set(time.time())
+            keep = self._publish(held, held.batch)
+        except (AccessDenied, ConfigurationError):
+            if not self._proven:
+                raise
+            log.exception("reading is refused: trying again", partition=held.partition)
+            return began + self._backoff(held)
+        except AwsError as error:
+            delay = self._backoff(held)
+            log.warning(
+                "not read: trying again", partition=held.partition, error=str(error), retry_seconds=delay
+            )
+            return began + delay
+        except StoreUnavailable as error:
+            delay = self._backoff(held)
+            self._store_due = time.monotonic() + delay
+            log.warning(
+                "not published: trying again", partition=held.partition, error=str(error), retry_seconds=delay
+            )
+            return self._store_due
+        held.failures = 0
+        return began + held.pause_seconds if keep else None
+
+    def _publish(self, held: Held, batch: Batch) -> bool:
+        """Publish a batch; False when the partition is not ours to read any more. Raises StoreUnavailable."""
+        if batch.gap is not None:
+            self._store.add_gap(held.partition, batch.gap, held.position)
+            held.batch = batch = msgspec.structs.replace(batch, gap=None)
+        if batch.position != held.position:
+            reply = self._store.publish(
+                held.lease, held.position, batch.position, batch.changes, batch.counts
+            )
+            self._note_backlog(reply.backlog)
+            if reply.outcome is Outcome.FENCED:
+                log.info("partition was taken over", partition=held.partition)
+                return False
+            if reply.outcome is Outcome.CONFLICT:
+                return self._reload(held)
+            self._count(batch.counts, len(batch.changes))
+        held.batch = None
+        held.position = batch.position
+        held.read_through_ms = batch.read_through_ms
+        held.pause_seconds = self._pause_seconds(held, batch)
+        if batch.position.kind is PositionKind.FINISHED:
+            log.info("partition finished", partition=held.partition)
+            self._discover_now.set()  # its children may be read now
+            return False
+        return True
+
+    def _reload(self, held: Held) -> bool:
+        position = self._store.partitions().get(held.partition)
+        log.warning(
+            "checkpoint is another one: going on from there", partition=held.partition, position=position
+        )
+        held.batch = None
+        if position is None or position.kind is PositionKind.FINISHED:
+            return False
+        held.position = position
+        held.reader = self._producer.open(held.partition, position)
+        return True
+
+    def _pause_seconds(self, held: Held, batch: Batch) -> float:
+        if not batch.idle:
+            return batch.spacing_seconds
+        longest = max(IDLE_SECONDS, IDLE_SECONDS_PER_PARTITION * len(self._holdings))
+        return min(max(held.pause_seconds * 2, batch.spacing_seconds), longest)
+
+    def _backoff(self, held: Held) -> float:
+        held.failures += 1
+        longest = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(held.failures - 1, 10))
+        return random.uniform(longest / 2, longest)
+
+    def _note_backlog(self, backlog: int) -> None:
+        if backlog > self._max_backlog and not self._paused:
+            log.warning(
+                "validators are behind: reading pauses", backlog=backlog, max_backlog=self._max_backlog
+            )
+            self._paused = True
+            self._schedule.pause(True)
+
+    def _count(self, counts: ReadCounts, sampled: int) -> None:
+        self._counters[ChangeType.INSERT].inc(counts.inserts)
+        self._counters[ChangeType.MODIFY].inc(counts.modifies)
+        self._counters[ChangeType.REMOVE].inc(counts.removes)
+        self._metrics.keys_sampled.inc(sampled)
+        self._metrics.checkpoint_timestamp_seconds.set(time.time())
+
+    # --- in the caller's thread ------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """What is done once a second. Raises StoreUnavailable."""
+        self._holdings.renew()
+        self._holdings.balance()
+        if self._paused and self._store.backlog() < self._max_backlog * RESUME_SHARE:
+            log.info("reading goes on")
+            self._paused = False
+            self._schedule.pause(False)
+        if time.monotonic() > self._sync_due:
+            self._clock.sync()
+            self._sync_due = time.monotonic() + CLOCK_EVERY_SECONDS
+
+    # --- discovery: in a thread of its own -------------------------------------------------------------
+
+    def _discover_loop(self) -> None:
+        failures = 0
+        while not self._ended.is_set():
+            self._discover_now.clear()
+            delay = TICK_SECONDS
+            try:
+                self._discovery = self._store.lease(DISCOVERY, self._owner, LEASE_MS)
+                if self._discovery is not None:
+                    self._discover()
+                    self._discovered = True
+                failures = 0
+            except (AwsError, ConfigurationError, StoreUnavailable) as error:
+                if isinstance(error, (AccessDenied, NotFound, ConfigurationError)) and not self._discovered:
+                    raise
+                failures += 1
+                delay = min(BACKOFF_MAX_SECONDS, TICK_SECONDS * 2 ** min(failures, 10))
+                log.warning("discovery failed: trying again", error=str(error), retry_seconds=delay)
+                self._ended.wait(delay)
+            else:
+                self._discover_now.wait(delay)
+
+    def _discover(self) -> None:
+        seen = self._producer.discover(self._store.partitions(), self._store.read_through())
+        if seen.lost:
+            known = {(gap.partition, gap.reason) for gap in self._store.gaps()}
+            for lost in seen.lost:
+                if (lost.partition, lost.reason) not in known:
+                    here = Position(PositionKind.FINISHED, at_ms=self._clock.now_ms())
+                    self._store.add_gap(lost.partition, lost.reason, here)
+        for found in seen.found:
+            log.info("partition found", partition=found.partition, start=found.position.kind)
+            self._store.register(found.partition, found.position, found.read_through_ms)
+        for partition in seen.settled:
+            self._store.drop_watermark(partition)
+        for partition in seen.forget:
+            self._store.forget(partition)
+
+    # --- the end ---------------------------------------------------------------------------------------
+
+    def _guard(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except BaseException as error:
+            if self._failure is None:
+                self._failure = error
+
+    def _end(self, threads: Iterable[threading.Thread]) -> None:
+        """Stop order: no new batches; those under way are published; then leases go, so that nobody waits."""
+        self._ended.set()
+        self._discover_now.set()
+        self._schedule.close()
+        deadline = time.monotonic() + END_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        try:
+            if self._discovery is not None:
+                self._store.release(self._discovery)
+            self._holdings.end()
+        except StoreUnavailable as error:
+            log.warning("leases not given back: they will run out", error=str(error))
+
+
+# --- the role ----------------------------------------------------------------------------------------------
+
+
+def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], None]) -> None:
+    """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
+    store = Store(config.redis_url, config.migration)
+    meta = store.open(config.settings())
+    table = config.table(config.origin)
+    info = describe_table(connect(config, config.origin, metrics), table)
+    arn = _stream_arn(config, info)
+    connection = connect(config, "stream", metrics)
+    client = StreamClient(connection)
+    clock = StoreClock(store.now_ms)
+    discoverer = Discoverer(
+        client,
+        arn,
+        table,
+        clock.now_ms,
+        stop,
+        started_ms=meta.started_ms,
+        from_latest=config.iterator_type == "LATEST",
+    )
+    selector = Selector(
+        info.schema, Sampler(config.sample_rate), Digester(frozenset(config.ignore_attributes))
+    )
+    producer = StreamProducer(client, discoverer, selector, clock, lambda: connection.skew_ms)
+    publisher = Publisher(
+        store,
+        producer,
+        clock,
+        metrics,
+        table=config.origin,
+        threads=config.reader_threads,
+        max_backlog=config.max_backlog,
+    )
+    metrics.sample_ratio.set(config.sample_rate / 100)
+    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=config.reader_threads)
+    publisher.run(stop, beat)
+    store.close()
+    log.info("reader stopped")
+
+
+def _stream_arn(config: Config, info: TableInfo) -> str:
+    if config.stream_arn:
+        return config.stream_arn
+    if info.stream_arn is None or not info.stream_enabled:
+        raise ConfigurationError(
+            f"table {info.name} has no enabled stream: enable one (NEW_AND_OLD_IMAGES), or give --stream-arn"
+        )
+    log.info("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
+    return info.stream_arn

@@ -1,0 +1,603 @@
+"""The stream producer against a DynamoDB Streams over HTTP: what is found, what a page becomes, what is lost."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from pipeline.aws import Connection, SideConfig, StreamClient
+from pipeline.core.canonical import Digester, KeySchema
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Position, PositionKind
+from pipeline.core.sampling import Sampler
+from pipeline.errors import ConfigurationError, NotFound, Throttled
+from pipeline.producers import shards, stream
+from pipeline.producers.base import SETTLE_MS, Batch, Discovery, GapReason, StoreClock
+from pipeline.producers.records import Selector
+from pipeline.producers.shards import Discoverer, label_of, shard_of
+from pipeline.producers.stream import ShardReader, StreamProducer
+from tests.fake.control import Control
+from tests.fake.server import Fake
+
+LATEST, TRIM_HORIZON = PositionKind.LATEST, PositionKind.TRIM_HORIZON
+AFTER, FINISHED = PositionKind.AFTER, PositionKind.FINISHED
+HOUR_MS = 3_600_000
+
+
+@dataclass
+class Clock(StoreClock):
+    """A clock that stands still until it is told otherwise."""
+
+    now: int = field(default_factory=lambda: int(time.time() * 1000))
+
+    def __post_init__(self) -> None:
+        super().__init__(lambda: self.now)
+
+    def now_ms(self) -> int:
+        return self.now
+
+
+class Rig:
+    """A table with a stream, and a producer that reads it. The test plays the publisher and the store."""
+
+    def __init__(
+        self,
+        fake: Fake,
+        *,
+        shards: int = 1,
+        view: str = "NEW_AND_OLD_IMAGES",
+        from_latest: bool = False,
+        percent: float = 100.0,
+        forget_after_seconds: float = 600.0,
+    ) -> None:
+        self.fake: Control = fake.control
+        arn = self.fake.create_table("orders", view=view, shards=shards)
+        assert arn is not None
+        self.arn, self.label = arn, arn.rpartition("/")[2]
+        self.clock = Clock()
+        self.connection = Connection(SideConfig("stream", endpoint_url=fake.url, region="us-east-1"))
+        client = StreamClient(self.connection)
+        self.discoverer = Discoverer(
+            client,
+            arn,
+            "orders",
+            self.clock.now_ms,
+            threading.Event(),
+            started_ms=self.clock.now,
+            from_latest=from_latest,
+            page_spacing_seconds=0.0,
+            forget_after_seconds=forget_after_seconds,
+        )
+        self.selector = Selector(KeySchema("pk", "S", None, None), Sampler(percent), Digester())
+        self.producer = StreamProducer(
+            client, self.discoverer, self.selector, self.clock, lambda: self.connection.skew_ms
+        )
+        self.tracked: dict[str, Position] = {}
+        self.read_through: dict[str, int] = {}
+
+    def name(self, shard: str) -> str:
+        return f"{self.label}/{shard}"
+
+    def discover(self) -> Discovery:
+        """Discover from a new listing, and do as it says, as the publisher would."""
+        self.discoverer._list_due = 0.0
+        plan = self.producer.discover(self.tracked, self.read_through)
+        for found in plan.found:
+            self.tracked[found.partition] = found.position
+            self.read_through[found.partition] = found.read_through_ms
+        for name in plan.settled:
+            self.read_through.pop(name, None)
+        for name in plan.forget:
+            del self.tracked[name]
+        return plan
+
+    def open(self, shard: str | None = None, position: Position | None = None) -> ShardReader:
+        name = self.name(shard or str(self.fake.shards("orders")[0]["id"]))
+        return self.producer.open(name, position or Position(TRIM_HORIZON))
+
+    def put(self, number: int, value: str = "a", created: float | None = None) -> None:
+        self.fake.put("orders", {"pk": {"S": f"k{number}"}, "v": {"S": value}}, created=created)
+
+    def finish(self, *shards: str) -> None:
+        for shard in shards:
+            self.tracked[self.name(shard)] = Position(FINISHED, "1", self.clock.now)
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with Fake() as one:
+        yield one
+
+
+@pytest.fixture
+def rig(fake: Fake) -> Rig:
+    return Rig(fake)
+
+
+def drain(reader: ShardReader) -> list[Change]:
+    """All changes up to the end or the first empty page."""
+    changes: list[Change] = []
+    while (batch := reader.next_batch()).counts != type(batch.counts)() or batch.gap:
+        changes += batch.changes
+    return changes
+
+
+def test_a_page_becomes_changes_in_order_with_both_digests(rig: Rig):
+    rig.put(1, "a")
+    rig.put(1, "b")
+    rig.fake.delete("orders", {"pk": {"S": "k1"}})
+
+    batch = rig.open().next_batch()
+
+    first, second, third = batch.changes
+    assert (first.before, second.before, third.before) == (ABSENT, first.after, second.after)
+    assert third.after == ABSENT
+    assert first.after not in (ABSENT, UNKNOWN, second.after)
+    assert first.key == b'"k1"'
+    counts = batch.counts
+    assert (counts.inserts, counts.modifies, counts.removes, counts.not_sampled) == (1, 1, 1, 0)
+    assert batch.position.kind is AFTER and not batch.idle
+
+
+@pytest.mark.parametrize(
+    ("view", "before_known", "after_known"),
+    [("NEW_IMAGE", False, True), ("OLD_IMAGE", True, False), ("KEYS_ONLY", False, False)],
+)
+def test_what_a_view_does_not_show_is_unknown(fake: Fake, view: str, before_known: bool, after_known: bool):
+    rig = Rig(fake, view=view)
+    rig.put(1, "a")
+    rig.put(1, "b")
+    rig.fake.delete("orders", {"pk": {"S": "k1"}})
+
+    insert, modify, remove = rig.open().next_batch().changes
+
+    assert insert.before == ABSENT and remove.after == ABSENT
+    assert (modify.before != UNKNOWN) is before_known is (remove.before != UNKNOWN)
+    assert (modify.after != UNKNOWN) is after_known is (insert.after != UNKNOWN)
+
+
+def test_records_of_keys_that_are_not_sampled_are_only_counted(fake: Fake):
+    rig = Rig(fake, percent=5)
+    rig.fake.fill("orders", 400)
+
+    batch = rig.open().next_batch()
+
+    assert 0 < len(batch.changes) < 60
+    assert batch.counts.inserts == 400 == batch.counts.not_sampled + len(batch.changes)
+
+
+def test_an_image_that_is_no_valid_item_is_counted_and_published_as_unknown(rig: Rig):
+    rig.put(1)
+    rig.fake.fail("unknown_tag", "GetRecords")
+    with pytest.raises(Exception, match="keys that do not fit"):  # the keys are spoiled as well: not a page
+        rig.open().next_batch()
+
+    rig.put(2)
+    [change, _] = _with_bad_image(rig).changes
+
+    assert change.after == UNKNOWN and rig.selector.malformed_images == 1
+
+
+def _with_bad_image(rig: Rig) -> Batch:
+    shard = next(iter(rig.fake._stream("orders").shards.values()))
+    shard.records[0] = shard.records[0].replace(b'"v":{"S":"a"}', b'"v":{"Q":"a"}')
+    return rig.open().next_batch()
+
+
+def test_an_empty_page_is_idle_and_reads_through_to_shortly_before_the_call(rig: Rig):
+    reader = rig.open()
+
+    batch = reader.next_batch()
+
+    assert batch.idle and batch.position == Position(TRIM_HORIZON)
+    assert batch.read_through_ms == rig.clock.now - SETTLE_MS
+
+
+def test_a_full_page_reads_through_to_shortly_before_its_last_record_only(rig: Rig):
+    created = rig.clock.now // 1000 - 60
+    rig.put(1, created=created)
+
+    batch = rig.open().next_batch()
+
+    assert batch.read_through_ms == created * 1000 - SETTLE_MS and not batch.idle
+
+
+def test_the_watermark_never_goes_back(rig: Rig):
+    reader = rig.open()
+    before = reader.next_batch().read_through_ms
+    rig.put(1, created=rig.clock.now / 1000 - 60)
+
+    assert reader.next_batch().read_through_ms == before
+
+
+def test_an_empty_page_of_a_closed_shard_promises_nothing(rig: Rig):
+    """There may be records behind it: only at the tip of an open shard does empty mean read through."""
+    rig.put(1, created=rig.clock.now / 1000 - 60)
+    reader = rig.open()
+    before = reader.next_batch().read_through_ms
+    rig.fake.close_shard("orders")
+    rig.discover()
+
+    batch = reader.next_batch()
+
+    assert batch.position.kind is FINISHED and batch.read_through_ms == before
+
+
+def test_the_last_page_and_the_end_are_one_batch(rig: Rig):
+    rig.put(1)
+    shard = rig.fake.close_shard("orders")
+
+    batch = rig.open(shard).next_batch()
+
+    assert len(batch.changes) == 1 and batch.position.kind is FINISHED and batch.position.sequence
+
+
+def test_more_records_than_a_page_holds_come_in_several_calls(rig: Rig):
+    rig.fake.fill("orders", 2500)
+    reader = rig.open()
+
+    sizes = [len(reader.next_batch().changes) for _ in range(4)]
+
+    assert sizes == [1000, 1000, 500, 0]
+
+
+def test_reading_goes_on_after_the_checkpoint(rig: Rig):
+    for number in range(5):
+        rig.put(number)
+    batch = rig.open().next_batch()
+    rig.put(5)
+
+    assert [change.key for change in drain(rig.open(position=batch.position))] == [b'"k5"']
+
+
+def test_an_expired_iterator_is_derived_again_from_the_checkpoint(rig: Rig):
+    rig.put(1)
+    reader = rig.open()
+    reader.next_batch()
+    rig.put(2)
+    rig.fake.expire_iterators("orders")
+
+    assert reader.next_batch().changes == []
+    assert [change.key for change in reader.next_batch().changes] == [b'"k2"']
+
+
+def test_throttling_loses_nothing(rig: Rig):
+    rig.put(1)
+    reader = rig.open()
+    rig.fake.fail("throttle", "GetRecords")
+    with pytest.raises(Throttled):
+        reader.next_batch()
+
+    assert len(reader.next_batch().changes) == 1
+
+
+def test_a_truncated_page_loses_nothing(rig: Rig):
+    rig.put(1)
+    reader = rig.open()
+    rig.fake.fail("truncate", "GetRecords")
+    with pytest.raises(Exception, match="GetRecords"):
+        reader.next_batch()
+
+    assert len(reader.next_batch().changes) == 1
+
+
+# --- LATEST ------------------------------------------------------------------------------------------------
+
+
+def test_latest_publishes_when_the_watch_began_before_anything_is_read(fake: Fake):
+    rig = Rig(fake, from_latest=True)
+    rig.put(1)
+    reader = rig.open(position=Position(LATEST))
+
+    begun = reader.next_batch()
+    rig.put(2)
+
+    assert begun.position == Position(LATEST, at_ms=rig.clock.now) and begun.read_through_ms == rig.clock.now
+    assert [change.key for change in drain(reader)] == [b'"k2"']
+
+
+def test_latest_restarted_before_anything_was_read_loses_nothing_and_skips_the_past(fake: Fake):
+    rig = Rig(fake, from_latest=True)
+    rig.put(1, created=rig.clock.now / 1000 - 60)
+    begun = rig.open(position=Position(LATEST)).next_batch()
+    rig.put(2)
+
+    changes = drain(rig.open(position=begun.position))
+
+    assert [change.key for change in changes] == [b'"k2"']
+
+
+def test_records_before_the_watch_do_not_move_the_checkpoint(fake: Fake):
+    rig = Rig(fake, from_latest=True)
+    rig.put(1, created=rig.clock.now / 1000 - 60)
+    began = Position(LATEST, at_ms=rig.clock.now)
+
+    batch = rig.open(position=began).next_batch()
+
+    assert batch.position == began and batch.counts.inserts == 0
+
+
+# --- gaps --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shows", ["at_iterator", "at_records"])
+def test_trimmed_records_are_a_gap_and_reading_goes_on_with_the_oldest_there_are(rig: Rig, shows: str):
+    for number in range(10):
+        rig.put(number)
+    checkpoint = Position(AFTER, str(int(_first_sequence(rig)) + 2), rig.clock.now)
+    rig.fake.trim("orders", records=6, shows=shows)
+    reader = rig.open(position=checkpoint)
+
+    lost = reader.next_batch()
+
+    assert lost.gap is GapReason.TRIMMED and lost.position.kind is TRIM_HORIZON
+    assert [change.key for change in drain(reader)] == [b'"k6"', b'"k7"', b'"k8"', b'"k9"']
+
+
+def _first_sequence(rig: Rig) -> str:
+    return str(next(iter(rig.fake._stream("orders").shards.values())).first_sequence)
+
+
+def test_a_listed_shard_that_is_not_found_is_a_gap_and_finished(rig: Rig):
+    rig.put(1)
+    rig.fake.trim("orders", records=1, shows="as_not_found")
+
+    batch = rig.open().next_batch()
+
+    assert batch.gap is GapReason.SHARD_GONE and batch.position.kind is FINISHED
+
+
+def test_a_shard_that_vanishes_while_it_is_read_is_a_gap_and_finished(rig: Rig):
+    rig.put(1)
+    reader = rig.open()
+    reader.next_batch()
+    rig.fake.vanish("orders", rig.fake.shards("orders")[0]["id"])
+
+    batch = reader.next_batch()
+
+    assert batch.gap is GapReason.SHARD_GONE and batch.position.kind is FINISHED
+
+
+@pytest.mark.parametrize("kind", [LATEST, TRIM_HORIZON])
+def test_the_horizon_after_23_hours_is_a_gap_because_it_leaves_records_out_silently(
+    rig: Rig, kind: PositionKind
+):
+    rig.put(1)
+    reader = rig.open(position=Position(kind, at_ms=rig.clock.now - 24 * HOUR_MS))
+
+    lost = reader.next_batch()
+
+    assert lost.gap is GapReason.OVERDUE and lost.position == Position(TRIM_HORIZON, at_ms=rig.clock.now)
+    assert len(drain(reader)) == 1
+
+
+def test_a_shard_that_was_read_all_the_time_is_not_overdue_however_old_its_checkpoint(rig: Rig):
+    reader = rig.open(position=Position(TRIM_HORIZON, at_ms=rig.clock.now))
+    rig.clock.now += 30 * HOUR_MS
+    reader._read_through_ms = rig.clock.now - 1000
+    assert reader.next_batch().gap is None
+
+
+# --- clocks ------------------------------------------------------------------------------------------------
+
+
+def test_creation_times_are_moved_to_the_stores_clock_when_aws_is_off_by_more_than_2_s(rig: Rig):
+    """AWS's clock (its Date header and its creation times) is ten minutes ahead of ours."""
+    rig.fake.skew(600)
+    created = rig.clock.now / 1000 + 600
+    rig.put(1, created=created)
+    reader = rig.open()
+    reader.next_batch()
+    rig.put(2, created=created)
+
+    [change] = drain(rig.open())[1:]
+
+    assert abs(change.created_ms - rig.clock.now) < 2500
+
+
+def test_a_skew_within_the_accuracy_of_a_date_header_is_left_alone(rig: Rig):
+    assert rig.clock.offset_ms(1500) == 0 == rig.clock.offset_ms(None)
+    assert abs(rig.clock.offset_ms(-5000) - 5000) < 1000
+
+
+# --- discovery ---------------------------------------------------------------------------------------------
+
+
+def starts(plan: Discovery) -> dict[str, PositionKind]:
+    return {shard_of(found.partition): found.position.kind for found in plan.found}
+
+
+def test_every_page_of_a_listing_is_read(fake: Fake):
+    rig = Rig(fake, shards=250)
+
+    assert len(rig.discover().found) == 250
+    assert rig.fake.calls("DescribeStream") == 3
+
+
+def test_children_wait_for_their_parents_end_and_take_over_its_watermark(rig: Rig):
+    [parent] = starts(rig.discover())
+    children = rig.fake.split("orders", parent)
+    assert rig.discover().found == []
+
+    rig.finish(parent)
+    rig.read_through[rig.name(parent)] = rig.clock.now - 5000
+    plan = rig.discover()
+
+    assert starts(plan) == dict.fromkeys(children, TRIM_HORIZON)
+    assert {found.read_through_ms for found in plan.found} == {rig.clock.now - 5000}
+    assert plan.settled == [rig.name(parent)]
+
+
+def test_latest_begins_with_the_open_shards_and_never_reads_the_closed_ones(fake: Fake):
+    rig = Rig(fake, from_latest=True)
+    old = rig.fake.shards("orders")[0]["id"]
+    young = rig.fake.split("orders", old, ways=1)[0]
+
+    plan = rig.discover()
+
+    assert starts(plan) == {old: FINISHED, young: LATEST}
+    assert plan.settled == [rig.name(old)]
+
+
+def test_children_are_read_from_their_beginning_though_the_user_chose_latest(fake: Fake):
+    rig = Rig(fake, from_latest=True)
+    [parent] = starts(rig.discover())
+    children = rig.fake.split("orders", parent)
+    rig.finish(parent)
+
+    assert starts(rig.discover()) == dict.fromkeys(children, TRIM_HORIZON)
+
+
+def test_a_root_listed_late_under_latest_leaves_out_what_was_before_the_watch(fake: Fake):
+    rig = Rig(fake, shards=2, from_latest=True)
+    late = rig.fake.shards("orders")[1]["id"]
+    rig.fake.hide_shard("orders", late)
+    rig.discover()
+    rig.fake.show_shard("orders", late)
+
+    [found] = rig.discover().found
+
+    assert found.position == Position(LATEST, at_ms=rig.discoverer._started_ms)
+
+
+def test_a_child_listed_late_is_found_soon_and_the_parent_holds_the_watermark_until_then(rig: Rig):
+    [parent] = starts(rig.discover())
+    [child] = rig.fake.split("orders", parent, ways=1)
+    rig.fake.hide_shard("orders", child)
+    rig.finish(parent)
+
+    assert rig.discover().settled == []
+    assert rig.discoverer._list_due - time.monotonic() < 5  # soon: not the usual 10 s
+    rig.fake.show_shard("orders", child)
+    plan = rig.discover()
+
+    assert starts(plan) == {child: TRIM_HORIZON} and plan.settled == [rig.name(parent)]
+
+
+def test_a_childless_shard_holds_the_watermark_for_five_minutes_only(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    [parent] = starts(rig.discover())
+    rig.fake.close_shard("orders")
+    rig.finish(parent)
+    assert rig.discover().settled == []
+
+    monkeypatch.setattr(shards, "CHILDLESS_SECONDS", 0.0)
+
+    assert rig.discover().settled == [rig.name(parent)]
+
+
+def test_a_tombstone_stays_until_it_has_been_missing_from_the_listings_for_a_while(fake: Fake):
+    rig = Rig(fake)
+    [parent] = starts(rig.discover())
+    rig.fake.split("orders", parent, ways=1)
+    rig.finish(parent)
+    rig.discover()
+    rig.fake.hide_shard("orders", parent)
+
+    assert rig.discover().forget == []
+    rig.fake.show_shard("orders", parent)
+    assert rig.discover().found == []  # back again, and not read twice
+    rig.fake.vanish("orders", parent)
+    rig.discover()
+    rig.discoverer._forget_after_seconds = 0.0
+
+    assert rig.discover().forget == [rig.name(parent)]
+
+
+def test_the_listing_is_not_asked_for_again_before_it_is_due(rig: Rig):
+    rig.discover()
+    calls = rig.fake.calls("DescribeStream")
+    for _ in range(20):
+        rig.producer.discover(rig.tracked, rig.read_through)
+
+    assert rig.fake.calls("DescribeStream") == calls
+
+
+def test_a_stream_that_is_enabled_anew_is_drained_a_gap_and_followed_by_the_new_one(rig: Rig):
+    [shard] = starts(rig.discover())
+    rig.fake.disable_stream("orders")
+    rig.fake.enable_stream("orders")
+
+    drained = rig.discover()
+    assert [lost.reason for lost in drained.lost] == [GapReason.STREAM_DISABLED]
+    assert drained.found == []  # the old stream's shard is not read to its end yet
+
+    rig.finish(shard)
+    [found] = rig.discover().found
+
+    assert label_of(found.partition) > rig.label and found.position.kind is TRIM_HORIZON
+    assert rig.discover().forget == [rig.name(shard)]
+    assert rig.producer.open(found.partition, found.position).next_batch().idle
+
+
+def test_a_reader_that_comes_back_to_an_old_stream_finishes_it_before_the_new_one(fake: Fake):
+    rig = Rig(fake)
+    [shard] = starts(rig.discover())
+    rig.put(1)
+    rig.fake.disable_stream("orders")
+    new = rig.fake.enable_stream("orders")
+    again = Discoverer(
+        StreamClient(rig.connection),
+        new,
+        "orders",
+        rig.clock.now_ms,
+        threading.Event(),
+        started_ms=rig.clock.now,
+        from_latest=True,
+    )
+
+    assert again.discover(rig.tracked, rig.read_through).found == []
+    rig.finish(shard)
+    [found] = again.discover(rig.tracked, rig.read_through).found
+
+    assert label_of(found.partition) == new.rpartition("/")[2]
+
+
+def test_a_stream_of_another_table_is_refused(rig: Rig):
+    rig.discoverer._table = "invoices"
+    with pytest.raises(ConfigurationError, match="a stream of table orders, not of invoices"):
+        rig.discover()
+
+
+def test_a_disabled_stream_is_refused_at_the_start(rig: Rig):
+    rig.fake.disable_stream("orders")
+    with pytest.raises(ConfigurationError, match="disabled"):
+        rig.discover()
+
+
+def test_a_stream_that_does_not_exist_is_refused_at_the_start(rig: Rig):
+    rig.discoverer._newest_label = "2020-01-01T00:00:00.000"
+    with pytest.raises(NotFound):
+        rig.discover()
+
+
+def test_an_arn_that_is_not_a_streams_is_refused(rig: Rig):
+    with pytest.raises(ConfigurationError, match="not a stream's ARN"):
+        Discoverer(
+            StreamClient(rig.connection),
+            "arn:aws:dynamodb:us-east-1:1:table/orders",
+            "orders",
+            rig.clock.now_ms,
+            threading.Event(),
+            started_ms=0,
+            from_latest=True,
+        )
+
+
+def test_a_closed_shard_that_stays_trimmed_is_finished_after_some_tries(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    """Real AWS never refuses TRIM_HORIZON so; were it to, the lineage must not stand still for ever."""
+    rig.put(1)
+    shard = rig.fake.close_shard("orders")
+    rig.discover()
+    monkeypatch.setattr(stream, "TRIMMED_TRIES", 2)
+    reader = rig.open(shard)
+    monkeypatch.setattr("tests.fake.streams.Stream._start", lambda *_: -1)
+
+    batches = [reader.next_batch() for _ in range(3)]
+
+    assert [batch.gap for batch in batches] == [GapReason.TRIMMED, None, None]
+    assert batches[-1].position.kind is FINISHED
