@@ -5,9 +5,11 @@ Reads: nothing. Writes: standard error. Never: standard output (that is for resu
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
+from prometheus_client import Counter
 
 #: Libraries that say at INFO what is of use to nobody, and at DEBUG what must not be shown: botocore's debug
 #: lines hold whole requests and answers, item values included.
@@ -45,6 +47,22 @@ def configure(format: str, level: str) -> None:
     root.setLevel(threshold)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+
+
+class _Counting(logging.Handler):
+    def __init__(self, counters: Mapping[str, Counter]) -> None:
+        super().__init__()
+        self._counters = counters
+
+    def emit(self, record: logging.LogRecord) -> None:
+        counter = self._counters.get(record.levelname.lower())
+        if counter is not None:
+            counter.inc()
+
+
+def count(counters: Mapping[str, Counter]) -> None:
+    """Count every line from now on, by its level ("debug" … "critical")."""
+    logging.getLogger().addHandler(_Counting(counters))
 
 
 def _rendering(format: str) -> list[Any]:

@@ -4,9 +4,9 @@ Reads: the store. Writes: log lines and the console. Never: AWS, anything into t
 """
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -26,14 +26,6 @@ log = structlog.get_logger(__name__)
 FINE, MISMATCHES_OPEN, INCONCLUSIVE = 0, 1, 3
 #: The supervisor is told that we live at least this often.
 BEAT_SECONDS = 0.5
-
-
-class Stop(Protocol):
-    """A multiprocessing or threading Event."""
-
-    def is_set(self) -> bool: ...
-
-    def wait(self, timeout: float | None = None) -> bool: ...
 
 
 def snapshot(store: Store) -> Figures:
@@ -58,7 +50,7 @@ def ledger_collector(config: Config) -> LedgerCollector:
     return LedgerCollector(lambda: snapshot(store))
 
 
-def run_monitor(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], None]) -> None:
+def run_monitor(config: Config, stop: threading.Event, metrics: Metrics, beat: Callable[[], None]) -> None:
     """Print the statistics every `statistics_every_ms` until `stop`, and once more then.
 
     While Redis cannot be reached nothing is printed but that; the next round tries again. metrics: every
@@ -74,7 +66,7 @@ def run_monitor(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[],
         store.close()
 
 
-def _wait(seconds: float, stop: Stop, beat: Callable[[], None]) -> None:
+def _wait(seconds: float, stop: threading.Event, beat: Callable[[], None]) -> None:
     until = time.monotonic() + seconds
     beat()
     while (left := until - time.monotonic()) > 0 and not stop.wait(min(left, BEAT_SECONDS)):

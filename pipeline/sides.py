@@ -17,3 +17,14 @@ def connect(config: Config, side: str, metrics: Metrics | None = None) -> Connec
         ),
         metrics.aws_observer(side) if metrics is not None else None,
     )
+
+
+def report(connection: Connection, metrics: Metrics) -> None:
+    """Export what is known of a connection's clock and credentials."""
+    side = connection.config.side
+    if connection.skew_ms is not None:
+        metrics.clock_skew_seconds.labels(side).set(connection.skew_ms / 1000)
+    if connection.credentials_expire_at_seconds is not None:
+        metrics.credentials_expiry_timestamp_seconds.labels(side).set(
+            connection.credentials_expire_at_seconds
+        )

@@ -138,7 +138,7 @@ class Store:
     def now_ms(self) -> int:
         """The store's clock: the one clock that all processes share."""
         with translated():
-            seconds, micros = cast(tuple[int, int], self._redis.time())
+            seconds, micros = self._redis.time()
         return seconds * 1000 + micros // 1000
 
     def key_hash(self, key: bytes) -> str:
@@ -251,7 +251,7 @@ class Store:
     def backlog(self) -> int:
         """Entries in the work stream."""
         with translated():
-            return int(cast(int, self._redis.xlen(self._key("work"))))
+            return int(self._redis.xlen(self._key("work")))
 
     def add_gap(self, partition: str, reason: str, position: Position) -> None:
         """Record that stream records are lost; histories that span this moment no longer vouch."""

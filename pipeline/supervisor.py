@@ -78,7 +78,7 @@ class _Child:
         return self.process is not None and self.process.is_alive()
 
     def stalled(self) -> bool:
-        beat = self.heartbeat.value
+        beat = float(self.heartbeat.value)
         if beat == 0.0:
             return time.monotonic() - self.started > BOOT_SECONDS
         return time.monotonic() - beat > STALL_SECONDS
@@ -98,6 +98,7 @@ class _Supervisor:
         self._children = [_Child(role, slot) for role in roles for slot in _slots(config, role)]
         metrics.prepare_directory(directory)
         self._metrics = metrics.start(directory, "supervisor")
+        logs.count(self._metrics.logged)
         self._with_ledger = "monitor" in roles
 
     def run(self) -> int:
@@ -192,6 +193,7 @@ def _child_main(role: str, slot: str, config: Config, directory: str, heartbeat:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     logs.configure(config.log_format, config.log_level)
     own_metrics = metrics.start(directory, slot)
+    logs.count(own_metrics.logged)
 
     def beat() -> None:
         heartbeat.value = time.monotonic()

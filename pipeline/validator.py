@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
-from pipeline.aws import BatchResult, RateLimiter, TableInfo, TableReader, describe_table
+from pipeline.aws import BatchResult, RateLimiter, TableReader, describe_table
 from pipeline.batch import Batch, Case, Decided, put_back, settled
 from pipeline.config import Config
 from pipeline.core import codec
@@ -28,7 +28,7 @@ from pipeline.core.model import ABSENT, Look, Policy, Side
 from pipeline.core.versions import FindingChange, History
 from pipeline.errors import AwsError, StoreError
 from pipeline.metrics import Metrics
-from pipeline.sides import connect
+from pipeline.sides import connect, report
 from pipeline.store import Store
 
 log = structlog.get_logger(__name__)
@@ -51,13 +51,6 @@ HANGING_SECONDS = 120.0
 COMMIT_TRIES = 5
 
 
-class Stop(Protocol):
-    """An event that ends the role."""
-
-    def is_set(self) -> bool: ...
-    def wait(self, timeout: float | None = None) -> bool: ...
-
-
 class Validator:
     """Judges batches; `step` is one batch. Thread-safe: a process's threads share one instance."""
 
@@ -75,7 +68,7 @@ class Validator:
         max_rcu: float = 0,
         reclaim_after_ms: int = 30_000,
         verbose: bool = False,
-        stop: Stop | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         """readers, ttl_attributes: (verified side's, origin's). max_rcu: units/s a side, 0 = unlimited."""
         self._store = store
@@ -83,7 +76,9 @@ class Validator:
         self._policy = policy
         self._metrics = metrics
         self._consumer = consumer
-        self._batch_keys = [metrics.batch_keys.labels(side) for side in (verified_side, verified_side.other)]
+        sides = (verified_side, verified_side.other)
+        self._batch_keys = [metrics.batch_keys.labels(side) for side in sides]
+        self._waited = [metrics.rate_limit_wait_seconds.labels(side) for side in sides]
         self._digester = Digester(ignore)
         self._ignore = ignore
         self._ttl_attributes = ttl_attributes
@@ -215,7 +210,9 @@ class Validator:
         return found, set(left)
 
     def _batch_get(self, which: int, keys: list[bytes], strong: bool) -> BatchResult:
+        began = time.monotonic()
         self._limiters[which].acquire(self._stop)
+        self._waited[which].inc(time.monotonic() - began)
         result = self._readers[which].batch_get(keys, strong)
         self._limiters[which].charge(result.consumed_units)
         self._batch_keys[which].observe(len(keys))
@@ -294,45 +291,50 @@ def _is_expired(item: Any, ttl_attribute: str | None, at_ms: int) -> bool:
 # --- the role ----------------------------------------------------------------------------------------------
 
 
-def run_validator(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], None], slot: str) -> None:
+def run_validator(
+    config: Config, stop: threading.Event, metrics: Metrics, beat: Callable[[], None], slot: str
+) -> None:
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
     store = Store(config.redis_url, config.migration)
     meta = store.open(config.settings())
-    verified, origin = config.verify_on, config.verify_on.other
-    tables = [_table(config, side, metrics) for side in (verified, origin)]
-    policy = Policy(
-        config.converge_within_ms,
-        config.stable_for_ms,
-        leads=verified is Side.SOURCE,
-        watched_since_ms=meta.started_ms if config.iterator_type == "LATEST" else 0,
-    )
+    verified = config.verify_on
+    connections = [connect(config, side, metrics) for side in (verified, config.origin)]
+    names = [config.table(side) for side in (verified, config.origin)]
+    tables = [describe_table(each, name) for each, name in zip(connections, names, strict=True)]
+    readers = [
+        TableReader(*each) for each in zip(connections, names, [t.schema for t in tables], strict=True)
+    ]
     validator = Validator(
         store,
-        (tables[0][0], tables[1][0]),
-        policy,
+        (readers[0], readers[1]),
+        Policy(
+            config.converge_within_ms,
+            config.stable_for_ms,
+            leads=verified is Side.SOURCE,
+            watched_since_ms=meta.started_ms if config.iterator_type == "LATEST" else 0,
+        ),
         metrics,
         consumer=f"{socket.gethostname()}:{slot}",
         verified_side=verified,
         ignore=frozenset(config.ignore_attributes),
-        ttl_attributes=(tables[0][1].ttl_attribute, tables[1][1].ttl_attribute),
+        ttl_attributes=(tables[0].ttl_attribute, tables[1].ttl_attribute),
         max_rcu=config.max_rcu / config.workers,
         reclaim_after_ms=config.reclaim_after_ms,
         verbose=config.verbose,
         stop=stop,
     )
     log.info("validator started", slot=slot, in_flight=config.in_flight)
-    _serve(validator, config.in_flight, stop, beat)
+
+    def alive() -> None:
+        beat()
+        for connection in connections:
+            report(connection, metrics)
+
+    _serve(validator, config.in_flight, stop, alive)
     store.close()
 
 
-def _table(config: Config, side: Side, metrics: Metrics) -> tuple[TableReader, TableInfo]:
-    connection = connect(config, side, metrics)
-    name = config.source_table if side is Side.SOURCE else config.target_table
-    info = describe_table(connection, name)
-    return TableReader(connection, name, info.schema), info
-
-
-def _serve(validator: Validator, threads: int, stop: Stop, beat: Callable[[], None]) -> None:
+def _serve(validator: Validator, threads: int, stop: threading.Event, beat: Callable[[], None]) -> None:
     """Run `threads` loops until `stop`. A loop that fails for an unforeseen reason fails the process; while
     every loop hangs, nobody beats, and the supervisor ends the process."""
     active = [time.monotonic()] * threads
@@ -349,7 +351,7 @@ def _serve(validator: Validator, threads: int, stop: Stop, beat: Callable[[], No
         pool.shutdown(wait=True)
 
 
-def _loop(validator: Validator, number: int, active: list[float], stop: Stop) -> None:
+def _loop(validator: Validator, number: int, active: list[float], stop: threading.Event) -> None:
     failures = 0
     stop.wait(number * IDLE_SECONDS / len(active))
     while not stop.is_set():

@@ -107,34 +107,40 @@ def _match(history: History, look: Look) -> int:
 def _progress(history: History, index: int, look: Look, policy: Policy) -> Judgement:
     """Versions up to `index` are reached."""
     newly = index + 1 - history.lo + history.skipped
-    still_alarmed = max(0, history.alarmed - newly)
-    after = trim(
-        _change(history, lo=index + 1, alarmed=still_alarmed, skipped=0, held=None, looked_ms=look.at_ms)
-    )
-    lag_ms = _lag(history.versions[index], look, policy)
-    changes = {"reached": newly, "alarmed": still_alarmed - history.alarmed, "lag_ms": lag_ms}
-    was_alarmed = history.phase is Phase.ALARMED
+    alarmed = max(0, history.alarmed - newly)
+    after = trim(_change(history, lo=index + 1, alarmed=alarmed, skipped=0, held=None, looked_ms=look.at_ms))
     if after.lo == len(after.versions):
-        settle = history.settle or was_alarmed or _past_unknown(history, policy)
-        after = _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0)
-        return Judgement(
-            after,
-            look.at_ms + policy.stable_for_ms,
-            verdict=VerdictKind.MATCH,
-            finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
-            **changes,
-        )
+        result = _settling(history, after, look, policy)
+    else:
+        result = _still_behind(history, after, look, policy)
+    lag_ms = _lag(history.versions[index], look, policy)
+    alarmed_now = result.history.alarmed if result.history else 0
+    return _change(result, reached=newly, alarmed=alarmed_now - history.alarmed, lag_ms=lag_ms)
+
+
+def _settling(history: History, after: History, look: Look, policy: Policy) -> Judgement:
+    """Every version is reached."""
+    was_alarmed = history.phase is Phase.ALARMED
+    settle = history.settle or was_alarmed or _past_unknown(history, policy)
+    return Judgement(
+        _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0),
+        look.at_ms + policy.stable_for_ms,
+        verdict=VerdictKind.MATCH,
+        finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
+    )
+
+
+def _still_behind(history: History, after: History, look: Look, policy: Policy) -> Judgement:
+    """Some versions are reached, newer ones are not."""
     next_ms = look.at_ms + max(LOOK_SPACING_MS, _recheck_delay(after, look.at_ms))
+    was_alarmed = history.phase is Phase.ALARMED
     if was_alarmed and look.at_ms >= _deadline(after, policy):
-        behind = len(after.versions) - after.lo
         after = _change(after, kind=VerdictKind.STALE)
-        return Judgement(after, next_ms, finding=FindingChange.UPDATED, versions_behind=behind, **changes)
-    after = _late(_change(after, phase=Phase.WAITING, kind=None))
-    if was_alarmed and after.alarmed:  # what is left is not overdue: plainly outstanding again
-        changes["alarmed"] -= after.alarmed
-        after = _change(after, alarmed=0)
-    finding = FindingChange.RECOVERED if was_alarmed else FindingChange.NONE
-    return Judgement(after, next_ms, finding=finding, **changes)
+        behind = len(after.versions) - after.lo
+        return Judgement(after, next_ms, finding=FindingChange.UPDATED, versions_behind=behind)
+    # What is left is not overdue: plainly outstanding again.
+    after = _late(_change(after, phase=Phase.WAITING, kind=None, alarmed=0))
+    return Judgement(after, next_ms, finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE)
 
 
 def _lag(version: Version, look: Look, policy: Policy) -> int:

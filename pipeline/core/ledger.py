@@ -188,7 +188,7 @@ class Ledger(msgspec.Struct, frozen=True):
     @classmethod
     def from_fields(cls, fields: dict[str, int], keys_judged: int, keys_sampled: int) -> "Ledger":
         """fields: the ledger hash; "group:label" fields go into the group's dict, all labels present."""
-        groups = {
+        groups: dict[str, dict[str, int]] = {
             "mismatches": dict.fromkeys(MISMATCHES, 0),
             "open": dict.fromkeys(MISMATCHES, 0),
             "dead_entries": {"poison": 0, "redelivered": 0},
