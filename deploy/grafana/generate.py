@@ -1,0 +1,116 @@
+"""Make the dashboard: `python deploy/grafana/generate.py > deploy/grafana/dashboards/cutover.json`.
+
+Reads: nothing. Writes: stdout, always the same bytes; a test compares them with the committed file.
+Never: edited by hand afterwards: Grafana shows the file as it is (allowUiUpdates: false).
+"""
+
+import json
+
+import rows
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard
+from panels import DATASOURCE
+
+UID = "ddbmm-cutover"
+TITLE = "DynamoDB migration: cutover"
+RUNBOOK = "http://127.0.0.1:9090/user/runbook.md"
+#: Title, panels, folded away.
+ROWS = (
+    ("Go or no-go", rows.go_or_no_go, False),
+    ("Correctness", rows.correctness, False),
+    ("Freshness", rows.freshness, False),
+    ("Pipeline", rows.pipeline, False),
+    ("AWS and cost", rows.aws, False),
+    ("Resources", rows.resources, True),
+)
+
+
+def _query_variable(name: str, label: str, query: str) -> builders.QueryVariable:
+    return (
+        builders.QueryVariable(name)
+        .label(label)
+        .datasource(DATASOURCE)
+        .query(query)
+        .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".+")
+        .current(dashboard.VariableOption(text=["All"], value=["$__all"], selected=True))
+    )
+
+
+def _variables() -> list:
+    prometheus = dashboard.VariableOption(text="Prometheus", value="prometheus", selected=True)
+    price = dashboard.VariableOption(text=rows.PRICE_PER_MILLION, value=rows.PRICE_PER_MILLION, selected=True)
+    return [
+        builders.DatasourceVariable("datasource").label("Data Source").type("prometheus").current(prometheus),
+        _query_variable("job", "Job", "label_values(ddbmm_build_info, job)"),
+        _query_variable("instance", "Instance", 'label_values(ddbmm_build_info{job=~"$job"}, instance)'),
+        builders.TextBoxVariable("read_price")
+        .label("Dollars a million read units")
+        .default_value(rows.PRICE_PER_MILLION)
+        .current(price)
+        .options([price]),
+    ]
+
+
+def _annotations() -> list:
+    def made(name: str, colour: str, expr: str, title: str) -> builders.AnnotationQuery:
+        query = builders.AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).hide(False)
+        return query.icon_color(colour).expr(expr).title_format(title)
+
+    firing = (
+        'ALERTS{alertname=~"DynamoDBMigration.+",alertname!="DynamoDBMigrationWatchdog",'
+        'alertstate="firing",severity!="info"}'
+    )
+    marked = 'ddbmm_cutover_mark_timestamp_seconds{job=~"$job",instance=~"$instance"} * 1000'
+    return [
+        made("Alerts", "red", firing, "{{alertname}}").text_format("{{severity}}").step("60s"),
+        made("Milestones", "blue", marked, "{{mark}}").use_value_for_time(True).step("60s"),
+    ]
+
+
+def build() -> dashboard.Dashboard:
+    made = (
+        builders.Dashboard(TITLE)
+        .uid(UID)
+        .description("Is the target the same as the source, how far behind is it, and may we switch now?")
+        .tags(["dynamodb", "migration"])
+        .readonly()
+        .timezone("browser")
+        .time("now-1h", "now")
+        .refresh("10s")
+        .tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
+        .variables(_variables())
+        .annotations(_annotations())
+        .link(
+            builders.DashboardLink("Runbook")
+            .type(dashboard.DashboardLinkType.LINK)
+            .url(RUNBOOK)
+            .target_blank(True)
+        )
+    )
+    for title, panels, folded in ROWS:
+        row = builders.Row(title).collapsed(folded)
+        if folded:
+            for panel in panels():
+                row.with_panel(panel)
+        made.with_row(row)
+        if not folded:
+            for panel in panels():
+                made.with_panel(panel)
+    return _numbered(made.build())
+
+
+def _numbered(board: dashboard.Dashboard) -> dashboard.Dashboard:
+    """Panels get identifiers in their order: links to a panel stay good while panels are appended."""
+    rows_and_panels = [each for top in board.panels or [] for each in (top, *getattr(top, "panels", ()))]
+    for number, each in enumerate(rows_and_panels, start=1):
+        each.id_val = number
+    return board
+
+
+if __name__ == "__main__":
+    print(json.dumps(build(), cls=JSONEncoder, indent=2, sort_keys=True))

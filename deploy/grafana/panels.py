@@ -1,0 +1,183 @@
+"""The kinds of panels that the dashboard is made of, with one look.
+
+Reads: nothing. Writes: nothing. Never: a query of its own (see rows.py).
+
+Every query goes to the data source variable; `{s}` in a query stands for the selectors of the two variables
+that choose what is shown, `{j}` for that of the job alone (recording rules have no instance).
+"""
+
+from grafana_foundation_sdk.builders import common as common_builders
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders import heatmap, prometheus, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.models import common, dashboard
+from grafana_foundation_sdk.models import heatmap as heatmap_models
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+JOB = '{job=~"$job"}'
+BOTH = '{job=~"$job",instance=~"$instance"}'
+
+#: (value at which it begins, colour); None: from the lowest value on.
+Steps = list[tuple[float | None, str]]
+#: (query, legend)
+Query = tuple[str, str]
+
+GOOD, WARN, BAD, NEUTRAL = "green", "orange", "red", "blue"
+
+
+def _target(expr: str, legend: str, ref: str) -> prometheus.Dataquery:
+    expr = expr.replace("{s}", BOTH).replace("{j}", JOB)
+    return prometheus.Dataquery().datasource(DATASOURCE).expr(expr).legend_format(legend).ref_id(ref)
+
+
+def _dress(panel, title: str, text: str, unit: str, width: int, height: int, queries: list[Query]):
+    panel.title(title).description(text).datasource(DATASOURCE).unit(unit).span(width).height(height)
+    for number, (expr, legend) in enumerate(queries):
+        panel.with_target(_target(expr, legend, chr(ord("A") + number)))
+    return panel
+
+
+def thresholds(steps: Steps) -> builders.ThresholdsConfig:
+    made = [dashboard.Threshold(value=value, color=colour) for value, colour in steps]
+    return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(made)
+
+
+def values(texts: dict[str, tuple[str, str]]) -> list[dashboard.ValueMapping]:
+    """Value → (text, colour)."""
+    options = {
+        value: dashboard.ValueMappingResult(text=text, color=colour, index=index)
+        for index, (value, (text, colour)) in enumerate(texts.items())
+    }
+    return [dashboard.ValueMap(options=options)]
+
+
+def number(
+    title: str,
+    text: str,
+    expr: str,
+    unit: str = "short",
+    steps: Steps | None = None,
+    *,
+    width: int = 3,
+    height: int = 6,
+    decimals: int | None = None,
+    mappings: dict[str, tuple[str, str]] | None = None,
+    no_value: str = "no data",
+) -> stat.Panel:
+    """One figure that can be read from far away; its background says whether it is fine."""
+    panel = _dress(stat.Panel(), title, text, unit, width, height, [])
+    # Instant: of a range, the last value would go on standing there when the monitor has fallen silent.
+    panel.with_target(_target(expr, title, "A").instant())
+    panel.thresholds(thresholds(steps or [(None, NEUTRAL)])).no_value(no_value)
+    panel.color_mode(common.BigValueColorMode.BACKGROUND if steps else common.BigValueColorMode.VALUE)
+    panel.graph_mode(common.BigValueGraphMode.NONE)
+    panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
+    if decimals is not None:
+        panel.decimals(decimals)
+    if mappings:
+        panel.mappings(values(mappings))
+    return panel
+
+
+def lines(
+    title: str,
+    text: str,
+    queries: list[Query],
+    unit: str = "short",
+    *,
+    width: int = 8,
+    height: int = 8,
+    stacked: bool = False,
+    low: float | None = 0,
+    high: float | None = None,
+    steps: Steps | None = None,
+) -> timeseries.Panel:
+    """Curves over time. steps: drawn as lines; the first colour is not drawn."""
+    panel = _dress(timeseries.Panel(), title, text, unit, width, height, queries)
+    panel.fill_opacity(30 if stacked else 8).show_points(common.VisibilityMode.NEVER).span_nulls(False)
+    panel.tooltip(common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
+    legend = common_builders.VizLegendOptions().show_legend(True)
+    panel.legend(legend.display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM))
+    if low is not None:
+        panel.min(low)
+    if high is not None:
+        panel.max(high)
+    if stacked:
+        panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    if steps:
+        panel.thresholds(thresholds(steps))
+        panel.thresholds_style(
+            common_builders.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+        )
+    return panel
+
+
+def band(panel: timeseries.Panel, low: str, high: str) -> timeseries.Panel:
+    """Fill between two curves, named by their legends."""
+    thin = dashboard.DynamicConfigValue(id_val="custom.lineWidth", value=0)
+    panel.override_by_name(low, [thin, dashboard.DynamicConfigValue(id_val="custom.fillOpacity", value=0)])
+    return panel.override_by_name(
+        high,
+        [
+            thin,
+            dashboard.DynamicConfigValue(id_val="custom.fillBelowTo", value=low),
+            dashboard.DynamicConfigValue(id_val="custom.fillOpacity", value=20),
+        ],
+    )
+
+
+def dashed(panel: timeseries.Panel, name: str, colour: str) -> timeseries.Panel:
+    """Draw one curve, named by its legend, as a limit."""
+    fixed = {"mode": "fixed", "fixedColor": colour}
+    return panel.override_by_name(
+        name,
+        [
+            dashboard.DynamicConfigValue(id_val="color", value=fixed),
+            dashboard.DynamicConfigValue(id_val="custom.fillOpacity", value=0),
+            dashboard.DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [10, 10]}),
+        ],
+    )
+
+
+def states(
+    title: str, text: str, query: Query, texts: dict[str, tuple[str, str]], width: int, height: int
+) -> statetimeline.Panel:
+    """One bar a series, coloured by its state."""
+    panel = _dress(statetimeline.Panel(), title, text, "short", width, height, [query])
+    panel.mappings(values(texts)).merge_values(True).show_value(common.VisibilityMode.NEVER)
+    panel.row_height(0.85).fill_opacity(85)
+    return panel
+
+
+def heat(title: str, text: str, expr: str, width: int, height: int = 8) -> heatmap.Panel:
+    """A histogram over time; expr gives its buckets by `le`, in seconds."""
+    panel = _dress(heatmap.Panel(), title, text, "short", width, height, [])
+    panel.with_target(_target(expr, "{{le}}", "A").format(PromQueryFormat.HEATMAP))
+    panel.calculate(False).cell_gap(0)
+    panel.y_axis(heatmap.YAxisConfig().unit("s"))
+    panel.color(
+        heatmap.HeatmapColorOptions()
+        .mode(heatmap_models.HeatmapColorMode.SCHEME)
+        .scheme("Oranges")
+        .steps(64)
+        .scale(heatmap_models.HeatmapColorScale.EXPONENTIAL)
+        .exponent(0.5)
+    )
+    return panel
+
+
+def rows_of(
+    title: str, text: str, expr: str, columns: list[str], width: int, height: int, no_value: str
+) -> table.Panel:
+    """A table of the labels in `columns`, one row a series."""
+    panel = _dress(table.Panel(), title, text, "short", width, height, [])
+    panel.with_target(_target(expr, "", "A").format(PromQueryFormat.TABLE).instant())
+    panel.no_value(no_value)
+    names = {name: index for index, name in enumerate(columns)}
+    return panel.with_transformation(
+        dashboard.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": columns}})
+    ).with_transformation(
+        dashboard.DataTransformerConfig(
+            id_val="organize", options={"indexByName": names, "excludeByName": {}, "renameByName": {}}
+        )
+    )
