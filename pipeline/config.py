@@ -23,6 +23,8 @@ CONFIG_VARIABLE = "DDBMM_CONFIG"
 _NEED_TABLE = ("run", "reader", "validator", "doctor")
 #: Commands that look at the state alone, and so need its name.
 _NEED_NAME = ("monitor", "status", "findings")
+#: Roles of several processes that find each other through one Redis.
+_NEED_REDIS = ("reader", "validator", "monitor")
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,10 @@ def _check_complete(config: Config) -> None:
         raise UsageError("which table? Give --target-table (and --source-table where its name differs)")
     if config.command in _NEED_NAME and not config.migration:
         raise UsageError("which migration? Give --migration or --target-table")
+    if config.command in _NEED_REDIS and not config.redis_url:
+        raise UsageError(
+            f"which Redis? Roles that run apart share one: give {config.command} its --redis-url"
+        )
     for side in (config.source, config.target):
         if side.external_id and not side.role_arn:
             raise UsageError("an external id serves a role: give --source-role-arn or --target-role-arn too")

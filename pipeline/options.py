@@ -152,6 +152,10 @@ class Option:
         return f"--{self.name}"
 
     @property
+    def is_duration(self) -> bool:
+        return self.parse is duration_ms
+
+    @property
     def variable(self) -> str:
         return "DDBMM_" + self.name.upper().replace("-", "_")
 

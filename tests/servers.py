@@ -20,21 +20,14 @@ from typing import TypeVar
 
 import pytest
 
+from pipeline.tether import tied
+
 Seen = TypeVar("Seen")
 
 ROOT = Path(__file__).parent.parent
 #: A server that does not listen by then never will; the slowest (Java on a busy machine) takes about 5 s.
 START_SECONDS = 60.0
 END_SECONDS = 10.0
-
-# Ties the command to the life of this process: the parent-death signal survives exec.
-_TETHER = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    os._exit(1)
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
 _MOTO = """
 import sys
@@ -76,7 +69,7 @@ def process(
     """Run a command for as long as the context lasts, and never longer than this process."""
     with log.open("ab") as sink:
         child = subprocess.Popen(
-            [sys.executable, "-c", _TETHER, str(os.getpid()), *command],
+            tied(list(command)),
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,

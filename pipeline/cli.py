@@ -1,0 +1,194 @@
+"""The command line: which command, its configuration, what it prints when it fails, its exit code.
+
+Reads: arguments, environment. Writes: standard output (results), standard error (messages). Never: a traceback
+for what an operator can mend.
+
+Each command imports only what it needs: boto3 alone costs half a second, and `--help` should not wait for it.
+"""
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline import logs
+from pipeline.config import PROGRAM, Config, Effective, load, split_command
+from pipeline.errors import MonitorError
+
+if TYPE_CHECKING:
+    from pipeline.store import Store
+
+INTERRUPTED = 130
+#: The reader of our output went away (`findings | head`): what a shell reports for SIGPIPE.
+BROKEN_PIPE = 141
+
+_ROLES = {
+    "run": ("reader", "validator", "monitor"),
+    "reader": ("reader",),
+    "validator": ("validator",),
+    "monitor": ("monitor",),
+}
+
+
+def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
+    """Run one command; its exit code. --help and --version leave by SystemExit(0)."""
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv), environment or os.environ)
+    except MonitorError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
+    command, rest = split_command(argv)
+    if command in _PLAYERS:  # they play the outside world, and have options of their own
+        return _PLAYERS[command](list(rest))
+    config, effective = load(argv, environment)
+    logs.configure(config.log_format, config.log_level)
+    if command == "config":
+        return _show_config(config, effective)
+    return _COMMANDS[command](config)
+
+
+# --- roles -------------------------------------------------------------------------------------------------
+
+
+def _run(config: Config) -> int:
+    from pipeline import doctor, startup
+
+    resolved, tables, stream = startup.prepare(config)
+    if config.dry_run:
+        print(doctor.plan(resolved, tables, stream))
+        return 0
+    return _supervise(resolved)
+
+
+def _role(config: Config) -> int:
+    from pipeline import startup
+
+    return _supervise(startup.prepare(config)[0])
+
+
+def _monitor(config: Config) -> int:
+    from pipeline import startup, supervisor
+
+    startup.check_store(config)
+    return supervisor.run(config, _ROLES["monitor"])
+
+
+def _supervise(config: Config) -> int:
+    from pipeline import startup, supervisor
+
+    with _store_of(config, begin=True) as with_store:
+        startup.open_store(with_store)
+        return supervisor.run(with_store, _ROLES[config.command])
+
+
+@contextlib.contextmanager
+def _store_of(config: Config, *, begin: bool) -> Iterator[Config]:
+    """The configuration with a URL that leads to its store. begin: the embedded server's state may be new."""
+    from pipeline import embedded
+
+    if config.redis_url:
+        yield config
+        return
+    with (embedded.running if begin else embedded.attached)(config.state_dir) as url:
+        yield dataclasses.replace(config, redis_url=url)
+
+
+# --- commands that look once -------------------------------------------------------------------------------
+
+
+def _status(config: Config) -> int:
+    from pipeline import monitor
+
+    return _look(config, monitor.status)
+
+
+def _findings(config: Config) -> int:
+    from pipeline import monitor
+
+    return _look(config, monitor.findings)
+
+
+def _look(config: Config, show: "Callable[[Config, Store], int]") -> int:
+    from pipeline.store import Store
+
+    with _store_of(config, begin=False) as with_store:
+        store = Store(with_store.redis_url, with_store.migration)
+        try:
+            return show(with_store, store)
+        finally:
+            store.close()
+
+
+def _doctor(config: Config) -> int:
+    from pipeline import doctor
+
+    return doctor.run(config)
+
+
+def _show_config(config: Config, effective: Sequence[Effective]) -> int:
+    import msgspec
+
+    from pipeline.options import duration_text
+
+    def shown(one: Effective) -> object:
+        return (
+            duration_text(one.value) if isinstance(one.value, int) and one.option.is_duration else one.value
+        )
+
+    if config.json:
+        options = {one.option.name: {"value": shown(one), "source": one.source} for one in effective}
+        print(msgspec.json.format(msgspec.json.encode(options)).decode())
+        return 0
+    for one in effective:
+        value = shown(one)
+        text = ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+        print(f"{one.option.name:<22} {text:<40} {one.source}".rstrip())
+    return 0
+
+
+# --- the outside world, for trying things out --------------------------------------------------------------
+
+
+def _demo(argv: list[str]) -> int:
+    from pipeline.demo.run import main as demo
+
+    return demo(argv)
+
+
+def _datagen(argv: list[str]) -> int:
+    from pipeline.demo.datagen import main as datagen
+
+    return datagen(argv)
+
+
+def _datadel(argv: list[str]) -> int:
+    from pipeline.demo.datadel import main as datadel
+
+    return datadel(argv)
+
+
+_PLAYERS: dict[str, Callable[[list[str]], int]] = {"demo": _demo, "datagen": _datagen, "datadel": _datadel}
+_COMMANDS: dict[str, Callable[[Config], int]] = {
+    "run": _run,
+    "reader": _role,
+    "validator": _role,
+    "monitor": _monitor,
+    "status": _status,
+    "findings": _findings,
+    "doctor": _doctor,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

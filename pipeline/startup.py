@@ -1,0 +1,219 @@
+"""What must be true before a role starts: tables, stream and Redis, seen once and refused with one message.
+
+Reads: both tables' descriptions, the stream's, Redis. Writes: the migration's settings into Redis, the first
+time (`open_store`). Never: items, records, a second message for one mistake.
+
+Every refusal is a MonitorError of exit code 2 or 4 whose text is "what is wrong; what to do".
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pipeline.aws import Connection, StreamClient, StreamInfo, TableInfo, describe_table
+from pipeline.config import Config
+from pipeline.core.model import Side
+from pipeline.errors import (
+    AwsUnavailable,
+    ConfigurationError,
+    CredentialsExpired,
+    MonitorError,
+    StoreError,
+    Throttled,
+)
+from pipeline.sides import connect
+from pipeline.store import Store
+
+Answer = TypeVar("Answer")
+
+#: Tries, and the pause after the first, for what AWS may refuse only now; then the start is given up.
+TRIES, PAUSE_SECONDS = 3, 0.5
+ENABLE_STREAM = "enable a stream with view NEW_AND_OLD_IMAGES on the table"
+
+
+class Tables(msgspec.Struct, frozen=True):
+    """Both tables and the endpoints they were found at."""
+
+    source: TableInfo
+    target: TableInfo
+    source_endpoint: str
+    target_endpoint: str
+
+    def of(self, side: Side) -> TableInfo:
+        return self.source if side is Side.SOURCE else self.target
+
+
+class StreamSeen(msgspec.Struct, frozen=True):
+    """The stream that would be read, its shard count, and the endpoint it was found at."""
+
+    info: StreamInfo
+    shards: int
+    endpoint: str
+
+
+def prepare(config: Config) -> tuple[Config, Tables, StreamSeen]:
+    """See tables and stream, refuse what cannot work; the configuration completed by what was seen."""
+    tables = see_tables(config, connect(config, Side.SOURCE), connect(config, Side.TARGET))
+    check_tables(config, tables)
+    stream = see_stream(config, tables.of(config.origin), connect(config, "stream"))
+    return completed(config, tables), tables, stream
+
+
+def completed(config: Config, tables: Tables) -> Config:
+    schema = tables.of(config.origin).schema
+    return dataclasses.replace(
+        config,
+        partition_key=schema.partition_key,
+        partition_type=schema.partition_type,
+        sort_key=schema.sort_key,
+        sort_type=schema.sort_type or "",
+        source_arn=tables.source.arn,
+        target_arn=tables.target.arn,
+    )
+
+
+# --- tables ------------------------------------------------------------------------------------------------
+
+
+def see_tables(config: Config, source: Connection, target: Connection) -> Tables:
+    return Tables(
+        asked(lambda: describe_table(source, config.source_table)),
+        asked(lambda: describe_table(target, config.target_table)),
+        source.endpoint,
+        target.endpoint,
+    )
+
+
+def check_tables(config: Config, tables: Tables) -> None:
+    """Raises ConfigurationError for one table on both sides, and for keys that differ."""
+    check_distinct(tables)
+    check_keys(tables)
+    check_key_flags(config, tables.source)
+
+
+def check_distinct(tables: Tables) -> None:
+    if tables.source.arn == tables.target.arn and _one_service(
+        tables.source_endpoint, tables.target_endpoint
+    ):
+        raise ConfigurationError(
+            f"source and target are the same table ({tables.source.arn} at {tables.source_endpoint}), "
+            "which always equals itself; give the other side's --source-profile, --source-region or --source-table"
+        )
+
+
+def check_keys(tables: Tables) -> None:
+    if tables.source.schema != tables.target.schema:
+        raise ConfigurationError(
+            f"the key schemas differ: source {_keys(tables.source)}, target {_keys(tables.target)}; "
+            "a migration keeps the keys: check --source-table and --target-table"
+        )
+
+
+def check_key_flags(config: Config, table: TableInfo) -> None:
+    schema = table.schema
+    for flag, given, real in (
+        ("--partition-key", config.partition_key, schema.partition_key),
+        ("--sort-key", config.sort_key, schema.sort_key),
+    ):
+        if given is not None and given != real:
+            raise ConfigurationError(
+                f"{flag} is {given}, but table {table.name} has {_keys(table)}; "
+                f"{f'write {flag} {real}' if real else 'leave it out'}"
+            )
+
+
+def _keys(table: TableInfo) -> str:
+    schema = table.schema
+    partition = f"partition key {schema.partition_key} ({schema.partition_type})"
+    return (
+        f"{partition}, sort key {schema.sort_key} ({schema.sort_type})"
+        if schema.sort_key
+        else f"{partition} alone"
+    )
+
+
+def _one_service(one: str, other: str) -> bool:
+    """Whether two endpoints lead to the same tables: all of AWS's do (an ARN holds account and region)."""
+    return _place(one) == _place(other)
+
+
+def _place(url: str) -> object:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
+        return "AWS"
+    return "127.0.0.1" if host in ("localhost", "::1") else host, parts.port
+
+
+# --- stream ------------------------------------------------------------------------------------------------
+
+
+def see_stream(config: Config, origin: TableInfo, connection: Connection) -> StreamSeen:
+    """Raises ConfigurationError for a stream that is missing, disabled, or of another table."""
+    arn = config.stream_arn or origin.stream_arn
+    if arn is None or (config.stream_arn is None and not origin.stream_enabled):
+        raise ConfigurationError(
+            f"{config.origin} table {origin.name} has no enabled stream; {ENABLE_STREAM}"
+        )
+    if not arn.startswith(f"{origin.arn}/stream/"):
+        raise ConfigurationError(
+            f"--stream-arn {arn} is not a stream of the {config.origin} table {origin.arn}; "
+            f"leave it out to use the table's latest stream, {origin.stream_arn or 'once there is one'}"
+        )
+    client = StreamClient(connection)
+    info, shards, after = asked(lambda: client.describe_stream(arn))
+    count = len(shards)
+    while after is not None:
+        _, shards, after = asked(lambda start=after: client.describe_stream(arn, start))  # type: ignore[misc]
+        count += len(shards)
+    if not info.enabled:
+        newest = f"use the newer one, {origin.stream_arn}" if origin.stream_enabled else ENABLE_STREAM
+        raise ConfigurationError(f"stream {arn} is disabled; {newest}")
+    return StreamSeen(info, count, connection.endpoint)
+
+
+# --- Redis -------------------------------------------------------------------------------------------------
+
+
+def check_store(config: Config) -> None:
+    """Raises ConfigurationError for a server that cannot be reached or cannot be used."""
+    store = Store(config.redis_url, config.migration)
+    try:
+        store.check()
+    except ConfigurationError:
+        raise
+    except StoreError as error:
+        raise ConfigurationError(f"{error}; check --redis-url, and that the server runs") from error
+    finally:
+        store.close()
+
+
+def open_store(config: Config) -> None:
+    """Begin or go on with the migration. Raises SettingsChanged, and what `check_store` does."""
+    check_store(config)
+    store = Store(config.redis_url, config.migration)
+    try:
+        store.open(config.settings())
+    finally:
+        store.close()
+
+
+# --- asking ------------------------------------------------------------------------------------------------
+
+
+def asked(question: Callable[[], Answer]) -> Answer:
+    """The answer, after a few tries; ConfigurationError where a running role would wait for better times."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            return question()
+        except CredentialsExpired as error:
+            raise ConfigurationError(str(error)) from error
+        except (AwsUnavailable, Throttled) as error:
+            last: MonitorError = error
+            if attempt < TRIES:
+                time.sleep(PAUSE_SECONDS * attempt)
+    raise ConfigurationError(f"{last}; check the endpoint, the region and the network") from last
