@@ -73,6 +73,7 @@ class _Child:
         arguments = (self.role, self.slot, config, directory, self.heartbeat, os.getpid())
         self.process = context.Process(target=_child_main, args=arguments, name=self.slot)
         self.process.start()
+        log.info("process started", slot=self.slot, pid=self.process.pid)
 
     def alive(self) -> bool:
         return self.process is not None and self.process.is_alive()
