@@ -84,7 +84,7 @@ class Crew:
     """All processes of one demo; leaving the context ends them, last started first."""
 
     def __init__(self, directory: Path, env: Mapping[str, str]) -> None:
-        self._directory, self._env = directory, env
+        self._directory, self.env = directory, env
         self._children: list[Child] = []
 
     def __enter__(self) -> "Crew":
@@ -93,25 +93,22 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # One by one, so that the monitor stops in order while its tables and its state still answer.
         for child in reversed(self._children):
             child.signal(signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        for child in self._children:
             try:
-                child.process.wait(max(0.1, deadline - time.monotonic()))
+                child.process.wait(GRACE_SECONDS)
             except subprocess.TimeoutExpired:
                 child.signal(signal.SIGKILL)
                 child.process.wait()
 
-    def start(
-        self, name: str, *command: str, env: Mapping[str, str] | None = None, talks: bool = True
-    ) -> Child:
+    def start(self, name: str, *command: str, talks: bool = True) -> Child:
         """Start `python COMMAND…`. talks: its standard output is JSON lines; else it goes to the log."""
         child = Child(
             name,
             [sys.executable, *command],
             self._directory / f"{name}.log",
-            {**self._env, **(env or {})},
+            self.env,
             talks,
         )
         self._children.append(child)

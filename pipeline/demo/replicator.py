@@ -5,8 +5,8 @@ Never: the monitor's code for reading or judging.
 
 Run as `python -m pipeline.demo.replicator …`; says how far it is. SIGUSR1 means that the source is at rest:
 it reads what is left, applies what is due, compares the tables, writes the planted truth and ends. The truth
-file is one JSON object: `divergent` (kind by key text), `changes`, `keys`, `faults`, `faulted`, `lag_ms`
-{p50, p99}.
+file is one JSON object: `divergent` (kind by key text), `changes`, `keys` (how many of each), `faults`
+(how many of each), `faulted` (keys), `lag_ms` {p50, p99} and `slowest_ms` (by key) of what was not faulted.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -90,12 +91,15 @@ class Replicator:
         self.versions: dict[str, list[Item | None]] = {key: [item] for key, item in self.seen.items()}
         self.changes = 0
         self.lags_ms: list[float] = []
+        self.slowest_ms: dict[str, float] = {}
+        self.changed: set[str] = set()
 
     def step(self) -> int:
         """Read what is new, apply what is due; how many changes were new."""
         changes = self._stream.read()
         for change in changes:
             _put(self.seen, change.key, change.image)
+            self.changed.add(change.key)
             self.versions.setdefault(change.key, [None]).append(change.image)
             self.schedule.take(change, time.time() * 1000)
         self.changes += len(changes)
@@ -113,15 +117,20 @@ class Replicator:
             self._target.put_item(TableName=self._table, Item=application.image)
         _put(self.applied, application.key, application.image)
         if not application.faulty:
-            self.lags_ms.append(time.time() * 1000 - application.created_ms)
+            lag_ms = time.time() * 1000 - application.created_ms
+            self.lags_ms.append(lag_ms)
+            self.slowest_ms[application.key] = max(lag_ms, self.slowest_ms.get(application.key, 0.0))
 
     def progress(self) -> dict[str, Any]:
         faults = dict(self.schedule.faults)
+        # What differs now, late changes included: the demo's live view shows it beside the open findings.
+        divergent = Counter(truth.divergent(self.seen, self.applied, self.versions).values())
         return {
             "read": self.changes,
             "applied": len(self.lags_ms),
             "waiting": len(self.schedule),
             "faults": faults,
+            "divergent": divergent,
         }
 
     def planted(self, source: truth.Contents, target: truth.Contents) -> dict[str, Any]:
@@ -133,9 +142,10 @@ class Replicator:
         return {
             "divergent": truth.divergent(source, target, self.versions),
             "changes": self.changes,
-            "keys": len(self.versions),
+            "keys": len(self.changed),
             "faults": dict(self.schedule.faults),
             "faulted": sorted(self.schedule.faulted),
+            "slowest_ms": self.slowest_ms,
             "lag_ms": {"p50": cuts[49], "p99": cuts[98]},
         }
 
