@@ -12,9 +12,10 @@ Developer Guide, "Supported data types and naming rules" and "Constraints".
 import re
 from binascii import Error as BinasciiError
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from hashlib import sha256
+from types import GenericAlias
 from typing import Any, Literal
 
 import msgspec
@@ -40,6 +41,7 @@ _NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,4}))?"
 _PLAIN_NAME = re.compile(r"[^\x00-\x1f.\[\]\"]+")
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder().decode
+_decode_key = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
 
 Item = dict[str, Any]
 
@@ -284,33 +286,51 @@ class KeySchema(msgspec.Struct, frozen=True, dict=True):
     def compact(self, raw_keys: bytes | msgspec.Raw) -> bytes:
         """From wire JSON that holds exactly the key attributes. Raises MalformedItem."""
         try:
-            return self._codec.compact(raw_keys)
+            key = _decode_key(raw_keys)
         except (ValueError, RecursionError) as error:
-            raise MalformedItem("a key that does not fit the schema") from error
+            raise MalformedItem("a key that is not wire JSON of strings") from error
+        if len(key) != (1 if self.sort_key is None else 2):
+            raise MalformedItem("a key with other attributes than the schema's")
+        for value in key.values():
+            if len(value) != 1:
+                raise MalformedItem("not exactly one type tag")
+        return self.compact_of(key)
 
-    def compact_of(self, item: Item) -> bytes:
+    def compact_of(self, item: Mapping[str, Any]) -> bytes:
         """From a decoded wire item that has at least the key attributes. Raises MalformedItem."""
         try:
-            texts = [_KEY_TEXT[tag](item[name][tag]) for name, tag in self._attributes]
-            return _encode(texts)[1:-1]
+            partition = item[self.partition_key][self.partition_type]
+            if self.partition_type != "S" or type(partition) is not str:
+                partition = _KEY_TEXT[self.partition_type](partition)
+            if self.sort_key is None or self.sort_type is None:
+                return _encode(partition)
+            sort = item[self.sort_key][self.sort_type]
+            if self.sort_type != "S" or type(sort) is not str:
+                sort = _KEY_TEXT[self.sort_type](sort)
+            return _encode((partition, sort))[1:-1]
         except (KeyError, TypeError, ValueError) as error:
             raise MalformedItem("an item without the key attributes of the schema") from error
 
     def wire(self, compact: bytes) -> bytes:
         """The wire JSON of a compact key, partition key first. Raises MalformedItem."""
+        decode, template = self._wire
         try:
-            return self._codec.wire(compact)
-        except (ValueError, RecursionError) as error:
+            return template % tuple(map(_encode, decode(b"[%b]" % compact)))
+        except ValueError as error:
             raise MalformedItem("bytes that are not a compact key of the schema") from error
 
-    @property
-    def _attributes(self) -> list[tuple[str, KeyType]]:
-        pairs = ((self.partition_key, self.partition_type), (self.sort_key, self.sort_type))
-        return [(name, tag) for name, tag in pairs if name and tag]
-
     @cached_property
-    def _codec(self) -> "_KeyCodec":
-        return _KeyCodec(self._attributes)
+    def _wire(self) -> tuple[Callable[[bytes], Any], bytes]:
+        """What takes a compact key's texts apart, and the wire JSON with a `%b` for each. Made once."""
+        pairs = ((self.partition_key, self.partition_type), (self.sort_key, self.sort_type))
+        parts = [(name, tag) for name, tag in pairs if name is not None]
+        # msgspec reads and writes bytes as strict base64.
+        texts = tuple(bytes if tag == "B" else str for _, tag in parts)
+        wire = b",".join(
+            b'%b:{"%b":%%b}' % (_encode(name).replace(b"%", b"%%"), (tag or "").encode())
+            for name, tag in parts
+        )
+        return msgspec.json.Decoder(GenericAlias(tuple, texts)).decode, b"{%b}" % wire
 
 
 _KEY_TEXT: dict[str, Callable[[Any], str]] = {
@@ -318,53 +338,3 @@ _KEY_TEXT: dict[str, Callable[[Any], str]] = {
     "N": canonical_number,
     "B": _canonical_binary,
 }
-
-
-class _StringKey(msgspec.Struct, forbid_unknown_fields=True, rename={"value": "S"}):
-    value: str
-
-
-class _NumberKey(msgspec.Struct, forbid_unknown_fields=True, rename={"value": "N"}):
-    value: str
-
-
-class _BinaryKey(msgspec.Struct, forbid_unknown_fields=True, rename={"value": "B"}):
-    value: bytes  # msgspec reads and writes it as strict base64
-
-
-_KEY_VALUE: dict[KeyType, type] = {"S": _StringKey, "N": _NumberKey, "B": _BinaryKey}
-
-
-class _KeyCodec:
-    """One schema's decoders, made once: they do in C what would cost several µs per key in Python."""
-
-    def __init__(self, attributes: list[tuple[str, KeyType]]) -> None:
-        fields = [
-            (field, _KEY_VALUE[tag], msgspec.field(name=name))
-            for field, (name, tag) in zip(("partition", "sort"), attributes, strict=False)
-        ]
-        self._has_sort = len(attributes) == 2
-        self._tags = [tag for _, tag in attributes]
-        self._key = msgspec.defstruct("Key", fields, forbid_unknown_fields=True)
-        self._decode_wire = msgspec.json.Decoder(self._key).decode
-        texts = tuple(bytes if tag == "B" else str for tag in self._tags)
-        self._decode_compact: Callable[[bytes], Any] = msgspec.json.Decoder(tuple[texts]).decode  # type: ignore[valid-type]
-        self._names = [b"%b:{%b:" % (_encode(name), _encode(tag)) for name, tag in attributes]
-
-    def compact(self, raw: bytes | msgspec.Raw) -> bytes:
-        key: Any = self._decode_wire(raw)
-        partition = key.partition.value
-        if self._tags[0] == "N":
-            partition = canonical_number(partition)
-        if not self._has_sort:
-            return _encode(partition)
-        sort = key.sort.value
-        if self._tags[1] == "N":
-            sort = canonical_number(sort)
-        return _encode((partition, sort))[1:-1]
-
-    def wire(self, compact: bytes) -> bytes:
-        texts = self._decode_compact(b"[%b]" % compact)
-        if not self._has_sort:
-            return b"{%b%b}}" % (self._names[0], _encode(texts[0]))
-        return b"{%b%b},%b%b}}" % (self._names[0], _encode(texts[0]), self._names[1], _encode(texts[1]))
