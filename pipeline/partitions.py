@@ -28,7 +28,7 @@ from pipeline.store import Store
 log = structlog.get_logger(__name__)
 
 #: Leases are renewed once a second; one that was not for this long is free for others.
-LEASE_MS = 8_000
+LEASE_MS = 6_000
 
 
 class Held:

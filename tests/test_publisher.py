@@ -1,0 +1,585 @@
+"""The publisher against a real store, and streams over HTTP: every change once, whatever befalls readers."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import boto3
+import pytest
+
+from pipeline import metrics
+from pipeline.aws import Connection, SideConfig, StreamClient
+from pipeline.config import Config, SideOptions
+from pipeline.core.canonical import Digester, KeySchema
+from pipeline.core.ledger import Lease, ReadCounts
+from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
+from pipeline.core.sampling import Sampler
+from pipeline.errors import AccessDenied, ConfigurationError, NotFound
+from pipeline.producers.base import StoreClock
+from pipeline.producers.records import Selector
+from pipeline.producers.shards import Discoverer
+from pipeline.producers.stream import StreamProducer
+from pipeline.publisher import Publisher, run_reader
+from pipeline.store import Store
+from tests import servers
+from tests.fake.control import Control
+from tests.fake.server import Fake
+from tests.servers import eventually
+
+SETTINGS = {"target_table": "orders"}
+
+
+class Rig:
+    """One migration: a table with a stream, a store, and as many readers as a test starts."""
+
+    def __init__(self, fake: Fake, store_url: str, tmp_path: Path, *, shards: int = 1) -> None:
+        self.url = fake.url
+        self.fake: Control = fake.control
+        self.store_url = store_url
+        self.migration = f"test-{uuid.uuid4().hex}"
+        self.store = Store(store_url, self.migration)
+        self.meta = self.store.open(SETTINGS)
+        arn = self.fake.create_table("orders", view="NEW_AND_OLD_IMAGES", shards=shards)
+        assert arn is not None
+        self.arn = arn
+        self.label = arn.rpartition("/")[2]
+
+    def publisher(self, stop: threading.Event, *, from_latest: bool = False, **options: int) -> Publisher:
+        connection = Connection(SideConfig("stream", endpoint_url=self.url, region="us-east-1"))
+        store = Store(self.store_url, self.migration)
+        clock = StoreClock(store.now_ms)
+        client = StreamClient(connection)
+        discoverer = Discoverer(
+            client,
+            self.arn,
+            "orders",
+            clock.now_ms,
+            stop,
+            started_ms=self.meta.started_ms,
+            from_latest=from_latest,
+            page_spacing_seconds=0.0,
+        )
+        selector = Selector(KeySchema("pk", "S", None, None), Sampler(100), Digester())
+        producer = StreamProducer(client, discoverer, selector, clock, lambda: connection.skew_ms)
+        return Publisher(store, producer, clock, metrics.start(None, "reader"), table=Side.SOURCE, **options)
+
+    @contextmanager
+    def reading(self, *, from_latest: bool = False, **options: int) -> Iterator[threading.Event]:
+        """A reader in threads of this process; stopped in order at the end."""
+        stop = threading.Event()
+        failures: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                self.publisher(stop, from_latest=from_latest, **options).run(stop, lambda: None)
+            except BaseException as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield stop
+        finally:
+            stop.set()
+            thread.join(30)
+        assert not thread.is_alive()
+        if failures:
+            raise failures[0]
+
+    def read(self) -> int:
+        return self.store.ledger().records_read
+
+    def wait_until_read(self, count: int, deadline_seconds: float = 60) -> None:
+        eventually(lambda: self.read() >= count, deadline_seconds, f"{count} records read")
+
+    def versions_by_key(self) -> Counter[bytes]:
+        """Published versions of each key that waits for a validator."""
+        claim = self.store.claim("test", 1_000_000, 0)
+        return Counter({entry.key: (len(entry.raw) - 29) // 24 for entry in claim.entries})
+
+    def state(self) -> dict[PositionKind, int]:
+        return self.store.reader_state().partitions
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with Fake() as one:
+        yield one
+
+
+@pytest.fixture
+def rig(fake: Fake, valkey_url: str, tmp_path: Path) -> Rig:
+    return Rig(fake, valkey_url, tmp_path)
+
+
+def assert_each_once(rig: Rig, count: int) -> None:
+    """`count` different keys, each INSERTed once: an absent version and one more per key, nothing else."""
+    ledger = rig.store.ledger()
+    assert (ledger.records_read, ledger.versions_published, ledger.inserts) == (count, count, count)
+    assert ledger.balanced
+    versions = rig.versions_by_key()
+    assert len(versions) == count and set(versions.values()) == {2}
+
+
+@pytest.mark.slow
+def test_ten_thousand_changes_in_a_hundred_shards_are_all_published_once(
+    fake: Fake, valkey_url: str, tmp_path: Path
+):
+    """With 8 threads: a reader that bound a thread to a shard would never read the other 92."""
+    rig = Rig(fake, valkey_url, tmp_path, shards=100)
+    rig.fake.fill("orders", 10_000)
+
+    with rig.reading():
+        rig.wait_until_read(10_000)
+
+    assert_each_once(rig, 10_000)
+
+
+def test_splits_and_rollovers_are_followed_parents_first(rig: Rig):
+    """200 versions of the same keys over four generations of shards arrive in the order of the writes."""
+    for generation in range(4):
+        for number in range(50):
+            rig.fake.put("orders", {"pk": {"S": f"k{number}"}, "v": {"N": str(generation)}})
+        for shard in [one for one in rig.fake.shards("orders") if not one["closed"]]:
+            rig.fake.split("orders", shard["id"], ways=1 + generation % 2)
+
+    with rig.reading():
+        rig.wait_until_read(200)
+
+    ledger = rig.store.ledger()
+    assert (ledger.records_read, ledger.records_repeated) == (200, 0)
+    claim = rig.store.claim("test", 1000, 0)
+    assert len(claim.entries) == 50
+    assert all(entry.raw[2] & 4 == 0 for entry in claim.entries)  # no history misses a version between two
+
+
+def test_a_shard_listed_late_is_found(rig: Rig):
+    rig.fake.fill("orders", 10)
+    parent = rig.fake.shards("orders")[0]["id"]
+    [child] = rig.fake.split("orders", parent, ways=1)
+    rig.fake.hide_shard("orders", child)
+    rig.fake.fill("orders", 10, start=10)
+
+    with rig.reading():
+        rig.wait_until_read(10)
+        rig.fake.show_shard("orders", child)
+        rig.wait_until_read(20)
+
+    assert_each_once(rig, 20)
+
+
+def test_changes_made_while_reading_show_within_seconds_and_the_watermark_follows(rig: Rig):
+    with rig.reading():
+        eventually(lambda: rig.store.reader_state().read_through_ms)
+        rig.fake.fill("orders", 10)
+        written_ms = rig.store.now_ms()
+        rig.wait_until_read(10)
+        eventually(lambda: rig.store.reader_state().read_through_ms > written_ms)
+
+
+def test_the_watermark_is_unknown_until_every_shard_was_begun(rig: Rig):
+    rig.fake.fail("throttle", "GetRecords", calls=None)
+    with rig.reading():
+        eventually(lambda: rig.fake.calls("GetRecords"))
+        eventually(lambda: rig.state()[PositionKind.TRIM_HORIZON])
+        assert rig.store.reader_state().read_through_ms == 0
+
+
+def test_trimmed_records_are_a_named_gap_and_the_rest_is_read(rig: Rig):
+    rig.fake.fill("orders", 10)
+    with rig.reading():
+        rig.wait_until_read(10)
+    rig.fake.fill("orders", 10, start=10)
+    rig.fake.trim("orders", records=15)
+
+    with rig.reading():
+        rig.wait_until_read(15)
+
+    [gap] = rig.store.gaps()
+    assert gap.reason == "trimmed" and gap.position.startswith("after|")
+    assert gap.partition.startswith(rig.label)
+    assert_each_once(rig, 15)
+
+
+def test_a_shard_that_cannot_be_read_is_a_gap_and_its_children_are_read(rig: Rig):
+    rig.fake.fill("orders", 10)
+    parent = rig.fake.shards("orders")[0]["id"]
+    rig.fake.split("orders", parent)
+    rig.fake.fill("orders", 10, start=10)
+    rig.fake.trim("orders", parent, shows="as_not_found")
+
+    with rig.reading():
+        rig.wait_until_read(10)
+
+    assert [gap.reason for gap in rig.store.gaps()] == ["shard not found"]
+
+
+def test_a_vanished_shard_is_a_gap_and_its_children_are_read(rig: Rig):
+    """Tracked, unfinished, and gone from the listing while no reader ran."""
+    rig.fake.fill("orders", 10)
+    with rig.reading():
+        rig.wait_until_read(10)
+    parent = rig.fake.shards("orders")[0]["id"]
+    rig.fake.split("orders", parent, ways=1)
+    rig.fake.vanish("orders", parent)
+    rig.fake.fill("orders", 10, start=10)
+
+    with rig.reading():
+        rig.wait_until_read(20)
+
+    assert [gap.reason for gap in rig.store.gaps()] == ["shard not found"]
+
+
+def test_a_stream_enabled_anew_is_read_after_the_old_one_with_one_gap(rig: Rig):
+    rig.fake.fill("orders", 10)
+    with rig.reading():
+        rig.wait_until_read(10)
+        rig.fake.fill("orders", 10, start=10)
+        rig.fake.disable_stream("orders")
+        rig.fake.enable_stream("orders")
+        rig.fake.fill("orders", 10, start=20)
+        rig.wait_until_read(30)
+
+    assert [(gap.partition, gap.reason) for gap in rig.store.gaps()] == [(rig.label, "stream disabled")]
+    assert_each_once(rig, 30)
+
+
+def test_expired_iterators_and_throttling_lose_nothing(rig: Rig):
+    with rig.reading():
+        for round_ in range(5):
+            rig.fake.fill("orders", 10, start=10 * round_)
+            rig.fake.fail(
+                ("throttle", "expired_iterator", "truncate", "hang_up", "internal_error")[round_],
+                "GetRecords",
+            )
+            rig.fake.expire_iterators("orders")
+            rig.wait_until_read(10 * round_ + 10)
+
+    assert_each_once(rig, 50)
+
+
+def test_a_shard_is_asked_at_most_four_times_a_second(rig: Rig):
+    rig.fake.fill("orders", 3_500)
+    began = time.monotonic()
+    with rig.reading():
+        rig.wait_until_read(3_500)
+    took = time.monotonic() - began
+
+    assert rig.fake.calls("GetRecords") <= 4 * took + 1
+
+
+def test_latest_restarted_before_the_first_record_loses_nothing(rig: Rig):
+    rig.fake.fill("orders", 10)
+    old = rig.store.now_ms() / 1000 - 3600
+    for shard in rig.fake._stream("orders").shards.values():
+        shard.records = [_dated(record, old) for record in shard.records]
+    with rig.reading(from_latest=True):
+        eventually(lambda: any(position.at_ms for position in rig.store.partitions().values()))
+    rig.fake.fill("orders", 10, start=10)
+
+    with rig.reading(from_latest=True):
+        rig.wait_until_read(10)
+
+    assert_each_once(rig, 10)
+
+
+def _dated(record: bytes, seconds: float) -> bytes:
+    head, _, tail = record.partition(b'"ApproximateCreationDateTime":')
+    return head + b'"ApproximateCreationDateTime":' + str(seconds).encode() + tail[len(tail.split(b",")[0]) :]
+
+
+def test_a_restart_goes_on_where_the_last_reader_stopped(rig: Rig):
+    for round_ in range(3):
+        rig.fake.fill("orders", 50, start=50 * round_)
+        with rig.reading():
+            rig.wait_until_read(50 * round_ + 50)
+
+    ledger = rig.store.ledger()
+    assert ledger.records_repeated == 0
+    assert_each_once(rig, 150)
+
+
+def test_a_reader_that_stops_gives_its_leases_back_at_once(rig: Rig):
+    with rig.reading():
+        eventually(lambda: rig.state()[PositionKind.TRIM_HORIZON])
+        eventually(lambda: rig.fake.calls("GetRecords"))
+    partition = next(iter(rig.store.partitions()))
+
+    assert rig.store.lease(partition, "other", 1000) is not None
+    assert rig.store.reader_state().readers == 0
+
+
+def test_two_readers_share_the_shards_and_publish_everything_once(
+    fake: Fake, valkey_url: str, tmp_path: Path
+):
+    rig = Rig(fake, valkey_url, tmp_path, shards=9)
+    with rig.reading():
+        rig.fake.fill("orders", 300)
+        rig.wait_until_read(300)
+        with rig.reading():
+            eventually(lambda: sorted(_leases(rig).values()) == [4, 5], 30, "a fair share for each")
+            rig.fake.fill("orders", 300, start=300)
+            rig.wait_until_read(600)
+        rig.fake.fill("orders", 300, start=600)
+        rig.wait_until_read(900)
+
+    assert_each_once(rig, 900)
+
+
+def _leases(rig: Rig) -> Counter[str]:
+    """Owner → leases of shards that have not run out."""
+    raw = cast(dict[bytes, bytes], rig.store._redis.hgetall(rig.store._key("leases")))
+    now = rig.store.now_ms()
+    owners = [lease.decode().split("|", 2) for name, lease in raw.items() if b"/" in name]
+    return Counter(owner for _, expires, owner in owners if int(expires) > now)
+
+
+def test_a_reader_that_lost_its_lease_publishes_nothing_more(rig: Rig):
+    """Another reader takes the partition over while this one is reading it: its epoch is too old."""
+    rig.fake.fill("orders", 10)
+    with rig.reading():
+        rig.wait_until_read(10)
+        partition = next(iter(rig.store.partitions()))
+        rig.store._redis.hset(rig.store._key("leases"), partition, f"999|{rig.store.now_ms() + 3000}|other")
+        rig.fake.fill("orders", 10, start=10)
+        eventually(lambda: not _leases(rig) or rig.read() == 20)
+        rig.wait_until_read(20)  # once the other's lease has run out
+
+    assert_each_once(rig, 20)
+
+
+def test_a_checkpoint_that_somebody_else_moved_is_taken_over(rig: Rig):
+    """A conflict: what is in the store counts, not what this reader believes."""
+    rig.fake.fill("orders", 10)
+    with rig.reading():
+        rig.wait_until_read(10)
+        [partition] = rig.store.partitions()
+        shard = rig.fake._stream("orders").shards[rig.fake.shards("orders")[0]["id"]]
+        back = Position(PositionKind.AFTER, str(shard.first_sequence + 4), 1)
+        rig.store._redis.hset(rig.store._key("checkpoints"), partition, back.encode())
+        rig.fake.fill("orders", 10, start=10)
+        rig.wait_until_read(25)
+
+    assert rig.store.ledger().records_read == 25  # 5 to 9 again: the store was rolled back behind them
+
+
+def test_reading_pauses_while_validators_are_behind_and_goes_on_after(rig: Rig):
+    rig.fake.fill("orders", 3_000)
+    with rig.reading(max_backlog=500):
+        rig.wait_until_read(1_000)
+        calls = eventually(lambda: _stands_still(lambda: rig.fake.calls("GetRecords")))
+        assert rig.read() == 1_000 and calls
+        _validate_everything(rig.store)
+        rig.wait_until_read(2_000)
+        assert rig.read() == 2_000
+
+
+def _stands_still(value: Callable[[], int]) -> int:
+    """The value when it did not change over several turns of an idle reader, else 0."""
+    before = value()
+    time.sleep(1.0)  # the time itself is what is looked at
+    return before if value() == before else 0
+
+
+def _validate_everything(store: Store) -> None:
+    claim = store.claim("test", 100_000, 0)
+    store._redis.xack(store._key("work"), "validators", *[entry.id for entry in claim.entries])
+    store._redis.xdel(store._key("work"), *[entry.id for entry in claim.entries])
+
+
+def test_an_unreachable_store_loses_nothing_and_reads_nothing_meanwhile(fake: Fake, tmp_path: Path):
+    port = servers.free_port()
+    binary, directory = servers.valkey_binary(), tmp_path / "valkey"
+    with servers.redis_like(binary, directory, "--appendfsync", "always", port=port) as url:
+        rig = Rig(fake, url, tmp_path, shards=20)
+        with rig.reading():
+            rig.fake.fill("orders", 100)
+            rig.wait_until_read(100)
+            os.kill(_pid(rig.store), signal.SIGKILL)
+            rig.fake.fill("orders", 200, start=100)
+            # As many calls as there are threads may be under way; after those, nothing new is read.
+            eventually(lambda: _stands_still(lambda: rig.fake.calls("GetRecords")))
+            with servers.redis_like(binary, directory, "--appendfsync", "always", port=port):
+                rig.wait_until_read(300)
+                assert_each_once(rig, 300)
+
+
+def _pid(store: Store) -> int:
+    return int(store._redis.info("server")["process_id"])
+
+
+def test_missing_permissions_end_the_reader_at_its_start(rig: Rig):
+    rig.fake.fail("access_denied", "GetRecords", calls=None)
+    stop = threading.Event()
+    with pytest.raises(AccessDenied):
+        rig.publisher(stop).run(stop, lambda: None)
+
+
+def test_permissions_lost_later_are_waited_for(rig: Rig):
+    with rig.reading():
+        eventually(lambda: rig.fake.calls("GetRecords"))
+        rig.fake.fail("access_denied", "GetRecords", calls=3)
+        rig.fake.fill("orders", 10)
+        rig.wait_until_read(10)
+
+
+def test_a_stream_that_does_not_exist_ends_the_reader_at_its_start(rig: Rig):
+    rig.arn = rig.arn.replace("/stream/2026", "/stream/2020")
+    stop = threading.Event()
+    with pytest.raises(NotFound):
+        rig.publisher(stop).run(stop, lambda: None)
+
+
+def test_expired_credentials_are_waited_for(rig: Rig):
+    with rig.reading():
+        eventually(lambda: rig.fake.calls("GetRecords"))
+        rig.fake.fail("expired_token", "GetRecords", calls=2)
+        rig.fake.fill("orders", 10)
+        rig.wait_until_read(10)
+
+    assert_each_once(rig, 10)
+
+
+def test_a_partition_of_a_killed_reader_is_taken_over_and_its_late_batch_refused(rig: Rig):
+    rig.fake.fill("orders", 10)
+    dead = rig.store
+    partition = f"{rig.label}/{rig.fake.shards('orders')[0]['id']}"
+    dead.register(partition, Position(PositionKind.TRIM_HORIZON), 0)
+    taken = dead.lease(partition, "killed", 2_000)
+    assert isinstance(taken, Lease)
+
+    with rig.reading():
+        rig.wait_until_read(10)
+
+    late = dead.publish(
+        taken,
+        Position(PositionKind.TRIM_HORIZON),
+        Position(PositionKind.AFTER, "1", 1),
+        [Change(b'"k"', ABSENT, b"x" * 16, 1)],
+        ReadCounts(inserts=1),
+    )
+    assert late.outcome == "fenced"
+    assert_each_once(rig, 10)
+
+
+# --- whole processes ---------------------------------------------------------------------------------------
+
+
+def _config(rig: Rig, **more: Any) -> Config:
+    side = SideOptions(region="us-east-1", endpoint_url=rig.url)
+    return Config(
+        migration=rig.migration,
+        redis_url=rig.store_url,
+        source=side,
+        target=side,
+        stream=side,
+        source_table="orders",
+        target_table="orders",
+        iterator_type="TRIM_HORIZON",
+        reader_threads=2,
+        **more,
+    )
+
+
+def _read_for_ever(config: Config, parent: int) -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # dies with the test
+    if os.getppid() == parent:
+        run_reader(config, threading.Event(), metrics.start(None, "reader"), lambda: None)
+
+
+@pytest.mark.slow
+def test_a_reader_killed_again_and_again_publishes_every_change_once(valkey_url: str, tmp_path: Path):
+    """Three kill -9 at arbitrary points while pages are read and published."""
+    context = multiprocessing.get_context("spawn")
+    with Fake() as fake:
+        rig = Rig(fake, valkey_url, tmp_path, shards=3)
+        config = _config(rig)
+        rig.store._redis.delete(rig.store._key("meta"))  # begun by the readers, with their settings
+        for life in range(4):
+            rig.fake.fill("orders", 2_000, start=2_000 * life)
+            reader = context.Process(target=_read_for_ever, args=(config, os.getpid()))
+            reader.start()
+            aim = 2_000 * life + (1 if life < 3 else 2_000)
+            rig.wait_until_read(aim)
+            assert reader.pid is not None
+            os.kill(reader.pid, signal.SIGKILL)
+            reader.join()
+
+    assert_each_once(rig, 8_000)
+
+
+def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
+    rig.store._redis.delete(rig.store._key("meta"))
+    rig.fake.fill("orders", 10)
+    stop, beats = threading.Event(), []
+    own = metrics.start(None, "reader")
+    role = threading.Thread(
+        target=run_reader, args=(_config(rig, sample_rate=50.0), stop, own, lambda: beats.append(1))
+    )
+    role.start()
+    rig.wait_until_read(10)
+    stop.set()
+    role.join(30)
+
+    assert not role.is_alive() and beats
+    sampled = rig.store.ledger().versions_published
+    assert own.registry.get_sample_value("ddbmm_keys_sampled_total") == sampled < 10
+    read = {"table": "source", "event": "INSERT"}
+    assert own.registry.get_sample_value("ddbmm_stream_records_read_total", read) == 10
+    assert own.registry.get_sample_value("ddbmm_sample_ratio") == 0.5
+
+
+def test_a_table_without_a_stream_is_refused_with_the_mend(rig: Rig):
+    rig.store._redis.delete(rig.store._key("meta"))
+    rig.fake.disable_stream("orders")
+    with pytest.raises(ConfigurationError, match="enable one"):
+        run_reader(_config(rig), threading.Event(), metrics.start(None, "reader"), lambda: None)
+
+
+@pytest.mark.parametrize("iterator_type", ["LATEST", "TRIM_HORIZON"])
+def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str):
+    """An independent implementation of the protocol."""
+    table = f"orders-{uuid.uuid4().hex[:8]}"
+    dynamodb = boto3.client("dynamodb", endpoint_url=moto_url, region_name="us-east-1")
+    dynamodb.create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "N"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    dynamodb.put_item(TableName=table, Item={"pk": {"N": "0"}})
+    side = SideOptions(region="us-east-1", endpoint_url=moto_url)
+    config = Config(
+        migration=f"test-{uuid.uuid4().hex}",
+        redis_url=valkey_url,
+        source=side,
+        target=side,
+        stream=side,
+        source_table=table,
+        target_table=table,
+        iterator_type=iterator_type,
+    )
+    stop, store = threading.Event(), Store(valkey_url, config.migration)
+    role = threading.Thread(
+        target=run_reader, args=(config, stop, metrics.start(None, "reader"), lambda: None)
+    )
+    role.start()
+    eventually(lambda: any(position.at_ms for position in store.partitions().values()))
+    for number in range(1, 11):
+        dynamodb.put_item(TableName=table, Item={"pk": {"N": str(number)}, "v": {"S": "x"}})
+    expected = 10 if iterator_type == "LATEST" else 11
+    eventually(lambda: store.ledger().records_read >= expected)
+    stop.set()
+    role.join(30)
+
+    assert store.ledger().inserts == expected
