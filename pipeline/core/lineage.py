@@ -18,8 +18,9 @@ DynamoDB orders the changes of a key only along a lineage: a child holds changes
    confirms each of them.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from heapq import heappop, heappush
 
 import msgspec
 
@@ -38,7 +39,8 @@ class Shard(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What one listing means. All lists are in lineage order: parents first, then by id (older first).
+    """What one listing means. Every list has parents before children, and lower ids
+    first where both orders would do.
 
     begin: shards to track from now on, and where: LATEST, TRIM_HORIZON, or FINISHED for a shard that was
     closed before a LATEST watch began (a tombstone, so that it is never taken for a new one).
@@ -122,13 +124,15 @@ def _parents_first(parents: Mapping[str, str | None]) -> list[str]:
         else:
             children[parent].append(shard_id)
     order: dict[str, None] = {}
-    for root in (*roots, *sorted(parents)):  # the second part only adds what no root leads to: rings
-        queue = deque([root])
-        while queue:
-            shard_id = queue.popleft()
+    # Whatever the roots do not lead to is in a ring or below one.
+    starts = [roots, *([shard_id] for shard_id in sorted(parents))]
+    for heap in starts:
+        while heap:
+            shard_id = heappop(heap)
             if shard_id not in order:
                 order[shard_id] = None
-                queue.extend(children[shard_id])
+                for child in children[shard_id]:
+                    heappush(heap, child)
     return list(order)
 
 
