@@ -1,7 +1,7 @@
 """The command line: which command, its configuration, what it prints when it fails, its exit code.
 
-Reads: arguments, environment. Writes: standard output (results), standard error (messages). Never: a traceback
-for what an operator can mend.
+Reads: arguments, environment. Writes: standard output (results), standard error (messages). Never: a
+traceback for what an operator can mend.
 
 Each command imports only what it needs: boto3 alone costs half a second, and `--help` should not wait for it.
 """
@@ -52,10 +52,15 @@ def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
     if command in _PLAYERS:  # they play the outside world, and have options of their own
         return _PLAYERS[command](list(rest))
     config, effective = load(argv, environment)
-    logs.configure(config.log_format, config.log_level)
+    logs.configure(config.log_format, _log_level(config))
     if command == "config":
         return _show_config(config, effective)
     return _COMMANDS[command](config)
+
+
+def _log_level(config: Config) -> str:
+    """Commands that look once answer on standard output: nobody wants to read there how they got on."""
+    return config.log_level if config.command in _ROLES and not config.dry_run else "error"
 
 
 # --- roles -------------------------------------------------------------------------------------------------
@@ -117,6 +122,18 @@ def _findings(config: Config) -> int:
     from pipeline import monitor
 
     return _look(config, monitor.findings)
+
+
+def _gate(config: Config) -> int:
+    from pipeline import monitor
+
+    return _look(config, monitor.gate)
+
+
+def _mark(config: Config) -> int:
+    from pipeline import monitor
+
+    return _look(config, monitor.mark)
 
 
 def _look(config: Config, show: "Callable[[Config, Store], int]") -> int:
@@ -186,6 +203,8 @@ _COMMANDS: dict[str, Callable[[Config], int]] = {
     "monitor": _monitor,
     "status": _status,
     "findings": _findings,
+    "gate": _gate,
+    "mark": _mark,
     "doctor": _doctor,
 }
 

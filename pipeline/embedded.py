@@ -49,8 +49,8 @@ SOCKET_PATH_BYTES = 100
 def running(state_dir: str) -> Iterator[str]:
     """A server on the state in `state_dir` for as long as the context lasts; its URL.
 
-    Call it from the main thread (the server is tied to it). Raises ConfigurationError when another run has the
-    directory, when it cannot be written, or when the server does not start.
+    Call it from the main thread (the server is tied to it). Raises ConfigurationError when another run
+    has the directory, when it cannot be written, or when the server does not start.
     """
     home = _home(state_dir)
     with _locked(home):

@@ -101,15 +101,15 @@ def check_distinct(tables: Tables) -> None:
     ):
         raise ConfigurationError(
             f"source and target are the same table ({tables.source.arn} at {tables.source_endpoint}), "
-            "which always equals itself; give the other side's --source-profile, --source-region or --source-table"
+            "which always equals itself; give another --source-profile, --source-region or --source-table"
         )
 
 
 def check_keys(tables: Tables) -> None:
     if tables.source.schema != tables.target.schema:
         raise ConfigurationError(
-            f"the key schemas differ: source {_keys(tables.source)}, target {_keys(tables.target)}; "
-            "a migration keeps the keys: check --source-table and --target-table"
+            f"the key schemas differ: source {describe_keys(tables.source)}, "
+            f"target {describe_keys(tables.target)}; check --source-table and --target-table"
         )
 
 
@@ -121,12 +121,12 @@ def check_key_flags(config: Config, table: TableInfo) -> None:
     ):
         if given is not None and given != real:
             raise ConfigurationError(
-                f"{flag} is {given}, but table {table.name} has {_keys(table)}; "
+                f"{flag} is {given}, but table {table.name} has {describe_keys(table)}; "
                 f"{f'write {flag} {real}' if real else 'leave it out'}"
             )
 
 
-def _keys(table: TableInfo) -> str:
+def describe_keys(table: TableInfo) -> str:
     schema = table.schema
     partition = f"partition key {schema.partition_key} ({schema.partition_type})"
     return (

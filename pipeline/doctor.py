@@ -1,0 +1,308 @@
+"""The preflight: every check a line, ok, warn or fail, with the mend; and the plan of `run --dry-run`.
+
+Reads: both tables (one key that does not exist), the stream (at most one record), STS, Redis. Writes:
+standard output. Never: Redis, an item's values.
+
+A check is a method of _Examination that returns lines; a MonitorError it raises is its `fail` line. What a
+check needs and could not be had is not checked again: one mistake, one line.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from pipeline import startup
+from pipeline.aws import Connection, StreamClient, TableInfo, TableReader
+from pipeline.config import Config
+from pipeline.core.model import Side, StreamView
+from pipeline.errors import MonitorError
+from pipeline.sides import connect
+from pipeline.startup import StreamSeen, Tables
+from pipeline.store import Store
+
+Level = Literal["ok", "warn", "fail"]
+
+FINE, FAILED = 0, 4
+#: AWS refuses requests that are signed 5 minutes off; lag figures suffer from much less.
+SKEW_WARN_MS, SKEW_FAIL_MS = 2_000, 300_000
+EXPIRY_WARN_SECONDS = 3600
+#: One unit reads 4 KB strongly consistent, or twice that eventually consistent.
+UNIT_BYTES = 4096
+#: Looks per version in sync, the stability look included (upper bound of the design).
+LOOKS_PER_VERSION = 1.5
+_PROBE = {"S": "migration-monitor doctor", "N": "0", "B": "bWlncmF0aW9uLW1vbml0b3I="}
+_STYLES: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One finding of the preflight. mend: what to do, "" where nothing is to be done."""
+
+    check: str
+    level: Level
+    says: str
+    mend: str = ""
+
+
+def run(config: Config) -> int:
+    """Print the lines; 0 when none failed, else 4."""
+    lines = examine(config)
+    failed = any(line.level == "fail" for line in lines)
+    if config.json:
+        print(msgspec.json.format(msgspec.json.encode({"passed": not failed, "checks": lines})).decode())
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for line in lines:
+            mend = f"; {line.mend}" if line.mend else ""
+            console.print(
+                Text(f"{line.level:<5}", _STYLES[line.level]) + Text(f"{line.check}: {line.says}{mend}")
+            )
+    return FAILED if failed else FINE
+
+
+def examine(config: Config) -> list[Line]:
+    """Every line, in the order in which the checks build on each other."""
+    return _Examination(config).lines()
+
+
+class _Examination:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._connections: dict[str, Connection] = {}
+        self._tables: Tables | None = None
+        self._stream: StreamSeen | None = None
+
+    def lines(self) -> list[Line]:
+        lines: list[Line] = []
+        for side in ("source", "target", "stream"):
+            lines += _checked(f"{side} access", lambda side=side: self._access(side))  # type: ignore[misc]
+        lines += _checked("tables", self._see_tables)
+        lines += _checked("keys", self._keys)
+        for side in Side:
+            lines += _checked(f"{side} reads", lambda side=side: self._reads(side))  # type: ignore[misc]
+        lines += _checked("TTL", self._ttl)
+        lines += _checked("stream", self._see_stream)
+        lines += _checked("stream reads", self._stream_reads)
+        for side in ("source", "target", "stream"):
+            lines += _checked(f"{side} clock", lambda side=side: self._clock(side))  # type: ignore[misc]
+        lines += _checked("redis", self._redis)
+        lines += _checked("read units", self._read_units)
+        lines += _checked("direction", self._direction)
+        return lines
+
+    # --- access ------------------------------------------------------------------------------------------
+
+    def _access(self, side: str) -> Iterable[Line]:
+        connection = connect(self._config, side)
+        who = startup.asked(connection.identity)
+        self._connections[side] = connection
+        if who.arn is None:
+            yield Line(f"{side} access", "ok", f"{who.endpoint}, region {who.region}, identity not told")
+        else:
+            yield Line(f"{side} access", "ok", f"{who.arn} at {who.endpoint}, region {who.region}")
+        expires = connection.credentials_expire_at_seconds
+        if expires is not None:
+            yield _expiry(side, expires - time.time())
+
+    def _clock(self, side: str) -> Iterable[Line]:
+        skew_ms = self._connections[side].skew_ms if side in self._connections else None
+        if skew_ms is None:
+            return
+        level: Level = (
+            "ok" if abs(skew_ms) < SKEW_WARN_MS else "warn" if abs(skew_ms) < SKEW_FAIL_MS else "fail"
+        )
+        says = f"AWS is {skew_ms / 1000:+.0f} s from this host (± 1 s)"
+        yield Line(
+            f"{side} clock", level, says, "" if level == "ok" else "synchronise this host's clock (NTP)"
+        )
+
+    # --- tables ------------------------------------------------------------------------------------------
+
+    def _see_tables(self) -> Iterable[Line]:
+        source, target = self._connections.get("source"), self._connections.get("target")
+        if source is None or target is None:
+            return
+        self._tables = startup.see_tables(self._config, source, target)
+        for side in Side:
+            yield _table_line(side, self._tables.of(side))
+        startup.check_distinct(self._tables)
+
+    def _keys(self) -> Iterable[Line]:
+        if self._tables is None:
+            return
+        startup.check_keys(self._tables)
+        startup.check_key_flags(self._config, self._tables.source)
+        yield Line("keys", "ok", f"both tables have {startup.describe_keys(self._tables.source)}")
+
+    def _reads(self, side: Side) -> Iterable[Line]:
+        if self._tables is None:
+            return
+        table = self._tables.of(side)
+        reader = TableReader(self._connections[side], table.name, table.schema)
+        startup.asked(lambda: reader.batch_get([_probe_key(table)]))
+        yield Line(f"{side} reads", "ok", f"BatchGetItem is allowed on {table.name}")
+
+    def _ttl(self) -> Iterable[Line]:
+        if self._tables is None:
+            return
+        source, target = self._tables.source.ttl_attribute, self._tables.target.ttl_attribute
+        if source == target:
+            yield Line("TTL", "ok", f"on {source} at both tables" if source else "off at both tables")
+        else:
+            yield Line(
+                "TTL",
+                "warn",
+                f"source: {source or 'off'}, target: {target or 'off'}; items past either TTL are not judged",
+                "set the same TTL attribute on both tables, unless the migration changes it",
+            )
+
+    def _read_units(self) -> Iterable[Line]:
+        if self._tables is not None:
+            yield Line("read units", "ok", estimate(self._config, self._tables.of(self._config.verify_on)))
+
+    # --- stream ------------------------------------------------------------------------------------------
+
+    def _see_stream(self) -> Iterable[Line]:
+        connection = self._connections.get("stream")
+        if self._tables is None or connection is None:
+            return
+        origin = self._tables.of(self._config.origin)
+        self._stream = startup.see_stream(self._config, origin, connection)
+        yield _view_line(self._stream)
+
+    def _stream_reads(self) -> Iterable[Line]:
+        if self._stream is None:
+            return
+        client, arn = StreamClient(self._connections["stream"]), self._stream.info.arn
+        _, shards, _ = startup.asked(lambda: client.describe_stream(arn))
+        if shards:
+            newest = shards[-1].id
+            iterator = startup.asked(lambda: client.shard_iterator(arn, newest, "LATEST"))
+            startup.asked(lambda: client.get_records(iterator, 1))
+        yield Line("stream reads", "ok", "DescribeStream, GetShardIterator and GetRecords are allowed")
+        # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
+        yield Line(
+            "stream readers",
+            "warn",
+            "AWS allows 2 readers of a shard (1 for a global table): the replicator is one, this another",
+            "make sure that no third one reads this stream, such as a Lambda trigger",
+        )
+
+    # --- the rest ----------------------------------------------------------------------------------------
+
+    def _redis(self) -> Iterable[Line]:
+        if not self._config.redis_url:
+            yield Line("redis", "ok", f"embedded server, state in {self._config.state_dir}")
+            return
+        startup.check_store(self._config)
+        store = Store(self._config.redis_url, self._config.migration)
+        try:
+            server = store.check()
+            apart_ms = store.now_ms() - time.time_ns() // 1_000_000
+        finally:
+            store.close()
+        version = ".".join(map(str, server.version))
+        yield Line("redis", "ok", f"{server.kind} {version}, maxmemory-policy {server.policy}")
+        if abs(apart_ms) >= SKEW_WARN_MS:
+            says = f"Redis is {apart_ms / 1000:+.1f} s from this host, and lags are measured on its clock"
+            yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")
+
+    def _direction(self) -> Iterable[Line]:
+        if self._config.verify_on is Side.SOURCE:
+            yield Line(
+                "direction",
+                "warn",
+                "with --verify-on source only changes that reached the target are seen: what was never "
+                "replicated leaves no record in the target's stream",
+                "use --verify-on target where the source has a stream, or compare the tables as well",
+            )
+
+
+def _checked(check: str, lines: Callable[[], Iterable[Line]]) -> list[Line]:
+    """The check's lines; what it raised is its last."""
+    found: list[Line] = []
+    try:
+        for line in lines():
+            found.append(line)
+    except MonitorError as error:
+        says, _, mend = str(error).rpartition("; ")
+        found.append(Line(check, "fail", says or mend, mend if says else ""))
+    return found
+
+
+def _probe_key(table: TableInfo) -> bytes:
+    """The key of an item that nobody has."""
+    schema = table.schema
+    key = {schema.partition_key: {schema.partition_type: _PROBE[schema.partition_type]}}
+    if schema.sort_key and schema.sort_type:
+        key[schema.sort_key] = {schema.sort_type: _PROBE[schema.sort_type]}
+    return schema.compact_of(key)
+
+
+def _expiry(side: str, seconds: float) -> Line:
+    if seconds <= 0:
+        return Line(f"{side} credentials", "fail", "expired", "renew them, for example `aws sso login`")
+    level: Level = "ok" if seconds > EXPIRY_WARN_SECONDS else "warn"
+    mend = "" if level == "ok" else "use credentials that renew themselves: a role, or an SSO session"
+    return Line(f"{side} credentials", level, f"expire in {seconds / 60:.0f} min", mend)
+
+
+def _table_line(side: Side, table: TableInfo) -> Line:
+    says = (
+        f"{table.arn}, {table.status}, about {table.item_count:,} items, {table.size_bytes / 2**20:,.1f} MiB"
+    )
+    if table.status == "ACTIVE":
+        return Line(f"{side} table", "ok", says)
+    return Line(f"{side} table", "warn", says, "wait until the table is ACTIVE")
+
+
+def _view_line(stream: StreamSeen) -> Line:
+    says = f"{stream.info.arn}, view {stream.info.view}, {stream.shards} shards"
+    if stream.info.view is StreamView.NEW_AND_OLD_IMAGES:
+        return Line("stream", "ok", says)
+    if stream.info.view is StreamView.NEW_IMAGE:
+        missing = "without old images an older version may be called different instead of stale"
+    else:
+        missing = "without new images every change costs a read of its own table as well"
+    mend = "a view cannot be changed; where you may, enable the stream anew with NEW_AND_OLD_IMAGES"
+    return Line("stream", "warn", f"{says}: {missing}", mend)
+
+
+def estimate(config: Config, verified: TableInfo) -> str:
+    """What reading costs, in words: units on the verified side for each 1,000 changes a second, at most."""
+    size = verified.size_bytes / verified.item_count if verified.item_count else 0
+    units_each = -(-max(size, 1) // UNIT_BYTES) * 0.5 * LOOKS_PER_VERSION
+    units = 1000 * config.sample_rate / 100 * units_each
+    limit = f", limited to {config.max_rcu:g} a second by --max-rcu" if config.max_rcu else ""
+    return (
+        f"1,000 changes a second, {config.sample_rate:g} % of keys sampled, items of {size:,.0f} bytes: "
+        f"up to {units:,.0f} read units a second on the {config.verify_on}{limit}"
+    )
+
+
+# --- the plan ----------------------------------------------------------------------------------------------
+
+
+def plan(config: Config, tables: Tables, stream: StreamSeen) -> str:
+    """What `run` would do, for --dry-run."""
+    rows = [
+        ("migration", config.migration),
+        ("source", f"{tables.source.arn} at {tables.source_endpoint}"),
+        ("target", f"{tables.target.arn} at {tables.target_endpoint}"),
+        ("keys", startup.describe_keys(tables.source)),
+        ("stream", f"{stream.info.arn} at {stream.endpoint}"),
+        ("view, shards", f"{stream.info.view}, {stream.shards}"),
+        ("begins at", f"{config.iterator_type}, unless the migration was begun before"),
+        ("looked up on", str(config.verify_on)),
+        ("sampled", f"{config.sample_rate:g} % of keys"),
+        ("validators", f"{config.workers}, each with {config.in_flight} calls under way"),
+        ("reads", estimate(config, tables.of(config.verify_on))),
+        (
+            "state",
+            "the Redis of --redis-url" if config.redis_url else f"embedded server in {config.state_dir}",
+        ),
+    ]
+    return "\n".join(f"{name:<13} {text}" for name, text in rows)

@@ -1,0 +1,246 @@
+"""The configuration: precedence, parsing, what is refused and how."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Config, Effective, load
+from pipeline.core.model import Side
+from pipeline.errors import ConfigurationError, MonitorError, UsageError
+from pipeline.options import OPTIONS, duration_ms, duration_text
+
+ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
+SEED_COMMAND_LINE = [
+    *("--source-profile", "A", "--target-profile", "B", "--stream-profile", "C", "--stream-arn", ARN),
+    *("--target-table", "orders", "--partition-key", "pk", "--sort-key", "sk", "--region", "eu-west-1"),
+    *("--sample-rate", "10", "--verify-on", "target", "--iterator-type", "LATEST", "--verbose"),
+]
+TABLE = ["--target-table", "orders"]
+
+
+def config(*argv: str, **environment: str) -> Config:
+    return load(argv, environment)[0]
+
+
+def sources(*argv: str, **environment: str) -> dict[str, Effective]:
+    return {one.option.name: one for one in load(argv, environment)[1]}
+
+
+def yaml(directory: Path, text: str) -> list[str]:
+    path = directory / "monitor.yaml"
+    path.write_text(text)
+    return ["--config", str(path)]
+
+
+def test_the_seed_tools_command_line_is_accepted_unchanged() -> None:
+    made = config(*SEED_COMMAND_LINE)
+    assert made.command == "run"
+    assert (made.source.profile, made.target.profile, made.stream.profile) == ("A", "B", "C")
+    assert (made.source_table, made.target_table, made.migration) == ("orders", "orders", "orders")
+    assert (made.partition_key, made.sort_key, made.stream_arn) == ("pk", "sk", ARN)
+    assert {made.source.region, made.target.region, made.stream.region} == {"eu-west-1"}
+    assert (made.sample_rate, made.verify_on, made.iterator_type) == (10.0, Side.TARGET, "LATEST")
+    assert made.verbose
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:
+    file = yaml(tmp_path, "sample-rate: 5\nworkers: 3\nin-flight: 4\n")
+    made = config(*TABLE, *file, "--sample-rate", "7", DDBMM_SAMPLE_RATE="6", DDBMM_WORKERS="5")
+    assert (made.sample_rate, made.workers, made.in_flight, made.reader_threads) == (7.0, 5, 4, 8)
+
+
+def test_every_value_says_where_it_came_from(tmp_path: Path) -> None:
+    file = yaml(tmp_path, "in-flight: 4\nshow-keys: true\n")
+    shown = sources(*TABLE, *file, "--verbose", DDBMM_WORKERS="5")
+    assert shown["in-flight"].source == file[1]
+    assert shown["show-keys"].source == file[1]
+    assert shown["workers"].source == "environment"
+    assert shown["verbose"].source == "command line"
+    assert shown["target-table"].source == "command line"
+    assert shown["stable-for"].source == "default"
+    assert shown["migration"].source.startswith("default")
+    assert shown["migration"].value == "orders"
+
+
+def test_a_password_is_never_shown() -> None:
+    shown = sources(*TABLE, "--redis-url", "rediss://:hunter2@cache:6380/0")
+    assert shown["redis-url"].value == "(set)"
+    assert "hunter2" not in repr(config(*TABLE, "--redis-url", "rediss://:hunter2@cache:6380/0"))
+
+
+def test_a_wrong_url_is_refused_without_repeating_it() -> None:
+    with pytest.raises(UsageError) as refused:
+        config(*TABLE, "--redis-url", "http://:hunter2@cache")
+    assert "hunter2" not in str(refused.value)
+    assert "rediss://" in str(refused.value)
+
+
+def test_the_file_can_be_named_by_the_environment(tmp_path: Path) -> None:
+    path = yaml(tmp_path, "target-table: invoices\nignore-attribute: [a, b]\n")[1]
+    made = config(DDBMM_CONFIG=path)
+    assert (made.target_table, made.ignore_attributes) == ("invoices", ("a", "b"))
+
+
+def test_a_list_on_the_command_line_replaces_one_from_the_file(tmp_path: Path) -> None:
+    file = yaml(tmp_path, "ignore-attribute: [a, b]\n")
+    assert config(*TABLE, *file, "--ignore-attribute", "c").ignore_attributes == ("c",)
+
+
+def test_values_in_the_file_are_text_as_on_the_command_line(tmp_path: Path) -> None:
+    """YAML 1.1 would read these as True, None and a number."""
+    made = config(*yaml(tmp_path, "target-table: on\npartition-key: no\nsort-key: 010\n"))
+    assert (made.target_table, made.partition_key, made.sort_key) == ("on", "no", "010")
+
+
+def test_an_empty_file_and_empty_variables_count_as_nothing(tmp_path: Path) -> None:
+    made = config(*TABLE, *yaml(tmp_path, ""), DDBMM_REDIS_URL="", DDBMM_WORKERS="")
+    assert (made.redis_url, made.workers) == ("", 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: b: c\n", "not valid YAML"),
+        ("- sample-rate\n", "name: value"),
+        ("smaple-rate: 10\n", "no option 'smaple-rate'"),
+        ("source: {table: x}\n", "no option 'source'"),
+        ("sample-rate: [1, 2]\n", "one value"),
+        ("sample-rate: {a: 1}\n", "one value"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_its_name(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        config(*TABLE, *yaml(tmp_path, text))
+    assert said in str(refused.value)
+    assert "monitor.yaml" in str(refused.value)
+
+
+def test_a_file_that_is_missing_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        config(*TABLE, "--config", "/nowhere/monitor.yaml")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--sample-rate", "0"], "percentage"),
+        (["--sample-rate", "101"], "percentage"),
+        (["--sample-rate", "nan"], "percentage"),
+        (["--sample-rate", "ten"], "percentage"),
+        (["--stable-for", "30"], "not a duration"),
+        (["--stable-for", "0s"], "not a duration"),
+        (["--converge-within", "5m1h"], "not a duration"),
+        (["--workers", "0"], "whole number"),
+        (["--max-rcu", "-1"], "number from 0"),
+        (["--verify-on", "both"], "target, source"),
+        (["--iterator-type", "AT_TIMESTAMP"], "LATEST, TRIM_HORIZON"),
+        (["--stream-arn", "orders"], "stream's ARN"),
+        (["--migration", "a{b}"], "not a name"),
+        (["--metrics-port", "70000"], "whole number"),
+        (["--sample", "10"], "not understood"),
+        (["--source-external-id", "x"], "role"),
+    ],
+)
+def test_a_wrong_value_is_a_usage_error_that_says_what_is_right(argv: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        config(*TABLE, *argv)
+    assert said in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_the_external_id_of_one_side_is_not_excused_by_the_role_of_the_other() -> None:
+    with pytest.raises(UsageError, match="role"):
+        config(*TABLE, "--source-external-id", "x", "--target-role-arn", "arn:aws:iam::1:role/r")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "--target-table"),
+        (["status"], "--migration"),
+        (["monitor", "--migration", "m"], "--redis-url"),
+        (["reader", "--target-table", "t"], "--redis-url"),
+        (["--region", "eu-west-1", "status"], "comes first"),
+        (["stauts"], "no command"),
+    ],
+)
+def test_what_a_command_needs_and_lacks_is_said(argv: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        config(*argv)
+    assert said in str(refused.value)
+
+
+def test_config_needs_nothing() -> None:
+    assert config("config").command == "config"
+
+
+def test_the_streams_access_is_that_of_its_table() -> None:
+    options = [
+        "--source-profile",
+        "A",
+        "--source-role-arn",
+        "R",
+        "--source-endpoint-url",
+        "http://localhost:1",
+    ]
+    stream = config(*TABLE, *options).stream
+    assert (stream.profile, stream.role_arn, stream.endpoint_url) == ("A", "R", "http://localhost:1")
+
+
+def test_with_verify_on_source_the_stream_is_the_targets() -> None:
+    made = config(*TABLE, "--verify-on", "source", "--source-profile", "A", "--target-profile", "B")
+    assert (made.origin, made.stream.profile) == (Side.TARGET, "B")
+
+
+def test_a_stream_profile_reads_by_itself_and_not_through_the_tables_role() -> None:
+    stream = config(*TABLE, "--source-role-arn", "R", "--stream-profile", "C").stream
+    assert (stream.profile, stream.role_arn) == ("C", None)
+
+
+def test_the_streams_region_is_its_arns() -> None:
+    assert config(*TABLE, "--region", "us-east-1", "--stream-arn", ARN).stream.region == "eu-west-1"
+
+
+def test_a_sides_region_beats_the_common_one() -> None:
+    made = config(*TABLE, "--region", "us-east-1", "--target-region", "eu-west-1")
+    assert (made.source.region, made.target.region) == ("us-east-1", "eu-west-1")
+
+
+def test_a_configuration_survives_spawn() -> None:
+    made = config(*SEED_COMMAND_LINE)
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_the_fingerprint_changes_with_what_changes_the_meaning_and_with_nothing_else() -> None:
+    base = config(*TABLE).settings()
+    for same in (["--stable-for", "1m"], ["--workers", "9"], ["--redis-url", "redis://h"], ["--verbose"]):
+        assert config(*TABLE, *same).settings() == base
+    for other in (
+        ["--sample-rate", "99.99999"],
+        ["--verify-on", "source"],
+        ["--ignore-attribute", "a"],
+        ["--source-table", "old"],
+        ["--iterator-type", "TRIM_HORIZON"],
+    ):
+        assert config(*TABLE, *other).settings() != base
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [("250ms", 250), ("90s", 90_000), ("5m", 300_000), ("1h30m", 5_400_000), ("1d", 86_400_000)],
+)
+def test_durations_are_read_as_prometheus_does(text: str, ms: int) -> None:
+    assert duration_ms(text) == ms
+    assert duration_ms(duration_text(ms)) == ms
+
+
+def test_every_default_is_accepted_by_its_own_parser_and_has_a_field() -> None:
+    values = {one.option.field for one in load(TABLE, {})[1]}
+    assert values == {option.field for option in OPTIONS}
+
+
+def test_every_refusal_is_ours() -> None:
+    """argparse ends the process by itself; a caller could then not tell usage from the rest."""
+    with pytest.raises(MonitorError):
+        config("--workers")
