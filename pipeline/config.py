@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import configargparse
 import yaml
 
-from pipeline.core.model import Side
+from pipeline.core.model import MARKS, Side
 from pipeline.errors import ConfigurationError, UsageError
 from pipeline.options import COMMANDS, GROUPS, OPTIONS, Option
 
@@ -22,7 +22,7 @@ CONFIG_VARIABLE = "DDBMM_CONFIG"
 #: Commands that look at AWS, and so need a table.
 _NEED_TABLE = ("run", "reader", "validator", "doctor")
 #: Commands that look at the state alone, and so need its name.
-_NEED_NAME = ("monitor", "status", "findings")
+_NEED_NAME = ("monitor", "status", "findings", "gate", "mark")
 #: Roles of several processes that find each other through one Redis.
 _NEED_REDIS = ("reader", "validator", "monitor")
 
@@ -70,6 +70,10 @@ class Config:
     max_rcu: float = 0.0
     max_backlog: int = 100_000
     reclaim_after_ms: int = 30_000
+    gate_objective: float = 99.9  # percent of keys, as sample_rate
+    gate_lag_ms: int = 60_000
+    gate_reader_lag_ms: int = 60_000
+    gate_backlog: int = 10_000
     statistics_every_ms: int = 30_000
     metrics_port: int = 9464
     bind_address: str = "127.0.0.1"
@@ -79,6 +83,7 @@ class Config:
     show_keys: bool = False
     json: bool = False
     dry_run: bool = False
+    milestone: str = ""  # what `mark` marks
     partition_type: str = ""
     sort_type: str = ""
     source_arn: str = ""
@@ -261,6 +266,8 @@ def _parser(command: str) -> _Parser:
         metavar="FILE",
         help="YAML file of options",
     )
+    if command == "mark":
+        parser.add_argument("milestone", choices=MARKS, help="the milestone that is reached now")
     for heading, options in GROUPS.items():
         group = parser.add_argument_group(heading)
         for option in options:

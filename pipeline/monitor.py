@@ -15,6 +15,7 @@ from pipeline import report
 from pipeline.config import Config
 from pipeline.core.canonical import KeySchema
 from pipeline.core.figures import Figures
+from pipeline.core.gate import Limits, Result, judge
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError, StoreUnavailable
 from pipeline.metrics import LedgerCollector, Metrics
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 #: Exit codes of the commands that look (DESIGN: command line).
 FINE, MISMATCHES_OPEN, INCONCLUSIVE = 0, 1, 3
+_GATE_EXIT = {Result.PASSED: 0, Result.FAILED: 1, Result.INCONCLUSIVE: 3}
 #: The supervisor is told that we live at least this often.
 BEAT_SECONDS = 0.5
 
@@ -47,7 +49,16 @@ def snapshot(store: Store) -> Figures:
 def ledger_collector(config: Config) -> LedgerCollector:
     """What to register with the registry that is served: the store's figures, read at each scrape."""
     store = Store(config.redis_url, config.migration)
-    return LedgerCollector(lambda: snapshot(store))
+    return LedgerCollector(lambda: snapshot(store), gate_limits(config))
+
+
+def gate_limits(config: Config) -> Limits:
+    return Limits(
+        objective=config.gate_objective / 100,
+        lag_ms=config.gate_lag_ms,
+        reader_lag_ms=config.gate_reader_lag_ms,
+        backlog=config.gate_backlog,
+    )
 
 
 def run_monitor(config: Config, stop: threading.Event, metrics: Metrics, beat: Callable[[], None]) -> None:
@@ -113,6 +124,26 @@ def findings(config: Config, store: Store) -> int:
         print(report.findings_table((finding, _text(show(finding.key))) for finding in store.findings()))
     sys.stdout.flush()
     return exit_code(snapshot(store))
+
+
+def gate(config: Config, store: Store) -> int:
+    """Print whether to switch over, and why; the exit code. Raises ConfigurationError as `status` does."""
+    _settings(store)
+    figures, limits = snapshot(store), gate_limits(config)
+    verdict = judge(figures, limits)
+    if config.json:
+        told = report.gate_object(store.migration, figures.now_ms, verdict, limits)
+        print(msgspec.json.encode(told).decode())
+    else:
+        print(report.gate_text(store.migration, verdict))
+    return _GATE_EXIT[verdict.result]
+
+
+def mark(config: Config, store: Store) -> int:
+    """Note that a milestone is reached now. Raises ConfigurationError as `status` does."""
+    _settings(store)
+    print(report.marked(config.milestone, store.mark(config.milestone)))
+    return FINE
 
 
 def exit_code(figures: Figures) -> int:

@@ -21,6 +21,8 @@ COMMANDS = {
     "monitor": "only print statistics and export the ledger's metrics",
     "status": "show where the migration stands",
     "findings": "list the open findings",
+    "gate": "may we switch over? Every check with its reason",
+    "mark": "note that a milestone of the cutover, T0 … T4, is reached now",
     "doctor": "check access, tables, stream, Redis and clock before a run",
     "config": "show the effective value of every option, and where it came from",
     "demo": "watch a made-up migration with planted faults, on embedded servers",
@@ -335,6 +337,40 @@ _PACE = (
         metavar="DURATION",
     ),
 )
+_GATE = (
+    Option(
+        "gate-objective",
+        "gate_objective",
+        "percentage of right keys that the lower end of the 95 % interval must reach",
+        parse=percentage,
+        default="99.9",
+        metavar="PERCENT",
+    ),
+    Option(
+        "gate-lag",
+        "gate_lag_ms",
+        "replication lag (p99) that is allowed, and age of the oldest change still waited for",
+        parse=duration_ms,
+        default="60s",
+        metavar="DURATION",
+    ),
+    Option(
+        "gate-reader-lag",
+        "gate_reader_lag_ms",
+        "age of the oldest unread change that is allowed",
+        parse=duration_ms,
+        default="60s",
+        metavar="DURATION",
+    ),
+    Option(
+        "gate-backlog",
+        "gate_backlog",
+        "keys that may be due for a look",
+        parse=whole(0, 100_000_000),
+        default="10000",
+        metavar="N",
+    ),
+)
 _OUTPUT = (
     Option(
         "statistics-every",
@@ -377,7 +413,7 @@ _OUTPUT = (
     ),
     _flag("verbose", "log every match too"),
     _flag("show-keys", "show keys themselves; without it, keyed hashes stand for them"),
-    _flag("json", "print JSON (`status`, `findings`, `doctor`, `config`)"),
+    _flag("json", "print JSON (`status`, `findings`, `gate`, `doctor`, `config`)"),
     _flag("dry-run", "print the plan and end (`run`)"),
 )
 
@@ -388,6 +424,7 @@ GROUPS: dict[str, Sequence[Option]] = {
     "Judging": _JUDGING,
     "State": _STATE,
     "Pace": _PACE,
+    "Gate (`gate` and the monitor's metrics)": _GATE,
     "Output": _OUTPUT,
 }
 OPTIONS: tuple[Option, ...] = tuple(option for group in GROUPS.values() for option in group)

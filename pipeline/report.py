@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from pipeline.core.figures import Figures
+from pipeline.core.gate import Limits, Result, Verdict
 from pipeline.core.ledger import Finding
 from pipeline.core.model import PositionKind, Side
 from pipeline.core.statistics import margin_in_words
@@ -214,6 +215,30 @@ def _accounting(figures: Figures) -> list[str]:
 
 def _equal(one: int, other: int) -> str:
     return "=" if one == other else "≠"
+
+
+# --- gate --------------------------------------------------------------------------------------------------
+
+
+def gate_text(migration: str, verdict: Verdict) -> str:
+    """`gate`: the answer, then every check with its reason."""
+    said = {Result.PASSED: "GO", Result.FAILED: "NO-GO", Result.INCONCLUSIVE: "TOO EARLY TO SAY"}
+    rows = [f"  {check.result:<13} {check.name:<11} {check.reason}" for check in verdict.checks]
+    return "\n".join([f"migration {migration}: {said[verdict.result]}", *rows])
+
+
+def gate_object(migration: str, now_ms: int, verdict: Verdict, limits: Limits) -> dict[str, Any]:
+    """`gate --json`: `result` is passed, failed or inconclusive; limits in ratios, ms and counts."""
+    return {
+        "migration": migration,
+        "at": _instant(now_ms),
+        **msgspec.to_builtins(verdict),
+        "limits": msgspec.to_builtins(limits),
+    }
+
+
+def marked(milestone: str, at_ms: int) -> str:
+    return f"{milestone} marked at {_instant(at_ms)}"
 
 
 # --- findings ----------------------------------------------------------------------------------------------

@@ -149,6 +149,59 @@ def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
     assert capsys.readouterr().out == ""
 
 
+# --- gate and milestones ------------------------------------------------------------------------------------
+
+
+def test_the_gate_is_inconclusive_while_nothing_was_compared(
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.heartbeat("reader-0", 60_000)
+    assert monitor.gate(config, store) == 3
+    assert "TOO EARLY TO SAY" in capsys.readouterr().out
+
+
+def test_an_open_finding_closes_the_gate_and_the_reasons_say_so(
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store, "ann", "bob")
+    judge(store, "bob")
+    assert monitor.gate(replace(config, json=True), store) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["result"] == "failed"
+    checks = {check["name"]: check for check in told["checks"]}
+    assert checks["mismatches"] == {
+        "name": "mismatches",
+        "result": "failed",
+        "reason": "open findings: 1 missing",
+    }
+    assert told["limits"]["lag_ms"] == 60_000
+
+
+def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objective(
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(store, *(f"user-{number}" for number in range(50)))
+    judge(store)
+    store.heartbeat("reader-0", 60_000)
+    lease = store.lease("shard-1", "reader-0", 60_000)
+    assert lease is not None
+    store.renew("reader-0", [lease], {"shard-1": store.now_ms()}, 60_000)
+    assert monitor.gate(replace(config, gate_objective=90.0), store) == 0, capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(f"migration {store.migration}: GO")
+
+
+def test_a_milestone_is_kept_in_the_store_and_may_be_moved(
+    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert monitor.snapshot(store).marks == {}
+    assert monitor.mark(replace(config, milestone="T2"), store) == 0
+    assert capsys.readouterr().out.startswith("T2 marked at 20")
+    first = store.marks()["T2"]
+    monitor.mark(replace(config, milestone="T2"), store)
+    assert store.marks()["T2"] >= first
+    assert set(monitor.snapshot(store).marks) == {"T2"}
+
+
 # --- the role ----------------------------------------------------------------------------------------------
 
 
