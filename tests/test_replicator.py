@@ -138,6 +138,18 @@ def test_a_reordered_deletion_removes_what_was_inserted_after_it(world: World):
     assert world.settle(replicator) == {"a": "missing"}
 
 
+def test_a_change_is_overtaken_even_by_one_that_is_dropped(world: World):
+    """Else it would wait for the end, much later than anybody looks."""
+    replicator = world.replicator(
+        Rule(fault=Fault.REORDER, of=[ChangeType.INSERT]), Rule(fault=Fault.LEAVE_EXTRA)
+    )
+    world.put("a", 1)
+    world.delete("a")
+    replicator.step()
+    assert len(tables.contents(world.target, world.table)) == 1
+    assert world.settle(replicator) == {"a": "extra"}
+
+
 def test_a_change_that_nothing_overtakes_is_only_late(world: World):
     replicator = world.replicator(Rule(fault=Fault.REORDER))
     world.put("a", 1)

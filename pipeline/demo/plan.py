@@ -28,7 +28,7 @@ class Fault(StrEnum):
     DROP = "drop"  # never applied
     DELAY = "delay"  # applied `by_ms` later, and the key's later changes after it
     CORRUPT = "corrupt"  # applied with another value
-    REORDER = "reorder"  # applied `by_ms` after the key's next change, over which it wins
+    REORDER = "reorder"  # applied `by_ms` after the key's next change, over which it then wins
     DUPLICATE = "duplicate"  # applied, and once more `by_ms` later
     LEAVE_EXTRA = "leave-extra"  # the deletion is not applied: the item stays
 

@@ -62,20 +62,25 @@ class Schedule:
         )
         self._ordinals[change.key] += 1
         due_ms = max(now_ms + self._lag.draw(self._rng), self._floor.get(change.key, 0.0))
+        overtaken = self._held.pop(change.key, [])
         if rule is None:
             self._apply(_application(change), due_ms)
-            return
-        self.faults[rule.fault] += 1
-        self.faulted.add(change.key)
-        self._misapply(change, rule, due_ms)
+        else:
+            self.faults[rule.fault] += 1
+            self.faulted.add(change.key)
+            due_ms = self._misapply(change, rule, due_ms)
+        for application, by_ms in overtaken:
+            self._push(application, due_ms + by_ms)
 
-    def _misapply(self, change: Seen, rule: Rule, due_ms: float) -> None:
+    def _misapply(self, change: Seen, rule: Rule, due_ms: float) -> float:
+        """Do the fault; when the change is applied, or would have been."""
         application = _application(change, faulty=True)
         match rule.fault:
             case Fault.DROP | Fault.LEAVE_EXTRA:
                 pass
             case Fault.DELAY:
-                self._apply(application, due_ms + rule.by_ms)
+                due_ms += rule.by_ms
+                self._apply(application, due_ms)
             case Fault.CORRUPT:
                 self._apply(application._replace(image=corrupted(change.image)), due_ms)
             case Fault.DUPLICATE:
@@ -83,12 +88,11 @@ class Schedule:
                 self._push(application, due_ms + rule.by_ms)
             case Fault.REORDER:
                 self._held.setdefault(change.key, []).append((application, rule.by_ms))
+        return due_ms
 
     def _apply(self, application: Application, due_ms: float) -> None:
         self._push(application, due_ms)
         self._floor[application.key] = due_ms
-        for overtaken, by_ms in self._held.pop(application.key, []):
-            self._push(overtaken, due_ms + by_ms)
 
     def _push(self, application: Application, due_ms: float) -> None:
         heapq.heappush(self._heap, (due_ms, next(self._order), application))

@@ -22,7 +22,7 @@ from pipeline.store import Store
 TABLE, MIGRATION = "orders", "demo"
 SOURCE_REGION, TARGET_REGION = "eu-west-1", "us-east-1"
 SOURCE_ACCOUNT, TARGET_ACCOUNT = "111111111111", "222222222222"
-CONVERGE_SECONDS, STABLE_SECONDS = 8, 4
+CONVERGE_SECONDS, STABLE_SECONDS = 8, 5
 BOOT_SECONDS = 40.0
 SCHEMA = KeySchema("pk", "S", "sk", "N")
 COMMAND = ("-m", "pipeline.cli")

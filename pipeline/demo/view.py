@@ -144,8 +144,7 @@ def show_result(
     lines = [
         f"keys     {ledger.keys_judged:,} judged, {ledger.recovered:,} findings recovered on the way",
         f"         accused though no fault was done to them and nothing was late: {len(score.groundless)}",
-        f"lag      p50 {seconds(lag.p50)}, p99 {seconds(lag.p99)}: write to first matching look, healed faults "
-        "included",
+        f"lag      p50 {seconds(lag.p50)}, p99 {seconds(lag.p99)}: write to first matching look, with faults",
         f"         p50 {seconds(carried['p50'] / 1000)}, p99 {seconds(carried['p99'] / 1000)}: "
         "the replicator's own, without its faults",
         f"reads    {ledger.reads:,} of items for {ledger.versions_published:,} versions "
