@@ -136,18 +136,6 @@ def _mark(config: Config) -> int:
     return _look(config, monitor.mark)
 
 
-def _gate(config: Config) -> int:
-    from pipeline import monitor
-
-    return _look(config, monitor.gate)
-
-
-def _mark(config: Config) -> int:
-    from pipeline import monitor
-
-    return _look(config, monitor.mark)
-
-
 def _look(config: Config, show: "Callable[[Config, Store], int]") -> int:
     from pipeline.store import Store
 
@@ -215,8 +203,6 @@ _COMMANDS: dict[str, Callable[[Config], int]] = {
     "monitor": _monitor,
     "status": _status,
     "findings": _findings,
-    "gate": _gate,
-    "mark": _mark,
     "gate": _gate,
     "mark": _mark,
     "doctor": _doctor,
