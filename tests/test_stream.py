@@ -1,4 +1,4 @@
-"""The stream producer against DynamoDB Streams over HTTP: what is found, what a page becomes, what is lost."""
+"""The stream producer against streams over HTTP: what is found, what a page becomes, what is lost."""
 
 import threading
 import time

@@ -23,7 +23,7 @@ from pipeline.aws import StreamClient, StreamInfo
 from pipeline.core import lineage
 from pipeline.core.lineage import Shard
 from pipeline.core.model import Position, PositionKind
-from pipeline.errors import ConfigurationError, NotFound
+from pipeline.errors import AwsError, ConfigurationError, NotFound
 from pipeline.producers.base import SETTLE_MS, Discovery, Found, GapReason, Lost, Stop
 
 log = structlog.get_logger(__name__)
@@ -168,7 +168,11 @@ class Discoverer:
             raise ConfigurationError(f"stream {info.arn} is disabled: enable a stream on table {self._table}")
 
     def _look_for_newer(self) -> None:
-        newest = self._client.latest_stream(self._table)
+        try:
+            newest = self._client.latest_stream(self._table)
+        except AwsError as error:  # the old stream is to be drained whether or not there is a newer one
+            log.error("a newer stream cannot be looked for", error=str(error))
+            return
         if newest is not None and newest.rpartition("/")[2] > self._newest_label:
             self._newest_label = newest.rpartition("/")[2]
         elif self._newest_label <= self._label:
