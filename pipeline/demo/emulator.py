@@ -1,8 +1,8 @@
 """One emulated AWS account with DynamoDB and DynamoDB Streams, as a process of its own.
 
-Reads: HTTP on a free port of 127.0.0.1. Writes: nothing outside its memory. Never: any other address.
+Reads: HTTP on a free port of 127.0.0.1, or where it is told. Writes: nothing outside its memory.
 
-Run as `python -m pipeline.demo.emulator ACCOUNT`; says `{"url": …}` when it listens. Source and target are
+Run as `python -m pipeline.demo.emulator ACCOUNT [HOST:PORT]`; says `{"url": …}` when it listens. Source and target are
 two such processes with two account numbers: one process of moto serves about 60 BatchGetItem of 100 keys a
 second, and a monitor that mixed up its sides would find no table there.
 """
@@ -22,7 +22,8 @@ from werkzeug.serving import make_server
 
 from pipeline.demo.processes import say
 
-HOST = "127.0.0.1"
+#: Port 0: any free one.
+ANYWHERE = "127.0.0.1:0"
 
 
 class _Handler(MotoRequestHandler):
@@ -49,8 +50,9 @@ def one_at_a_time(application: Callable[..., Iterable[bytes]]) -> Callable[..., 
 def main(argv: list[str]) -> None:
     os.environ["MOTO_ACCOUNT_ID"] = argv[0]
     application = one_at_a_time(DomainDispatcherApplication(create_backend_app))
-    server = make_server(HOST, 0, application, threaded=True, request_handler=_Handler)
-    say(url=f"http://{HOST}:{server.server_address[1]}")
+    host, _, port = (argv[1] if len(argv) > 1 else ANYWHERE).partition(":")
+    server = make_server(host, int(port), application, threaded=True, request_handler=_Handler)
+    say(url=f"http://{host}:{server.server_address[1]}")
     server.serve_forever()
 
 
