@@ -2,9 +2,9 @@
 
 Reads: HTTP on a free port of 127.0.0.1, or where it is told. Writes: nothing outside its memory.
 
-Run as `python -m pipeline.demo.emulator ACCOUNT [HOST:PORT]`; says `{"url": …}` when it listens. Source and target are
-two such processes with two account numbers: one process of moto serves about 60 BatchGetItem of 100 keys a
-second, and a monitor that mixed up its sides would find no table there.
+Run as `python -m pipeline.demo.emulator ACCOUNT [HOST:PORT]`; says `{"url": …}` when it listens. Source and
+target are two such processes with two account numbers: one process of moto serves about 60 BatchGetItem of
+100 keys a second, and a monitor that mixed up its sides would find no table there.
 """
 
 import os
