@@ -38,7 +38,7 @@ from pipeline.errors import MonitorError
 Truth = dict[str, Any]
 
 CHANGES_PER_SECOND = 30
-DRAIN_SECONDS, SETTLE_SECONDS = 40.0, 45.0
+DRAIN_SECONDS, SETTLE_SECONDS = 40.0, 35.0
 FRAME_SECONDS = 0.25
 #: About how long the phases take, for the progress bar; traffic takes as long as it is told.
 USUAL_SECONDS = {"starting": 6.0, "writing": 0.0, "replicating": 6.0, "settling": 17.0}
