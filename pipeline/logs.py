@@ -6,10 +6,12 @@ Reads: nothing. Writes: standard error. Never: standard output (that is for resu
 import logging
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from prometheus_client import Counter
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter
 
 #: Libraries that say at INFO what is of use to nobody, and at DEBUG what must not be shown: botocore's debug
 #: lines hold whole requests and answers, item values included.
@@ -50,7 +52,7 @@ def configure(format: str, level: str) -> None:
 
 
 class _Counting(logging.Handler):
-    def __init__(self, counters: Mapping[str, Counter]) -> None:
+    def __init__(self, counters: "Mapping[str, Counter]") -> None:
         super().__init__()
         self._counters = counters
 
@@ -60,7 +62,7 @@ class _Counting(logging.Handler):
             counter.inc()
 
 
-def count(counters: Mapping[str, Counter]) -> None:
+def count(counters: "Mapping[str, Counter]") -> None:
     """Count every line from now on, by its level ("debug" … "critical")."""
     logging.getLogger().addHandler(_Counting(counters))
 

@@ -1,0 +1,214 @@
+"""The preflight: each check's ok, warn and fail, against a fake AWS and moto."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from pipeline.config import load
+from pipeline.doctor import Line, examine
+from pipeline.store import Store
+from tests import servers
+from tests.fake import Fake
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    """Two sides of one account: `orders` with its stream, and its copy `orders-new`."""
+    with Fake() as fake:
+        fake.control.create_table("orders", view="NEW_AND_OLD_IMAGES", sort_key="sk", sort_type="N")
+        fake.control.create_table("orders-new", sort_key="sk", sort_type="N")
+        yield fake
+
+
+def options(url: str) -> list[str]:
+    return [
+        *("--source-table", "orders", "--target-table", "orders-new", "--region", "us-east-1"),
+        *("--source-endpoint-url", url, "--target-endpoint-url", url),
+    ]
+
+
+def lines(fake: Fake, *more: str) -> dict[str, Line]:
+    return {line.check: line for line in examine(load(["doctor", *options(fake.url), *more], {})[0])}
+
+
+def failed(found: dict[str, Line]) -> list[str]:
+    return [check for check, line in found.items() if line.level == "fail"]
+
+
+def test_a_sound_migration_has_no_failing_line(fake: Fake, valkey_url: str) -> None:
+    found = lines(fake, "--redis-url", valkey_url, "--partition-key", "pk", "--sort-key", "sk")
+    assert failed(found) == []
+    assert found["keys"].says.endswith("partition key pk (S), sort key sk (N)")
+    assert found["redis"].says.startswith("valkey 9.")
+    assert "NEW_AND_OLD_IMAGES" in found["stream"].says
+    assert found["TTL"].level == "ok"
+
+
+def test_every_line_that_is_not_ok_says_what_to_do(fake: Fake) -> None:
+    fake.control.create_table("keys-only", view="KEYS_ONLY", ttl="expires")
+    fake.control.skew(600)
+    found = lines(fake, "--source-table", "keys-only", "--redis-url", "redis://127.0.0.1:1")
+    assert failed(found)
+    assert [line for line in found.values() if line.level != "ok" and not line.mend] == []
+
+
+def test_the_reader_slot_is_always_pointed_out(fake: Fake) -> None:
+    assert lines(fake)["stream readers"].level == "warn"
+
+
+def test_a_table_that_is_missing_is_one_line_and_hides_nothing_else(fake: Fake) -> None:
+    found = lines(fake, "--target-table", "nowhere")
+    assert failed(found) == ["tables"]
+    assert "target" in found["tables"].says
+    assert "name" in found["tables"].mend
+    assert found["redis"].level == "ok"
+
+
+def test_one_table_on_both_sides_fails(fake: Fake) -> None:
+    found = lines(fake, "--target-table", "orders")
+    assert "same table" in found["tables"].says
+
+
+def test_key_schemas_that_differ_fail(fake: Fake) -> None:
+    fake.control.create_table("other", partition_type="N")
+    found = lines(fake, "--target-table", "other")
+    assert failed(found) == ["keys"]
+    assert "pk (S), sort key sk (N)" in found["keys"].says
+    assert "pk (N) alone" in found["keys"].says
+
+
+def test_a_key_flag_that_contradicts_the_table_fails_and_says_the_right_one(fake: Fake) -> None:
+    found = lines(fake, "--sort-key", "range")
+    assert found["keys"].mend == "write --sort-key sk"
+
+
+@pytest.mark.parametrize(
+    ("operation", "check"),
+    [
+        ("DescribeTable", "tables"),
+        ("BatchGetItem", "source reads"),
+        ("BatchGetItem", "target reads"),
+        ("DescribeStream", "stream"),
+        ("GetShardIterator", "stream reads"),
+        ("GetRecords", "stream reads"),
+    ],
+)
+def test_a_missing_permission_fails_and_names_the_operation(fake: Fake, operation: str, check: str) -> None:
+    fake.control.fail("access_denied", operation, calls=None)
+    found = lines(fake)
+    assert found[check].level == "fail"
+    assert operation in found[check].says
+    assert "IAM policy" in found[check].mend
+
+
+def test_expired_credentials_fail_with_how_to_renew_them(fake: Fake) -> None:
+    fake.control.fail("expired_token", calls=None)
+    broken = [line for line in lines(fake).values() if line.level == "fail"]
+    assert broken
+    assert all("renew" in line.mend for line in broken)
+
+
+def test_a_moment_of_throttling_is_not_a_failure(fake: Fake) -> None:
+    fake.control.fail("throttle", "DescribeTable", calls=1)
+    assert failed(lines(fake)) == []
+
+
+def test_a_disabled_stream_fails(fake: Fake) -> None:
+    fake.control.disable_stream("orders")
+    found = lines(fake)
+    assert failed(found) == ["stream"]
+    assert "NEW_AND_OLD_IMAGES" in found["stream"].mend
+
+
+def test_a_disabled_stream_that_was_asked_for_points_to_the_newer_one(fake: Fake) -> None:
+    fake.control.create_table("again")
+    old = fake.control.enable_stream("again")
+    fake.control.disable_stream("again")
+    new = fake.control.enable_stream("again")
+    fake.control.create_table("again-new")
+    found = lines(fake, "--source-table", "again", "--target-table", "again-new", "--stream-arn", old)
+    assert new in found["stream"].mend
+
+
+def test_another_tables_stream_fails(fake: Fake) -> None:
+    arn = fake.control.create_table("invoices", view="NEW_IMAGE")
+    found = lines(fake, "--stream-arn", str(arn))
+    assert "not a stream of the source table" in found["stream"].says
+
+
+@pytest.mark.parametrize(
+    ("view", "said"), [("NEW_IMAGE", "stale"), ("KEYS_ONLY", "costs a read"), ("OLD_IMAGE", "costs a read")]
+)
+def test_a_lesser_view_warns_of_what_it_costs(fake: Fake, view: str, said: str) -> None:
+    fake.control.create_table("lesser", view=view, sort_key="sk", sort_type="N")
+    line = lines(fake, "--source-table", "lesser")["stream"]
+    assert line.level == "warn"
+    assert said in line.says
+
+
+def test_shards_are_counted_over_all_pages(fake: Fake) -> None:
+    fake.control.create_table("wide", sort_key="sk", sort_type="N")
+    fake.control.enable_stream("wide", shards=130)
+    assert "130 shards" in lines(fake, "--source-table", "wide")["stream"].says
+
+
+def test_a_ttl_on_one_side_only_warns(fake: Fake) -> None:
+    fake.control.create_table("expiring", sort_key="sk", sort_type="N", ttl="expires")
+    line = lines(fake, "--target-table", "expiring")["TTL"]
+    assert (line.level, "target: expires" in line.says) == ("warn", True)
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, "ok"), (10, "warn"), (-10, "warn"), (600, "fail")])
+def test_the_clock_is_compared_with_aws(fake: Fake, seconds: int, level: str) -> None:
+    fake.control.skew(seconds)
+    assert lines(fake)["source clock"].level == level
+
+
+def test_verify_on_source_says_what_it_cannot_see(fake: Fake) -> None:
+    fake.control.enable_stream("orders-new")
+    assert "direction" not in lines(fake)
+    assert "never replicated" in lines(fake, "--verify-on", "source")["direction"].says
+
+
+def test_a_redis_that_may_evict_fails(fake: Fake, tmp_path: Path) -> None:
+    with servers.redis_like(servers.valkey_binary(), tmp_path, "--maxmemory-policy", "allkeys-lru") as url:
+        found = lines(fake, "--redis-url", url)
+    assert "noeviction" in found["redis"].says + found["redis"].mend
+
+
+def test_a_redis_that_is_not_there_fails(fake: Fake) -> None:
+    found = lines(fake, "--redis-url", f"redis://127.0.0.1:{servers.free_port()}")
+    assert failed(found) == ["redis"]
+    assert "--redis-url" in found["redis"].mend
+
+
+def test_the_estimate_counts_sampled_keys_only(fake: Fake) -> None:
+    fake.control.put("orders-new", {"pk": {"S": "a"}, "sk": {"N": "1"}, "text": {"S": "x" * 5000}})
+    tenth = lines(fake, "--sample-rate", "10", "--max-rcu", "50")["read units"].says
+    assert "10 % of keys" in tenth
+    assert "limited to 50" in tenth
+
+
+def test_nothing_is_written_anywhere(fake: Fake, valkey_url: str) -> None:
+    lines(fake, "--redis-url", valkey_url, "--migration", "untouched")
+    assert Store(valkey_url, "untouched").load() is None
+    reading = ("Describe", "Get", "BatchGet", "List")
+    assert [operation for operation in fake.calls if not operation.startswith(reading)] == []
+
+
+def test_moto_passes_too(moto_url: str, other_moto_url: str) -> None:
+    """Two endpoints with one account number are two services, not one table on both sides."""
+    for url in (moto_url, other_moto_url):
+        boto3.client("dynamodb", endpoint_url=url).create_table(
+            TableName="doctored",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "B"}],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+        )
+    argv = ["--target-table", "doctored", "--region", "us-east-1"]
+    argv += ["--source-endpoint-url", moto_url, "--target-endpoint-url", other_moto_url]
+    found = examine(load(["doctor", *argv], {})[0])
+    assert [line for line in found if line.level == "fail"] == []
