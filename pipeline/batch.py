@@ -55,7 +55,8 @@ class Batch:
         return self._claim.now_ms + int((time.monotonic() - self._started) * 1000)
 
     def moment(self) -> Moment:
-        return Moment(self.now_ms(), self._claim.read_through_ms, self._claim.gap_ms)
+        claim = self._claim
+        return Moment(self.now_ms(), claim.read_through_ms, claim.gap_ms, claim.watched_since_ms)
 
     def settle(self, case: Case, judgement: Judgement) -> None:
         self.decided.append(settled(case, judgement, self.now_ms()))

@@ -10,7 +10,7 @@ a call that raised StoreUnavailable.
     checkpoints     hash: partition → position            leases        hash: partition → epoch|expires|owner
     read-through    hash: partition → watermark (ms)      readers       sorted set: reader → alive until (ms)
     ledger          hash: counters                        late          hash: creation bucket → keys waiting
-    lag, lag:<min>  hash: bucket → count                  gaps          list of JSON
+    lag:<minute>    hash: bucket → count                  gaps          list of JSON
     findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
     findings-log    stream of recovered findings          dead          stream of dead letters
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
@@ -243,7 +243,7 @@ class Store:
         for change in changes:
             args.append(change.key)
             args.append(change.before + change.after + change.created_ms.to_bytes(8, "little"))
-        keys = self._keys("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled")
+        keys = self._keys("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
         with translated():
             outcome, backlog = self._publish(keys=keys, args=args)
         return PublishReply(Outcome(outcome.decode()), backlog)
@@ -279,14 +279,14 @@ class Store:
         """
         args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else ""]
         with translated():
-            now, read_through, gap, flat = self._claim(
+            now, read_through, gap, watched_since, flat = self._claim(
                 keys=self._keys("work", "due", "history", "meta", "ledger"), args=args
             )
         entries = [
             Entry(flat[i], flat[i + 1] or b"", flat[i + 2] or b"", flat[i + 3])
             for i in range(0, len(flat), 4)
         ]
-        return Claim(now, int(read_through), int(gap), entries)
+        return Claim(now, int(read_through), int(gap), int(watched_since), entries)
 
     def commit(self, settled: Sequence[Settled], now_ms: int) -> list[Refused]:
         """Commit what was found, each entry whole or not at all (lua/commit.lua).
@@ -297,7 +297,7 @@ class Store:
         minute = now_ms // 60_000
         keys = self._keys(
             *("work", "due", "history", "ledger", "findings", "findings-since", "findings-log"),
-            *("lag", f"lag:{minute}", "late", "keys-judged", "dead"),
+            *(f"lag:{minute}", "late", "keys-judged", "dead"),
         )
         args: list[Any] = [GROUP, now_ms, LAG_KEPT_SECONDS]
         for one in settled:
@@ -345,11 +345,6 @@ class Store:
             for minute in range(this_minute - minutes + 1, this_minute + 1):
                 pipe.hgetall(self._key(f"lag:{minute}"))
             return _bucket_counts(pipe.execute())
-
-    def lag_total(self) -> list[int]:
-        """The same since the migration was begun; the sum of the lags is the ledger's `lag_ms_sum`."""
-        with translated():
-            return _bucket_counts([cast(dict[bytes, bytes], self._redis.hgetall(self._key("lag")))])
 
     def oldest_waiting_ms(self) -> int | None:
         """Creation time (to 10 s) of the oldest version that a look did not find and no finding covers."""

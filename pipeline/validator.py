@@ -296,7 +296,7 @@ def run_validator(
 ) -> None:
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
     store = Store(config.redis_url, config.migration)
-    meta = store.open(config.settings())
+    store.open(config.settings())
     verified = config.verify_on
     connections = [connect(config, side, metrics) for side in (verified, config.origin)]
     names = [config.table(side) for side in (verified, config.origin)]
@@ -311,7 +311,6 @@ def run_validator(
             config.converge_within_ms,
             config.stable_for_ms,
             leads=verified is Side.SOURCE,
-            watched_since_ms=meta.started_ms if config.iterator_type == "LATEST" else 0,
         ),
         metrics,
         consumer=f"{socket.gethostname()}:{slot}",

@@ -59,7 +59,7 @@ def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
     look = history.held.look
     index = _match(history, look)
     if index >= 0:
-        return _progress(history, index, look, policy)
+        return _progress(history, index, look, moment, policy)
     return _decide(history, history.held, moment, policy)
 
 
@@ -76,7 +76,7 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
         given_back = 1
     index = _match(history, look)
     if index >= 0:
-        return _progress(history, index, look, policy)
+        return _progress(history, index, look, moment, policy)
     if history.phase is Phase.ALARMED:
         return _still_alarmed(history, look, moment, policy)
     return _no_match(history, look, moment, policy, given_back)
@@ -104,13 +104,13 @@ def _match(history: History, look: Look) -> int:
     return -1
 
 
-def _progress(history: History, index: int, look: Look, policy: Policy) -> Judgement:
+def _progress(history: History, index: int, look: Look, moment: Moment, policy: Policy) -> Judgement:
     """Versions up to `index` are reached."""
     newly = index + 1 - history.lo + history.skipped
     alarmed = max(0, history.alarmed - newly)
     after = trim(_change(history, lo=index + 1, alarmed=alarmed, skipped=0, held=None, looked_ms=look.at_ms))
     if after.lo == len(after.versions):
-        result = _settling(history, after, look, policy)
+        result = _settling(history, after, look, moment, policy)
     else:
         result = _still_behind(history, after, look, policy)
     lag_ms = _lag(history.versions[index], look, policy)
@@ -118,10 +118,10 @@ def _progress(history: History, index: int, look: Look, policy: Policy) -> Judge
     return _change(result, reached=newly, alarmed=alarmed_now - history.alarmed, lag_ms=lag_ms)
 
 
-def _settling(history: History, after: History, look: Look, policy: Policy) -> Judgement:
+def _settling(history: History, after: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
     """Every version is reached."""
     was_alarmed = history.phase is Phase.ALARMED
-    settle = history.settle or was_alarmed or _past_unknown(history, policy)
+    settle = history.settle or was_alarmed or _past_unknown(history, moment, policy)
     return Judgement(
         _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0),
         look.at_ms + policy.stable_for_ms,
@@ -156,10 +156,10 @@ def _lag(version: Version, look: Look, policy: Policy) -> int:
     return max(0, look.at_ms - version[1])
 
 
-def _past_unknown(history: History, policy: Policy) -> bool:
+def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:
     """True when a change from before the watch began could still be on its way."""
     oldest = history.versions[history.lo][1]
-    return policy.watched_since_ms > 0 and oldest < policy.watched_since_ms + policy.stable_for_ms
+    return moment.watched_since_ms > 0 and oldest < moment.watched_since_ms + policy.stable_for_ms
 
 
 # --- a look that matches nothing -----------------------------------------------------------------------

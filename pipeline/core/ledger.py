@@ -78,6 +78,7 @@ class Claim(msgspec.Struct, frozen=True):
     now_ms: int
     read_through_ms: int
     gap_ms: int
+    watched_since_ms: int
     entries: list[Entry]
 
 

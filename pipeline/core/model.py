@@ -113,25 +113,25 @@ class Moment(msgspec.Struct, frozen=True):
 
     now_ms: the store's clock. read_through_ms: every change written before it has been published (the
     readers' watermark; 0 = unknown). gap_ms: when the newest gap was recorded (0 = none).
+    watched_since_ms: changes written before it were never read (0 = the stream was read from its beginning),
+    so what happened to a key shortly before it is not known.
     """
 
     now_ms: int
     read_through_ms: int = 0
     gap_ms: int = 0
+    watched_since_ms: int = 0
 
 
 class Policy(msgspec.Struct, frozen=True):
     """The operator's choices that judging depends on.
 
     leads: the verified side is ahead of the origin (`--verify-on source`).
-    watched_since_ms: changes written before it were never read (0 = the stream was read from its
-    beginning), so the first `stable_for_ms` after it cannot vouch for a key's past.
     """
 
     converge_within_ms: int
     stable_for_ms: int
     leads: bool = False
-    watched_since_ms: int = 0
 
 
 class PositionKind(StrEnum):

@@ -3,8 +3,8 @@
 -- ours: new history, due time, finding, counters, gone from the work stream. Otherwise nothing of it.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- KEYS  1 work  2 due  3 history  4 ledger  5 findings  6 findings-since  7 findings-log  8 lag  9 lag of this
---       minute  10 late  11 keys-judged  12 dead
+-- KEYS  1 work  2 due  3 history  4 ledger  5 findings  6 findings-since  7 findings-log  8 lag of this minute
+--       9 late  10 keys-judged  11 dead
 -- ARGV  1 group  2 now_ms  3 seconds the minute's lag is kept
 --       4… eight an entry: id, key, history before, history after ('' = closed), next look ms,
 --       finding ('' = as it is, '-' = recovered, else its JSON), tally, flags: j = count the key as judged,
@@ -39,7 +39,7 @@ for i = 4, #ARGV, 8 do
     end
     if string.find(flags, 'j', 1, true) then judged[#judged + 1] = key end
     if string.find(flags, 'x', 1, true) then
-      redis.call('XADD', KEYS[12], 'MAXLEN', '~', 10000, '*', 'k', key, 'history', before)
+      redis.call('XADD', KEYS[11], 'MAXLEN', '~', 10000, '*', 'k', key, 'history', before)
     end
     local tally = ARGV[i + 6]
     tallies[tally] = (tallies[tally] or 0) + 1
@@ -53,16 +53,15 @@ for tally, times in pairs(tallies) do
     local late = string.match(field, '^late:(.+)')
     if bucket then
       redis.call('HINCRBY', KEYS[8], bucket, count)
-      redis.call('HINCRBY', KEYS[9], bucket, count)
-      redis.call('EXPIRE', KEYS[9], ARGV[3])
+      redis.call('EXPIRE', KEYS[8], ARGV[3])
     elseif late then
-      if redis.call('HINCRBY', KEYS[10], late, count) == 0 then redis.call('HDEL', KEYS[10], late) end
+      if redis.call('HINCRBY', KEYS[9], late, count) == 0 then redis.call('HDEL', KEYS[9], late) end
     else
       redis.call('HINCRBY', KEYS[4], field, count)
     end
   end
 end
 for i = 1, #judged, 1000 do
-  redis.call('PFADD', KEYS[11], unpack(judged, i, math.min(i + 999, #judged)))
+  redis.call('PFADD', KEYS[10], unpack(judged, i, math.min(i + 999, #judged)))
 end
 return refused

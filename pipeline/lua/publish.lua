@@ -9,6 +9,7 @@
 --       5 due         zset    key -> instant in ms; a key with a history is in `due` or in `work`, never both
 --       6 ledger      hash    counters
 --       7 keys-sampled  HyperLogLog of keys
+--       8 meta        hash    watched_since_ms: when the latest partition began at LATEST
 -- ARGV  1 partition  2 epoch  3 expected position  4 new position
 --       5 inserts  6 modifies  7 removes  8 not sampled  9 look spacing ms  10 the same for alarmed keys
 --       11… pairs: key, before digest (16) + after digest (16) + created_ms (u64)
@@ -89,6 +90,10 @@ for i = 1, #fresh, 1000 do -- in slices: unpack of a large table overflows the L
 end
 
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[4])
+local begun = tonumber(string.match(ARGV[4], '^latest|.*|(%d+)$') or 0)
+if begun > tonumber(redis.call('HGET', KEYS[8], 'watched_since_ms') or 0) then
+  redis.call('HSET', KEYS[8], 'watched_since_ms', begun)
+end
 local published = (#ARGV - 10) / 2
 local counts = {
   records_read = records, inserts = ARGV[5], modifies = ARGV[6], removes = ARGV[7], not_sampled = ARGV[8],

@@ -116,9 +116,9 @@ def test_a_settled_key_with_two_versions_in_flight_is_looked_at_again() -> None:
 
 def test_a_key_first_seen_just_after_the_watch_began_is_looked_at_again() -> None:
     """An older change, never read, could still be on its way."""
-    policy = Policy(60_000, 30_000, watched_since_ms=500)
-    settled = judge(built(ABSENT, A), look(A, 1500), now(1500), policy)
-    assert wake(after(settled), now(31_500), policy) is None
+    just_begun = Moment(1500, 1500, watched_since_ms=500)
+    settled = judge(built(ABSENT, A), look(A, 1500), just_begun, POLICY)
+    assert wake(after(settled), now(31_500), POLICY) is None
 
 
 def test_a_regression_at_the_settling_look_gives_the_version_back() -> None:
