@@ -169,8 +169,14 @@ def test_a_status_of_nothing_says_so(valkey_url: str) -> None:
 
 
 class Running:
-    def __init__(self, child: "subprocess.Popen[bytes]", log: Path) -> None:
-        self.child, self._log = child, log
+    def __init__(
+        self, child: "subprocess.Popen[bytes]", directory: "tempfile.TemporaryDirectory[str]"
+    ) -> None:
+        self.child, self._directory = child, directory  # which goes away with this object
+
+    @property
+    def _log(self) -> Path:
+        return Path(self._directory.name, "log")
 
     @property
     def log(self) -> str:
@@ -202,10 +208,10 @@ class running:
         self.code: int | None = None
 
     def __enter__(self) -> Running:
-        self._log = Path(tempfile.mkdtemp(prefix="ddbmm-test-")) / "log"
-        self._process = servers.process(self._argv, log=self._log)
+        directory = tempfile.TemporaryDirectory(prefix="ddbmm-test-")
+        self._process = servers.process(self._argv, log=Path(directory.name, "log"))
         self._child = self._process.__enter__()
-        run = Running(self._child, self._log)
+        run = Running(self._child, directory)
         servers.eventually(run.healthy, what="a healthy run")
         return run
 
