@@ -11,7 +11,7 @@ import pytest
 from tests import servers
 from tests.fake import FakeProcess
 from tests.servers import eventually
-from tests.system import System, balanced
+from tests.system import FakeTable, System, balanced
 
 
 @pytest.fixture
@@ -24,7 +24,11 @@ def fake() -> Iterator[FakeProcess]:
 
 @pytest.fixture
 def system(tmp_path: Path, store_url: str, fake: FakeProcess) -> System:
-    return System(tmp_path, store_url, fake, f"e2e-{uuid.uuid4().hex[:12]}")
+    return System(tmp_path, store_url, *tables(fake), f"e2e-{uuid.uuid4().hex[:12]}")
+
+
+def tables(fake: FakeProcess) -> tuple[FakeTable, FakeTable]:
+    return FakeTable(fake, "source"), FakeTable(fake, "target")
 
 
 def plant(system: System, round_number: int, keys: int = 10) -> None:
@@ -60,7 +64,8 @@ def test_after_kill_9_of_each_process_in_turn_nothing_is_lost_or_counted_twice(
 ) -> None:
     port = servers.free_port()
     binary, state = servers.valkey_binary(), tmp_path / "state"
-    system = System(tmp_path, f"redis://127.0.0.1:{port}/0", fake, "killed", "--workers", "2")
+    url = f"redis://127.0.0.1:{port}/0"
+    system = System(tmp_path, url, *tables(fake), "killed", "--workers", "2")
     with servers.redis_like(binary, state, port=port):
         with system.running():
             plant(system, 0)

@@ -56,6 +56,10 @@ class Fake:
     def url(self) -> str:
         return self.server.url
 
+    def steer(self, verb: str, **arguments: Any) -> Any:
+        """As FakeProcess does."""
+        return getattr(self.control, verb)(**arguments)
+
     def close(self) -> None:
         self.server.close()
 
@@ -121,7 +125,7 @@ class Fake:
         if order["verb"] not in VERBS:
             return Response(400, b"no such verb")
         try:
-            result = getattr(self.control, order["verb"])(**order["arguments"])
+            result = self.steer(order["verb"], **order["arguments"])
         except (LookupError, TypeError, ValueError, errors.Refused) as error:
             return Response(400, repr(error).encode())
         return Response(200, msgspec.json.encode({"result": result}))
