@@ -135,7 +135,7 @@ def correctness() -> list:
             "Findings opened and recovered",
             "Verdicts that opened a finding, by kind, and findings that a later look found right.",
             [
-                (_rate("ddbmm_validation_mismatches_total", "kind"), "{{kind}}"),
+                (_rate("ddbmm_ledger_mismatches_total", "kind"), "{{kind}}"),
                 (_rate("ddbmm_ledger_recovered_total"), "recovered"),
             ],
             "cps",

@@ -1,0 +1,144 @@
+"""What stands in deploy/, taken apart for the tests: panels, queries, rules, the names they use.
+
+Reads: files of deploy/, the declared metrics. Writes: nothing.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import promql_parser
+import yaml
+
+from pipeline import metrics
+from tests import servers
+from tests.servers import ROOT
+
+DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "cutover.json"
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES = (PROMETHEUS / "rules" / "recording.yml", PROMETHEUS / "rules" / "alerts.yml")
+RULE_TESTS = PROMETHEUS / "tests" / "alerts.yml"
+RUNBOOK = ROOT / "docs" / "runbook.md"
+
+#: What Grafana puts into a query before it is sent.
+VARIABLES = {"$__rate_interval": "1m", "$job": ".+", "$instance": ".+", "$read_price": "0.125"}
+#: Labels that every target has by deploy/prometheus/prometheus.yml, and those of a histogram's bucket.
+TARGET_LABELS = {"job", "instance", "role"}
+#: Metrics that are not ours, with the labels that we use.
+FOREIGN = {
+    "up": TARGET_LABELS,
+    "ALERTS": {"alertname", "alertstate", "severity"},
+    "redis_memory_used_bytes": {"job", "instance"},
+    "redis_memory_max_bytes": {"job", "instance"},
+}
+
+
+class Query(NamedTuple):
+    """One query of one panel."""
+
+    panel: str
+    expr: str
+    legend: str
+    instant: bool
+
+
+class Selector(NamedTuple):
+    """One metric as a query selects it."""
+
+    metric: str
+    labels: frozenset[str]
+
+
+def dashboard() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    return loaded
+
+
+def panels() -> list[dict[str, Any]]:
+    """Every panel but rows, those of folded rows too."""
+    tops = dashboard()["panels"]
+    all_of_them = [each for top in tops for each in (top, *top.get("panels", []))]
+    return [panel for panel in all_of_them if panel["type"] != "row"]
+
+
+def queries() -> list[Query]:
+    return [
+        Query(panel["title"], target["expr"], target.get("legendFormat", ""), target.get("instant", False))
+        for panel in panels()
+        for target in panel["targets"]
+    ]
+
+
+def annotations() -> list[str]:
+    return [one["expr"] for one in dashboard()["annotations"]["list"]]
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    for file in RULES:
+        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]:
+            yield from group["rules"]
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]
+
+
+def recorded() -> set[str]:
+    return {rule["record"] for rule in rules() if "record" in rule}
+
+
+def filled(expr: str) -> str:
+    """The query as Prometheus gets it."""
+    for name, value in VARIABLES.items():
+        expr = expr.replace(name, value)
+    return expr
+
+
+def selectors(expr: str) -> list[Selector]:
+    """Every metric that the query selects. Raises ValueError when it is no PromQL."""
+    found: list[Selector] = []
+
+    def visit(node: Any) -> None:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append(Selector(node.name or "", frozenset(m.name for m in node.matchers.matchers)))
+
+    promql_parser.walk(promql_parser.parse(filled(expr)), visit)
+    return found
+
+
+def grouped_by(expr: str) -> set[str]:
+    """Every label that the query names in by, without, on, ignoring or group_left."""
+    clauses = re.findall(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)", expr)
+    return {label.strip() for clause in clauses for label in clause.split(",") if label.strip()}
+
+
+def legend_labels(legend: str) -> set[str]:
+    return set(re.findall(r"\{\{(\w+)\}\}", legend))
+
+
+def declared() -> dict[str, set[str]]:
+    """Every series name that the program exports, with its labels (those of the target included)."""
+    names: dict[str, set[str]] = {}
+    for one in metrics.declarations(metrics.start(None, "deploy")):
+        labels = set(one.labels) | TARGET_LABELS
+        if one.kind == "histogram":
+            names |= {
+                f"{one.name}_bucket": labels | {"le"},
+                f"{one.name}_sum": labels,
+                f"{one.name}_count": labels,
+            }
+        else:
+            names[one.name] = labels
+    return names
+
+
+def family(series: str) -> str:
+    """The declared name behind a series of a histogram."""
+    return re.sub(r"_(bucket|sum|count)$", "", series)
+
+
+def tool(name: str, package: str) -> str:
+    """A program of Debian's `package`; without it, skip here and fail in CI."""
+    return servers.needed(name, shutil.which(name), f"apt-get install {package}")

@@ -1,0 +1,89 @@
+"""The committed dashboard is what the generator makes, and keeps the rules of Grafana's dashboard-linter."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.deploy import artifacts
+from tests.servers import ROOT
+
+PANELS = [pytest.param(panel, id=panel["title"]) for panel in artifacts.panels()]
+
+
+def test_the_committed_file_is_what_the_generator_makes() -> None:
+    made = subprocess.run(
+        [sys.executable, "deploy/grafana/generate.py"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert artifacts.DASHBOARD.read_text(encoding="utf-8") == made, (
+        "run: python deploy/grafana/generate.py > deploy/grafana/dashboards/cutover.json"
+    )
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_says_what_it_shows_in_which_unit(panel: dict) -> None:
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    for target in panel["targets"]:
+        assert target["datasource"] == panel["datasource"]
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_selects_by_job_and_instance(panel: dict) -> None:
+    for target in panel["targets"]:
+        for selector in artifacts.selectors(target["expr"]):
+            if selector.metric in artifacts.recorded():
+                assert selector.labels == {"job"}
+            elif selector.metric == "up" or selector.metric not in artifacts.FOREIGN:
+                assert selector.labels >= {"job", "instance"}
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_rates_follow_the_interval_of_the_view(panel: dict) -> None:
+    for target in panel["targets"]:
+        assert target["expr"].count("[") == target["expr"].count("[$__rate_interval]")
+
+
+@pytest.mark.parametrize("panel", [p for p in artifacts.panels() if p["type"] in ("stat", "table")])
+def test_a_figure_is_asked_for_now_so_that_it_goes_when_its_source_does(panel: dict) -> None:
+    assert all(target["instant"] for target in panel["targets"])
+
+
+def test_panels_have_identifiers_of_their_own_and_do_not_overlap() -> None:
+    ids = [panel["id"] for panel in artifacts.panels()]
+    assert len(ids) == len(set(ids))
+    cells: set[tuple[int, int]] = set()
+    for panel in artifacts.panels():
+        at = panel["gridPos"]
+        own = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not own & cells, panel["title"]
+        assert max(x for x, _ in own) < 24
+        cells |= own
+
+
+def test_the_variables_choose_data_source_job_and_instance() -> None:
+    variables = {one["name"]: one for one in artifacts.dashboard()["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    assert variables["datasource"]["label"] == "Data Source"
+    for name in ("job", "instance"):
+        one = variables[name]
+        assert (one["multi"], one["includeAll"], one["allValue"]) == (True, True, ".+")
+        assert one["refresh"] == 2  # when the time range changes
+        assert one["datasource"]["uid"] == "${datasource}"
+
+
+def test_the_dashboard_is_found_by_its_identifier_and_not_edited_by_hand() -> None:
+    board = artifacts.dashboard()
+    assert (board["uid"], board["title"]) == ("ddbmm-cutover", "DynamoDB migration: cutover")
+    assert board["editable"] is False
+    assert (board["schemaVersion"], board["refresh"], board["graphTooltip"]) == (42, "10s", 1)
+
+
+def test_annotations_show_alerts_and_milestones() -> None:
+    by_name = {one["name"]: one for one in artifacts.dashboard()["annotations"]["list"]}
+    assert set(by_name) == {"Alerts", "Milestones"}
+    # The value of the metric, in ms, is the time at which the milestone is drawn.
+    assert by_name["Milestones"]["useValueForTime"] is True
+    assert by_name["Milestones"]["expr"].endswith("* 1000")

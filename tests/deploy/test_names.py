@@ -1,0 +1,68 @@
+"""Dashboard, rules and program speak of the same metrics: both ways."""
+
+import pytest
+
+from tests.deploy import artifacts
+
+#: Metrics that are on no panel, and why.
+NOT_SHOWN = {
+    "ddbmm_ledger_inserts_total": "the panel Changes read shows the same by type, from the reader",
+    "ddbmm_ledger_modifies_total": "as ledger_inserts_total",
+    "ddbmm_ledger_removes_total": "as ledger_inserts_total",
+    "ddbmm_ledger_records_read_total": "as ledger_inserts_total",
+    "ddbmm_ledger_rechecks_total": "the panel Looks shows validation_rechecks_total",
+    "ddbmm_validation_mismatches_total": "the panel Findings opened and recovered shows the ledger's count",
+    "ddbmm_ledger_reads_strong_total": "a share of ledger_reads_total that only a developer asks for",
+}
+EVERYTHING = [
+    *(pytest.param(q.expr, id=f"panel {q.panel}: {q.legend}") for q in artifacts.queries()),
+    *(pytest.param(expr, id=f"annotation {n}") for n, expr in enumerate(artifacts.annotations())),
+    *(
+        pytest.param(rule["expr"], id=f"rule {n} {rule.get('alert') or rule['record']}")
+        for n, rule in enumerate(artifacts.rules())
+    ),
+]
+
+
+def known() -> dict[str, set[str]]:
+    return artifacts.declared() | artifacts.FOREIGN
+
+
+@pytest.mark.parametrize("expr", EVERYTHING)
+def test_every_metric_and_label_of_a_query_exists(expr: str) -> None:
+    names, records = known(), artifacts.recorded()
+    labels: set[str] = set()
+    for selector in artifacts.selectors(expr):
+        if selector.metric in records:
+            assert selector.labels <= {"job"}
+            labels |= {"job", "side"}
+            continue
+        assert selector.metric in names, f"{selector.metric} is exported by nobody"
+        assert selector.labels <= names[selector.metric]
+        labels |= names[selector.metric]
+    assert artifacts.grouped_by(expr) <= labels
+
+
+@pytest.mark.parametrize("query", artifacts.queries(), ids=lambda q: f"{q.panel}: {q.legend}")
+def test_every_label_of_a_legend_survives_the_query(query: artifacts.Query) -> None:
+    if "by" in query.expr:
+        assert artifacts.legend_labels(query.legend) <= artifacts.grouped_by(query.expr)
+    else:
+        assert not artifacts.legend_labels(query.legend)
+
+
+def test_every_metric_is_on_the_dashboard_or_is_left_out_for_a_reason() -> None:
+    exprs = [*(query.expr for query in artifacts.queries()), *artifacts.annotations()]
+    shown = {selector.metric for expr in exprs for selector in artifacts.selectors(expr)}
+    for rule in artifacts.rules():  # a recorded figure shows what it is made of
+        if rule.get("record") in shown:
+            shown |= {selector.metric for selector in artifacts.selectors(rule["expr"])}
+    shown = {artifacts.family(name) for name in shown}
+    exported = {artifacts.family(name) for name in artifacts.declared()}
+    assert exported - shown == set(NOT_SHOWN)
+
+
+def test_every_recorded_figure_is_used() -> None:
+    exprs = [query.expr for query in artifacts.queries()] + [rule["expr"] for rule in artifacts.rules()]
+    used = {selector.metric for expr in exprs for selector in artifacts.selectors(expr)}
+    assert artifacts.recorded() <= used

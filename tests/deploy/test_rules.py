@@ -1,0 +1,149 @@
+"""Rules and configuration of Prometheus and Alertmanager, by their own tools; runbook and alerts agree."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.core.statistics import wilson
+from tests.deploy import artifacts
+from tests.servers import ROOT
+
+SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation")
+
+
+def promtool(*arguments: object, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+    command = [artifacts.tool("promtool", "prometheus"), *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_rules_and_configuration_are_accepted_by_promtool() -> None:
+    for arguments in (
+        ("check", "rules", "--lint=all", "--lint-fatal", *artifacts.RULES),
+        ("check", "config", artifacts.PROMETHEUS / "prometheus.yml"),
+    ):
+        ended = promtool(*arguments)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_alertmanager_example_is_accepted_by_amtool_as_shipped_and_with_its_receivers(
+    tmp_path: Path,
+) -> None:
+    shipped = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
+    switched_on = tmp_path / "alertmanager.yml"
+    route, head, receivers = shipped.read_text(encoding="utf-8").partition("receivers:\n")
+    receivers = re.sub(r"(?m)^    # ", "    ", receivers)
+    receivers = re.sub(
+        r"- url_file: \S+", "- url: http://127.0.0.1:9/", receivers
+    )  # new in 0.26; Debian 12: 0.25
+    switched_on.write_text(route + head + receivers, encoding="utf-8")
+    page = yaml.safe_load(switched_on.read_text(encoding="utf-8"))["receivers"][0]
+    assert {"webhook_configs", "slack_configs"} <= set(page)
+    amtool = artifacts.tool("amtool", "prometheus-alertmanager")
+    for file in (shipped, switched_on):
+        ended = subprocess.run(
+            [amtool, "check-config", str(file)], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_every_case_of_the_alerts_comes_out_as_written() -> None:
+    ended = promtool("test", "rules", artifacts.RULE_TESTS)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_every_alert_has_a_case_that_fires_and_one_near_it_that_does_not() -> None:
+    cases = yaml.safe_load(artifacts.RULE_TESTS.read_text(encoding="utf-8"))["tests"]
+    fires: dict[bool, set[str]] = {True: set(), False: set()}
+    for case in cases:
+        for one in case["alert_rule_test"]:
+            fires[bool(one.get("exp_alerts"))].add(one["alertname"])
+    names = {alert["alert"] for alert in artifacts.alerts()}
+    assert fires[True] == names
+    assert fires[False] == names - {"DynamoDBMigrationWatchdog"}  # which always fires
+
+
+@pytest.mark.parametrize("alert", artifacts.alerts(), ids=lambda a: f"{a['alert']} {a['labels']}")
+def test_an_alert_says_how_grave_it_is_and_where_to_read_on(alert: dict) -> None:
+    name = alert["alert"].removeprefix("DynamoDBMigration")
+    assert name != alert["alert"]
+    assert alert["labels"]["severity"] in ("critical", "warning", "info")
+    assert "{{" not in alert["annotations"]["summary"], "summaries group: the same text for each firing"
+    assert alert["annotations"]["description"]
+    assert alert["annotations"]["runbook_url"] == "{{ $externalURL }}/user/runbook.md#" + name.lower()
+    panel = re.fullmatch(
+        r"http://127\.0\.0\.1:3000/d/ddbmm-cutover\?viewPanel=(\d+)", alert["annotations"]["dashboard_url"]
+    )
+    assert panel and int(panel[1]) in {one["id"] for one in artifacts.panels()}
+
+
+def test_the_panel_an_alert_links_to_shows_a_metric_of_the_alert() -> None:
+    by_id = {panel["id"]: panel for panel in artifacts.panels()}
+    unrelated = {"DynamoDBMigrationWatchdog"}
+    for alert in artifacts.alerts():
+        panel = by_id[int(alert["annotations"]["dashboard_url"].rpartition("=")[2])]
+        asked = set().union(*(_made_of(target["expr"]) for target in panel["targets"]))
+        if alert["alert"] not in unrelated:
+            assert asked & _made_of(alert["expr"]), (alert["alert"], panel["title"])
+
+
+def _made_of(expr: str) -> set[str]:
+    """The exported metrics behind a query, through recorded figures; a histogram counts as one."""
+    records = {rule["record"]: rule["expr"] for rule in artifacts.rules() if "record" in rule}
+    names: set[str] = set()
+    for selector in artifacts.selectors(expr):
+        inner = records.get(selector.metric)
+        names |= _made_of(inner) if inner else {artifacts.family(selector.metric)}
+    return names
+
+
+def test_the_runbook_has_a_full_section_for_every_alert_and_for_nothing_else() -> None:
+    text = artifacts.RUNBOOK.read_text(encoding="utf-8")
+    sections = dict(re.findall(r"(?ms)^## (\w+)\n(.*?)(?=^## |\Z)", text))
+    assert set(sections) == {a["alert"].removeprefix("DynamoDBMigration") for a in artifacts.alerts()}
+    for name, section in sections.items():
+        found = re.findall(r"(?m)^\*\*(\w+)\.\*\*", section)
+        assert tuple(found) == SECTIONS, name
+
+
+def test_panels_and_links_that_the_runbook_names_exist() -> None:
+    text = artifacts.RUNBOOK.read_text(encoding="utf-8")
+    titles = {panel["title"] for panel in artifacts.panels()}
+    for sentence in re.findall(r"Panels? (\*[^*]+\*(?:(?:,| and) \*[^*]+\*)*)", text):
+        for title in re.findall(r"\*([^*]+)\*", sentence):
+            assert title in titles, title
+    headings = {heading.lower() for heading in re.findall(r"(?m)^## (\w+)", text)}
+    assert set(re.findall(r"\(#(\w+)\)", text)) <= headings
+
+
+@pytest.mark.parametrize(("keys", "wrong"), [(1, 0), (1, 1), (100, 0), (1_000, 7), (1_000_000, 3), (40, 40)])
+def test_the_recorded_interval_is_the_one_of_the_program(tmp_path: Path, keys: int, wrong: int) -> None:
+    low, high = wilson(keys - wrong, keys)
+    labels = 'instance="monitor:9464",job="ddbmm"'
+    expected = {"ratio": 1 - wrong / keys, "wilson_low": low, "wilson_high": high}
+    test = {
+        "rule_files": [str(artifacts.RULES[0])],
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": f"ddbmm_keys_judged{{{labels}}}", "values": f"{keys}x5"},
+                    {"series": f'ddbmm_mismatches_open{{{labels},kind="missing"}}', "values": f"{wrong}x5"},
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": f"abs(job:ddbmm_keys_right:{name} - {value!r}) < bool 1e-12",
+                        "eval_time": "5m",
+                        "exp_samples": [{"labels": '{job="ddbmm"}', "value": 1}],
+                    }
+                    for name, value in expected.items()
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "wilson.yml"
+    file.write_text(yaml.safe_dump(test), encoding="utf-8")
+    ended = promtool("test", "rules", file)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
