@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline import startup
-from pipeline.aws import Connection, StreamClient, TableInfo, TableReader
+from pipeline.aws import Connection, TableInfo
 from pipeline.config import Config
 from pipeline.core.model import Side, StreamView
 from pipeline.errors import MonitorError
@@ -34,7 +34,6 @@ EXPIRY_WARN_SECONDS = 3600
 UNIT_BYTES = 4096
 #: Looks per version in sync, the stability look included (upper bound of the design).
 LOOKS_PER_VERSION = 1.5
-_PROBE = {"S": "migration-monitor doctor", "N": "0", "B": "bWlncmF0aW9uLW1vbml0b3I="}
 _STYLES: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -141,8 +140,7 @@ class _Examination:
         if self._tables is None:
             return
         table = self._tables.of(side)
-        reader = TableReader(self._connections[side], table.name, table.schema)
-        startup.asked(lambda: reader.batch_get([_probe_key(table)]))
+        startup.check_item_reads(self._connections[side], table)
         yield Line(f"{side} reads", "ok", f"BatchGetItem is allowed on {table.name}")
 
     def _ttl(self) -> Iterable[Line]:
@@ -176,12 +174,7 @@ class _Examination:
     def _stream_reads(self) -> Iterable[Line]:
         if self._stream is None:
             return
-        client, arn = StreamClient(self._connections["stream"]), self._stream.info.arn
-        _, shards, _ = startup.asked(lambda: client.describe_stream(arn))
-        if shards:
-            newest = shards[-1].id
-            iterator = startup.asked(lambda: client.shard_iterator(arn, newest, "LATEST"))
-            startup.asked(lambda: client.get_records(iterator, 1))
+        startup.check_stream_reads(self._connections["stream"], self._stream)
         yield Line("stream reads", "ok", "DescribeStream, GetShardIterator and GetRecords are allowed")
         # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
         yield Line(
@@ -231,15 +224,6 @@ def _checked(check: str, lines: Callable[[], Iterable[Line]]) -> list[Line]:
         says, _, mend = str(error).rpartition("; ")
         found.append(Line(check, "fail", says or mend, mend if says else ""))
     return found
-
-
-def _probe_key(table: TableInfo) -> bytes:
-    """The key of an item that nobody has."""
-    schema = table.schema
-    key = {schema.partition_key: {schema.partition_type: _PROBE[schema.partition_type]}}
-    if schema.sort_key and schema.sort_type:
-        key[schema.sort_key] = {schema.sort_type: _PROBE[schema.sort_type]}
-    return schema.compact_of(key)
 
 
 def _expiry(side: str, seconds: float) -> Line:

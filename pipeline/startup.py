@@ -1,7 +1,7 @@
 """What must be true before a role starts: tables, stream and Redis, seen once and refused with one message.
 
 Reads: both tables' descriptions, the stream's, Redis. Writes: the migration's settings into Redis, the first
-time (`open_store`). Never: items, records, a second message for one mistake.
+time (`open_store`). Never: what items and records hold, a second message for one mistake.
 
 Every refusal is a MonitorError of exit code 2 or 4 whose text is "what is wrong; what to do".
 """
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pipeline.aws import Connection, StreamClient, StreamInfo, TableInfo, describe_table
+from pipeline.aws import Connection, StreamClient, StreamInfo, TableInfo, TableReader, describe_table
 from pipeline.config import Config
 from pipeline.core.model import Side
 from pipeline.errors import (
@@ -32,6 +32,7 @@ Answer = TypeVar("Answer")
 
 #: Tries, and the pause after the first, for what AWS may refuse only now; then the start is given up.
 TRIES, PAUSE_SECONDS = 3, 0.5
+_PROBE = {"S": "migration-monitor probe", "N": "0", "B": "cHJvYmU="}
 ENABLE_STREAM = "enable a stream with view NEW_AND_OLD_IMAGES on the table"
 
 
@@ -48,18 +49,27 @@ class Tables(msgspec.Struct, frozen=True):
 
 
 class StreamSeen(msgspec.Struct, frozen=True):
-    """The stream that would be read, its shard count, and the endpoint it was found at."""
+    """The stream that would be read, its shard count, one shard of it, and the endpoint it was found at."""
 
     info: StreamInfo
     shards: int
+    a_shard: str | None
     endpoint: str
 
 
 def prepare(config: Config) -> tuple[Config, Tables, StreamSeen]:
     """See tables and stream, refuse what cannot work; the configuration completed by what was seen."""
-    tables = see_tables(config, connect(config, Side.SOURCE), connect(config, Side.TARGET))
+    sides = {side: connect(config, side) for side in Side}
+    tables = see_tables(config, sides[Side.SOURCE], sides[Side.TARGET])
     check_tables(config, tables)
-    stream = see_stream(config, tables.of(config.origin), connect(config, "stream"))
+    stream_side = connect(config, "stream")
+    stream = see_stream(config, tables.of(config.origin), stream_side)
+    # A role that lacks a permission would only ever try again: better refused here.
+    if config.command != "reader":
+        for side, connection in sides.items():
+            check_item_reads(connection, tables.of(side))
+    if config.command != "validator":
+        check_stream_reads(stream_side, stream)
     return completed(config, tables), tables, stream
 
 
@@ -126,6 +136,16 @@ def check_key_flags(config: Config, table: TableInfo) -> None:
             )
 
 
+def check_item_reads(connection: Connection, table: TableInfo) -> None:
+    """Raises AccessDenied when items must not be read; asks for one that nobody has (1 read unit at most)."""
+    schema = table.schema
+    key = {schema.partition_key: {schema.partition_type: _PROBE[schema.partition_type]}}
+    if schema.sort_key and schema.sort_type:
+        key[schema.sort_key] = {schema.sort_type: _PROBE[schema.sort_type]}
+    reader = TableReader(connection, table.name, schema)
+    asked(lambda: reader.batch_get([schema.compact_of(key)]))
+
+
 def describe_keys(table: TableInfo) -> str:
     schema = table.schema
     partition = f"partition key {schema.partition_key} ({schema.partition_type})"
@@ -166,14 +186,23 @@ def see_stream(config: Config, origin: TableInfo, connection: Connection) -> Str
         )
     client = StreamClient(connection)
     info, shards, after = asked(lambda: client.describe_stream(arn))
-    count = len(shards)
+    count, a_shard = len(shards), shards[-1].id if shards else None
     while after is not None:
         _, shards, after = asked(lambda start=after: client.describe_stream(arn, start))  # type: ignore[misc]
         count += len(shards)
     if not info.enabled:
         newest = f"use the newer one, {origin.stream_arn}" if origin.stream_enabled else ENABLE_STREAM
         raise ConfigurationError(f"stream {arn} is disabled; {newest}")
-    return StreamSeen(info, count, connection.endpoint)
+    return StreamSeen(info, count, a_shard, connection.endpoint)
+
+
+def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
+    """Raises AccessDenied when records must not be read; asks for one record, and forgets it."""
+    if stream.a_shard is None:
+        return
+    client, shard = StreamClient(connection), stream.a_shard
+    iterator = asked(lambda: client.shard_iterator(stream.info.arn, shard, "LATEST"))
+    asked(lambda: client.get_records(iterator, 1))
 
 
 # --- Redis -------------------------------------------------------------------------------------------------

@@ -138,14 +138,24 @@ def test_a_malformed_file_is_refused(migration: list[str], tmp_path: Path) -> No
     assert (done.returncode, "not valid YAML" in message(done)) == (4, True)
 
 
-def test_a_missing_permission_is_refused(migration: list[str], fake: Fake) -> None:
-    fake.control.fail("access_denied", "DescribeStream", calls=None)
+@pytest.mark.parametrize(
+    ("role", "operation"),
+    [
+        ("run", "DescribeStream"),
+        ("run", "BatchGetItem"),
+        ("run", "GetRecords"),
+        ("reader", "GetRecords"),
+        ("validator", "BatchGetItem"),
+    ],
+)
+def test_a_missing_permission_is_refused(migration: list[str], fake: Fake, role: str, operation: str) -> None:
+    fake.control.fail("access_denied", operation, calls=None)
     try:
-        done = command("run", *migration)
+        done = command(role, *migration)
     finally:
         fake.control.clear_faults()
     assert done.returncode == 4
-    assert "DescribeStream" in message(done)
+    assert operation in message(done)
     assert "IAM" in message(done)
 
 

@@ -198,17 +198,32 @@ def test_nothing_is_written_anywhere(fake: Fake, valkey_url: str) -> None:
     assert [operation for operation in fake.calls if not operation.startswith(reading)] == []
 
 
-def test_moto_passes_too(moto_url: str, other_moto_url: str) -> None:
-    """Two endpoints with one account number are two services, not one table on both sides."""
-    for url in (moto_url, other_moto_url):
-        boto3.client("dynamodb", endpoint_url=url).create_table(
-            TableName="doctored",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "B"}],
-            BillingMode="PAY_PER_REQUEST",
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-        )
-    argv = ["--target-table", "doctored", "--region", "us-east-1"]
-    argv += ["--source-endpoint-url", moto_url, "--target-endpoint-url", other_moto_url]
-    found = examine(load(["doctor", *argv], {})[0])
-    assert [line for line in found if line.level == "fail"] == []
+def create(url: str, table: str) -> None:
+    boto3.client("dynamodb", endpoint_url=url).create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "B"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+
+
+def failures(source: tuple[str, str], target: tuple[str, str]) -> list[Line]:
+    """The failing lines for two (endpoint, table)."""
+    argv = ["--source-endpoint-url", source[0], "--source-table", source[1], "--region", "us-east-1"]
+    argv += ["--target-endpoint-url", target[0], "--target-table", target[1]]
+    return [line for line in examine(load(["doctor", *argv], {})[0]) if line.level == "fail"]
+
+
+def test_one_account_number_at_two_emulators_is_not_one_table_on_both_sides(
+    moto_url: str, other_moto_url: str
+) -> None:
+    create(moto_url, "doctored")
+    create(other_moto_url, "doctored")
+    assert failures((moto_url, "doctored"), (other_moto_url, "doctored")) == []
+
+
+def test_dynamodb_local_passes_too(dynamodb_local_url: str) -> None:
+    create(dynamodb_local_url, "doctored")
+    create(dynamodb_local_url, "doctored-new")
+    assert failures((dynamodb_local_url, "doctored"), (dynamodb_local_url, "doctored-new")) == []
