@@ -156,7 +156,7 @@ def _doctor(config: Config) -> int:
 def _show_config(config: Config, effective: Sequence[Effective]) -> int:
     import msgspec
 
-    from pipeline.options import duration_text
+    from pipeline.option_values import duration_text
 
     def shown(one: Effective) -> object:
         return (

@@ -8,7 +8,8 @@ import pytest
 from pipeline.config import Config, Effective, load
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError, MonitorError, UsageError
-from pipeline.options import OPTIONS, duration_ms, duration_text
+from pipeline.option_values import duration_ms, duration_text
+from pipeline.options import OPTIONS
 
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
 SEED_COMMAND_LINE = [

@@ -1,0 +1,111 @@
+"""What an option's text means: parsers for argparse, and one back to text.
+
+Reads: nothing. Writes: nothing. Never: an exception but ArgumentTypeError, whose message says what is right.
+"""
+
+import math
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+#: Prometheus' durations: units in this order, each at most once.
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+_DURATION_UNITS_MS = (86_400_000, 3_600_000, 60_000, 1_000, 1)
+#: Names become part of Redis keys, between braces; table names (the default) allow just these characters.
+_MIGRATION = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+_STREAM_ARN = re.compile(r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:\d+:table/[A-Za-z0-9_.-]+/stream/.+")
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of a duration such as `250ms`, `90s`, `5m`, `1h30m`; at least 1."""
+    found = _DURATION.fullmatch(text)
+    total = (
+        sum(int(n) * unit for n, unit in zip(found.groups(), _DURATION_UNITS_MS, strict=True) if n)
+        if found
+        else 0
+    )
+    if total <= 0:
+        raise ArgumentTypeError(f"{text!r} is not a duration: write for example 250ms, 90s, 5m or 1h30m")
+    return total
+
+
+def duration_text(ms: int) -> str:
+    """A duration as `duration_ms` reads it."""
+    parts = []
+    for unit, name in zip(_DURATION_UNITS_MS, ("d", "h", "m", "s", "ms"), strict=True):
+        count, ms = divmod(ms, unit)
+        parts.append(f"{count}{name}" if count else "")
+    return "".join(parts)
+
+
+def percentage(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= 100:
+        raise ArgumentTypeError(
+            f"{text!r} is not a percentage of keys: write a number above 0 and up to 100, such as 10"
+        )
+    return value
+
+
+def not_negative(text: str) -> float:
+    value = _number(text)
+    if not (value >= 0 and math.isfinite(value)):
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 up")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers from low to high."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ArgumentTypeError(f"{text!r} is not one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def migration_name(text: str) -> str:
+    if not _MIGRATION.fullmatch(text):
+        raise ArgumentTypeError(f"{text!r} is not a name: use letters, digits, '_', '.' and '-', at most 255")
+    return text
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """A parser of URLs with one of these schemes. Messages leave the text out: it may hold a password."""
+
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme not in schemes or not (parts.netloc or parts.path):
+            raise ArgumentTypeError(
+                f"not a URL that begins with {' or '.join(f'{one}://' for one in schemes)}"
+            )
+        return text
+
+    return parse
+
+
+def stream_arn(text: str) -> str:
+    if not _STREAM_ARN.fullmatch(text):
+        raise ArgumentTypeError(
+            f"{text!r} is not a stream's ARN (arn:aws:dynamodb:REGION:ACCOUNT:table/TABLE/stream/LABEL): "
+            "leave it out to use the table's latest stream"
+        )
+    return text
