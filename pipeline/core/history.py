@@ -113,21 +113,38 @@ def _progress(history: History, index: int, look: Look, moment: Moment, policy: 
         result = _settling(history, after, look, moment, policy)
     else:
         result = _still_behind(history, after, look, policy)
-    lag_ms = _lag(history.versions[index], look, policy)
+    lag_ms = _lag(history, history.versions[index], look, policy)
     alarmed_now = result.history.alarmed if result.history else 0
     return _change(result, reached=newly, alarmed=alarmed_now - history.alarmed, lag_ms=lag_ms)
 
 
 def _settling(history: History, after: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
-    """Every version is reached."""
+    """Every version is reached, or seems so."""
     was_alarmed = history.phase is Phase.ALARMED
-    settle = history.settle or was_alarmed or _past_unknown(history, moment, policy)
+    settled_ms = look.at_ms + policy.stable_for_ms
+    returned = _returned(history)
+    if returned:
+        settled_ms = max(settled_ms, history.versions[-1][1] + policy.converge_within_ms + FLOOR_MS)
+    settle = history.settle or was_alarmed or returned or _past_unknown(history, moment, policy)
     return Judgement(
         _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0),
-        look.at_ms + policy.stable_for_ms,
+        settled_ms,
         verdict=VerdictKind.MATCH,
         finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
     )
+
+
+def _returned(history: History) -> bool:
+    """True when the newest version may equal one that the replica may still be at: A → B → A.
+
+    A look then cannot tell a replica that is done from one that has not begun, so the settling look waits
+    until replication has had its time. Two versions in a row never are equal.
+    """
+    newest = history.versions[-1][0]
+    may_hold = [digest for digest, _ in history.versions[max(history.lo - 1, 0) : -2]]
+    if history.lo == 0 and len(history.versions) > 1:
+        may_hold.append(UNKNOWN)  # what was there before the first version
+    return newest in may_hold or UNKNOWN in may_hold or (newest == UNKNOWN and bool(may_hold))
 
 
 def _still_behind(history: History, after: History, look: Look, policy: Policy) -> Judgement:
@@ -143,13 +160,13 @@ def _still_behind(history: History, after: History, look: Look, policy: Policy) 
     return Judgement(after, next_ms, finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE)
 
 
-def _lag(version: Version, look: Look, policy: Policy) -> int:
+def _lag(history: History, version: Version, look: Look, policy: Policy) -> int:
     """Replication lag in ms: written → first look that showed it (an upper bound); -1 = not measurable.
 
     Where the verified side leads, the write that the origin received is not timed; a look that the origin
     matched only later gives a lower bound.
     """
-    if version[0] != look.digest:
+    if version[0] != look.digest or _returned(history):
         return -1
     if policy.leads:
         return version[1] - look.at_ms if version[1] > look.at_ms else -1

@@ -39,6 +39,18 @@ SCENARIOS = {
     "A → B → A, hot, faults": World(
         writes_per_second=HOT, values=3, dropped=0.03, reordered=0.03, outage=(10_000, 50_000)
     ),
+    **{
+        f"A → B → A, replication slower than --stable-for, {view}": World(
+            keys=150,
+            writes_per_second=0.2,
+            values=1,
+            lag_ms=(100, 12_000),
+            dropped=0.1,
+            view=view,
+            policy=Policy(converge_within_ms=20_000, stable_for_ms=2_000),
+        )
+        for view in StreamView
+    },
     "NEW_IMAGE": World(writes_per_second=1, dropped=0.05, reordered=0.03, view=StreamView.NEW_IMAGE),
     "OLD_IMAGE": World(writes_per_second=1, dropped=0.05, view=StreamView.OLD_IMAGE),
     "KEYS_ONLY, cold": World(writes_per_second=0.2, dropped=0.05, corrupted=0.03, view=StreamView.KEYS_ONLY),
