@@ -1,15 +1,17 @@
 # Everything here needs only python3 (>= 3.11, with venv) and make. Each environment is made from a hashed lock.
 PYTHON ?= python3
 PYTEST_FLAGS ?=
+BENCH_FLAGS ?=
 VENV := .venv
 DEMO_VENV := .venv-demo
 COMMAND := dynamodb-migration-monitor
 
-.PHONY: help test demo lock docs clean
+.PHONY: help test demo bench lock docs clean
 
 help:
 	@echo "make test   lint, types and tests, in their own environment ($(VENV))"
 	@echo "make demo   the whole system on embedded servers, against planted faults ($(DEMO_VENV))"
+	@echo "make bench  what it costs, against plain boto3 in the same run (BENCH_FLAGS=--quick: a minute; needs cc)"
 	@echo "make lock   pin the dependencies anew (requirements.lock, requirements-dev.lock)"
 	@echo "make docs   write the generated pages (docs/configuration.md)"
 	@echo "make clean  remove caches and both environments"
@@ -32,6 +34,10 @@ test: $(VENV)/.installed
 
 demo: $(DEMO_VENV)/.installed
 	$(DEMO_VENV)/bin/$(COMMAND) demo
+
+# Exit code 1: a figure is not what is required of it.
+bench: $(VENV)/.installed
+	$(VENV)/bin/python -m benchmarks $(BENCH_FLAGS)
 
 # --no-header and no index options: the locks name no host.
 lock: $(VENV)/.installed

@@ -1,0 +1,176 @@
+"""`python -m benchmarks`: measures, prints the table, writes it with a picture.
+
+Reads: options. Writes: results.json, results.md and results.svg into --output. Never: another run's figures.
+
+  --quick          fewer rounds and smaller sizes: under a minute, for a look
+  --output DIR     where the files go (default: build/benchmarks)
+  --only WORD …    only these parts: reader validator whole delay scaling growth
+"""
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from benchmarks import baselines, growth, picture, results, stub, subjects, whole
+from benchmarks.measure import Figures, bench, take_turns
+from benchmarks.results import Results, at_most, cheaper, faster
+from pipeline import embedded
+
+
+class Run:
+    """One run: where it measures, how much, and what it has found."""
+
+    def __init__(self, redis_url: str, directory: Path, quick: bool) -> None:
+        self.redis_url = redis_url
+        self.directory = directory
+        self.quick = quick
+        self.repeats = 2 if quick else 5
+        self.results = Results(results.machine(), quick)
+
+    def add(self, *rows: results.Row) -> None:
+        self.results.rows += rows
+        for row in rows:
+            print(f"  {row.what}: {row.ours.median:,.1f} {row.unit}", file=sys.stderr, flush=True)
+
+    def sized(self, quick: int, full: int) -> int:
+        return quick if self.quick else full
+
+
+def reader(run: Run) -> None:
+    for size, name in ((400, "400 B"), (2000, "2 KB")):
+        with stub.serve(item_bytes=size) as server:
+            for percent, need in ((1, 18), (100, 7)):
+                with (
+                    bench(baselines.reader, server.url, percent, run.sized(1, 4)) as plain,
+                    bench(subjects.reader, server.url, percent, run.sized(5, 20)) as ours,
+                ):
+                    theirs, mine = take_turns(run.repeats, plain, ours)
+                run.add(cheaper(f"reader, CPU per record, {name}, {percent} % sampled", mine, theirs, need))
+    with (
+        stub.serve() as server,
+        bench(subjects.publishing, server.url, run.redis_url, 100, run.sized(5, 20)) as ours,
+    ):
+        (mine,) = take_turns(run.repeats, ours)
+    run.add(
+        at_most("the same with publishing, 400 B, 100 %", "µs", [one["us"] for one in mine], None),
+        at_most("… and Redis's part of it", "µs", [one["redis_us"] for one in mine], None),
+    )
+
+
+def validator(run: Run) -> None:
+    pages = run.sized(5, 20)
+    with (
+        stub.serve() as server,
+        stub.serve(latency_ms=5) as distant,
+        bench(baselines.get_item, server.url, run.sized(300, 1000)) as one_by_one,
+        bench(baselines.batch_get_item, server.url, run.sized(2000, 5000)) as batches,
+        bench(subjects.validator, server.url, run.redis_url, pages, 1, 60_000) as single,
+        bench(subjects.validator, distant.url, run.redis_url, pages, 8, 60_000) as threaded,
+    ):
+        turns = take_turns(run.repeats, one_by_one, batches, single, threaded)
+    gets, hundreds, alone, eight = turns
+    run.add(
+        cheaper("validator, CPU per key, vs get_item, compared", alone, gets, 30),
+        cheaper("validator, CPU per key, vs batch_get_item, compared", alone, hundreds, 3),
+        cheaper("… with 8 calls of 5 ms in flight, vs get_item", eight, gets, None),
+        at_most("… Redis's part of it", "µs", [one["redis_us"] for one in alone], None),
+    )
+
+
+def whole_pipeline(run: Run) -> None:
+    with stub.serve() as server, bench(baselines.pipeline, server.url, run.sized(300, 1000)) as plain:
+        (theirs,) = take_turns(run.sized(1, 3), plain)
+    with (
+        stub.serve(latency_ms=5) as server,
+        bench(baselines.seed_loop, server.url, whole.SHARDS, 2.0) as seed,
+    ):
+        slow = [seed.round()]
+    mine = [
+        whole.pipeline(run.redis_url, run.directory, run.sized(10, 30), 5) for _ in range(run.sized(1, 3))
+    ]
+    with_redis: list[Figures] = [{"us": one["us"] + one["redis_us"]} for one in mine]
+    run.add(
+        cheaper("whole pipeline, CPU per change, all our processes", mine, theirs, 15),
+        cheaper("… with Redis's CPU", with_redis, theirs, None),
+        faster("whole pipeline, changes/s, 8 shards, 5 ms per call", mine, slow, 20, "changes_per_second"),
+        at_most("memory, the largest process", "MB", [one["memory_mb"] for one in mine], 80),
+    )
+
+
+def delay(run: Run) -> None:
+    busy = whole.delay(run.redis_url, run.directory, whole.SHARDS, 100, run.sized(4, 20))
+    run.add(at_most("added delay p99, 800 changes/s", "s", [busy["p99_seconds"]], 2))
+    if not run.quick:
+        sparse = whole.delay(run.redis_url, run.directory, 32, 1, 15)
+        run.add(at_most("added delay p99, 32 changes/s on 32 shards", "s", [sparse["p99_seconds"]], 2))
+
+
+def scaling(run: Run) -> None:
+    pages = run.sized(20, 60)
+    one, two = ([whole.scaling(run.redis_url, run.directory, count, pages * count)] for count in (1, 2))
+    run.add(faster("1 → 2 validators, 20 ms per call, keys/s", two, one, 1.8, "keys_per_second"))
+
+
+def growth_curves(run: Run) -> None:
+    shards = (1, 10, 100) if run.quick else (1, 10, 100, 1000)
+    keys = (1_000, 10_000) if run.quick else (1_000, 10_000, 100_000, 1_000_000)
+    with stub.serve() as server:
+        queued = growth.queued_bytes(run.redis_url, server.url, run.sized(20_000, 200_000))
+        run.results.by_keys = growth.outstanding(run.redis_url, server.url, keys)
+    run.results.by_shards = growth.shards(run.redis_url, run.directory, shards)
+    waiting = list(run.results.by_keys.values())[-1]["bytes_per_key"]
+    run.add(
+        at_most("Redis per outstanding key, in the queue", "B", [queued], 300),
+        at_most("Redis per outstanding key, waiting for its next look", "B", [waiting], 300),
+        results.growth("CPU per record by shards", run.results.by_shards),
+        results.growth("CPU per key by outstanding keys", run.results.by_keys),
+    )
+
+
+PARTS: dict[str, Callable[[Run], None]] = {
+    "reader": reader,
+    "validator": validator,
+    "whole": whole_pipeline,
+    "delay": delay,
+    "scaling": scaling,
+    "growth": growth_curves,
+}
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    options = parser.parse_args(argv)
+    os.environ.update(stub.AWS_ENVIRONMENT)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with tempfile.TemporaryDirectory() as directory, embedded.running(directory) as redis_url:
+        run = Run(redis_url, Path(directory), options.quick)
+        for part in options.only:
+            print(part, file=sys.stderr, flush=True)
+            PARTS[part](run)
+    _write(run.results, options.output)
+    missed = [row for row in run.results.rows if row.met is False]
+    return 1 if missed else 0
+
+
+def _write(found: Results, output: Path) -> None:
+    text = results.table(found)
+    print(text)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "results.md").write_text(text + "\n")
+    (output / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+    if found.by_shards:
+        (output / "results.svg").write_text(picture.draw(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

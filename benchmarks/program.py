@@ -1,0 +1,97 @@
+"""The whole program as its users run it: the command, its processes, and what they cost.
+
+Reads: the processes' CPU clocks and memory, the ledger. Writes: a migration in Redis, a log file. Never: a
+process that outlives the benchmark.
+"""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+from benchmarks.measure import children_of, command_of, cpu_seconds, peak_memory_mb, until
+from benchmarks.stub import AWS_ENVIRONMENT, TABLE, Stub
+from pipeline import startup
+from pipeline.config import load
+from pipeline.store import Store
+from pipeline.tether import tied
+
+BOOT_SECONDS, END_SECONDS = 60.0, 30.0
+#: Booted: no process used more than this share of a core for the last SETTLED_SECONDS.
+SETTLED_SHARE, SETTLED_SECONDS = 0.25, 0.5
+
+
+class Program:
+    """`dynamodb-migration-monitor COMMAND` with one table's stream and the other table on two stubs."""
+
+    def __init__(
+        self, source: Stub, target: Stub, redis_url: str, log: Path, command: str, options: str
+    ) -> None:
+        """options: more of the command line. The migration is begun here, the processes with `__enter__`."""
+        self.log = log
+        migration = f"bench-{uuid.uuid4().hex[:8]}"
+        self._argv = [
+            *(command, "--migration", migration, "--redis-url", redis_url, "--target-table", TABLE),
+            *("--source-endpoint-url", source.url, "--target-endpoint-url", target.url),
+            *("--region", "us-east-1", "--iterator-type", "TRIM_HORIZON", "--metrics-port", "0"),
+            *("--log-format", "json", *shlex.split(options)),
+        ]
+        config = startup.prepare(load(self._argv, {})[0])[0]
+        self.store = Store(redis_url, migration)
+        self.store.open(config.settings())
+
+    def __enter__(self) -> "Program":
+        with self.log.open("wb") as sink:
+            self._process = subprocess.Popen(
+                tied([sys.executable, "-m", "pipeline.cli", *self._argv]),
+                env={**os.environ, **AWS_ENVIRONMENT},
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self.store.close()
+
+    def processes(self) -> list[int]:
+        """The supervisor and its children."""
+        return [self._process.pid, *children_of(self._process.pid)]
+
+    def booted(self, roles: int) -> None:
+        """Wait until so many role processes are there and none is busy any more."""
+
+        def settled() -> bool:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the program ended: see {self.log}")
+            if len(self.processes()) < roles + 1:
+                return False
+            before = {pid: cpu_seconds(pid) for pid in self.processes()}
+            time.sleep(SETTLED_SECONDS)
+            used = [cpu_seconds(pid) - seconds for pid, seconds in before.items()]
+            return max(used) < SETTLED_SHARE * SETTLED_SECONDS
+
+        until(settled, BOOT_SECONDS, "the program to boot")
+
+    def cpu_seconds(self) -> float:
+        return sum(map(cpu_seconds, self.processes()))
+
+    def memory_mb(self) -> dict[str, float]:
+        """Peak memory of each process that runs our code, by what it is."""
+        found: dict[str, float] = {}
+        for pid in self.processes():
+            if "resource_tracker" not in command_of(pid):
+                found[f"process {len(found)}"] = peak_memory_mb(pid)
+        return found

@@ -1,0 +1,189 @@
+"""The monitor's own parts as they are measured: reader and validator, driven the way their roles drive them.
+
+Reads: the stub. Writes: Redis, under a migration name of its own. Never: parts other than production's.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import redis
+
+from benchmarks.measure import Figures, Round, own_cpu_seconds
+from benchmarks.stub import PARTITION_KEY, STREAM_ARN, TABLE, shard_id
+from pipeline import metrics
+from pipeline.aws import Connection, SideConfig, StreamClient, TableReader
+from pipeline.core.canonical import Digester, KeySchema
+from pipeline.core.ledger import ReadCounts, Settled
+from pipeline.core.model import ABSENT, Change, Policy, Position, PositionKind, Side
+from pipeline.core.sampling import Sampler
+from pipeline.producers.base import PartitionReader, StoreClock
+from pipeline.producers.records import Selector
+from pipeline.producers.shards import Discoverer
+from pipeline.producers.stream import StreamProducer
+from pipeline.store import Store
+from pipeline.validator import Validator
+
+SCHEMA = KeySchema(PARTITION_KEY, "S")
+PARTITION = f"{STREAM_ARN.rpartition('/')[2]}/{shard_id(0)}"
+_HOUR_MS = 3_600_000
+_SOME_DIGEST = b"\x17" * 16
+
+
+def shard_reader(url: str, percent: float, now_ms: Callable[[], int]) -> PartitionReader:
+    connection = Connection(SideConfig("stream", region="us-east-1", endpoint_url=url))
+    client = StreamClient(connection)
+    discoverer = Discoverer(
+        client, STREAM_ARN, TABLE, now_ms, threading.Event(), started_ms=now_ms(), from_latest=False
+    )
+    producer = StreamProducer(
+        client, discoverer, Selector(SCHEMA, Sampler(percent), Digester()), StoreClock(now_ms), lambda: None
+    )
+    return producer.open(PARTITION, Position(PositionKind.TRIM_HORIZON))
+
+
+def _host_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def reader(url: str, percent: float, pages: int) -> Round:
+    """next_batch: a page read, decoded, sampled, the sampled ones digested."""
+    shard = shard_reader(url, percent, _host_ms)
+
+    def run() -> Figures:
+        started, read = own_cpu_seconds(), 0
+        for _ in range(pages):
+            counts = shard.next_batch().counts
+            read += counts.inserts + counts.modifies
+        return {"us": (own_cpu_seconds() - started) / read * 1e6}
+
+    return run
+
+
+class Feed:
+    """Publishes the stub's first shard, page by page, as the publisher does."""
+
+    def __init__(self, url: str, store: Store, percent: float = 100) -> None:
+        self.store = store
+        self.shard = shard_reader(url, percent, store.now_ms)
+        self.position = Position(PositionKind.TRIM_HORIZON)
+        store.register(PARTITION, self.position, 0)
+        lease = store.lease(PARTITION, "feed", _HOUR_MS)
+        assert lease is not None
+        self.lease = lease
+
+    def page(self) -> int:
+        """Read and publish one page; the number of changes published."""
+        batch = self.shard.next_batch()
+        self.store.publish(self.lease, self.position, batch.position, batch.changes, batch.counts)
+        self.position = batch.position
+        return len(batch.changes)
+
+    def synthetic(self, keys: list[bytes]) -> None:
+        """Publish one change of each key, whatever the stream holds."""
+        now = self.store.now_ms()
+        position = Position(PositionKind.AFTER, f"synthetic {keys[0].decode()}", now)
+        changes = [Change(key, ABSENT, _SOME_DIGEST, now) for key in keys]
+        self.store.publish(self.lease, self.position, position, changes, ReadCounts(inserts=len(keys)))
+        self.position = position
+
+
+def open_store(redis_url: str) -> Store:
+    """A migration of its own on that server."""
+    store = Store(redis_url, f"bench-{uuid.uuid4().hex[:8]}")
+    store.open({"benchmark": "yes"})
+    return store
+
+
+def publishing(url: str, redis_url: str, percent: float, pages: int) -> Round:
+    """next_batch and store.publish."""
+    feed = Feed(url, open_store(redis_url), percent)
+    server_seconds = server_clock(redis_url)
+
+    def run() -> Figures:
+        started, server_started = own_cpu_seconds(), server_seconds()
+        for _ in range(pages):
+            feed.page()
+        records = pages * 1000
+        return {
+            "us": (own_cpu_seconds() - started) / records * 1e6,
+            "redis_us": (server_seconds() - server_started) / records * 1e6,
+        }
+
+    return run
+
+
+def server_clock(redis_url: str) -> Callable[[], float]:
+    """CPU seconds that the Redis server has used."""
+    client = redis.Redis.from_url(redis_url)
+
+    def seconds() -> float:
+        cpu = client.info("cpu")
+        return float(cpu["used_cpu_user"] + cpu["used_cpu_sys"])
+
+    return seconds
+
+
+def server_memory(redis_url: str) -> Callable[[], int]:
+    """Bytes that the Redis server's data takes."""
+    client = redis.Redis.from_url(redis_url)
+    return lambda: int(client.info("memory")["used_memory_dataset"])
+
+
+def make_validator(url: str, store: Store, stable_for_ms: int) -> Validator:
+    connection = Connection(SideConfig("target", region="us-east-1", endpoint_url=url))
+    table = TableReader(connection, TABLE, SCHEMA)
+    return Validator(
+        store,
+        (table, table),
+        Policy(converge_within_ms=60_000, stable_for_ms=stable_for_ms),
+        metrics.start(None, "bench"),
+        consumer="bench",
+        verified_side=Side.TARGET,
+    )
+
+
+def validator(url: str, redis_url: str, pages: int, threads: int, stable_for_ms: int) -> Round:
+    """claim, batch get, judge, commit."""
+    return judging(url, redis_url, Feed(url, open_store(redis_url)), pages, threads, stable_for_ms)
+
+
+def judging(url: str, redis_url: str, feed: Feed, pages: int, threads: int, stable_for_ms: int) -> Round:
+    """The same on a migration that is there; with stable_for_ms=1 each key is also closed in its round."""
+    store = feed.store
+    judge = make_validator(url, store, stable_for_ms)
+    server_seconds = server_clock(redis_url)
+
+    def work() -> None:
+        while judge.step():
+            pass
+
+    def run() -> Figures:
+        keys = sum(feed.page() for _ in range(pages))
+        judged_before = store.ledger().matches
+        started, server_started, clock = own_cpu_seconds(), server_seconds(), time.monotonic()
+        with ThreadPoolExecutor(threads) as pool:
+            for loop in [pool.submit(work) for _ in range(threads)]:
+                loop.result()
+        seconds = time.monotonic() - clock
+        figures = {
+            "us": (own_cpu_seconds() - started) / keys * 1e6,
+            "redis_us": (server_seconds() - server_started) / keys * 1e6,
+            "keys_per_second": keys / seconds,
+        }
+        if store.ledger().matches - judged_before != keys:
+            raise AssertionError("not every key was judged a match")
+        return figures
+
+    return run
+
+
+def park(feed: Feed, keys: list[bytes]) -> None:
+    """Give these keys a history and a look that is due in an hour, at little cost."""
+    feed.synthetic(keys)
+    claim = feed.store.claim("parking", len(keys), 0)
+    assert len(claim.entries) == len(keys)
+    later = claim.now_ms + _HOUR_MS
+    feed.store.commit([Settled(entry, entry.raw, later, "") for entry in claim.entries], claim.now_ms)

@@ -1,0 +1,82 @@
+"""The benchmarks' stub is a fair stand-in: what it answers is what AWS would, and consistent with itself."""
+
+import shutil
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+from benchmarks import picture, results, stub
+from benchmarks.measure import Spread
+from benchmarks.subjects import SCHEMA, shard_reader
+from pipeline.aws import Connection, SideConfig, TableReader
+from pipeline.core.canonical import Digester
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="the stub needs a C compiler")
+
+REGION = "us-east-1"
+
+
+@pytest.fixture(params=[400, 2000])
+def server(request: pytest.FixtureRequest) -> Iterator[stub.Stub]:
+    with stub.serve(shards=120, records=1500, item_bytes=request.param) as running:
+        yield running
+
+
+def streams(server: stub.Stub) -> Any:
+    return boto3.client("dynamodbstreams", endpoint_url=server.url, region_name=REGION)
+
+
+def test_describe_stream_lists_every_shard_over_pages(server):
+    client = streams(server)
+    first = client.describe_stream(StreamArn=stub.STREAM_ARN)["StreamDescription"]
+    rest = client.describe_stream(
+        StreamArn=stub.STREAM_ARN, ExclusiveStartShardId=first["LastEvaluatedShardId"]
+    )["StreamDescription"]
+    listed = [shard["ShardId"] for shard in first["Shards"] + rest["Shards"]]
+    assert listed == [stub.shard_id(number) for number in range(120)]
+    assert "LastEvaluatedShardId" not in rest
+
+
+def test_a_shard_is_read_in_order_and_resumed_after_a_sequence_number(server):
+    client, shard = streams(server), stub.shard_id(7)
+
+    def read(**start: str) -> list[dict[str, Any]]:
+        at = client.get_shard_iterator(StreamArn=stub.STREAM_ARN, ShardId=shard, **start)["ShardIterator"]
+        first = client.get_records(ShardIterator=at)
+        return first["Records"] + client.get_records(ShardIterator=first["NextShardIterator"])["Records"]
+
+    records = read(ShardIteratorType="TRIM_HORIZON")
+    keys = [record["dynamodb"]["Keys"]["pk"]["S"] for record in records]
+    assert keys == [stub.key_of(7, number) for number in range(1500)]
+    after = records[41]["dynamodb"]["SequenceNumber"]
+    resumed = read(ShardIteratorType="AFTER_SEQUENCE_NUMBER", SequenceNumber=after)
+    assert [record["dynamodb"]["Keys"]["pk"]["S"] for record in resumed] == keys[42:]
+
+
+def test_a_read_shows_exactly_the_keys_asked_for_as_the_stream_left_them(server):
+    changes = shard_reader(server.url, 100, lambda: 0).next_batch().changes[:100]
+    connection = Connection(SideConfig("target", region=REGION, endpoint_url=server.url))
+    answer = TableReader(connection, stub.TABLE, SCHEMA).batch_get([change.key for change in changes])
+    digester = Digester()
+    seen = {key: digester.digest_item(item) for key, item in answer.items.items()}
+    assert seen == {change.key: change.after for change in changes}
+    assert not answer.absent and not answer.unprocessed
+
+
+def test_no_record_is_there_before_the_gate_is_opened():
+    with stub.serve(records=10, gated=True) as server:
+        reader = shard_reader(server.url, 100, lambda: 0)
+        assert reader.next_batch().changes == []
+        server.begin()
+        assert len(reader.next_batch().changes) == 10
+
+
+def test_the_picture_is_well_formed_and_names_every_required_row():
+    cost = Spread(1.0, 2.0, 3.0)
+    row = results.Row("reader <400 B>", "µs", cost, cost, Spread(10, 20, 30), 18)
+    curve = {1: {"us": 2.0}, 1000: {"us": 2.2}}
+    drawn = picture.draw(results.Results("a machine", False, [row], curve, curve))
+    assert "reader <400 B>" in "".join(ElementTree.fromstring(drawn).itertext())
