@@ -405,7 +405,7 @@ def resources() -> list:
         lines(
             "Targets up",
             "Containers that answered the last scrape, by role.",
-            [("sum by (role) (up{s})", "{{role}}")],
+            [('sum by (role) (up{job=~"$job",instance=~"$instance",role!=""})', "{{role}}")],
         ),
         lines(
             "Redis memory",

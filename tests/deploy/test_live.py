@@ -1,0 +1,111 @@
+"""Dashboard and alerts on a real Prometheus that watches a real run with planted faults."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.demo import stage, tables
+from tests import servers
+from tests.deploy import artifacts
+from tests.deploy.live import Live, running
+
+TRAFFIC_SECONDS = 15.0
+SETTLE_SECONDS = 90.0
+#: Queries that a run without such trouble leaves empty.
+EMPTY = {
+    ("Credentials expire in", "{{side}}"): "emulated credentials do not expire",
+    ("Oldest change waited for", "oldest"): "empty while nothing is waited for",
+    ("Refused and failed requests", "{{side}} {{code}}"): "no request failed",
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The run, when all traffic has arrived and the monitor has found what the replicator planted."""
+    with running(tmp_path_factory.mktemp("live"), TRAFFIC_SECONDS, alerts_after="2s") as live:
+        command(live, "mark", "T2")
+        servers.eventually(live.truth_file.exists, TRAFFIC_SECONDS + SETTLE_SECONDS, "the planted truth")
+        servers.eventually(lambda: findings(live) == truth(live), SETTLE_SECONDS, "findings = planted truth")
+        yield live
+
+
+def command(live: Live, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        env=live.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def truth(live: Live) -> dict[str, str]:
+    divergent: dict[str, str] = json.loads(live.truth_file.read_text(encoding="utf-8"))["divergent"]
+    return divergent
+
+
+def findings(live: Live) -> dict[str, str]:
+    lines = map(json.loads, command(live, "findings", "--json", "--show-keys").stdout.splitlines())
+    return {tables.as_text(line["key"]): line["kind"] for line in lines}
+
+
+def test_no_panel_is_empty_and_every_label_of_a_legend_is_there(live: Live) -> None:
+    empty = set()
+    now = time.time()
+    for query in artifacts.queries():
+        expr = artifacts.filled(query.expr)
+        found = live.query(expr) if query.instant else live.query_range(expr, now - 120, now, 1)
+        if not found:
+            empty.add((query.panel, query.legend))
+        for series in found:
+            assert artifacts.legend_labels(query.legend) <= set(series["metric"]), query
+    assert empty <= set(EMPTY)
+
+
+def test_a_milestone_is_there_to_be_drawn(live: Live) -> None:
+    (marked,) = [expr for expr in artifacts.annotations() if "mark" in expr]
+    (series,) = live.query(artifacts.filled(marked))
+    assert series["metric"]["mark"] == "T2"
+    assert abs(float(series["value"][1]) / 1000 - time.time()) < 300
+
+
+def test_the_gate_says_the_same_to_prometheus_and_on_the_console(live: Live) -> None:
+    told = json.loads(command(live, "gate", "--json").stdout)
+    assert told["result"] == "failed"
+    told = {check["name"]: check["result"] == "passed" for check in told["checks"]}
+    exported = {
+        series["metric"]["check"]: series["value"][1] == "1"
+        for series in live.query("ddbmm_cutover_check_passed")
+    }
+    assert exported.keys() == told.keys()
+    assert exported["mismatches"] is told["mismatches"] is False
+
+
+def test_the_alert_on_open_findings_fires_and_resolves_when_the_target_is_mended(live: Live) -> None:
+    servers.eventually(lambda: live.firing("OpenMismatches"), what="the alert fires")
+    source = tables.client(live.url("source"), stage.SOURCE_REGION)
+    target = tables.client(live.url("target"), stage.TARGET_REGION)
+    right = tables.contents(source, stage.TABLE)
+    for key in truth(live):
+        if key in right:
+            target.put_item(TableName=stage.TABLE, Item=right[key])
+        else:
+            target.delete_item(TableName=stage.TABLE, Key=json.loads(key))
+    servers.eventually(lambda: not live.firing("OpenMismatches"), SETTLE_SECONDS, "the alert resolves")
+    assert findings(live) == {}
+
+
+def test_a_reader_that_is_gone_fires_an_alert_that_resolves_when_it_is_back(live: Live) -> None:
+    assert not live.firing("RoleAbsent", role="reader")
+    live.stop_role("reader")
+    servers.eventually(lambda: live.firing("RoleAbsent", role="reader"), what="the alert fires")
+    assert not live.firing("RoleAbsent", role="validator")
+    live.start_role("reader")
+    servers.eventually(lambda: not live.firing("RoleAbsent", role="reader"), what="the alert resolves")
