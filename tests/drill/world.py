@@ -1,0 +1,114 @@
+"""The drill's world, a process: both tables behind HTTP, their writer and the replicator between them.
+
+Reads: a scenario (JSON, its argument), "begin" on standard input. Writes: its own memory; lines on standard
+output: the port, "outage" when it is time for one, "at rest" and then the truth as one line of JSON. It goes on
+serving until its input is closed. Never: HTTP for its own writes, which would cost more than all the rest.
+"""
+
+import sys
+import threading
+import time
+
+import msgspec
+
+from pipeline.core.model import Side
+from tests.drill import traffic
+from tests.drill.replicator import Replicator
+from tests.drill.scenarios import Scenario
+from tests.fake.server import Fake
+from tests.fake.tables import Table
+
+SHARDS = 4
+#: Writes in a row under the lock that requests wait for.
+CHUNK = 50
+IDLE_SECONDS = 0.002
+
+
+class World:
+    def __init__(self, scenario: Scenario, fake: Fake) -> None:
+        self._scenario, self._fake = scenario, fake
+        origin = scenario.verify_on.other
+        for side in Side:
+            view = "NEW_AND_OLD_IMAGES" if side is origin else None
+            fake.control.create_table(side, sort_key="sk", sort_type="N", view=view, shards=SHARDS)
+        self._source, target = fake.world.table(Side.SOURCE), fake.world.table(Side.TARGET)
+        self._origin: Table = fake.world.table(origin)
+        self._replicator = Replicator(scenario, self._source, target)
+        self._by_group = traffic.keys(scenario)
+        cold = self._by_group["cold"][:: traffic.BASELINE_STEP]
+        for key, item in zip(cold, traffic.baseline(self._by_group["cold"]), strict=True):
+            for table in (self._source, target):
+                table.put(item, 0, streamed=False)
+            self._replicator.start_with(key, self._source.items[self._source.key_of(key.wire)])
+
+    def run(self) -> None:
+        """Write everything, then let the replicator finish."""
+        scenario, began, written = self._scenario, time.monotonic(), 0
+        script = traffic.script(scenario, self._by_group)
+        while written < scenario.changes:
+            elapsed = time.monotonic() - began
+            count = min(CHUNK, scenario.changes - written, int(elapsed * scenario.per_second) + 1 - written)
+            with self._fake.lock:
+                for key, image in [next(script) for _ in range(count)]:
+                    self._write(key, image)
+                if not self._stalled(elapsed):
+                    self._replicator.apply_due(_now_ms())
+            self._milestones(written, written + count)
+            written += count
+            time.sleep(IDLE_SECONDS if count < CHUNK else 0)
+        self._replicator.release(_now_ms())
+        while len(self._replicator):
+            if not self._stalled(time.monotonic() - began):
+                with self._fake.lock:
+                    self._replicator.apply_due(_now_ms())
+            time.sleep(IDLE_SECONDS)
+
+    def _write(self, key: traffic.Key, image: traffic.Item | None) -> None:
+        now_ms = _now_ms()
+        if image is None:
+            self._source.delete(key.wire, now_ms // 1000)
+        else:
+            self._source.put(image, now_ms // 1000)
+        self._replicator.take(key, image, now_ms)
+
+    def _stalled(self, elapsed: float) -> bool:
+        stall = self._scenario.stall
+        return stall is not None and stall[0] <= elapsed < stall[0] + stall[1]
+
+    def _milestones(self, before: int, after: int) -> None:
+        scenario = self._scenario
+        if scenario.outage and before < scenario.changes // 3 <= after:
+            print("outage", flush=True)
+        if scenario.split and before < scenario.changes // 2 <= after:
+            for shard in self._fake.control.shards(self._origin.name):
+                self._fake.control.split(self._origin.name, shard["id"])
+
+    def truth(self) -> bytes:
+        keys = {key.text: key for group in self._by_group.values() for key in group}
+        stream = self._origin.stream
+        assert stream is not None
+        records = sum(shard.end for shard in stream.shards.values())
+        return msgspec.json.encode(self._replicator.truth(keys, records))
+
+
+def _now_ms() -> float:
+    return time.time() * 1000
+
+
+def main() -> None:
+    scenario = msgspec.json.decode(sys.argv[1], type=Scenario)
+    sys.setswitchinterval(0.001)  # the writer computes all the time, and requests must not wait for it
+    with Fake() as fake:
+        world = World(scenario, fake)
+        print(fake.server.port, flush=True)
+        sys.stdin.readline()
+        world.run()
+        print("at rest", flush=True)
+        print(world.truth().decode(), flush=True)
+        ended = threading.Event()
+        threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+        ended.wait()
+
+
+if __name__ == "__main__":
+    main()
