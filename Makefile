@@ -6,14 +6,15 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 COMMAND := dynamodb-migration-monitor
 
-.PHONY: help test demo bench lock docs clean
+.PHONY: help test demo bench compose-test lock docs clean
 
 help:
 	@echo "make test   lint, types and tests, in their own environment ($(VENV))"
 	@echo "make demo   the whole system on embedded servers, against planted faults ($(DEMO_VENV))"
 	@echo "make bench  what it costs, against plain boto3 in the same run (BENCH_FLAGS=--quick: a minute; needs cc)"
+	@echo "make compose-test   the stack in real containers, with the demo (root, docker, Debian 12)"
 	@echo "make lock   pin the dependencies anew (requirements.lock, requirements-dev.lock)"
-	@echo "make docs   write the generated pages (docs/configuration.md)"
+	@echo "make docs   write what is generated: docs/configuration.md, docs/metrics.md, the dashboard"
 	@echo "make clean  remove caches and both environments"
 
 define install
@@ -48,6 +49,12 @@ lock: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(VENV)/bin/python -m pipeline.option_page > docs/configuration.md
+	$(VENV)/bin/python tools/metrics_doc.py > docs/metrics.md
+	$(VENV)/bin/python deploy/grafana/generate.py > deploy/grafana/dashboards/cutover.json
+
+# The stand-in images are kept in COMPOSE_TEST_DIR, if that is set.
+compose-test:
+	$(PYTHON) tests/compose/run.py
 
 clean:
 	rm -rf $(VENV) $(DEMO_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -226,7 +226,7 @@ def freshness() -> list:
         ),
         lines(
             "Time since",
-            "The last GetRecords answer, checkpoint, and committed verdict. Flat near 0 while all is alive.",
+            "Polling stays near 0 while a reader is alive; the others grow while nothing is written.",
             [
                 (_age("ddbmm_stream_last_poll_timestamp_seconds"), "stream polled"),
                 (_age("ddbmm_checkpoint_timestamp_seconds"), "checkpoint"),

@@ -1,0 +1,213 @@
+"""`make compose-test`: the stack and its demo in real containers: scaled, hurt, compared with the truth.
+
+Reads: docker-compose.yml. Writes: images; containers and volumes of a project of its own, which it removes.
+Never: containers of another project; Grafana, unless the real images are pulled.
+
+Needs docker and root on Debian 12 (see images.sh). With --pull the real images are pulled instead.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+SERVICES = ("redis", "reader", "validator", "monitor", "prometheus", "alertmanager", "redis-exporter")
+DEMO = ("dynamodb-source", "dynamodb-target", "demo")
+TRAFFIC_SECONDS = 40
+PROMETHEUS_PORT, ALERTMANAGER_PORT = 19090, 19093
+
+
+class Stack:
+    """docker compose on a project of our own, at the settings of the demo."""
+
+    def __init__(self, docker_config: Path | None) -> None:
+        self._env = {
+            **{name: text for name, text in os.environ.items() if not name.startswith(("DDBMM_", "AWS_"))},
+            "DEMO_SECONDS": str(TRAFFIC_SECONDS),
+            "PROMETHEUS_PORT": str(PROMETHEUS_PORT),
+            "ALERTMANAGER_PORT": str(ALERTMANAGER_PORT),
+            **({"DOCKER_CONFIG": str(docker_config)} if docker_config else {}),
+        }
+
+    def compose(self, *arguments: str) -> str:
+        command = ["docker", "compose", "--project-name", "ddbmm-test", "--env-file", os.devnull]
+        return self._run([*command, "--profile", "demo", *arguments])
+
+    def docker(self, *arguments: str) -> str:
+        return self._run(["docker", *arguments])
+
+    def monitor(self, *arguments: str) -> str:
+        """Standard output of a command in the monitor's container, whatever its exit code."""
+        with suppress(subprocess.CalledProcessError):
+            return self.compose("exec", "-T", "monitor", "dynamodb-migration-monitor", *arguments)
+        command = " ".join(["dynamodb-migration-monitor", *arguments])
+        return self.compose("exec", "-T", "monitor", "sh", "-c", f"{command} || true")
+
+    def _run(self, command: list[str]) -> str:
+        ended = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self._env,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if ended.returncode:
+            print(ended.stdout[-3000:], ended.stderr[-3000:], sep="\n", file=sys.stderr)
+            raise subprocess.CalledProcessError(ended.returncode, command)
+        return ended.stdout
+
+
+class Figures:
+    """What is printed at the end."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.add(what, f"{time.monotonic() - began:.0f} s")
+
+    def add(self, what: str, figure: object) -> None:
+        self._lines.append(f"{what:<44} {figure}")
+        print(self._lines[-1], flush=True)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--pull", action="store_true", help="pull the real images, Grafana's too")
+    args = parser.parse_args(argv)
+    figures = Figures()
+    with tempfile.TemporaryDirectory(prefix="ddbmm-compose-") as own, _daemon(Path(own)):
+        cache = Path(os.environ.get("COMPOSE_TEST_DIR", own))
+        if not args.pull:
+            with figures.timed("stand-in images built"):
+                images = [str(ROOT / "tests" / "compose" / "images.sh"), str(cache)]
+                subprocess.run(images, check=True, stdout=subprocess.DEVNULL)
+        stack = Stack(None if args.pull else cache / "docker")
+        try:
+            _play(stack, figures, grafana=args.pull)
+        except BaseException:
+            print(stack.compose("ps", "-a"), stack.compose("logs", "--tail", "20"), file=sys.stderr)
+            raise
+        finally:
+            with figures.timed("down"):
+                stack.compose("down", "--volumes", "--timeout", "40")
+    return 0
+
+
+def _play(stack: Stack, figures: Figures, *, grafana: bool) -> None:
+    stack.compose("config", "--quiet")
+    with figures.timed("image built"):
+        stack.compose("build", "reader")
+    with figures.timed("up, all healthy"):
+        services = [*SERVICES, *DEMO, *(["grafana"] if grafana else [])]
+        stack.compose("up", "--detach", "--no-build", "--wait", *services)
+    with figures.timed("validators scaled to 3, all targets seen"):
+        _scale(stack)
+    figures.add("targets up", json.dumps(_targets()))
+    with figures.timed("planted truth written"):
+        truth = _eventually(lambda: _truth(stack), TRAFFIC_SECONDS + 120, "the planted truth")
+    with figures.timed("findings equal the planted truth"):
+        _eventually(lambda: _findings(stack) == truth, 120, "findings = truth")
+    figures.add("findings, all of them planted", len(truth))
+    with figures.timed("alert OpenMismatches pending or firing"):
+        _eventually(lambda: _query('ALERTS{alertname="DynamoDBMigrationOpenMismatches"}'), 60, "the alert")
+    with figures.timed("a validator killed, and seen to be gone"):
+        stack.docker("kill", stack.compose("ps", "--quiet", "validator").split()[0])
+        _eventually(lambda: _targets().get("validator") == 2, 60, "two validators")
+    with figures.timed("validators scaled to 3 again"):
+        _scale(stack)
+    status = json.loads(stack.monitor("status", "--json"))
+    assert status["balanced"] and _findings(stack) == truth
+    assert status["queue"]["dead"] == status["reader"]["gaps"] == 0
+    figures.add("records read, each accounted for", status["ledger"]["records_read"])
+    for name in SERVICES:
+        figures.add(f"memory of {name}", _memory(stack, name))
+
+
+def _scale(stack: Stack) -> None:
+    stack.compose(
+        "up", "--detach", "--no-build", "--no-recreate", "--wait", "--scale", "validator=3", "validator"
+    )
+    wanted = {
+        "reader": 1,
+        "validator": 3,
+        "monitor": 1,
+        "": 3,
+    }  # "": Redis' exporter, Prometheus, Alertmanager
+    _eventually(lambda: _targets() == wanted, 90, f"targets {wanted}")
+
+
+def _targets() -> dict[str, int]:
+    """How many targets of each role are up."""
+    return {s["metric"].get("role", ""): int(s["value"][1]) for s in _query("count by (role) (up == 1)")}
+
+
+def _query(expr: str) -> list[dict[str, Any]]:
+    query = urllib.parse.urlencode({"query": expr})
+    url = f"http://127.0.0.1:{PROMETHEUS_PORT}/api/v1/query?{query}"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return list(json.load(answer)["data"]["result"])
+
+
+def _truth(stack: Stack) -> dict[str, str]:
+    said = stack.compose("exec", "-T", "demo", "sh", "-c", "cat /tmp/demo/truth.json || true")
+    return dict(json.loads(said)["divergent"]) if said else {}
+
+
+def _findings(stack: Stack) -> dict[str, str]:
+    lines = map(json.loads, stack.monitor("findings", "--json", "--show-keys").splitlines())
+    return {json.dumps(line["key"], sort_keys=True, separators=(",", ":")): line["kind"] for line in lines}
+
+
+def _memory(stack: Stack, service: str) -> str:
+    first = stack.compose("ps", "--quiet", service).split()[0]
+    return stack.docker("stats", "--no-stream", "--format", "{{.MemUsage}}", first).strip()
+
+
+def _eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    ends = time.monotonic() + seconds
+    while not (seen := condition()):
+        if time.monotonic() > ends:
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(1)
+    return seen
+
+
+@contextmanager
+def _daemon(directory: Path) -> Iterator[None]:
+    """A docker daemon: the one that runs here, else one of our own for as long as we need it."""
+
+    def runs() -> bool:
+        return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+
+    if runs():
+        yield
+        return
+    with (directory / "dockerd.log").open("wb") as log:
+        own = subprocess.Popen(["dockerd"], stdout=log, stderr=subprocess.STDOUT)
+    try:
+        _eventually(lambda: runs() or own.poll() is not None, 60, "dockerd")
+        if own.poll() is not None:
+            sys.exit((directory / "dockerd.log").read_text()[-2000:])
+        yield
+    finally:
+        own.terminate()
+        own.wait(60)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

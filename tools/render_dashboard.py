@@ -1,0 +1,327 @@
+"""Draw the dashboard from its JSON and a real Prometheus: a preview for the docs, not Grafana's picture.
+
+    python tools/render_dashboard.py PROMETHEUS_URL OUT.png [--minutes 5] [--rows 3]
+
+Reads: deploy/grafana/dashboards/cutover.json, Prometheus. Writes: the picture. Never: a panel that is not in
+the JSON; what it cannot draw it names in its place.
+
+Needs matplotlib (`pip install -e .[pictures]`). A world to draw: `python -m tests.deploy.live 240`.
+"""
+
+import argparse
+import json
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.dates as mdates
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+JSON = Path(__file__).parent.parent / "deploy" / "grafana" / "dashboards" / "cutover.json"
+COLUMNS = 24
+INCHES_A_COLUMN, INCHES_A_LINE = 0.75, 0.36
+#: Shares of the picture's width.
+MARGINS = {"timeseries": 0.03, "heatmap": 0.03, "state-timeline": 0.045}
+COLOURS = {
+    "green": "#3f9c55",
+    "orange": "#e08b1b",
+    "red": "#c7362f",
+    "blue": "#3a6ea8",
+    "transparent": "#777777",
+}
+CYCLE = ("#3a6ea8", "#e08b1b", "#3f9c55", "#8e5ea2", "#c7362f", "#4db6ac", "#a1887f", "#7f8c8d")
+VARIABLES = {"$__rate_interval": "30s", "$job": ".+", "$instance": ".+", "$read_price": "0.125"}
+Panel = dict[str, Any]
+Series = list[dict[str, Any]]
+
+
+class Prometheus:
+    """Queries of one span of time, with Grafana's variables filled in."""
+
+    def __init__(self, url: str, start: float, end: float) -> None:
+        self._url, self._start, self._end = url, start, end
+
+    def now(self, expr: str) -> Series:
+        return self._ask("query", query=self._filled(expr), time=self._end)
+
+    def range(self, expr: str) -> Series:
+        step = max((self._end - self._start) / 300, 1)
+        return self._ask("query_range", query=self._filled(expr), start=self._start, end=self._end, step=step)
+
+    def _filled(self, expr: str) -> str:
+        for name, value in VARIABLES.items():
+            expr = expr.replace(name, value)
+        return expr
+
+    def _ask(self, what: str, **parameters: object) -> Series:
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"{self._url}/api/v1/{what}?{query}", timeout=30) as answer:
+            told: Series = json.load(answer)["data"]["result"]
+        return told
+
+
+def main(argv: list[str]) -> None:
+    args = _parse(argv)
+    end = time.time()
+    source = Prometheus(args.prometheus, end - args.minutes * 60, end)
+    panels = _shown(json.loads(JSON.read_text(encoding="utf-8"))["panels"], args.rows)
+    lines = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+    figure = pyplot.figure(figsize=(COLUMNS * INCHES_A_COLUMN, lines * INCHES_A_LINE), facecolor="#f4f5f6")
+    grid = figure.add_gridspec(
+        lines, COLUMNS, left=0.012, right=0.988, top=0.985, bottom=0.015, hspace=0.1, wspace=0.1
+    )
+    for panel in panels:
+        at = panel["gridPos"]
+        cell = grid[at["y"] : at["y"] + at["h"], at["x"] : at["x"] + at["w"]]
+        _draw(figure.add_subplot(cell), panel, source)
+    figure.text(
+        0.988, 0.004, "preview drawn from the dashboard's JSON and Prometheus", ha="right", color="#888888"
+    )
+    figure.savefig(args.out, dpi=args.dpi)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("prometheus", help="URL")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--rows", type=int, default=99, help="how many rows of the dashboard, from the top")
+    parser.add_argument("--dpi", type=int, default=80)
+    return parser.parse_args(argv)
+
+
+def _shown(panels: list[Panel], rows: int) -> list[Panel]:
+    """The panels of the first rows; those of folded rows are left out."""
+    shown, seen = [], 0
+    for panel in panels:
+        seen += panel["type"] == "row"
+        if seen <= rows and not panel.get("collapsed"):
+            shown.append(panel)
+    return shown
+
+
+def _draw(axes: Axes, panel: Panel, source: Prometheus) -> None:
+    if panel["type"] == "row":
+        axes.axis("off")
+        axes.text(0, 0.4, f"▾ {panel['title']}", transform=axes.transAxes, fontsize=13, weight="bold")
+        return
+    KINDS[panel["type"]](axes, panel, source)
+    axes.set_title(panel["title"], loc="left", fontsize=10, color="#333333", pad=4)
+    box = axes.get_position()
+    left = MARGINS.get(panel["type"], 0.006)  # room for the numbers beside the axis
+    axes.set_position((box.x0 + left, box.y0 + 0.007, box.width - left - 0.008, box.height - 0.019))
+
+
+# --- kinds of panels ---------------------------------------------------------------------------------------
+
+
+def _stat(axes: Axes, panel: Panel, source: Prometheus) -> None:
+    defaults = panel["fieldConfig"]["defaults"]
+    found = source.now(panel["targets"][0]["expr"])
+    value = float(found[0]["value"][1]) if found else None
+    text, colour = _stated(defaults, value)
+    coloured = panel["options"]["colorMode"] == "background"
+    axes.set_facecolor(colour if coloured else "white")
+    size = min(panel["gridPos"]["w"] * 9, 900 / max(len(text), 1) / 8 * panel["gridPos"]["w"] / 3)
+    ink = "white" if coloured else colour
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=size, color=ink)
+    _plain(axes)
+
+
+def _stated(defaults: dict[str, Any], value: float | None) -> tuple[str, str]:
+    """What a stat panel shows for a value, and its colour."""
+    if value is None:
+        return defaults.get("noValue", "no data"), "#999999"
+    for mapping in defaults.get("mappings", []):
+        option = mapping["options"].get(f"{value:g}")
+        if option:
+            return option["text"], COLOURS[option["color"]]
+    colour = "blue"
+    for step in defaults["thresholds"]["steps"]:
+        if step["value"] is None or value >= step["value"]:
+            colour = step["color"]
+    return _number(value, defaults["unit"], defaults.get("decimals")), COLOURS[colour]
+
+
+def _curves(axes: Axes, panel: Panel, source: Prometheus) -> None:
+    defaults = panel["fieldConfig"]["defaults"]
+    custom = defaults.get("custom", {})
+    stacked = custom.get("stacking", {}).get("mode") == "normal"
+    drawn: dict[str, tuple[list[Any], list[float]]] = {}
+    for target in panel["targets"]:
+        for series in source.range(target["expr"]):
+            drawn[_legend(target["legendFormat"], series["metric"])] = _points(series)
+    overrides = {one["matcher"]["options"]: one["properties"] for one in panel["fieldConfig"]["overrides"]}
+    for index, (name, (times, heights)) in enumerate(drawn.items()):
+        properties = {one["id"]: one["value"] for one in overrides.get(name, [])}
+        _curve(axes, name, times, heights, CYCLE[index % len(CYCLE)], properties, drawn, stacked)
+    if stacked and drawn:
+        _stack(axes, drawn)
+    _limits(axes, defaults)
+    _time_axis(axes)
+    axes.yaxis.set_major_formatter(lambda value, _position: _number(value, defaults["unit"], None))
+    if drawn:
+        axes.legend(loc="upper left", fontsize=7, frameon=False, ncols=3)
+    else:
+        axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", color="#999999")
+
+
+def _curve(
+    axes: Axes,
+    name: str,
+    times: list[Any],
+    heights: list[float],
+    colour: str,
+    properties: dict[str, Any],
+    drawn: dict[str, tuple[list[Any], list[float]]],
+    stacked: bool,
+) -> None:
+    below = drawn.get(properties.get("custom.fillBelowTo", ""))
+    if below:
+        size = min(len(times), len(below[0]))
+        axes.fill_between(
+            times[:size], below[1][:size], heights[:size], color="#3a6ea8", alpha=0.18, label=name
+        )
+    elif properties.get("custom.lineWidth") != 0 and not stacked:
+        fixed = properties.get("color", {}).get("fixedColor")
+        style = "--" if "custom.lineStyle" in properties else "-"
+        axes.plot(times, heights, style, label=name, linewidth=1.3, color=COLOURS[fixed] if fixed else colour)
+
+
+def _stack(axes: Axes, drawn: dict[str, tuple[list[Any], list[float]]]) -> None:
+    longest = max((times for times, _ in drawn.values()), key=len)
+    heights = [[0.0] * (len(longest) - len(values)) + values for _, values in drawn.values()]
+    axes.stackplot(longest, heights, labels=list(drawn), colors=CYCLE, alpha=0.75)
+
+
+def _limits(axes: Axes, defaults: dict[str, Any]) -> None:
+    if "min" in defaults:
+        axes.set_ylim(bottom=defaults["min"])
+    low, high = axes.get_ylim()
+    axes.set_ylim(top=defaults.get("max", high + (high - low) * 0.35))  # room for the legend
+    if defaults.get("custom", {}).get("thresholdsStyle", {}).get("mode") == "dashed":
+        for step in defaults["thresholds"]["steps"]:
+            if step["value"] is not None:
+                axes.axhline(step["value"], color=COLOURS[step["color"]], linestyle="--", linewidth=1)
+
+
+def _states(axes: Axes, panel: Panel, source: Prometheus) -> None:
+    (target,) = panel["targets"]
+    mapping = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
+    found = source.range(target["expr"])
+    names = [_legend(target["legendFormat"], series["metric"]) for series in found]
+    for line, series in enumerate(found):
+        times, heights = _points(series)
+        for here, following, state in zip(times, times[1:], heights, strict=False):
+            axes.barh(
+                line, following - here, left=here, height=0.8, color=COLOURS[mapping[f"{state:g}"]["color"]]
+            )
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
+    _time_axis(axes)
+
+
+def _heat(axes: Axes, panel: Panel, source: Prometheus) -> None:
+    found = source.range(panel["targets"][0]["expr"])
+    found = sorted(
+        (series for series in found if series["metric"]["le"] != "+Inf"),
+        key=lambda s: float(s["metric"]["le"]),
+    )
+    if not found:
+        return
+    columns = max((_points(series) for series in found), key=lambda points: len(points[0]))[0]
+    counts = [[0.0] * (len(columns) - len(series["values"])) + _points(series)[1] for series in found]
+    cells = [[high - low for high, low in zip(row, below, strict=True)] for below, row in pairwise(counts)]
+    axes.pcolormesh(columns, range(len(counts)), [counts[0], *cells], cmap="Oranges", shading="nearest")
+    ticks = range(0, len(found), 3)
+    axes.set_yticks(ticks, [_number(float(found[t]["metric"]["le"]), "s", None) for t in ticks], fontsize=7)
+    _time_axis(axes)
+
+
+def _rows(axes: Axes, panel: Panel, source: Prometheus) -> None:
+    columns = panel["transformations"][0]["options"]["include"]["names"]
+    found = [
+        [series["metric"].get(name, "") for name in columns]
+        for series in source.now(panel["targets"][0]["expr"])
+    ]
+    _plain(axes)
+    for line, cells in enumerate([columns, *sorted(found)]):
+        for at, text in zip((0.02, 0.66, 0.83), cells, strict=False):
+            weight = "bold" if line == 0 else "normal"
+            axes.text(
+                at, 0.93 - line * 0.085, text, transform=axes.transAxes, fontsize=8, va="top", weight=weight
+            )
+    if not found:
+        text = panel["fieldConfig"]["defaults"]["noValue"]
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color="#999999")
+
+
+KINDS: dict[str, Callable[[Axes, Panel, Prometheus], None]] = {
+    "stat": _stat,
+    "timeseries": _curves,
+    "state-timeline": _states,
+    "heatmap": _heat,
+    "table": _rows,
+}
+
+
+# --- numbers, times, names ---------------------------------------------------------------------------------
+
+
+def _points(series: dict[str, Any]) -> tuple[list[Any], list[float]]:
+    at = [float(mdates.date2num(time_of)) for time_of in _instants(series)]
+    return at, [float(value) for _, value in series["values"]]
+
+
+def _instants(series: dict[str, Any]) -> list[Any]:
+    return [mdates.num2date(seconds / 86_400) for seconds, _ in series["values"]]
+
+
+def _legend(form: str, labels: dict[str, str]) -> str:
+    for name, value in labels.items():
+        form = form.replace("{{" + name + "}}", value)
+    return form
+
+
+def _number(value: float, unit: str, decimals: int | None) -> str:
+    if unit == "percentunit":
+        return f"{value * 100:.{2 if decimals is None else min(decimals, 2)}f} %"
+    if unit == "s":
+        for size, name in ((3600, "h"), (60, "min")):
+            if abs(value) >= size:
+                return f"{value / size:.3g} {name}"
+        return f"{value:.3g} s" if abs(value) >= 1 or value == 0 else f"{value * 1000:.3g} ms"
+    if unit == "currencyUSD":
+        return f"${value:.{decimals or 2}f}"
+    if unit == "bytes":
+        return f"{value / 2**20:.3g} MiB"
+    if abs(value) >= 1000:
+        return f"{value / 1000:.3g} k"
+    return f"{value:.3g}"
+
+
+def _plain(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _time_axis(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(mdates.AutoDateLocator(maxticks=6))
+    axes.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M:%S"))
+    axes.tick_params(labelsize=7)
+    axes.grid(visible=True, color="#e3e3e3", linewidth=0.6)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
