@@ -16,7 +16,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,6 @@ class Stack:
 
     def monitor(self, *arguments: str) -> str:
         """Standard output of a command in the monitor's container, whatever its exit code."""
-        with suppress(subprocess.CalledProcessError):
-            return self.compose("exec", "-T", "monitor", "dynamodb-migration-monitor", *arguments)
         command = " ".join(["dynamodb-migration-monitor", *arguments])
         return self.compose("exec", "-T", "monitor", "sh", "-c", f"{command} || true")
 
