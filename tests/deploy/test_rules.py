@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
+from pipeline import metrics
 from pipeline.core.statistics import wilson
 from tests.deploy import artifacts
 from tests.servers import ROOT
+from tests.test_metrics import figures
 
 SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation")
 
@@ -26,6 +29,13 @@ def test_rules_and_configuration_are_accepted_by_promtool() -> None:
     ):
         ended = promtool(*arguments)
         assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_metrics_page_is_accepted_by_promtool() -> None:
+    served = metrics.start(None, "deploy").registry
+    served.register(metrics.LedgerCollector(lambda: figures(marks={"T0": 1_000})))
+    ended = promtool("check", "metrics", stdin=generate_latest(served).decode())
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def test_the_alertmanager_example_is_accepted_by_amtool_as_shipped_and_with_its_receivers(
