@@ -5,7 +5,8 @@
     ├── ConfigurationError          4    configuration, credentials, permissions, wrong table
     │   └── SettingsChanged         4    the state in Redis was made with other settings
     ├── StoreError                  1    Redis answered something the store cannot accept
-    │   └── StoreUnavailable        1    Redis cannot be reached now: try again
+    │   ├── StoreUnavailable        1    Redis cannot be reached now: try again
+    │   └── StateLost               1    the migration's state is gone from Redis: begin again
     └── AwsError                    1    AWS answered, but not with what was asked for
         ├── AwsUnavailable          1    network, timeout or 5xx: try again
         ├── Throttled               1    told to slow down: try again later
@@ -44,6 +45,10 @@ class StoreError(MonitorError):
 
 class StoreUnavailable(StoreError):
     pass
+
+
+class StateLost(StoreError):
+    """Somebody flushed Redis, or it came back without what it held."""
 
 
 class AwsError(MonitorError):

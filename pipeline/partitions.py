@@ -21,7 +21,7 @@ import structlog
 
 from pipeline.core.ledger import Lease
 from pipeline.core.model import Position, PositionKind
-from pipeline.errors import StoreError, StoreUnavailable
+from pipeline.errors import StoreUnavailable
 from pipeline.producers.base import Batch, PartitionReader
 from pipeline.store import Store
 
@@ -32,13 +32,17 @@ LEASE_MS = 6_000
 
 
 class Held:
-    """A partition whose lease we hold. Only the thread that serves it changes it (but for `leaving`)."""
+    """A partition whose lease we hold. Only the thread that serves it changes it; anybody `leaving`, `moved`.
+
+    A watermark holds for a position: the position is set first, the watermark read first.
+    """
 
     __slots__ = (
         "batch",
         "failures",
         "lease",
         "leaving",
+        "moved",
         "pause_seconds",
         "position",
         "read_through_ms",
@@ -54,6 +58,7 @@ class Held:
         self.pause_seconds = 0.0  # between the beginnings of two calls
         self.failures = 0
         self.leaving = False  # to be given back before it is read again
+        self.moved = False  # the stored checkpoint was seen to be another than ours
 
     @property
     def partition(self) -> str:
@@ -126,24 +131,25 @@ class Holdings:
         return len(self._held)
 
     def renew(self) -> None:
-        """Say that we are alive, keep the leases, post the watermarks. Raises StoreUnavailable."""
+        """Keep the leases, post the watermarks. Raises StoreUnavailable and StateLost."""
         with self._lock:  # or a lease that is being given back would be taken again
             held = list(self._held.values())
-            watermarks = {one.partition: one.read_through_ms for one in held}
+            read = {one.partition: one.read_through_ms for one in held}
+            watermarks = {one.partition: (one.position, read[one.partition]) for one in held}
             kept = self._store.renew(self._owner, [one.lease for one in held], watermarks, LEASE_MS)
         for one in held:
             if one.partition not in kept:
                 one.leaving = True
+            elif not kept[one.partition]:
+                one.moved = True  # or just being published: whoever serves it looks again
 
     def balance(self) -> None:
-        """Take leases up to our fair share, mark what is more as leaving. Raises StoreUnavailable.
+        """Take leases up to our fair share, mark what is more as leaving.
 
-        Raises StoreError when the state has gone from the store under our hands (somebody flushed it).
+        Raises StoreUnavailable and StateLost.
         """
         alive = self._store.heartbeat(self._owner, LEASE_MS)
         tracked = self._store.partitions()
-        if self._held and not tracked:
-            raise StoreError("the migration's state is gone from Redis while it was in use")
         unfinished = [
             name for name, position in tracked.items() if position.kind is not PositionKind.FINISHED
         ]

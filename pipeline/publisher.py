@@ -28,10 +28,10 @@ import structlog
 from pipeline.aws import StreamClient, TableInfo, describe_table
 from pipeline.config import Config
 from pipeline.core.canonical import Digester
-from pipeline.core.ledger import Lease, Outcome, ReadCounts
+from pipeline.core.ledger import Lease, Meta, Outcome, ReadCounts
 from pipeline.core.model import ChangeType, Position, PositionKind, Side
 from pipeline.core.sampling import Sampler
-from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StoreUnavailable
+from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StateLost, StoreUnavailable
 from pipeline.metrics import Metrics
 from pipeline.partitions import LEASE_MS, Held, Holdings, Schedule
 from pipeline.producers.base import Batch, Producer, Stop, StoreClock
@@ -99,8 +99,8 @@ class Publisher:
     def run(self, stop: Stop, beat: Callable[[], None]) -> None:
         """Read and publish until `stop`; then finish what is under way and give everything back.
 
-        Raises AccessDenied, NotFound or ConfigurationError when the very first requests are refused, and what
-        a thread did not expect.
+        Raises AccessDenied, NotFound or ConfigurationError when the very first requests are refused,
+        StateLost when the migration's state is gone from Redis, and what a thread did not expect.
         """
         loops = [self._discover_loop, *[self._work] * self._threads]
         threads = [threading.Thread(target=self._guard, args=(loop,), daemon=True) for loop in loops]
@@ -133,6 +133,9 @@ class Publisher:
         """One batch of one partition; when it is due again, None when it is no longer ours to read."""
         began = time.monotonic()
         try:
+            if held.moved and not self._reload(held):
+                return None
+            held.moved = False
             if held.batch is None:
                 if began < self._store_due:
                     return self._store_due + random.uniform(0, BACKOFF_MIN_SECONDS)
@@ -188,13 +191,17 @@ class Publisher:
         return True
 
     def _reload(self, held: Held) -> bool:
+        """Go on at the stored checkpoint if it is not ours; False when the partition is not to be read."""
         position = self._store.partitions().get(held.partition)
+        if position == held.position:
+            return True
         log.warning(
             "checkpoint is another one: going on from there", partition=held.partition, position=position
         )
         held.batch = None
         if position is None or position.kind is PositionKind.FINISHED:
             return False
+        held.read_through_ms = 0
         held.position = position
         held.reader = self._producer.open(held.partition, position)
         return True
@@ -249,7 +256,7 @@ class Publisher:
             try:
                 self._discovery = self._store.lease(DISCOVERY, self._owner, LEASE_MS)
                 if self._discovery is not None:
-                    self._discover()
+                    self._discover(self._discovery)
                     self._discovered = True
                 failures = 0
             except (AwsError, ConfigurationError, StoreUnavailable) as error:
@@ -262,8 +269,9 @@ class Publisher:
             else:
                 self._discover_now.wait(delay)
 
-    def _discover(self) -> None:
-        seen = self._producer.discover(self._store.partitions(), self._store.read_through())
+    def _discover(self, lease: Lease) -> None:
+        tracked = self._store.partitions()
+        seen = self._producer.discover(tracked, self._store.read_through())
         if seen.lost:
             known = {(gap.partition, gap.reason) for gap in self._store.gaps()}
             for lost in seen.lost:
@@ -271,6 +279,8 @@ class Publisher:
                     here = Position(PositionKind.FINISHED, at_ms=self._clock.now_ms())
                     log.error("changes are lost", partition=lost.partition, reason=lost.reason)
                     self._store.add_gap(lost.partition, lost.reason, here)
+        if not tracked and not self._store.renew(self._owner, [lease], {}, LEASE_MS):
+            return  # begun again by somebody else meanwhile: what we saw is no beginning
         if seen.found:
             starts = Counter(str(found.position.kind) for found in seen.found)
             log.info("partitions found", **starts)
@@ -302,7 +312,7 @@ class Publisher:
             if self._discovery is not None:
                 self._store.release(self._discovery)
             self._holdings.end()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, StateLost) as error:
             log.warning("leases not given back: they will run out", error=str(error))
 
 
@@ -327,6 +337,7 @@ def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], 
         stop,
         started_ms=meta.started_ms,
         from_latest=config.iterator_type == "LATEST",
+        begun_again=store.begun_again,
     )
     selector = Selector(
         info.schema, Sampler(config.sample_rate), Digester(frozenset(config.ignore_attributes))
@@ -348,9 +359,26 @@ def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], 
         beat()
         report(connection, metrics)
 
-    publisher.run(stop, tick)
+    try:
+        publisher.run(stop, tick)
+    except StateLost as error:
+        log.error("reading everything since the migration was begun once more", error=str(error))
+        _begin_again(store, meta, stop, beat)
+        raise
     store.close()
     log.info("reader stopped")
+
+
+def _begin_again(store: Store, meta: Meta, stop: Stop, beat: Callable[[], None]) -> None:
+    """Only this process knows when the watch began: it does not end before that is stored again."""
+    while not stop.is_set():
+        try:
+            store.begin_again(meta)
+            return
+        except StoreUnavailable as error:
+            log.warning("not begun again yet", error=str(error))
+        beat()
+        stop.wait(TICK_SECONDS)
 
 
 def _stream_arn(config: Config, info: TableInfo) -> str:

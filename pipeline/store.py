@@ -53,6 +53,15 @@ from pipeline.store_server import Server, translated
 GROUP = "validators"
 #: Redis ≥ 7.0.4: XAUTOCLAIM of older servers keeps trimmed entries pending for ever. Valkey ≥ 8 alike.
 REDIS_FLOOR, VALKEY_FLOOR = (7, 0, 4), (8, 0, 0)
+#: Why `begin_again` was needed, as the gap tells it.
+STATE_LOST = "state lost"
+#: What `begin_again` deletes besides the keys that it writes; the minutes' lags run out by themselves.
+_OTHER_KEYS = (
+    *("due", "history", "checkpoints", "leases", "read-through", "readers", "late", "findings"),
+    *("findings-since", "findings-log", "dead", "keys-sampled", "keys-judged"),
+)
+#: How far a partition is read through (ms), and the checkpoint that this holds for.
+ReadThrough = tuple[Position, int]
 #: Per-minute lag counts are kept this long.
 LAG_KEPT_SECONDS = 3_600
 
@@ -71,6 +80,7 @@ class Store:
         self._commit = server.script("commit")
         self._lease = server.script("lease")
         self._renew = server.script("renew")
+        self._begin_again = server.script("begin_again")
 
     def close(self) -> None:
         self._redis.close()
@@ -99,18 +109,23 @@ class Store:
         return info
 
     def open(self, settings: dict[str, str]) -> Meta:
-        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings."""
+        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
+
+        Going on writes nothing: a server at maxmemory would refuse, and could never be drained.
+        """
         meta_key = self._key("meta")
         with translated():
-            self._redis.hsetnx(meta_key, "secret", secrets.token_hex(16))
-            self._redis.hsetnx(meta_key, "started_ms", self.now_ms())
-            self._redis.hsetnx(meta_key, "settings", msgspec.json.encode(settings))
+            begun = self._redis.hexists(meta_key, "settings") and self._redis.exists(self._key("work"))
+            if not begun:
+                self._redis.hsetnx(meta_key, "secret", secrets.token_hex(16))
+                self._redis.hsetnx(meta_key, "started_ms", self.now_ms())
+                self._redis.hsetnx(meta_key, "settings", msgspec.json.encode(settings))
+                try:
+                    self._redis.xgroup_create(self._key("work"), GROUP, id="0", mkstream=True)
+                except redis.ResponseError as error:
+                    if not str(error).startswith("BUSYGROUP"):
+                        raise
             raw = cast(dict[bytes, bytes], self._redis.hgetall(meta_key))
-            try:
-                self._redis.xgroup_create(self._key("work"), GROUP, id="0", mkstream=True)
-            except redis.ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
         stored = msgspec.json.decode(raw[b"settings"], type=dict[str, str])
         differing = [
             f"{name}: {stored.get(name, '(unset)')} → {settings.get(name, '(unset)')}"
@@ -122,15 +137,35 @@ class Store:
                 f"migration {self.migration} was begun with other settings ({'; '.join(differing)}): "
                 "go back to them, or choose a new name with --migration"
             )
-        self._secret = bytes.fromhex(raw[b"secret"].decode())
-        return Meta(int(raw[b"started_ms"]), self._secret, stored)
+        return self._take(raw)
+
+    def begin_again(self, meta: Meta) -> bool:
+        """Begin a migration whose state is gone as it was begun (lua/begin_again.lua); a gap says so.
+
+        meta: what `open` returned while the state was there. False: somebody else has done so.
+        """
+        now = self.now_ms()
+        gap = Gap("all", STATE_LOST, "", now)
+        args = (
+            *(meta.secret.hex(), meta.started_ms, msgspec.json.encode(meta.settings), now),
+            *(msgspec.json.encode(gap), GROUP),
+        )
+        keys = self._keys("meta", "work", "ledger", "gaps", *_OTHER_KEYS)
+        with translated():
+            return bool(self._begin_again(keys=keys, args=args))
 
     def load(self) -> Meta | None:
         """The migration as it was begun, None when there is none: for commands that only look."""
         with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("meta")))
-        if b"settings" not in raw:
-            return None
+        return self._take(raw) if b"settings" in raw else None
+
+    def begun_again(self) -> bool:
+        """True when the state was lost once (see `begin_again`)."""
+        with translated():
+            return bool(self._redis.hexists(self._key("meta"), "begun_again_ms"))
+
+    def _take(self, raw: dict[bytes, bytes]) -> Meta:
         self._secret = bytes.fromhex(raw[b"secret"].decode())
         settings = msgspec.json.decode(raw[b"settings"], type=dict[str, str])
         return Meta(int(raw[b"started_ms"]), self._secret, settings)
@@ -172,8 +207,11 @@ class Store:
     def register(self, partition: str, position: Position, read_through_ms: int) -> None:
         """Track a new partition; does nothing to one that is tracked already."""
         with translated():
-            if self._redis.hsetnx(self._key("checkpoints"), partition, position.encode()):
-                self._redis.hset(self._key("read-through"), partition, str(read_through_ms))
+            # In one step: a partition without a watermark would hold nobody's back.
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.hsetnx(self._key("checkpoints"), partition, position.encode())
+            pipe.hsetnx(self._key("read-through"), partition, str(read_through_ms))
+            pipe.execute()
 
     def forget(self, partition: str) -> None:
         """Drop a finished partition's tombstone: it has left the listing, so it cannot be read again."""
@@ -195,21 +233,28 @@ class Store:
         return {partition.decode(): int(value) for partition, value in raw.items()}
 
     def lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
-        """Take a partition; None while somebody else holds it."""
+        """Take a partition; None while somebody else holds it. Raises StateLost."""
+        args = [self._secret.hex(), partition, owner, ttl_ms]
         with translated():
-            epoch = self._lease(keys=self._keys("leases", "meta"), args=[partition, owner, ttl_ms])
+            epoch = self._lease(keys=self._keys("leases", "meta"), args=args)
         return Lease(partition, owner, int(epoch)) if epoch else None
 
     def renew(
-        self, owner: str, leases: Sequence[Lease], read_through: dict[str, int], ttl_ms: int
-    ) -> set[str]:
-        """Keep the leases, post the watermarks; the partitions that are still ours."""
-        args: list[Any] = [owner, ttl_ms]
+        self, owner: str, leases: Sequence[Lease], read_through: dict[str, ReadThrough], ttl_ms: int
+    ) -> dict[str, bool]:
+        """Keep the leases, post the watermarks. Raises StateLost.
+
+        Returns the partitions that are still ours: whether the stored checkpoint is the one given. Where it
+        is not, the watermark was not posted; without a watermark, no checkpoint is given.
+        """
+        args: list[Any] = [self._secret.hex(), owner, ttl_ms]
         for lease in leases:
-            args += (lease.partition, lease.epoch, read_through.get(lease.partition, 0))
+            position, ms = read_through.get(lease.partition, (None, 0))
+            args += (lease.partition, lease.epoch, position.encode() if position else "", ms)
+        keys = self._keys("leases", "read-through", "meta", "checkpoints", "work")
         with translated():
-            kept = self._renew(keys=self._keys("leases", "read-through", "meta"), args=args)
-        return {partition.decode() for partition in kept}
+            flat = self._renew(keys=keys, args=args)
+        return {flat[i].decode(): bool(flat[i + 1]) for i in range(0, len(flat), 2)}
 
     def release(self, lease: Lease) -> None:
         """Give a partition back at once, if it is still ours."""

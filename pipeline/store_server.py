@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from pipeline.errors import ConfigurationError, StoreError, StoreUnavailable
+from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnavailable
 
 CONNECT_TIMEOUT_SECONDS, CALL_TIMEOUT_SECONDS = 2.0, 5.0
 #: A connection that was idle this long is tried before it is used.
@@ -66,4 +66,6 @@ def translated() -> Iterator[None]:
             "Redis is at maxmemory: publishing waits until there is room; raise maxmemory"
         ) from error
     except redis.RedisError as error:
+        if str(error).startswith(("STATELOST", "NOGROUP")):
+            raise StateLost(f"the migration's state is gone from Redis: {error}") from error
         raise StoreError(f"Redis refused a call: {error}") from error

@@ -39,6 +39,10 @@ def config(valkey_url: str, store: Store) -> Config:
     return Config(redis_url=valkey_url, migration=store.migration, statistics_every_ms=3_600_000)
 
 
+#: Where `publish` leaves the partition.
+READ = Position(PositionKind.AFTER, "1", 1)
+
+
 def publish(store: Store, *users: str) -> None:
     """One INSERT for each user, and one more whose key is not sampled."""
     start = Position(PositionKind.TRIM_HORIZON)
@@ -47,7 +51,7 @@ def publish(store: Store, *users: str) -> None:
     assert lease is not None
     changes = [Change(f'"{user}"'.encode(), ABSENT, b"d" * 16, store.now_ms()) for user in users]
     counts = ReadCounts(inserts=len(users) + 1, not_sampled=1)
-    reply = store.publish(lease, start, Position(PositionKind.AFTER, "1", 1), changes, counts)
+    reply = store.publish(lease, start, READ, changes, counts)
     assert reply.outcome is Outcome.PUBLISHED
 
 
@@ -185,7 +189,7 @@ def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objecti
     store.heartbeat("reader-0", 60_000)
     lease = store.lease("shard-1", "reader-0", 60_000)
     assert lease is not None
-    store.renew("reader-0", [lease], {"shard-1": store.now_ms()}, 60_000)
+    store.renew("reader-0", [lease], {"shard-1": (READ, store.now_ms())}, 60_000)
     assert monitor.gate(replace(config, gate_objective=90.0), store) == 0, capsys.readouterr().out
     assert capsys.readouterr().out.startswith(f"migration {store.migration}: GO")
 

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,10 +20,10 @@ from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, StreamClient
 from pipeline.config import Config, SideOptions
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.ledger import Lease, ReadCounts
+from pipeline.core.ledger import Lease, Meta, ReadCounts
 from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
 from pipeline.core.sampling import Sampler
-from pipeline.errors import AccessDenied, ConfigurationError, NotFound
+from pipeline.errors import AccessDenied, ConfigurationError, NotFound, StateLost
 from pipeline.producers.base import StoreClock
 from pipeline.producers.records import Selector
 from pipeline.producers.shards import Discoverer
@@ -56,6 +56,7 @@ class Rig:
     def publisher(self, stop: threading.Event, *, from_latest: bool = False, **options: int) -> Publisher:
         connection = Connection(SideConfig("stream", endpoint_url=self.url, region="us-east-1"))
         store = Store(self.store_url, self.migration)
+        store.open(SETTINGS)
         clock = StoreClock(store.now_ms)
         client = StreamClient(connection)
         discoverer = Discoverer(
@@ -390,6 +391,37 @@ def test_a_checkpoint_that_somebody_else_moved_is_taken_over(rig: Rig):
     assert rig.store.ledger().records_read == 25  # 5 to 9 again: the store was rolled back behind them
 
 
+def test_a_store_that_went_back_is_read_for_again_though_nothing_new_is_written(rig: Rig):
+    """A Redis restarted from an older snapshot: an idle shard publishes nothing that could be refused."""
+    rig.fake.fill("orders", 10)
+    with rig.reading():
+        rig.wait_until_read(10)
+        before = _dump(rig)
+        rig.fake.fill("orders", 10, start=10)
+        rig.wait_until_read(20)
+        reached = eventually(lambda: rig.store.reader_state().read_through_ms)
+        eventually(lambda: rig.store.reader_state().read_through_ms > reached, 30, "the watermark moves on")
+        _restore(rig, before)
+        rig.wait_until_read(20)
+    assert_each_once(rig, 20)
+
+
+def _keys(rig: Rig) -> list[bytes]:
+    return list(rig.store._redis.scan_iter(match=rig.store._key("*"), count=1000))
+
+
+def _dump(rig: Rig) -> dict[bytes, bytes]:
+    return {key: rig.store._redis.dump(key) for key in _keys(rig)}
+
+
+def _restore(rig: Rig, state: dict[bytes, bytes]) -> None:
+    pipe = rig.store._redis.pipeline(transaction=True)
+    pipe.delete(*_keys(rig))
+    for key, value in state.items():
+        pipe.restore(key, 0, value)
+    pipe.execute()
+
+
 def test_reading_pauses_while_validators_are_behind_and_goes_on_after(rig: Rig):
     rig.fake.fill("orders", 3_000)
     with rig.reading(max_backlog=500):
@@ -502,9 +534,8 @@ def _config(rig: Rig, **more: Any) -> Config:
         stream=side,
         source_table="orders",
         target_table="orders",
-        iterator_type="TRIM_HORIZON",
         reader_threads=2,
-        **more,
+        **{"iterator_type": "TRIM_HORIZON", **more},
     )
 
 
@@ -512,6 +543,55 @@ def _read_for_ever(config: Config, parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # dies with the test
     if os.getppid() == parent:
         run_reader(config, threading.Event(), metrics.start(None, "reader"), lambda: None)
+
+
+@contextmanager
+def _restarted_role(rig: Rig, **more: Any) -> Iterator[None]:
+    """run_reader in a thread; begun again, as the supervisor does, when it ends with StateLost."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            with suppress(StateLost):
+                run_reader(_config(rig, **more), stop, metrics.start(None, "reader"), lambda: None)
+
+    role = threading.Thread(target=run)
+    role.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        role.join(30)
+    assert not role.is_alive()
+
+
+@pytest.mark.parametrize("iterator_type", ["LATEST", "TRIM_HORIZON"])
+def test_a_store_that_lost_its_state_is_filled_with_all_since_the_watch_began_and_tells_a_gap(
+    rig: Rig, iterator_type: str
+):
+    _restore(rig, {})
+    for number in range(10):
+        old = {"pk": {"S": f"old-{number}"}}
+        rig.fake.put("orders", old, created=time.time() - 600)
+    with _restarted_role(rig, iterator_type=iterator_type):
+        began = Position(PositionKind.LATEST) if iterator_type == "LATEST" else None
+        eventually(lambda: began not in (positions := rig.store.partitions().values()) and positions)
+        rig.fake.fill("orders", 10, start=10)
+        read = 10 if iterator_type == "LATEST" else 20
+        rig.wait_until_read(read)
+        started_ms = _meta(rig).started_ms
+        _restore(rig, {})
+        rig.fake.fill("orders", 10, start=20)
+        rig.wait_until_read(read + 10)
+        assert [gap.reason for gap in rig.store.gaps()] == ["state lost"]
+        assert _meta(rig).started_ms == started_ms
+    assert_each_once(rig, read + 10)
+
+
+def _meta(rig: Rig) -> Meta:
+    meta = rig.store.load()
+    assert meta is not None
+    return meta
 
 
 @pytest.mark.slow

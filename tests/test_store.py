@@ -26,7 +26,7 @@ from pipeline.core.model import (
     VerdictKind,
 )
 from pipeline.core.versions import FindingChange, History, Judgement
-from pipeline.errors import ConfigurationError, SettingsChanged, StoreUnavailable
+from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreUnavailable
 from pipeline.store import Store
 from tests.core.reference import append
 
@@ -151,7 +151,7 @@ def test_a_lease_left_alone_goes_to_another_reader_with_a_higher_epoch(store: St
     first = store.lease("shard-1", "a", 0)
     second = store.lease("shard-1", "b", 10_000)
     assert first is not None and second is not None and second.epoch > first.epoch
-    assert store.renew("a", [first], {}, 10_000) == set()
+    assert store.renew("a", [first], {}, 10_000) == {}
 
 
 def test_a_key_is_queued_at_most_once(store: Store, lease: Lease) -> None:
@@ -216,11 +216,46 @@ def test_thousands_of_changes_go_in_one_step(store: Store, lease: Lease) -> None
 
 def test_the_watermark_is_the_least_of_all_partitions_and_never_goes_back(store: Store, lease: Lease) -> None:
     store.register("shard-2", BEGIN, 500)
-    store.renew("reader-a", [lease], {"shard-1": 9_000}, 10_000)
+    store.renew("reader-a", [lease], {"shard-1": (BEGIN, 9_000)}, 10_000)
     assert store.reader_state().read_through_ms == 500
     store.drop_watermark("shard-2")
-    store.renew("reader-a", [lease], {"shard-1": 8_000}, 10_000)
+    store.renew("reader-a", [lease], {"shard-1": (BEGIN, 8_000)}, 10_000)
     assert store.reader_state().read_through_ms == 9_000
+
+
+def test_a_watermark_is_not_posted_for_another_checkpoint_than_the_stored_one(
+    store: Store, lease: Lease
+) -> None:
+    """A Redis that came back older: what it has lost is not read through."""
+    assert store.renew("reader-a", [lease], {"shard-1": (after(7), 9_000)}, 10_000) == {"shard-1": False}
+    assert store.reader_state().read_through_ms == 0
+
+
+def test_readers_are_told_that_the_state_is_gone(store: Store, lease: Lease) -> None:
+    meta = store.load()
+    assert meta is not None
+    store._redis.delete(store._key("meta"))
+    with pytest.raises(StateLost):
+        store.lease("shard-1", "reader-a", 10_000)
+    with pytest.raises(StateLost):
+        store.renew("reader-a", [lease], {}, 10_000)
+    assert store.begin_again(meta)
+    assert store.partitions() == {} and store.begun_again()
+    assert not store.begin_again(meta)
+    assert store.open(SETTINGS) == meta
+    assert store.renew("reader-a", [lease], {}, 10_000) == {}
+
+
+def test_of_two_that_begin_again_the_one_that_watched_longest_wins(store: Store, store_url: str) -> None:
+    meta = store.load()
+    assert meta is not None
+    store._redis.delete(store._key("meta"))
+    other = Store(store_url, store.migration)
+    younger = other.open(SETTINGS)
+    younger = msgspec.structs.replace(younger, started_ms=younger.started_ms + 1)
+    assert store.begin_again(meta)
+    assert not other.begin_again(younger)
+    assert other.open(SETTINGS) == meta
 
 
 def test_a_gap_is_named_counted_and_handed_to_validators(store: Store, lease: Lease) -> None:

@@ -65,7 +65,8 @@ class World:
         following = Position(PositionKind.AFTER, uuid.uuid4().hex, 0)
         self.store.publish(self.lease, self.position, following, changes, ReadCounts(inserts=len(changes)))
         self.position = following
-        self.store.renew("reader", [self.lease], {"shard": self.store.now_ms() + 3_600_000}, 600_000)
+        read_through = {"shard": (following, self.store.now_ms() + 3_600_000)}
+        self.store.renew("reader", [self.lease], read_through, 600_000)
 
     def compact(self, key: str) -> bytes:
         return self.schema.compact_of({"pk": {self.key_type: key}})

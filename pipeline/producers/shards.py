@@ -6,7 +6,8 @@ Never: GetRecords, the store; it says what should be done there.
 What a listing is taken to mean is lineage.plan's; what is added here:
 1. A shard is tracked from the moment it may be read, so every reader process may read whatever is tracked.
 2. With LATEST, a new shard whose parent was never read (a shard that was listed late, or a beginning that was
-   interrupted) leaves out what was written before the migration was begun.
+   interrupted, or a migration begun again after its state was lost) leaves out what was written before the
+   migration was begun.
 3. A finished parent's watermark stays until its children are tracked and have taken it over.
 4. A finished shard stays as a tombstone until it has been missing from the listings for a while: a shard that
    is left out once and then listed again must not be read twice.
@@ -67,10 +68,12 @@ class Discoverer:
         *,
         started_ms: int,
         from_latest: bool,
+        begun_again: Callable[[], bool] = lambda: False,
         page_spacing_seconds: float = PAGE_SPACING_SECONDS,
         forget_after_seconds: float = FORGET_AFTER_SECONDS,
     ) -> None:
-        """arn: the configured stream; table: the name of the table it must belong to.
+        """arn: the configured stream; table: the name of the table it must belong to. begun_again: the state
+        was lost, and the watch goes on.
 
         now_ms: the store's clock. started_ms: when the migration was begun. Raises ConfigurationError for an
         ARN that is not a stream's.
@@ -86,6 +89,7 @@ class Discoverer:
         self._stop = stop
         self._started_ms = started_ms
         self._from_latest = from_latest
+        self._begun_again = begun_again
         self._page_spacing_seconds = page_spacing_seconds
         self._forget_after_seconds = forget_after_seconds
         self._label = ""
@@ -185,7 +189,7 @@ class Discoverer:
     def _conclude(
         self, tracked: Mapping[str, Position], finished: set[str], read_through: Mapping[str, int]
     ) -> Discovery:
-        first = PositionKind.LATEST if self._from_latest and not tracked else PositionKind.TRIM_HORIZON
+        first = PositionKind.LATEST if self._begins(tracked) else PositionKind.TRIM_HORIZON
         plan = lineage.plan(self._shards.values(), self._ids(finished), self._ids(tracked), first)
         ready = frozenset(plan.readable)
         begin = {
@@ -205,11 +209,15 @@ class Discoverer:
             forget=self._forgettable(plan, finished, tracked),
         )
 
+    def _begins(self, tracked: Mapping[str, Position]) -> bool:
+        """True at the first discovery of a migration that is to begin with what is written from now on."""
+        return self._from_latest and not tracked and not self._begun_again()
+
     def _start(
         self, name: str, kind: PositionKind, tracked: Mapping[str, Position], read_through: Mapping[str, int]
     ) -> Found:
         """Rules 1 and 2. A child starts with its parent's watermark: everything before that is published."""
-        if not tracked:
+        if self._begins(tracked) or not (tracked or self._from_latest):
             return Found(name, Position(kind), 0)
         parent_name = self._partition(self._shards[name].parent or "")
         parent = tracked.get(parent_name)
