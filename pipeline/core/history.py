@@ -57,7 +57,7 @@ def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
     if history.held is None:
         return None
     look = history.held.look
-    index = _match(history, look)
+    index = _match(history, look, moment, policy)
     if index >= 0:
         return _progress(history, index, look, moment, policy)
     return _decide(history, history.held, moment, policy)
@@ -74,7 +74,7 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
             return Judgement(None)
         history = _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True)
         given_back = 1
-    index = _match(history, look)
+    index = _match(history, look, moment, policy)
     if index >= 0:
         return _progress(history, index, look, moment, policy)
     if history.phase is Phase.ALARMED:
@@ -91,8 +91,18 @@ def _shows_newest(history: History, look: Look) -> bool:
     )
 
 
-def _match(history: History, look: Look) -> int:
+def _match(history: History, look: Look, moment: Moment, policy: Policy) -> int:
     """Index of the newest unreached version that the look proves reached, or -1."""
+    top = _newest_shown(history, look)
+    if top < 0 or policy.leads:  # a side that leads is never at an earlier version
+        return top
+    earlier = _may_still_be_at(history, look, top, moment, policy)
+    if earlier is None:
+        return top
+    return earlier if earlier >= history.lo else -1
+
+
+def _newest_shown(history: History, look: Look) -> int:
     versions, lo = history.versions, history.lo
     for index in range(len(versions) - 1, lo - 1, -1):
         if versions[index][0] == look.digest:
@@ -104,6 +114,24 @@ def _match(history: History, look: Look) -> int:
     return -1
 
 
+def _may_still_be_at(history: History, look: Look, top: int, moment: Moment, policy: Policy) -> int | None:
+    """The earliest version that looks like `top` and that the replica may still be at: A → B → A.
+
+    A replica that is done and one that has not begun then look the same. It cannot be at a version whose
+    successor has had its time to be replicated. Two versions in a row are never equal, so `top - 1` is none
+    (where both sides were merely equal, `top` may be a version that is still to be read: then it may).
+    Contents that were not shown may be anything. None = there is no such version.
+    """
+    replicated_ms = look.at_ms - policy.converge_within_ms - FLOOR_MS
+    versions = history.versions
+    shown = versions[top][0] == look.digest or caught_up(history, look.at_ms, moment)
+    for index in range(history.lo - 1, top - 1 if shown else top):
+        digest = versions[index][0] if index >= 0 else UNKNOWN  # what was there before the first version
+        if digest in (look.digest, UNKNOWN) and versions[index + 1][1] > replicated_ms:
+            return index
+    return None
+
+
 def _progress(history: History, index: int, look: Look, moment: Moment, policy: Policy) -> Judgement:
     """Versions up to `index` are reached."""
     newly = index + 1 - history.lo + history.skipped
@@ -113,38 +141,21 @@ def _progress(history: History, index: int, look: Look, moment: Moment, policy: 
         result = _settling(history, after, look, moment, policy)
     else:
         result = _still_behind(history, after, look, policy)
-    lag_ms = _lag(history, history.versions[index], look, policy)
+    lag_ms = _lag(history.versions[index], look, policy)
     alarmed_now = result.history.alarmed if result.history else 0
     return _change(result, reached=newly, alarmed=alarmed_now - history.alarmed, lag_ms=lag_ms)
 
 
 def _settling(history: History, after: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
-    """Every version is reached, or seems so."""
+    """Every version is reached."""
     was_alarmed = history.phase is Phase.ALARMED
-    settled_ms = look.at_ms + policy.stable_for_ms
-    returned = _returned(history)
-    if returned:
-        settled_ms = max(settled_ms, history.versions[-1][1] + policy.converge_within_ms + FLOOR_MS)
-    settle = history.settle or was_alarmed or returned or _past_unknown(history, moment, policy)
+    settle = history.settle or was_alarmed or _past_unknown(history, moment, policy)
     return Judgement(
         _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0),
-        settled_ms,
+        look.at_ms + policy.stable_for_ms,
         verdict=VerdictKind.MATCH,
         finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
     )
-
-
-def _returned(history: History) -> bool:
-    """True when the newest version may equal one that the replica may still be at: A → B → A.
-
-    A look then cannot tell a replica that is done from one that has not begun, so the settling look waits
-    until replication has had its time. Two versions in a row never are equal.
-    """
-    newest = history.versions[-1][0]
-    may_hold = [digest for digest, _ in history.versions[max(history.lo - 1, 0) : -2]]
-    if history.lo == 0 and len(history.versions) > 1:
-        may_hold.append(UNKNOWN)  # what was there before the first version
-    return newest in may_hold or UNKNOWN in may_hold or (newest == UNKNOWN and bool(may_hold))
 
 
 def _still_behind(history: History, after: History, look: Look, policy: Policy) -> Judgement:
@@ -160,13 +171,13 @@ def _still_behind(history: History, after: History, look: Look, policy: Policy) 
     return Judgement(after, next_ms, finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE)
 
 
-def _lag(history: History, version: Version, look: Look, policy: Policy) -> int:
+def _lag(version: Version, look: Look, policy: Policy) -> int:
     """Replication lag in ms: written → first look that showed it (an upper bound); -1 = not measurable.
 
     Where the verified side leads, the write that the origin received is not timed; a look that the origin
     matched only later gives a lower bound.
     """
-    if version[0] != look.digest or _returned(history):
+    if version[0] != look.digest:
         return -1
     if policy.leads:
         return version[1] - look.at_ms if version[1] > look.at_ms else -1
@@ -184,7 +195,9 @@ def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:
 
 def _no_match(history: History, look: Look, moment: Moment, policy: Policy, given_back: int) -> Judgement:
     if not policy.leads and look.at_ms < _deadline(history, policy):
-        after = thin(_late(_change(history, looked_ms=look.at_ms)))
+        # Equal sides, which a record still to be read may explain: kept until the readers are past the look.
+        held = Held(look, look.at_ms) if look.digest == look.witness else None
+        after = thin(_late(_change(history, looked_ms=look.at_ms, held=held)))
         delay = min(_recheck_delay(history, look.at_ms), _deadline(history, policy) - look.at_ms)
         return Judgement(after, look.at_ms + delay, reached=-given_back)
     if not look.strong and _worth_escalating(history, look, moment, policy):

@@ -191,7 +191,7 @@ class _Key:
         now = START_MS
         while True:
             next_publish = waiting[0][0] if waiting else end
-            next_look = self.due_ms if self.history is not None else end
+            next_look = max(self.due_ms, now) if self.history is not None else end
             now = min(next_publish, next_look)
             if now >= end:
                 break

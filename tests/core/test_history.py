@@ -56,6 +56,21 @@ def test_a_match_of_an_older_version_reaches_the_ones_before_it() -> None:
     assert after(result).versions[after(result).lo][0] == C
 
 
+def test_an_item_that_returned_to_what_it_was_is_not_taken_for_done_at_once() -> None:
+    """Created and deleted again: a replica that has not begun looks just like one that is done."""
+    returned = append(built(ABSENT, A), Change(b"k", A, ABSENT, 2000))
+    early = judge(returned, look(ABSENT, 3000), now(3000), POLICY)
+    assert (early.reached, early.verdict, after(early).phase) == (0, None, Phase.WAITING)
+    later = judge(after(early), look(ABSENT, 62_000), now(62_000), POLICY)
+    assert (later.reached, later.verdict) == (2, VerdictKind.MATCH)
+
+
+def test_a_look_at_a_value_held_twice_proves_the_earlier_time_only() -> None:
+    thrice = built(ABSENT, A, B, A, C)
+    result = judge(thrice, look(A, 4000), now(4000), POLICY)
+    assert result.reached == 1
+
+
 def test_no_match_before_the_deadline_is_looked_at_again_with_growing_pauses() -> None:
     early = judge(built(ABSENT, A), look(ABSENT, 3000), now(3000), POLICY)
     late = judge(built(ABSENT, A), look(ABSENT, 21_000), now(21_000), POLICY)
