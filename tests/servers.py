@@ -42,7 +42,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(condition: Callable[[], Seen], deadline_seconds: float = 30.0, what: str = "") -> Seen:
+def eventually(condition: Callable[[], Seen | None], deadline_seconds: float = 30.0, what: str = "") -> Seen:
     """Poll until `condition` returns something true and return that; fail after the deadline."""
     ends = time.monotonic() + deadline_seconds
     while not (seen := condition()):
