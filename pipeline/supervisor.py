@@ -26,7 +26,7 @@ from typing import Any
 
 import structlog
 
-from pipeline import logs, metrics, monitor
+from pipeline import logs, metrics, monitor, tether
 from pipeline.config import Config
 from pipeline.errors import MonitorError
 
@@ -44,7 +44,6 @@ GRACE_SECONDS = 25.0
 HALTING = (2, 4)
 INTERRUPTED = 130
 TICK_SECONDS = 0.2
-_PR_SET_PDEATHSIG = 1
 
 
 def run(config: Config, roles: Sequence[str]) -> int:
@@ -188,7 +187,7 @@ def _slots(config: Config, role: str) -> list[str]:
 
 def _child_main(role: str, slot: str, config: Config, directory: str, heartbeat: Any, parent: int) -> None:
     """Entry point of a spawned process."""
-    _die_with(parent)
+    tether.die_with(parent)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
@@ -223,11 +222,3 @@ def _run_role(
         run_validator(config, stop, own_metrics, beat, slot)
     else:
         monitor.run_monitor(config, stop, own_metrics, beat)
-
-
-def _die_with(parent: int) -> None:
-    """Ask the kernel for SIGKILL when the parent is gone, so that a killed supervisor leaves no orphans."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        os._exit(1)

@@ -20,13 +20,17 @@ def tied(command: list[str]) -> list[str]:
     return [sys.executable, __file__, str(os.getpid()), *command]
 
 
-def main(argv: list[str]) -> None:
-    parent, command = int(argv[0]), argv[1:]
+def die_with(parent: int) -> None:
+    """Be killed when the parent process is gone; at once if it is gone already."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
-        sys.exit(1)
-    os.execv(command[0], command)
+        os._exit(1)
+
+
+def main(argv: list[str]) -> None:
+    die_with(int(argv[0]))
+    os.execv(argv[1], argv[1:])
 
 
 if __name__ == "__main__":

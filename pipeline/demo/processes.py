@@ -6,7 +6,6 @@ behind, whether the demo ends by itself, by Ctrl-C or by kill -9 (see `tether`).
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+from pipeline.tether import tied
 
 #: How long a child may take to end after SIGTERM before it is killed; the monitor's own grace is 25 s.
 GRACE_SECONDS = 28.0
@@ -36,7 +37,7 @@ class Child:
         self.said: dict[str, Any] = {}
         with log.open("wb") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.demo.tether", str(os.getpid()), *command],
+                tied([*command]),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else sink,
                 stderr=subprocess.STDOUT if not talks else sink,
