@@ -15,6 +15,8 @@ from redis.retry import Retry
 
 from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnavailable
 
+#: The consumer group of the work stream.
+GROUP = "validators"
 CONNECT_TIMEOUT_SECONDS, CALL_TIMEOUT_SECONDS = 2.0, 5.0
 #: A connection that was idle this long is tried before it is used.
 HEALTH_CHECK_SECONDS = 15

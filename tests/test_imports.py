@@ -31,6 +31,7 @@ PARTS = {
     "aws_errors": "aws",
     "aws_pace": "aws",
     "store_server": "store",
+    "store_view": "store",
     "batch": "validator",
     "partitions": "publisher",
 }
