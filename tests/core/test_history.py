@@ -153,6 +153,14 @@ def test_an_open_finding_recovers_when_the_newest_version_arrives() -> None:
     assert after(result).settle  # a repair may be overtaken too
 
 
+def test_an_overtaken_write_of_a_hot_item_is_stale_though_ten_versions_were_reached_since() -> None:
+    digests = [bytes([n]) * 16 for n in range(1, 12)]
+    settling = after(judge(built(ABSENT, *digests), look(digests[-1], 12_000), now(12_000), POLICY))
+    late = look(digests[0], 90_000, strong=True, witness=digests[-1], seen=settling.newest)
+    result = judge(settling, late, now(91_500), POLICY)
+    assert (result.verdict, result.versions_behind) == (VerdictKind.STALE, 10)
+
+
 def test_an_open_finding_that_moves_on_but_stays_overdue_stays_open_as_stale() -> None:
     alarmed = built(ABSENT, A, B, phase=Phase.ALARMED, alarmed=2, kind=VerdictKind.MISSING)
     result = judge(alarmed, look(A, 90_000), now(90_000), POLICY)
