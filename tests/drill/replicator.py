@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.core.model import ChangeType
+from pipeline.core.model import ChangeType, VerdictKind
+from pipeline.core.versions import KEEP_REACHED
 from pipeline.demo import truth
 from pipeline.demo.schedule import Application, Schedule, Seen, corrupted
 from pipeline.demo.tables import Item
@@ -30,6 +31,7 @@ class Truth(msgspec.Struct):
     divergent: kind of each key that differs at the end. damaged_at: when the fault that shows in the end was
     done (the change's creation; for an overtaken or foreign write, its application). excused_from: from when on
     a finding of this key may be right, because something was done to it or a change of it was overdue.
+    forgotten: stale keys whose target holds a version so old that the monitor may call it different.
     """
 
     changes: int
@@ -37,6 +39,7 @@ class Truth(msgspec.Struct):
     keys: list[str]
     faults: dict[str, int]
     divergent: dict[str, str]
+    forgotten: list[str]
     damaged_at: dict[str, float]
     excused_from: dict[str, float]
     lag_ms: dict[str, float]
@@ -132,15 +135,17 @@ class Replicator:
 
     def truth(self, keys: dict[str, Key], records: int) -> Truth:
         """Both tables, key by key. Raises RuntimeError when a key differs to which nothing was done."""
-        divergent = {}
+        divergent, forgotten = {}, []
         for text, key in keys.items():
             at = self._source.key_of(key.wire)
             source, target = self._source.items.get(at), self._target.items.get(at)
             if source != target:
-                versions = [_item(body) for body in self._versions.get(text, ())]
-                kind = truth.classify(_item(source), _item(target), versions)
-                if kind is not None:
-                    divergent[text] = str(kind)
+                versions = self._versions.get(text, [])
+                kind = truth.classify(_item(source), _item(target), [_item(body) for body in versions])
+                assert kind is not None
+                divergent[text] = str(kind)
+                if kind is VerdictKind.STALE and target not in versions[-KEEP_REACHED:]:
+                    forgotten.append(text)
         if unplanned := divergent.keys() - self._damage.keys():
             raise RuntimeError(f"keys differ without a planned fault: {sorted(unplanned)[:5]}")
         lags = sorted(self._lags_ms) or [0.0]
@@ -150,6 +155,7 @@ class Replicator:
             keys=sorted(self.changed),
             faults=dict(Counter({str(f): n for f, n in self._schedule.faults.items()}, foreign=self._foreign)),
             divergent=divergent,
+            forgotten=forgotten,
             damaged_at={key: self._damage[key][0].at_ms for key in divergent},
             excused_from=self._excused_from,
             lag_ms={"p50": lags[len(lags) // 2], "p99": lags[len(lags) * 99 // 100], "max": lags[-1]},

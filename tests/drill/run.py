@@ -147,6 +147,7 @@ class _Watch:
         """All is judged, nothing is under way, and the open findings are the truth."""
         ledger, queue = self._store.ledger(), self._store.queue()
         open_findings = {text_of(_decode(SCHEMA.wire(f.key))): str(f.kind) for f in self._store.findings()}
+        open_findings = self._known(open_findings)
         return (
             ledger.records_read == self._truth.records
             and ledger.outstanding == 0
@@ -154,13 +155,18 @@ class _Watch:
             and open_findings == self._planted
         )
 
+    def _known(self, found: dict[str, str]) -> dict[str, str]:
+        """Of a version that it need not remember the monitor may say either: stale or different."""
+        either = {key for key in self._truth.forgotten if found.get(key) == "different"}
+        return {key: "stale" if key in either else kind for key, kind in found.items()}
+
     def report(self, seconds: float) -> Report:
         """By what the program says with its own command."""
         said = self._system.command("findings", "--json", "--show-keys")
         if said.returncode not in (0, 1):
             raise RuntimeError(said.stderr)
         lines = [json.loads(line) for line in said.stdout.splitlines()]
-        found = {text_of(line["key"]): line["kind"] for line in lines}
+        found = self._known({text_of(line["key"]): line["kind"] for line in lines})
         opened = [(text_of(line["key"]), _ms(line["first_seen"])) for line in lines]
         ledger = self._store.ledger()
         recovered = self._recovered(ledger.recovered)

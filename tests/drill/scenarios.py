@@ -9,8 +9,8 @@ import msgspec
 from pipeline.core.model import Side
 from pipeline.demo.plan import Fault, Lag, Plan, Rule
 
-#: How much later a delayed change arrives.
-DELAY_MS = 15_000
+#: How much longer than --converge-within a delayed change takes: long enough for a finding to be opened.
+DELAY_BEYOND_MS = 4_000
 #: A reordered change is held back this share of --stable-for beyond the change that it then overwrites.
 HELD_SHARE = 0.6
 #: With --verify-on source the stream is the target's: a change that the replicator loses shows nowhere.
@@ -49,9 +49,14 @@ class Scenario(msgspec.Struct, frozen=True):
         if not self.fault_percent:
             return Plan(self.lag)
         held_ms = int(self.stable_seconds * 1000 * HELD_SHARE)
-        by_ms = {Fault.DELAY: DELAY_MS, Fault.REORDER: held_ms}
+        by_ms = {Fault.DELAY: self.converge_seconds * 1000 + DELAY_BEYOND_MS, Fault.REORDER: held_ms}
+        # A delay holds all later changes of its key back: many in a row would keep a hot key from ever arriving.
+        keys = {Fault.DELAY: "cold*"}
         kinds = _ALL if self.verify_on is Side.TARGET else _SHOWN_BY_TARGET
-        faults = [Rule(kind, percent=self.fault_percent, by_ms=by_ms.get(kind, 0)) for kind in kinds]
+        faults = [
+            Rule(kind, keys=keys.get(kind, "*"), percent=self.fault_percent, by_ms=by_ms.get(kind, 0))
+            for kind in kinds
+        ]
         return Plan(self.lag, faults)
 
 
