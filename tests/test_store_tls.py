@@ -1,0 +1,71 @@
+"""The store over TLS and with a password, against the Redis that Debian ships."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from pipeline.errors import ConfigurationError, StoreUnavailable
+from pipeline.store import Store
+from tests import servers
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    """A TLS-only server with a password: its port, and the certificate that vouches for it."""
+    directory = tmp_path_factory.mktemp("tls")
+    openssl = servers.needed("openssl", shutil.which("openssl"), "apt-get install openssl")
+    certificate, key = directory / "server.crt", directory / "server.key"
+    subprocess.run(
+        [
+            *(
+                openssl,
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "1",
+                "-subj",
+                "/CN=localhost",
+            ),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    port, plain = servers.free_port(), servers.free_port()
+    options = [
+        *("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
+        *("--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"),
+    ]
+    with servers.redis_like(servers.redis_binary(), directory, *options, port=plain) as url:
+        redis.Redis.from_url(url).config_set("requirepass", PASSWORD)
+        yield port, certificate
+
+
+def test_a_store_behind_tls_and_a_password_works(tls: tuple[int, Path]) -> None:
+    port, certificate = tls
+    store = Store(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0?ssl_ca_certs={certificate}", "m")
+    assert store.check().kind == "redis"
+    store.open({"target_table": "t"})
+    assert store.ledger().balanced
+
+
+def test_a_wrong_password_is_a_configuration_error(tls: tuple[int, Path]) -> None:
+    port, certificate = tls
+    with pytest.raises(ConfigurationError, match="credentials"):
+        Store(f"rediss://:wrong@127.0.0.1:{port}/0?ssl_ca_certs={certificate}", "m").check()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tls: tuple[int, Path]) -> None:
+    port, _ = tls
+    with pytest.raises((StoreUnavailable, ConfigurationError), match=r"(?i)certificate"):
+        Store(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0", "m").check()
