@@ -25,7 +25,9 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [one for one in (SMALL if options.small else FULL) if options.only in one.name]
     # No account is reachable from here, whatever this machine is logged in to.
-    os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true")
+    os.environ.update(
+        AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_EC2_METADATA_DISABLED="true"
+    )
     reports = []
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
@@ -39,10 +41,15 @@ def main() -> int:
     print("", _row(("kind", "planted", "found", "missed", "false")), _row("---" for _ in range(5)), sep="\n")
     for kind in MISMATCHES:
         rows = [row for report in reports for row in report.score.rows() if row.kind == kind]
-        sums = [sum(getattr(row, what) for row in rows) for what in ("planted", "found", "missed", "false_alarms")]
+        sums = [
+            sum(getattr(row, what) for row in rows) for what in ("planted", "found", "missed", "false_alarms")
+        ]
         print(_row([str(kind), *(f"{count:,}" for count in sums)]))
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    changes, took = sum(report.scenario.changes for report in reports), sum(report.seconds for report in reports)
+    changes, took = (
+        sum(report.scenario.changes for report in reports),
+        sum(report.seconds for report in reports),
+    )
     print(f"\n{changes:,} changes, {took / 60:.0f} min, {os.cpu_count()} cores, {pages / 2**30:.0f} GB")
     return 0 if all(report.perfect for report in reports) else 1
 
@@ -59,14 +66,22 @@ def _cells(report: Report) -> list[str]:
         *(len(score.false_alarms.keys() | score.groundless), report.opened),
     )
     reads = (ledger.reads + ledger.reads_strong) / max(1, ledger.versions_published)
-    return [report.scenario.name, *(f"{n:,}" for n in counts), detected, f"{reads:.2f}", f"{report.seconds:.0f} s"]
+    return [
+        report.scenario.name,
+        *(f"{n:,}" for n in counts),
+        detected,
+        f"{reads:.2f}",
+        f"{report.seconds:.0f} s",
+    ]
 
 
 def _wrong(report: Report) -> str:
     score = report.score
     missed = {key: (kind, score.found.get(key)) for key, kind in score.missed.items()}
     alarms = {key: (score.planted.get(key), kind) for key, kind in score.false_alarms.items()}
-    return f"NOT RIGHT: missed {missed}, false {alarms}, groundless {sorted(score.groundless)}, {report.ledger}"
+    return (
+        f"NOT RIGHT: missed {missed}, false {alarms}, groundless {sorted(score.groundless)}, {report.ledger}"
+    )
 
 
 def _row(cells: Iterable[str]) -> str:

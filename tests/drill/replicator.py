@@ -153,7 +153,9 @@ class Replicator:
             changes=len(self._lags_ms),
             records=records,
             keys=sorted(self.changed),
-            faults=dict(Counter({str(f): n for f, n in self._schedule.faults.items()}, foreign=self._foreign)),
+            faults=dict(
+                Counter({str(f): n for f, n in self._schedule.faults.items()}, foreign=self._foreign)
+            ),
             divergent=divergent,
             forgotten=forgotten,
             damaged_at={key: self._damage[key][0].at_ms for key in divergent},

@@ -93,14 +93,17 @@ def drill(scenario: Scenario, redis_url: str, directory: Path) -> Report:
     name = f"drill-{os.getpid()}-{time.monotonic_ns()}"
     options = [
         *("--sample-rate", f"{scenario.sample_rate:g}"),
-        *("--converge-within", f"{scenario.converge_seconds}s", "--stable-for", f"{scenario.stable_seconds}s"),
+        *(
+            "--converge-within",
+            f"{scenario.converge_seconds}s",
+            "--stable-for",
+            f"{scenario.stable_seconds}s",
+        ),
         *("--workers", str(WORKERS), "--statistics-every", "10s"),
     ]
     with WorldProcess(scenario) as world, contextlib.closing(Store(redis_url, name)) as store:
         tables = [FakeTable(world, side) for side in Side]
-        system = System(
-            directory, redis_url, *tables, name, *options, verify_on=scenario.verify_on
-        )
+        system = System(directory, redis_url, *tables, name, *options, verify_on=scenario.verify_on)
         with system.running():
             _until(lambda: store.reader_state().read_through_ms > 0, 60)
             world.begin()
@@ -177,7 +180,12 @@ class _Watch:
             score=Score(self._planted, found, groundless),
             faults=sum(self._truth.faults.values()),
             opened=len(opened) + len(recovered),
-            detection_ms=sorted(at_ms - damaged_at[key] for key, at_ms in opened if key in self._planted),
+            detection_ms=sorted(
+                # A finding that an earlier fault has opened was there at once.
+                max(0.0, at_ms - damaged_at[key])
+                for key, at_ms in opened
+                if key in self._planted
+            ),
             ledger=ledger,
             lag_ms=self._truth.lag_ms,
             seconds=seconds,
