@@ -8,7 +8,6 @@ It shares a process with the tables, so that a write costs microseconds. Which c
 """
 
 import random
-from collections import Counter
 from typing import NamedTuple
 
 import msgspec
@@ -28,10 +27,10 @@ _WRONG_NAME = corrupted(None)["name"]
 class Truth(msgspec.Struct):
     """What was really done, by key text; instants in ms of Unix time.
 
-    divergent: kind of each key that differs at the end. damaged_at: when the fault that shows in the end was
-    done (the change's creation; for an overtaken or foreign write, its application). excused_from: from when on
-    a finding of this key may be right, because something was done to it or a change of it was overdue.
-    forgotten: stale keys whose target holds a version so old that the monitor may call it different.
+    divergent: kind of each key that differs at the end. forgotten: stale ones whose target holds a version so
+    old that the monitor may call it different. damaged_at: when the fault that shows in the end was done (the
+    change's creation; for an overtaken or foreign write, its application). excused_from: from when on a
+    finding of this key may be right, because something was done to it or a change of it was overdue.
     """
 
     changes: int
@@ -153,9 +152,8 @@ class Replicator:
             changes=len(self._lags_ms),
             records=records,
             keys=sorted(self.changed),
-            faults=dict(
-                Counter({str(f): n for f, n in self._schedule.faults.items()}, foreign=self._foreign)
-            ),
+            faults={str(fault): count for fault, count in self._schedule.faults.items()}
+            | {"foreign": self._foreign},
             divergent=divergent,
             forgotten=forgotten,
             damaged_at={key: self._damage[key][0].at_ms for key in divergent},

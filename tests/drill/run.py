@@ -102,8 +102,8 @@ def drill(scenario: Scenario, redis_url: str, directory: Path) -> Report:
         *("--workers", str(WORKERS), "--statistics-every", "10s"),
     ]
     with WorldProcess(scenario) as world, contextlib.closing(Store(redis_url, name)) as store:
-        tables = [FakeTable(world, side) for side in Side]
-        system = System(directory, redis_url, *tables, name, *options, verify_on=scenario.verify_on)
+        source, target = (FakeTable(world, side) for side in (Side.SOURCE, Side.TARGET))
+        system = System(directory, redis_url, source, target, name, *options, verify_on=scenario.verify_on)
         with system.running():
             _until(lambda: store.reader_state().read_through_ms > 0, 60)
             world.begin()
@@ -195,8 +195,8 @@ class _Watch:
         return self._truth.excused_from.get(key, float("inf"))
 
     def _recovered(self, count: int) -> list[tuple[str, float]]:
-        """Key and opening of every finding that recovered. Raises RuntimeError when the log does not reach."""
-        log = self._redis.xrange(f"ddbmm:{{{self._store.migration}}}:findings-log")
+        """Key and opening of every finding that recovered. Raises RuntimeError when the log is cut off."""
+        log: Any = self._redis.xrange(f"ddbmm:{{{self._store.migration}}}:findings-log")
         if len(log) != count:
             raise RuntimeError(f"{count} findings recovered, {len(log)} are in the log: plant fewer")
         return [(text_of(_decode(SCHEMA.wire(one[b"k"]))), float(one[b"since"])) for _, one in log]

@@ -23,8 +23,8 @@ class Scenario(msgspec.Struct, frozen=True):
 
     Half of the changes go to `hot_keys` (zipf), half to `cold_keys` (evenly). per_second: changes, if the
     machine can. stall: the replicator stands still from this second on, for that many. outage: what happens
-    to the reader after a third of the changes, "kill" (-9) or "stop" (for `outage_seconds`). split: after half
-    of the changes every shard is split in two.
+    to the reader after a third of the changes, "kill" (-9) or "stop" (for `outage_seconds`). split: after
+    half of the changes every shard is split in two.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Scenario(msgspec.Struct, frozen=True):
             return Plan(self.lag)
         held_ms = int(self.stable_seconds * 1000 * HELD_SHARE)
         by_ms = {Fault.DELAY: self.converge_seconds * 1000 + DELAY_BEYOND_MS, Fault.REORDER: held_ms}
-        # A delay holds all later changes of its key back: many in a row would keep a hot key from ever arriving.
+        # A delay holds all later changes of its key back: a hot key would never arrive.
         keys = {Fault.DELAY: "cold*"}
         kinds = _ALL if self.verify_on is Side.TARGET else _SHOWN_BY_TARGET
         faults = [

@@ -1,17 +1,17 @@
 """The drill's world, a process: both tables behind HTTP, their writer and the replicator between them.
 
 Reads: a scenario (JSON, its argument), "begin" on standard input. Writes: its own memory; lines on standard
-output: the port, "outage" when it is time for one, "at rest" and then the truth as one line of JSON. It goes on
-serving until its input is closed. Never: HTTP for its own writes, which would cost more than all the rest.
+output: the port, "outage" when it is time for one, "at rest" and then the truth as one line of JSON. It goes
+on serving until its input is closed. Never: HTTP for its own writes, which would cost more than all the rest.
 """
 
 import sys
-import threading
 import time
 
 import msgspec
 
 from pipeline.core.model import Side
+from pipeline.demo.tables import Item
 from tests.drill import traffic
 from tests.drill.replicator import Replicator
 from tests.drill.scenarios import Scenario
@@ -63,7 +63,7 @@ class World:
                     self._replicator.apply_due(_now_ms())
             time.sleep(IDLE_SECONDS)
 
-    def _write(self, key: traffic.Key, image: traffic.Item | None) -> None:
+    def _write(self, key: traffic.Key, image: Item | None) -> None:
         now_ms = _now_ms()
         if image is None:
             self._source.delete(key.wire, now_ms // 1000)
@@ -105,9 +105,7 @@ def main() -> None:
         world.run()
         print("at rest", flush=True)
         print(world.truth().decode(), flush=True)
-        ended = threading.Event()
-        threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-        ended.wait()
+        sys.stdin.read()
 
 
 if __name__ == "__main__":
