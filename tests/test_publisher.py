@@ -411,7 +411,7 @@ def _keys(rig: Rig) -> list[bytes]:
 
 
 def _dump(rig: Rig) -> dict[bytes, bytes]:
-    return {key: rig.store._redis.dump(key) for key in _keys(rig)}
+    return {key: rig.store._redis.dump(key) or b"" for key in _keys(rig)}
 
 
 def _restore(rig: Rig, state: dict[bytes, bytes]) -> None:

@@ -189,7 +189,7 @@ def test_publish_appends_exactly_as_the_reference_does(
         position = following
         expected = append(expected, one)
     raw = store._redis.hget(store._key("history"), key)
-    assert codec.decode(raw) == expected
+    assert isinstance(raw, bytes) and codec.decode(raw) == expected
 
 
 def test_the_instant_the_watch_began_at_latest_is_kept_and_handed_to_validators(store: Store) -> None:

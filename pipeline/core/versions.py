@@ -13,8 +13,8 @@ import msgspec
 
 from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind, Version
 
-#: Older, reached versions that are kept to tell "stale" from "different": an overtaken write of a hot item comes
-#: back many versions later. A cold item, which most are, never has that many.
+#: Older, reached versions that are kept to tell "stale" from "different": an overtaken write of a hot item
+#: comes back many versions later. A cold item, which most are, never has that many.
 KEEP_REACHED = 16
 #: A history longer than this is thinned to its newest half: a replica that far behind is late anyway.
 MAX_VERSIONS = 2_048

@@ -1,7 +1,7 @@
 """Plain-Python references of what the store's scripts do, for the simulation and for tests of the scripts."""
 
 from pipeline.core.history import ALARMED_MIN_MS, LOOK_SPACING_MS
-from pipeline.core.model import UNKNOWN, Change, Phase
+from pipeline.core.model import UNKNOWN, Change, Phase, Version
 from pipeline.core.versions import History
 
 
@@ -9,8 +9,8 @@ def append(history: History | None, change: Change) -> History:
     """A history with one more version: what lua/publish.lua does to the bytes."""
     version = (change.after, change.created_ms)
     if history is None:
-        versions = (version,) if change.before == UNKNOWN else ((change.before, 0), version)
-        return History(versions, lo=len(versions) - 1)
+        base: tuple[Version, ...] = () if change.before == UNKNOWN else ((change.before, 0),)
+        return History((*base, version), lo=len(base))
     versions, incomplete = history.versions, history.incomplete
     last = versions[-1]
     if change.before != UNKNOWN and last[0] == UNKNOWN:
