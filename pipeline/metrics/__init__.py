@@ -22,7 +22,14 @@ from prometheus_client import CollectorRegistry, disable_created_metrics, values
 from pipeline.core.gate import DEFAULT_LIMITS
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared
-from pipeline.metrics.exposition import UNREADABLE_FILES, Server, SlotFilesCollector, prepare_directory, serve
+from pipeline.metrics.exposition import (
+    UNREADABLE_FILES,
+    Server,
+    SlotFilesCollector,
+    prepare_directory,
+    reserve,
+    serve,
+)
 from pipeline.metrics.ledger import STORE_METRICS, STORE_UP, LedgerCollector
 from pipeline.metrics.process import AwsObserver, Metrics
 
@@ -44,13 +51,14 @@ def start(directory: str | None, slot: str) -> Metrics:
 
     directory: where the processes of one group keep their slot files, None for a process of its own.
     slot: this process's name in the group, such as "validator-0"; a restarted process passes the same
-    one. Raises ValueError for a slot that prometheus_client could not read back from a file name.
+    one. Where the directory is full the process counts for itself, unseen by the others. Raises ValueError
+    for a slot that prometheus_client could not read back from a file name.
     """
     if not slot or "_" in slot or "/" in slot:
         raise ValueError(f"slot {slot!r}: use letters, digits and dashes (file names are split at '_')")
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    if directory is None:
+    if directory is None or not reserve(directory, slot):
         values.ValueClass = values.MutexValue
         return Metrics(registry, registry)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
