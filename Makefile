@@ -2,14 +2,17 @@
 PYTHON ?= python3
 PYTEST_FLAGS ?= -n auto
 BENCH_FLAGS ?=
+SOAK_FLAGS ?=
 VENV := .venv
 DEMO_VENV := .venv-demo
 COMMAND := dynamodb-migration-monitor
 
-.PHONY: help test demo bench compose-test lock docs clean
+.PHONY: help test faults soak demo bench compose-test lock docs clean
 
 help:
 	@echo "make test   lint, types and tests, in their own environment ($(VENV))"
+	@echo "make faults every fault by itself, more than a hundred kills; prints a table (half an hour)"
+	@echo "make soak   ten minutes at a steady rate with faults: is memory flat? (SOAK_FLAGS='--minutes 60')"
 	@echo "make demo   the whole system on embedded servers, against planted faults ($(DEMO_VENV))"
 	@echo "make bench  what it costs, against plain boto3 in the same run (BENCH_FLAGS=--quick: a minute; needs cc)"
 	@echo "make compose-test   the stack in real containers, with the demo (root, docker, Debian 12)"
@@ -32,6 +35,12 @@ $(DEMO_VENV)/.installed: requirements.lock pyproject.toml
 
 test: $(VENV)/.installed
 	PYTEST_FLAGS="$(PYTEST_FLAGS)" ./scripts/check $(VENV)
+
+faults: $(VENV)/.installed
+	$(VENV)/bin/python -m pytest -q tests/faults --faults-full
+
+soak: $(VENV)/.installed
+	$(VENV)/bin/python -m tests.faults.soak $(SOAK_FLAGS)
 
 demo: $(DEMO_VENV)/.installed
 	$(DEMO_VENV)/bin/$(COMMAND) demo

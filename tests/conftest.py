@@ -25,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation of the judging rule")
     group.addoption("--simulation-scale", type=float, default=1.0, help="times the keys of each scenario")
     group.addoption("--simulation-seed", type=int, default=1, help="another seed is another world")
+    faults = parser.getgroup("faults")
+    faults.addoption("--faults-full", action="store_true", help="every fault by itself, and more kills")
+    faults.addoption("--faults-seed", type=int, default=1, help="another seed kills at other moments")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,69 @@
+"""Sockets that stay open and answer nothing: they delay what hangs on them, and no end."""
+
+import pytest
+
+from tests.faults.world import World
+from tests.servers import eventually
+
+#: A container's stop grace.
+GRACE_SECONDS = 30
+
+
+def test_a_half_open_socket_delays_its_own_keys_alone(world: World) -> None:
+    with world.watching():
+        stalled: list[int] = []
+
+        def on_request(asked: list[str], port: int) -> str:
+            if "BatchGetItem" not in asked or stalled:
+                return "pass"
+            stalled.append(port)
+            return "still"
+
+        world.aws_proxy.on_request = on_request
+        world.write("held up", "equal")
+        eventually(lambda: stalled, 30)
+        for number in range(20):
+            world.write(f"free-{number}", "equal")
+
+        def only_one_waits() -> bool:
+            ledger = world.store.ledger()
+            return (ledger.reached, ledger.outstanding) == (20, 1)
+
+        eventually(only_one_waits, 5, "all but the stalled one are judged")
+        world.plant()
+        world.settle("half-open socket to AWS")
+
+
+def test_connections_that_are_cut_and_stand_still_lose_nothing(world: World) -> None:
+    with world.watching(), world.writing():
+        for proxy in (world.aws_proxy, world.redis_proxy):
+            proxy.cut()
+            read = world.store.ledger().records_read
+            eventually(lambda: world.store.ledger().records_read > read, 60)  # noqa: B023
+            proxy.stand_still()
+            eventually(
+                lambda: world.logged("not published: trying again") or world.logged("not read: trying again"),
+                60,
+            )
+            proxy.stand_still(False)
+    with world.running():
+        world.settle("connections cut, half-open")
+
+
+@pytest.mark.parametrize("sides", [("aws",), ("redis",), ("aws", "redis")], ids="-".join)
+def test_sigterm_during_a_stalled_call_ends_within_the_grace(
+    world: World, sides: tuple[str, ...], one_by_one: bool
+) -> None:
+    if len(sides) == 1 and not one_by_one:
+        pytest.skip("only one by one: make faults")
+    with world.watching() as supervisor:
+        world.plant()
+        for side in sides:
+            (world.aws_proxy if side == "aws" else world.redis_proxy).stand_still()
+        world.plant()
+        supervisor.terminate()
+        assert supervisor.wait(GRACE_SECONDS) == 0
+        for proxy in (world.aws_proxy, world.redis_proxy):
+            proxy.stand_still(False)
+    with world.running():
+        world.settle(f"SIGTERM while {' and '.join(sides)} stall")
