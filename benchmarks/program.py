@@ -21,7 +21,7 @@ from pipeline.config import load
 from pipeline.store import Store
 from pipeline.tether import tied
 
-BOOT_SECONDS, END_SECONDS = 60.0, 30.0
+BOOT_SECONDS, END_SECONDS = 120.0, 30.0
 #: Booted: no process used more than this share of a core for the last SETTLED_SECONDS.
 SETTLED_SHARE, SETTLED_SECONDS = 0.25, 0.5
 
@@ -70,20 +70,22 @@ class Program:
         """The supervisor and its children."""
         return [self._process.pid, *children_of(self._process.pid)]
 
-    def booted(self, roles: int) -> None:
-        """Wait until so many role processes are there and none is busy any more."""
+    def booted(self, readers: int, validators: int) -> None:
+        """Wait until so many processes say that they have started, and none is busy any more."""
+        wanted = [b'"reader started"'] * readers + [b'"validator started"'] * validators
 
         def settled() -> bool:
             if self._process.poll() is not None:
-                raise RuntimeError(f"the program ended: see {self.log}")
-            if len(self.processes()) < roles + 1:
+                raise RuntimeError(f"the program ended: {self.log.read_text()[-1000:]}")
+            said = self.log.read_bytes()
+            if any(said.count(words) < wanted.count(words) for words in wanted):
                 return False
             before = {pid: cpu_seconds(pid) for pid in self.processes()}
             time.sleep(SETTLED_SECONDS)
             used = [cpu_seconds(pid) - seconds for pid, seconds in before.items()]
             return max(used) < SETTLED_SHARE * SETTLED_SECONDS
 
-        until(settled, BOOT_SECONDS, "the program to boot")
+        until(settled, BOOT_SECONDS, f"the program to boot: {self.log}")
 
     def cpu_seconds(self) -> float:
         return sum(map(cpu_seconds, self.processes()))

@@ -20,7 +20,6 @@ from pipeline.store import Store
 SHARDS = 8
 #: Short, so that histories close (a second claim and commit, no read) while we measure.
 OPTIONS = "--workers 2 --stable-for 1s"
-ROLES = 4  # reader, two validators, monitor
 DONE_SECONDS = 240.0
 
 
@@ -47,7 +46,7 @@ def pipeline(redis_url: str, directory: Path, pages: int, latency_ms: int) -> Fi
         stubs(records=pages * 1000, latency_ms=latency_ms) as (source, target),
         Program(source, target, redis_url, directory / "pipeline.log", "run", OPTIONS) as program,
     ):
-        program.booted(ROLES)
+        program.booted(readers=1, validators=2)
         store = program.store
         cpu, server, began = program.cpu_seconds(), server_seconds(), time.monotonic()
         source.begin()
@@ -78,7 +77,7 @@ def delay(redis_url: str, directory: Path, shards: int, rate: int, seconds: int)
         stubs(shards=shards, records=records, rate=rate, latency_ms=5) as (source, target),
         Program(source, target, redis_url, log, "run", f"{OPTIONS} --verbose") as program,
     ):
-        program.booted(ROLES)
+        program.booted(readers=1, validators=2)
         began = source.begin()
         until(lambda: program.store.ledger().matches == shards * records, DONE_SECONDS, "all verdicts")
         hashes = _appearances(program.store, shards, rate, records, began)
