@@ -48,8 +48,8 @@ def go_or_no_go() -> list:
         ),
         number(
             "At least (95 %)",
-            "Lower end of the 95 % Wilson interval of the share of right keys: what the sample proves.",
-            "job:ddbmm_keys_right:wilson_low{j}",
+            "Lower end of the 95 % interval of the share of right keys: what the sample proves.",
+            "job:ddbmm_keys_right_low_ratio:max{j}",
             "percentunit",
             [(None, BAD), (0.99, WARN), (0.999, GOOD)],
             decimals=3,
@@ -111,11 +111,11 @@ def go_or_no_go() -> list:
 def correctness() -> list:
     share = lines(
         "Share of right keys",
-        "Share of right keys, its 95 % Wilson interval, and what the gate demands of its lower end.",
+        "Share of right keys, its 95 % interval, and what the gate demands of its lower end.",
         [
             ("job:ddbmm_keys_right:ratio{j}", "right"),
-            ("job:ddbmm_keys_right:wilson_low{j}", "at least"),
-            ("job:ddbmm_keys_right:wilson_high{j}", "at most"),
+            ("job:ddbmm_keys_right_low_ratio:max{j}", "at least"),
+            ("job:ddbmm_keys_right_high_ratio:max{j}", "at most"),
             ("max(ddbmm_cutover_objective_ratio{s})", "demanded"),
         ],
         "percentunit",

@@ -9,7 +9,7 @@ distinct key, not a read: a hot key that is looked at a thousand times says no m
 import msgspec
 
 from pipeline.core.ledger import Ledger, Queue, ReaderState
-from pipeline.core.statistics import LAG_BUCKETS_SECONDS, quantile_from_buckets, wilson
+from pipeline.core.statistics import LAG_BUCKETS_SECONDS, exact_interval, quantile_from_buckets
 
 #: How long DynamoDB keeps a stream record (AWS, "Change data capture for DynamoDB Streams").
 STREAM_RETENTION_SECONDS = 24 * 3600
@@ -17,7 +17,7 @@ CONFIDENCE = 0.95
 
 
 class Success(msgspec.Struct, frozen=True):
-    """Distinct keys judged, and the share of them without an open finding, with its Wilson interval.
+    """Distinct keys judged, and the share of them without an open finding, with its exact interval.
 
     ratio, low and high lie in 0..1 and are None while no key was judged: nothing compared is not a pass.
     """
@@ -61,7 +61,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         keys = max(self.ledger.keys_judged, wrong)
         if keys == 0:
             return Success(None, None, None, CONFIDENCE, 0)
-        low, high = wilson(keys - wrong, keys, CONFIDENCE)
+        low, high = exact_interval(keys - wrong, keys, CONFIDENCE)
         return Success((keys - wrong) / keys, low, high, CONFIDENCE, keys)
 
     @property

@@ -9,7 +9,6 @@ check means that it is too early to say. So "nothing was compared" can never loo
 import math
 from collections.abc import Callable
 from enum import StrEnum
-from statistics import NormalDist
 
 import msgspec
 
@@ -107,12 +106,11 @@ def _needed(success: Success, limits: Limits) -> str:
 
 
 def keys_needed(objective: float, confidence: float) -> int:
-    """The fewest keys, all of them right, whose Wilson interval begins at `objective` (below 1) or above.
+    """The fewest keys, all of them right, whose interval begins at `objective` (below 1) or above.
 
-    With n of n right the lower bound is n / (n + z²) (Wilson 1927, "Probable inference"), solved for n.
+    With n of n right it begins at ((1 - confidence) / 2) ** (1 / n) (see `exact_interval`), solved for n.
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    return math.ceil(z * z * objective / (1 - objective))
+    return max(1, math.ceil(math.log((1 - confidence) / 2) / math.log(objective)))
 
 
 def _lag(figures: Figures, limits: Limits) -> _Answer:

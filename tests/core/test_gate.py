@@ -6,7 +6,7 @@ import pytest
 from pipeline.core.figures import Figures
 from pipeline.core.gate import CHECKS, Limits, Result, judge, keys_needed
 from pipeline.core.ledger import Ledger, Queue, ReaderState
-from pipeline.core.statistics import LAG_BUCKETS_SECONDS, wilson
+from pipeline.core.statistics import LAG_BUCKETS_SECONDS, exact_interval
 
 NOW = 1_800_000_000_000
 LIMITS = Limits(objective=0.999, lag_ms=60_000, reader_lag_ms=60_000, backlog=1_000)
@@ -104,8 +104,8 @@ def test_more_wrong_keys_than_the_objective_allows_fail_however_wide_the_interva
 @pytest.mark.parametrize("objective", [0.5, 0.99, 0.999, 0.99999])
 def test_the_keys_needed_are_the_fewest_that_reach_the_objective(objective: float) -> None:
     needed = keys_needed(objective, 0.95)
-    assert wilson(needed, needed)[0] >= objective
-    assert wilson(needed - 1, needed - 1)[0] < objective
+    assert exact_interval(needed, needed)[0] >= objective
+    assert exact_interval(needed - 1, needed - 1)[0] < objective
 
 
 def test_a_frozen_table_without_fresh_writes_can_pass_once_everything_has_arrived() -> None:

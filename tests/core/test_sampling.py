@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.sampling import Sampler
-from pipeline.core.statistics import wilson
+from pipeline.core.statistics import exact_interval
 
 KEYS = [b'"user#%d"' % number for number in range(20_000)]
 PERCENTS = st.floats(min_value=0, max_value=100, exclude_min=True, allow_subnormal=False)
@@ -28,7 +28,7 @@ def test_100_percent_keeps_every_key(key: bytes) -> None:
 
 @pytest.mark.parametrize("percent", [0.5, 1, 5, 12.5, 50, 99])
 def test_about_the_chosen_share_of_the_keys_is_kept(percent: float) -> None:
-    low, high = wilson(sum(map(Sampler(percent).keeps, KEYS)), len(KEYS), confidence=0.9999)
+    low, high = exact_interval(sum(map(Sampler(percent).keeps, KEYS)), len(KEYS), confidence=0.9999)
     assert low <= percent / 100 <= high
 
 
