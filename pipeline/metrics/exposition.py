@@ -37,7 +37,7 @@ UNREADABLE_FILES = Declared(
 
 #: The files of a slot, one a kind of metric, and how long they are made at once: more than they need.
 _SLOT_FILES = ("counter", "gauge_mostrecent", "histogram")
-SLOT_FILE_BYTES = 1 << 16
+SLOT_FILE_BYTES = 1 << 17
 #: Seconds after which a client that does not finish its request is dropped.
 CLIENT_TIMEOUT_SECONDS = 10.0
 
