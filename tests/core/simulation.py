@@ -8,6 +8,7 @@ other, so each is simulated alone against the world's common timeline.
 import bisect
 import hashlib
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipeline.core import codec, history
@@ -43,9 +44,17 @@ class World:
 
 @dataclass
 class Outcome:
-    """What a scenario came to, over all its keys."""
+    """What a scenario came to, over all its keys.
 
+    written: keys ever written, `wrong` of them divergent at the end, sampled or not. keys and the rest: of
+    the sampled ones; judged: those of them that were written. open: findings open at the end.
+    """
+
+    written: int = 0
+    wrong: int = 0
     keys: int = 0
+    judged: int = 0
+    open: int = 0
     versions: int = 0
     divergent: int = 0
     false_alarms: list[str] = field(default_factory=list)
@@ -80,10 +89,16 @@ class Timeline:
         return set(self.states[first:last])
 
 
-def simulate(world: World, seed: int) -> Outcome:
+def simulate(world: World, seed: int, keeps: Callable[[bytes], bool] = lambda _key: True) -> Outcome:
+    """keeps: the sampler; keys that it leaves out are written and replicated, but not watched."""
     outcome = Outcome()
     for number in range(world.keys):
-        _Key(world, f"{seed}/{number}", outcome).run()
+        name = f"{seed}/{number}"
+        key = _Key(world, name, outcome)
+        outcome.written += key.written
+        outcome.wrong += key.divergent
+        if keeps(name.encode()):
+            key.run()
     return outcome
 
 
@@ -253,6 +268,15 @@ class _Key:
 
     # --- the truth -----------------------------------------------------------------------------------------
 
+    @property
+    def written(self) -> bool:
+        return len(self.source.states) > 1
+
+    @property
+    def divergent(self) -> bool:
+        """The tables differ when everything has come to rest."""
+        return self.source.states[-1] != self.target.states[-1]
+
     def _check_alarm(self, look: Look) -> None:
         """An alarm is false when the target then held what the source held within converge-within."""
         held = self.target.at(look.at_ms)
@@ -263,7 +287,9 @@ class _Key:
         outcome = self.outcome
         outcome.keys += 1
         outcome.indeterminate += self.counts.get("indeterminate", 0)
-        divergent = self.source.at(end_ms) != self.target.at(end_ms)
+        outcome.judged += self.written
+        outcome.open += self.finding
+        divergent = self.divergent
         visible = not self.world.policy.leads or self.target.times[-1] >= self.source.times[-1]
         outcome.divergent += divergent
         if divergent and visible and not self.finding:
