@@ -252,8 +252,12 @@ def _decide(history: History, held: Held, moment: Moment, policy: Policy) -> Jud
         return _wait(history, held, moment, policy)
     if vouching or (held.look.seen == history.newest and look.at_ms >= _stood_still_until(held, policy)):
         return _alarm(history, look, moment, policy)
-    if moment.now_ms >= history.versions[history.lo][1] + GIVE_UP_FACTOR * policy.converge_within_ms:
-        return _give_up(history, moment, policy)
+    older = len(history.versions) - 1 - history.lo + history.skipped
+    if (
+        older
+        and moment.now_ms >= history.versions[history.lo][1] + GIVE_UP_FACTOR * policy.converge_within_ms
+    ):
+        return _give_up(history, older, moment)
     if held.look.seen != history.newest or moment.now_ms >= _stood_still_until(held, policy):
         return None if moment.now_ms > look.at_ms + LOOK_SPACING_MS else _wait(history, held, moment, policy)
     return _wait(history, held, moment, policy)
@@ -285,15 +289,11 @@ def _wait(history: History, held: Held, moment: Moment, policy: Policy) -> Judge
     return Judgement(thin(history), moment.now_ms + max(delay, 1))
 
 
-def _give_up(history: History, moment: Moment, policy: Policy) -> Judgement:
-    """Never comparable while watched: all versions but the newest are indeterminate; go on with that one."""
-    last = len(history.versions) - 1
-    given_up = last - history.lo + history.skipped
-    if given_up == 0:
-        return Judgement(history, moment.now_ms + RECHECK_MAX_MS)
-    after = _late(trim(_change(history, lo=last, skipped=0, held=None)))
+def _give_up(history: History, older: int, moment: Moment) -> Judgement:
+    """Never comparable while watched: the `older` versions are indeterminate, the newest goes on."""
+    after = _late(trim(_change(history, lo=len(history.versions) - 1, skipped=0, held=None)))
     return Judgement(
-        after, moment.now_ms + RECHECK_MIN_MS, indeterminate=given_up, verdict=VerdictKind.INDETERMINATE
+        after, moment.now_ms + RECHECK_MIN_MS, indeterminate=older, verdict=VerdictKind.INDETERMINATE
     )
 
 

@@ -255,6 +255,21 @@ def test_a_key_that_never_rests_and_cannot_be_compared_becomes_indeterminate_but
     )
 
 
+def test_a_key_that_rests_becomes_an_alarm_however_late_though_its_history_cannot_vouch() -> None:
+    """Read again a day later, after a gap: the look before the still stand and the one after it tell."""
+    history, at = built(ABSENT, A), 86_400_000
+    for _ in range(50):
+        result = wake(history, now(at, gap=80_000_000), POLICY)
+        if result is None:
+            seen = look(ABSENT, at, seen=history.newest, strong=True, witness=A)
+            result = judge(history, seen, now(at, gap=80_000_000), POLICY)
+        if result.finding is FindingChange.OPENED:
+            break
+        history, at = after(result), result.next_ms
+    assert (result.verdict, result.alarmed) == (VerdictKind.MISSING, 1)
+    assert at - 86_400_000 < 2 * POLICY.converge_within_ms
+
+
 def test_a_history_without_end_is_thinned_but_counts_every_version() -> None:
     history = built(ABSENT, *[(n + 1).to_bytes(16, "big") for n in range(MAX_VERSIONS + 100)])
     waiting = judge(
