@@ -9,7 +9,7 @@ from tests.faults import accounts
 from tests.faults.world import World
 
 #: Kills of the two forms of the suite. One round of test_kills is nine.
-BOUNDED_ROUNDS, FULL_ROUNDS = 2, 8
+BOUNDED_ROUNDS, FULL_ROUNDS = 2, 9
 
 
 def full(config: pytest.Config) -> bool:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import tests.conftest  # noqa: F401  its environment reaches no real account
 from tests.faults import accounts
 from tests.faults.world import SLOTS, World
 

@@ -80,8 +80,9 @@ def kill_round(world: World, number: int, chance: random.Random) -> None:
         if not world.is_durable:
             world.redis.save()
         threading.Event().wait(chance.uniform(0, 1))
-        for slot in chance.sample(SLOTS, 2):
-            world.kill(world.pids(slot)[-1])
+        living = [pid for pid in (world.pids(slot)[-1] for slot in SLOTS) if Path(f"/proc/{pid}").exists()]
+        for pid in chance.sample(living, min(2, len(living))):
+            world.kill(pid)
         threading.Event().wait(chance.uniform(0, 0.5))
         world.stop_redis(signal.SIGKILL)
         world.kills += 1
@@ -104,4 +105,4 @@ def test_kills_of_everything_lose_nothing_and_count_nothing_twice(
                 kill_round(world, number, chance)
         with world.running():
             world.settle(f"kill -9, {server} {'append-only file' if durability is AOF else 'snapshots'}")
-    assert world.kills >= 9 * rounds - 2
+    assert world.kills >= 7 * rounds  # 9 unless two were between two lives
