@@ -255,9 +255,14 @@ class Store(StoreView):
             return int(self._redis.xlen(self._key("work")))
 
     def add_gap(self, partition: str, reason: str, position: Position) -> None:
-        """Record that stream records are lost; histories that span this moment no longer vouch."""
+        """Record that stream records are lost; histories that span this moment no longer vouch.
+
+        Does nothing when it is recorded already: a reader whose reply was lost tells it again.
+        """
         now = self.now_ms()
         gap = Gap(partition, reason, position.encode().decode(), now)
+        if gap in [msgspec.structs.replace(one, at_ms=now) for one in self.gaps()]:
+            return
         with translated():
             pipe = self._redis.pipeline(transaction=True)
             pipe.rpush(self._key("gaps"), msgspec.json.encode(gap))
