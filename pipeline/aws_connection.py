@@ -104,14 +104,16 @@ class Connection:
         self._lock = threading.RLock()
         self._refusals = 0  # sessions in a row whose credentials AWS refused
         self._rebuild_at: float | None = None  # None: the session is not known to be refused
-        self._skew_ms: int | None = None
+        self._ahead_of_clock_ms: int | None = None  # AWS's clock; `clock` never steps, this host's may
         self._skew_due = clock()
         self.rebuild()
 
     @property
     def skew_ms(self) -> int | None:
         """AWS's clock minus this host's, ± 1 s, from the Date header; None before the first answer."""
-        return self._skew_ms
+        if self._ahead_of_clock_ms is None:
+            return None
+        return self._ahead_of_clock_ms + round((self._clock() - time.time()) * 1000)
 
     @property
     def credentials_expire_at_seconds(self) -> float | None:
@@ -241,7 +243,7 @@ class Connection:
         date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         if date is not None:
             self._skew_due = now + SKEW_EVERY_SECONDS
-            self._skew_ms = _skew_ms(date, time.time())
+            self._ahead_of_clock_ms = _ahead_ms(date, now)
 
 
 def _client_config(pool_size: int) -> Config:
@@ -304,7 +306,7 @@ def _is_aws(url: str) -> bool:
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
-def _skew_ms(date: str, now_seconds: float) -> int | None:
+def _ahead_ms(date: str, now_seconds: float) -> int | None:
     try:
         theirs = email.utils.parsedate_to_datetime(date).timestamp()
     except ValueError:

@@ -401,6 +401,18 @@ def test_a_skew_within_the_accuracy_of_a_date_header_is_left_alone(rig: Rig):
     assert abs(rig.clock.offset_ms(-5000) - 5000) < 1000
 
 
+def test_a_step_of_this_hosts_clock_moves_no_creation_time(rig: Rig, monkeypatch: pytest.MonkeyPatch):
+    """The Date header is looked at every half minute, the store's clock every ten seconds: neither waits."""
+    rig.fake.skew(600)
+    rig.open().next_batch()
+    before = rig.clock.offset_ms(rig.connection.skew_ms)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 600)
+    rig.clock.sync()
+
+    assert abs(rig.clock.offset_ms(rig.connection.skew_ms) - before) < 1000
+
+
 # --- discovery ---------------------------------------------------------------------------------------------
 
 

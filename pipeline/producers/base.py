@@ -126,7 +126,6 @@ class StoreClock:
         """Ask the store. Raises StoreUnavailable; the clock then runs on as before."""
         store_ms = self._store_now_ms()
         self._ahead_of_monotonic_ms = store_ms - int(time.monotonic() * 1000)
-        self._ahead_of_host_ms = store_ms - int(time.time() * 1000)
 
     def now_ms(self) -> int:
         return int(time.monotonic() * 1000) + self._ahead_of_monotonic_ms
@@ -135,5 +134,5 @@ class StoreClock:
         """What to add to AWS's times. aws_skew_ms: AWS's clock minus this host's, None when not known."""
         if aws_skew_ms is None:
             return 0
-        offset = self._ahead_of_host_ms - aws_skew_ms
+        offset = self.now_ms() - int(time.time() * 1000) - aws_skew_ms
         return offset if abs(offset) > SKEW_TOLERATED_MS else 0
