@@ -44,17 +44,23 @@ def fault(world: World, number: int) -> None:
         world.redis_proxy.cut()
 
 
-def sample(world: World, empty_bytes: int) -> dict[str, float]:
+def sample(world: World) -> dict[str, float]:
+    """Redis: what holds the outstanding keys, per key; and all of it, where clients' buffers are most."""
     seen = {f"{slot}, MB": resident_mb(world.pids(slot)[-1]) for slot in SLOTS}
     keys = world.store.queue().outstanding
-    used = int(world.redis.info("memory")["used_memory"]) - empty_bytes
-    return {**seen, "Redis, bytes per outstanding key": used / max(keys, 1)}
+    names = [world.store._key(name) for name in ("history", "due", "work")]
+    held = sum(int(world.redis.memory_usage(name, samples=0) or 0) for name in names)
+    memory = world.redis.info("memory")
+    return {
+        **seen,
+        "Redis, MB": int(memory["used_memory"]) / 1e6,
+        "Redis, bytes per outstanding key": held / max(keys, 1),
+    }
 
 
 def run(world: World, seconds: float) -> list[dict[str, float]]:
     """A sample every SAMPLE_EVERY_SECONDS; faults and writes at their rates."""
     samples: list[dict[str, float]] = []
-    empty_bytes = int(world.redis.info("memory")["used_memory"])
     with world.watching() as supervisor:
         began = time.monotonic()
         faults = 0
@@ -67,7 +73,7 @@ def run(world: World, seconds: float) -> list[dict[str, float]]:
                 fault(world, faults)
                 faults += 1
             if now > len(samples) * SAMPLE_EVERY_SECONDS:
-                samples.append({"supervisor, MB": resident_mb(supervisor.pid), **sample(world, empty_bytes)})
+                samples.append({"supervisor, MB": resident_mb(supervisor.pid), **sample(world)})
             time.sleep(max(0.0, number / WRITES_PER_SECOND - now))
         world.settle(f"soak, {seconds / 60:g} minutes, {faults} faults")
         assert all(len(world.pids(slot)) == 1 for slot in SLOTS), "a process ended by itself"
