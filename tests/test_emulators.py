@@ -105,7 +105,7 @@ class Group:
     def outcomes(self) -> dict[str, Outcome]:
         found = {}
         for name, system in self.systems.items():
-            status = eventually(system.at_rest, 90, name)
+            status = eventually(system.at_rest, 150, name)
             found[name] = Outcome(system.findings(), system.truth(), status)
         return found
 
