@@ -132,6 +132,13 @@ def _may_still_be_at(history: History, look: Look, top: int, moment: Moment, pol
     return None
 
 
+def _was_so_before(history: History, look: Look) -> bool:
+    """True when the replica may show the newest version without having got it: A → B → A, and B was lost."""
+    earlier = history.versions[max(history.lo - 1, 0) : -1]
+    unknown_before = history.lo == 0 and bool(earlier)
+    return unknown_before or any(digest in (look.digest, UNKNOWN) for digest, _ in earlier)
+
+
 def _progress(history: History, index: int, look: Look, moment: Moment, policy: Policy) -> Judgement:
     """Versions up to `index` are reached."""
     newly = index + 1 - history.lo + history.skipped
@@ -150,9 +157,12 @@ def _settling(history: History, after: History, look: Look, moment: Moment, poli
     """Every version is reached."""
     was_alarmed = history.phase is Phase.ALARMED
     settle = history.settle or was_alarmed or _past_unknown(history, moment, policy)
+    reached_ms = look.at_ms
+    if not policy.leads and _was_so_before(history, look):
+        reached_ms = max(reached_ms, history.versions[-1][1] + policy.converge_within_ms + FLOOR_MS)
     return Judgement(
         _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0),
-        look.at_ms + policy.stable_for_ms,
+        reached_ms + policy.stable_for_ms,
         verdict=VerdictKind.MATCH,
         finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
     )

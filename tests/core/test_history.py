@@ -56,6 +56,14 @@ def test_a_match_of_an_older_version_reaches_the_ones_before_it() -> None:
     assert after(result).versions[after(result).lo][0] == C
 
 
+def test_a_return_to_what_it_was_settles_only_when_it_has_had_its_time_as_well() -> None:
+    """B was lost, so the replica may be at the first A while the second one, or what becomes of it, comes."""
+    history = History(((A, 0), (B, 1_000), (A, 100_000)), lo=1, settle=True)
+    result = judge(history, look(A, 101_000), now(101_000), POLICY)
+    assert (result.verdict, result.reached) == (VerdictKind.MATCH, 2)
+    assert result.next_ms == 100_000 + 61_000 + POLICY.stable_for_ms
+
+
 def test_an_item_that_returned_to_what_it_was_is_not_taken_for_done_at_once() -> None:
     """Created and deleted again: a replica that has not begun looks just like one that is done."""
     returned = append(built(ABSENT, A), Change(b"k", A, ABSENT, 2000))

@@ -51,6 +51,16 @@ SCENARIOS = {
         )
         for view in StreamView
     },
+    "A → B → A, B lost and A corrupted, later than stable-for": World(
+        keys=200,
+        writes_per_second=0.03,
+        writing_ms=120_000,
+        values=1,
+        lag_ms=(5_000, 18_000),
+        policy=Policy(converge_within_ms=20_000, stable_for_ms=3_000),
+        dropped=0.3,
+        corrupted=0.3,
+    ),
     "NEW_IMAGE": World(writes_per_second=1, dropped=0.05, reordered=0.03, view=StreamView.NEW_IMAGE),
     "OLD_IMAGE": World(writes_per_second=1, dropped=0.05, view=StreamView.OLD_IMAGE),
     "KEYS_ONLY, cold": World(writes_per_second=0.2, dropped=0.05, corrupted=0.03, view=StreamView.KEYS_ONLY),
