@@ -3,16 +3,21 @@ PYTHON ?= python3
 PYTEST_FLAGS ?= -n auto
 BENCH_FLAGS ?=
 SOAK_FLAGS ?=
+DRILL_FLAGS ?=
+SCALE ?= 10
 VENV := .venv
 DEMO_VENV := .venv-demo
 COMMAND := dynamodb-migration-monitor
 
-.PHONY: help test faults soak demo bench compose-test lock docs clean
+.PHONY: help test faults soak drill simulate demo bench compose-test lock docs clean
 
 help:
 	@echo "make test   lint, types and tests, in their own environment ($(VENV))"
 	@echo "make faults every fault by itself, more than a hundred kills; prints a table (half an hour)"
 	@echo "make soak   ten minutes at a steady rate with faults: is memory flat? (SOAK_FLAGS='--minutes 60')"
+	@echo "make drill  a million changes with planted faults: missed, false alarms, time to detection (half an hour;"
+	@echo "            DRILL_FLAGS=--small: two minutes)"
+	@echo "make simulate   the judging rule in a simulated world, SCALE times as large as in the tests (SCALE=10)"
 	@echo "make demo   the whole system on embedded servers, against planted faults ($(DEMO_VENV))"
 	@echo "make bench  what it costs, against plain boto3 in the same run (BENCH_FLAGS=--quick: a minute; needs cc)"
 	@echo "make compose-test   the stack in real containers, with the demo (root, docker, Debian 12)"
@@ -41,6 +46,13 @@ faults: $(VENV)/.installed
 
 soak: $(VENV)/.installed
 	$(VENV)/bin/python -m tests.faults.soak $(SOAK_FLAGS)
+
+# Exit code 1: something was missed, an alarm was false, or the interval overstated.
+drill: $(VENV)/.installed
+	$(VENV)/bin/python -m tests.drill $(DRILL_FLAGS)
+
+simulate: $(VENV)/.installed
+	$(VENV)/bin/python -m pytest -q -n auto --timeout 0 tests/core/test_simulation.py --simulation-scale $(SCALE)
 
 demo: $(DEMO_VENV)/.installed
 	$(DEMO_VENV)/bin/$(COMMAND) demo
