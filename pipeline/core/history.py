@@ -25,10 +25,18 @@ Why nothing permanent is missed: once both tables stand still, every look mismat
 import msgspec
 
 from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Phase, Policy, VerdictKind, Version
-from pipeline.core.versions import FindingChange, Held, History, Judgement, thin, trim
+from pipeline.core.versions import (
+    FLOOR_MS,
+    FindingChange,
+    Held,
+    History,
+    Judgement,
+    caught_up,
+    may_lack_versions,
+    thin,
+    trim,
+)
 
-#: Creation times are floored to one second by DynamoDB Streams, so every deadline gets one second more.
-FLOOR_MS = 1_000
 #: Two looks at one key are at least this far apart: a hot key costs one read a second, not one per write.
 LOOK_SPACING_MS = 1_000
 #: Rechecks grow with the age of the oldest unreached version (half its age), within these bounds.
@@ -70,7 +78,7 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
     """
     given_back = 0
     if history.phase is Phase.SETTLING:
-        if _shows_newest(history, look):
+        if _shows_newest(history, look, moment):
             return Judgement(None)
         history = _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True)
         given_back = 1
@@ -85,15 +93,26 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
 # --- a look that matches -------------------------------------------------------------------------------
 
 
-def _shows_newest(history: History, look: Look) -> bool:
+def _shows_newest(history: History, look: Look, moment: Moment) -> bool:
     return look.digest == history.versions[-1][0] or (
-        look.digest == look.witness and look.seen >= history.newest
+        look.seen >= history.newest and _equal_now(history, look, moment)
     )
+
+
+def _equal_now(history: History, look: Look, moment: Moment) -> bool:
+    """True when both sides held the same.
+
+    That neither holds the item proves nothing while the newest version is one: a deletion would have a record
+    of its own, so it is still to be read, or the key was misread and both sides were asked for another.
+    """
+    if look.digest != look.witness:
+        return False
+    return look.digest != ABSENT or history.versions[-1][0] == ABSENT or may_lack_versions(history, moment)
 
 
 def _match(history: History, look: Look, moment: Moment, policy: Policy) -> int:
     """Index of the newest unreached version that the look proves reached, or -1."""
-    top = _newest_shown(history, look)
+    top = _newest_shown(history, look, moment)
     if top < 0 or policy.leads:  # a side that leads is never at an earlier version
         return top
     earlier = _may_still_be_at(history, look, top, moment, policy)
@@ -102,13 +121,13 @@ def _match(history: History, look: Look, moment: Moment, policy: Policy) -> int:
     return earlier if earlier >= history.lo else -1
 
 
-def _newest_shown(history: History, look: Look) -> int:
+def _newest_shown(history: History, look: Look, moment: Moment) -> int:
     versions, lo = history.versions, history.lo
     for index in range(len(versions) - 1, lo - 1, -1):
         if versions[index][0] == look.digest:
             return index
-    if look.digest == look.witness:
-        # Both sides are equal now, so every version known before the read is reached or superseded.
+    if _equal_now(history, look, moment):
+        # So every version known before the read is reached or superseded.
         index = min(look.seen - history.first, len(versions) - 1)
         return index if index >= lo else -1
     return -1
@@ -273,14 +292,9 @@ def _decide(history: History, held: Held, moment: Moment, policy: Policy) -> Jud
     return _wait(history, held, moment, policy)
 
 
-def caught_up(history: History, at_ms: int, moment: Moment) -> bool:
-    """True when every change of this key written before `at_ms` is in its history."""
-    return moment.read_through_ms >= at_ms + FLOOR_MS or history.versions[-1][1] > at_ms + FLOOR_MS
-
-
 def _complete(history: History, moment: Moment) -> bool:
     """True when the history vouches: it holds every version since lo, with its content."""
-    if history.incomplete or history.versions[history.lo][1] <= moment.gap_ms:
+    if may_lack_versions(history, moment):
         return False
     return not any(digest == UNKNOWN for digest, _ in history.versions[history.lo :])
 

@@ -11,8 +11,10 @@ from enum import IntEnum
 
 import msgspec
 
-from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind, Version
+from pipeline.core.model import UNKNOWN, Look, Moment, Phase, VerdictKind, Version
 
+#: Creation times are floored to one second by DynamoDB Streams, so every deadline gets one second more.
+FLOOR_MS = 1_000
 #: Older, reached versions that are kept to tell "stale" from "different": an overtaken write of a hot item
 #: comes back many versions later. A cold item, which most are, never has that many.
 KEEP_REACHED = 16
@@ -98,6 +100,17 @@ class Judgement(msgspec.Struct, frozen=True):
     finding: FindingChange = FindingChange.NONE
     versions_behind: int = 0
     escalate: bool = False
+
+
+def caught_up(history: History, at_ms: int, moment: Moment) -> bool:
+    """True when every change of this key written before `at_ms` is in its history."""
+    return moment.read_through_ms >= at_ms + FLOOR_MS or history.versions[-1][1] > at_ms + FLOOR_MS
+
+
+def may_lack_versions(history: History, moment: Moment) -> bool:
+    """True when a version since `lo` may never have been published: records were lost."""
+    oldest = history.versions[min(history.lo, len(history.versions) - 1)]
+    return history.incomplete or oldest[1] <= moment.gap_ms
 
 
 def trim(history: History) -> History:

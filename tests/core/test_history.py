@@ -120,6 +120,16 @@ def test_equal_sides_match_whatever_the_history_says() -> None:
     assert (result.verdict, result.reached) == (VerdictKind.MATCH, 1)
 
 
+def test_that_neither_side_has_the_item_is_no_match_for_a_version_that_is_one() -> None:
+    """A key that was misread is found on neither side: an alarm, never a silent success."""
+    nowhere = look(ABSENT, 62_000, seen=1, strong=True, witness=ABSENT)
+    assert judge(built(A, B), nowhere, now(62_000, read_through=0), POLICY).reached == 0
+    proven = judge(built(A, B), nowhere, now(66_000), POLICY)
+    assert (proven.finding, proven.verdict) == (FindingChange.OPENED, VerdictKind.MISSING)
+    after_a_gap = judge(built(A, B), nowhere, now(66_000, gap=5_000), POLICY)
+    assert after_a_gap.verdict is VerdictKind.MATCH  # the deletion's record may be among those lost
+
+
 def test_a_reader_far_behind_holds_the_cheap_look_instead_of_buying_strong_ones() -> None:
     result = judge(built(ABSENT, A), look(B, 200_000), now(200_000, read_through=100_000), POLICY)
     assert not result.escalate and after(result).held is not None
