@@ -13,6 +13,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
+import structlog
 
 from pipeline.aws import Connection, StreamClient, StreamInfo, TableInfo, TableReader, describe_table
 from pipeline.config import Config
@@ -27,6 +28,8 @@ from pipeline.errors import (
 )
 from pipeline.sides import connect
 from pipeline.store import Store
+
+log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -143,7 +146,7 @@ def check_item_reads(connection: Connection, table: TableInfo) -> None:
     if schema.sort_key and schema.sort_type:
         key[schema.sort_key] = {schema.sort_type: _PROBE[schema.sort_type]}
     reader = TableReader(connection, table.name, schema)
-    asked(lambda: reader.batch_get([schema.compact_of(key)]))
+    asked(lambda: allowed(lambda: reader.batch_get([schema.compact_of(key)])))
 
 
 def describe_keys(table: TableInfo) -> str:
@@ -202,7 +205,7 @@ def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
         return
     client, shard = StreamClient(connection), stream.a_shard
     iterator = asked(lambda: client.shard_iterator(stream.info.arn, shard, "LATEST"))
-    asked(lambda: client.get_records(iterator, 1))
+    asked(lambda: allowed(lambda: client.get_records(iterator, 1)))
 
 
 # --- Redis -------------------------------------------------------------------------------------------------
@@ -245,4 +248,13 @@ def asked(question: Callable[[], Answer]) -> Answer:
             last: MonitorError = error
             if attempt < TRIES:
                 time.sleep(PAUSE_SECONDS * attempt)
-    raise ConfigurationError(f"{last}; check the endpoint, the region and the network") from last
+    mend = "try again" if isinstance(last, Throttled) else "check the endpoint, the region and the network"
+    raise ConfigurationError(f"{last}; {mend}") from last
+
+
+def allowed(question: Callable[[], object]) -> None:
+    """Ask only to see that it is allowed; being told to slow down says so too, and a role waits its turn."""
+    try:
+        question()
+    except Throttled as error:
+        log.warning("AWS asks to slow down: going on all the same", error=str(error))

@@ -11,10 +11,10 @@ from typing import cast
 import msgspec
 import redis
 
-from pipeline.core.history import LATE_BUCKET_MS
 from pipeline.core.ledger import Finding, Gap, Ledger, Meta, Queue, ReaderState, position_counts
 from pipeline.core.model import Position
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.core.versions import LATE_BUCKET_MS
 from pipeline.store_server import GROUP, Server, translated
 
 

@@ -22,10 +22,10 @@ from pipeline.batch import Batch, Case, Decided, put_back, settled
 from pipeline.config import Config
 from pipeline.core import codec
 from pipeline.core.canonical import Digester, MalformedItem, diff
-from pipeline.core.history import judge, needs_witness, wake
+from pipeline.core.history import judge, wake
 from pipeline.core.ledger import Entry, Settled
 from pipeline.core.model import ABSENT, Look, Policy, Side
-from pipeline.core.versions import FindingChange, History
+from pipeline.core.versions import FindingChange, History, needs_witness
 from pipeline.errors import AwsError, StoreError
 from pipeline.metrics import Metrics
 from pipeline.sides import connect, report

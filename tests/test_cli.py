@@ -159,6 +159,17 @@ def test_a_missing_permission_is_refused(migration: list[str], fake: Fake, role:
     assert "IAM" in message(done)
 
 
+def test_a_table_that_is_busy_now_is_no_reason_not_to_start(migration: list[str], fake: Fake) -> None:
+    """A cutover is just when tables are throttled; being told to slow down proves the permission."""
+    fake.control.fail("throttle", "BatchGetItem", calls=None)
+    fake.control.fail("throttle", "GetRecords", calls=None)
+    try:
+        done = command("run", *migration, "--dry-run")
+    finally:
+        fake.control.clear_faults()
+    assert done.returncode == 0, done.stderr
+
+
 def test_changed_settings_on_resume_are_refused_and_nothing_is_lost(migration: list[str]) -> None:
     with running(migration):
         pass

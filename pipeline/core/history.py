@@ -32,6 +32,8 @@ from pipeline.core.versions import (
     History,
     Judgement,
     caught_up,
+    deadline,
+    late_noted,
     may_lack_versions,
     thin,
     trim,
@@ -47,15 +49,6 @@ ALARMED_MIN_MS, ALARMED_MAX_MS = 5_000, 300_000
 READER_BEHIND_MS = 30_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
 GIVE_UP_FACTOR = 10
-#: Width of the buckets in which keys that wait for convergence are counted by creation time.
-LATE_BUCKET_MS = 10_000
-
-
-def needs_witness(history: History) -> bool:
-    """True when the stream did not show what the versions in question contain: read the origin as well."""
-    return any(
-        digest == UNKNOWN for digest, _ in history.versions[min(history.lo, len(history.versions) - 1) :]
-    )
 
 
 def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
@@ -191,12 +184,12 @@ def _still_behind(history: History, after: History, look: Look, policy: Policy) 
     """Some versions are reached, newer ones are not."""
     next_ms = look.at_ms + max(LOOK_SPACING_MS, _recheck_delay(after, look.at_ms))
     was_alarmed = history.phase is Phase.ALARMED
-    if was_alarmed and look.at_ms >= _deadline(after, policy):
+    if was_alarmed and look.at_ms >= deadline(after, policy):
         after = _change(after, kind=VerdictKind.STALE)
         behind = len(after.versions) - after.lo
         return Judgement(after, next_ms, finding=FindingChange.UPDATED, versions_behind=behind)
     # What is left is not overdue: plainly outstanding again.
-    after = _late(_change(after, phase=Phase.WAITING, kind=None, alarmed=0))
+    after = late_noted(_change(after, phase=Phase.WAITING, kind=None, alarmed=0))
     return Judgement(after, next_ms, finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE)
 
 
@@ -223,16 +216,16 @@ def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:
 
 
 def _no_match(history: History, look: Look, moment: Moment, policy: Policy, given_back: int) -> Judgement:
-    if not policy.leads and look.at_ms < _deadline(history, policy):
+    if not policy.leads and look.at_ms < deadline(history, policy):
         # Equal sides, which a record still to be read may explain: kept until the readers are past the look.
         held = Held(look, look.at_ms) if look.digest == look.witness else None
-        after = thin(_late(_change(history, looked_ms=look.at_ms, held=held)))
-        delay = min(_recheck_delay(history, look.at_ms), _deadline(history, policy) - look.at_ms)
+        after = thin(late_noted(_change(history, looked_ms=look.at_ms, held=held)))
+        delay = min(_recheck_delay(history, look.at_ms), deadline(history, policy) - look.at_ms)
         return Judgement(after, look.at_ms + delay, reached=-given_back)
     if not look.strong and _worth_escalating(history, look, moment, policy):
         return Judgement(history, escalate=True)
     held = _hold(history.held, history, look, policy)
-    after = _late(_change(history, held=held, looked_ms=look.at_ms))
+    after = late_noted(_change(history, held=held, looked_ms=look.at_ms))
     decided = _decide(after, held, moment, policy)
     if decided is None:  # proof needs another look, later
         decided = Judgement(thin(after), moment.now_ms + RECHECK_MIN_MS)
@@ -315,7 +308,7 @@ def _wait(history: History, held: Held, moment: Moment, policy: Policy) -> Judge
 
 def _give_up(history: History, older: int, moment: Moment) -> Judgement:
     """Never comparable while watched: the `older` versions are indeterminate, the newest goes on."""
-    after = _late(trim(_change(history, lo=len(history.versions) - 1, skipped=0, held=None)))
+    after = late_noted(trim(_change(history, lo=len(history.versions) - 1, skipped=0, held=None)))
     return Judgement(
         after, moment.now_ms + RECHECK_MIN_MS, indeterminate=older, verdict=VerdictKind.INDETERMINATE
     )
@@ -395,18 +388,9 @@ def _overdue(history: History, at_ms: int, policy: Policy) -> int:
 # --- small steps ---------------------------------------------------------------------------------------
 
 
-def _deadline(history: History, policy: Policy) -> int:
-    return history.versions[history.lo][1] + policy.converge_within_ms + FLOOR_MS
-
-
 def _recheck_delay(history: History, now_ms: int) -> int:
     age = max(0, now_ms - history.versions[history.lo][1])
     return min(max(age // 2, RECHECK_MIN_MS), RECHECK_MAX_MS)
-
-
-def _late(history: History) -> History:
-    """Note the bucket in which a key that failed a look waits for convergence."""
-    return _change(history, late=history.versions[history.lo][1] // LATE_BUCKET_MS)
 
 
 _change = msgspec.structs.replace

@@ -11,10 +11,12 @@ from enum import IntEnum
 
 import msgspec
 
-from pipeline.core.model import UNKNOWN, Look, Moment, Phase, VerdictKind, Version
+from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKind, Version
 
 #: Creation times are floored to one second by DynamoDB Streams, so every deadline gets one second more.
 FLOOR_MS = 1_000
+#: Width of the buckets in which keys that wait for convergence are counted by creation time.
+LATE_BUCKET_MS = 10_000
 #: Older, reached versions that are kept to tell "stale" from "different": an overtaken write of a hot item
 #: comes back many versions later. A cold item, which most are, never has that many.
 KEEP_REACHED = 16
@@ -111,6 +113,23 @@ def may_lack_versions(history: History, moment: Moment) -> bool:
     """True when a version since `lo` may never have been published: records were lost."""
     oldest = history.versions[min(history.lo, len(history.versions) - 1)]
     return history.incomplete or oldest[1] <= moment.gap_ms
+
+
+def needs_witness(history: History) -> bool:
+    """True when the stream did not show what the versions in question contain: read the origin as well."""
+    return any(
+        digest == UNKNOWN for digest, _ in history.versions[min(history.lo, len(history.versions) - 1) :]
+    )
+
+
+def deadline(history: History, policy: Policy) -> int:
+    """Until when the oldest unreached version may take to be replicated."""
+    return history.versions[history.lo][1] + policy.converge_within_ms + FLOOR_MS
+
+
+def late_noted(history: History) -> History:
+    """Note the bucket in which a key that failed a look waits for convergence."""
+    return msgspec.structs.replace(history, late=history.versions[history.lo][1] // LATE_BUCKET_MS)
 
 
 def trim(history: History) -> History:

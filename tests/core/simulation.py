@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pipeline.core import codec, history
 from pipeline.core.ledger import tally
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Policy, StreamView
-from pipeline.core.versions import FindingChange, History, Judgement
+from pipeline.core.versions import FindingChange, History, Judgement, needs_witness
 from tests.core.reference import append, brought_forward
 
 START_MS = 1_700_000_000_000
@@ -246,7 +246,7 @@ class _Key:
     def _look(self, now_ms: int, claimed: History, strong: bool) -> Look:
         self.outcome.reads += 2 if strong else 1
         read_at = now_ms if strong else now_ms - self.random.choice((0, 0, 0, 300))  # eventually consistent
-        witness = self.origin.at(now_ms + 15) if strong or history.needs_witness(claimed) else None
+        witness = self.origin.at(now_ms + 15) if strong or needs_witness(claimed) else None
         return Look(self.verified.at(read_at), now_ms, claimed.newest, strong, witness)
 
     def _commit(self, before: History, judgement: Judgement, look: Look | None) -> None:

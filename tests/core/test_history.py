@@ -4,9 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core import codec
-from pipeline.core.history import classify, judge, needs_witness, wake
+from pipeline.core.history import classify, judge, wake
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Phase, Policy, VerdictKind
-from pipeline.core.versions import KEEP_REACHED, MAX_VERSIONS, FindingChange, Held, History, Judgement
+from pipeline.core.versions import (
+    KEEP_REACHED,
+    MAX_VERSIONS,
+    FindingChange,
+    Held,
+    History,
+    Judgement,
+    needs_witness,
+)
 from tests.core.reference import append
 
 POLICY = Policy(converge_within_ms=60_000, stable_for_ms=30_000)
@@ -276,6 +284,7 @@ def test_a_key_that_never_rests_and_cannot_be_compared_becomes_indeterminate_but
 def test_a_key_that_rests_becomes_an_alarm_however_late_though_its_history_cannot_vouch() -> None:
     """Read again a day later, after a gap: the look before the still stand and the one after it tell."""
     history, at = built(ABSENT, A), 86_400_000
+    result: Judgement | None = None
     for _ in range(50):
         result = wake(history, now(at, gap=80_000_000), POLICY)
         if result is None:
@@ -284,7 +293,7 @@ def test_a_key_that_rests_becomes_an_alarm_however_late_though_its_history_canno
         if result.finding is FindingChange.OPENED:
             break
         history, at = after(result), result.next_ms
-    assert (result.verdict, result.alarmed) == (VerdictKind.MISSING, 1)
+    assert result is not None and (result.verdict, result.alarmed) == (VerdictKind.MISSING, 1)
     assert at - 86_400_000 < 2 * POLICY.converge_within_ms
 
 
