@@ -233,8 +233,9 @@ def test_gate_checks_say_passed_failed_or_neither_while_they_are_inconclusive() 
     registry = CollectorRegistry()
     registry.register(m.LedgerCollector(lambda: figures(queue=Queue(0, 0, 0, 0, 1)), Limits(objective=0.9)))
     found = samples(registry)
+    words = ("passed", "failed")
     told = {
-        check: tuple(found[f"ddbmm_cutover_check_{word}", (("check", check),)] for word in ("passed", "failed"))
+        check: tuple(found[f"ddbmm_cutover_check_{word}", (("check", check),)] for word in words)
         for check in ("gaps", "dead", "compared")
     }
     assert told == {"gaps": (1, 0), "dead": (0, 1), "compared": (0, 0)}
