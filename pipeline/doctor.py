@@ -1,12 +1,13 @@
 """The preflight: every check a line, ok, warn or fail, with the mend; and the plan of `run --dry-run`.
 
-Reads: both tables (one key that does not exist), the stream (at most one record), STS, Redis. Writes:
-standard output. Never: Redis, an item's values.
+Reads: both tables (one key that does not exist), the stream (at most one record), STS, Redis, modes of AWS's
+files. Writes: standard output. Never: Redis, an item's values.
 
 A check is a method of _Examination that returns lines; a MonitorError it raises is its `fail` line. What a
 check needs and could not be had is not checked again: one mistake, one line.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -15,7 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from pipeline import startup
+from pipeline import aws_files, startup
 from pipeline.aws import Connection, TableInfo
 from pipeline.config import Config
 from pipeline.core.model import Side, StreamView
@@ -75,7 +76,7 @@ class _Examination:
         self._stream: StreamSeen | None = None
 
     def lines(self) -> list[Line]:
-        lines: list[Line] = []
+        lines = _files(self._config)
         for side in ("source", "target", "stream"):
             lines += _checked(f"{side} access", lambda side=side: self._access(side))  # type: ignore[misc]
         lines += _checked("tables", self._see_tables)
@@ -224,6 +225,14 @@ def _checked(check: str, lines: Callable[[], Iterable[Line]]) -> list[Line]:
         says, _, mend = str(error).rpartition("; ")
         found.append(Line(check, "fail", says or mend, mend if says else ""))
     return found
+
+
+def _files(config: Config) -> list[Line]:
+    profiles = (config.source.profile, config.target.profile, config.stream.profile)
+    return [
+        Line("AWS files", "warn", trouble.says, trouble.mend)
+        for trouble in aws_files.troubles(profiles, os.environ)
+    ]
 
 
 def _expiry(side: str, seconds: float) -> Line:

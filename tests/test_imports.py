@@ -29,6 +29,7 @@ PARTS = {
     "aws_connection": "aws",
     "aws_decode": "aws",
     "aws_errors": "aws",
+    "aws_files": "aws",
     "aws_pace": "aws",
     "store_server": "store",
     "store_view": "store",
