@@ -14,6 +14,7 @@ from tests.servers import ROOT
 
 HOSTS = ROOT / "deploy" / "hosts"
 RESTORE = ROOT / "deploy" / "redis" / "restore.sh"
+EVERY = pytest.mark.parametrize("name", sorted(file.name for file in HOSTS.iterdir()))
 
 
 def overriding(name: str) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def overriding(name: str) -> dict[str, Any]:
     return services
 
 
-@pytest.mark.parametrize("name", ["redis.yml", "validators.yml"])
+@EVERY
 def test_an_override_follows_the_compose_specification(name: str) -> None:
     checker = Path(sys.executable).parent / "check-jsonschema"
     tool = servers.needed("check-jsonschema", checker if checker.exists() else None, "pip install -e .[dev]")
@@ -30,7 +31,7 @@ def test_an_override_follows_the_compose_specification(name: str) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("name", ["redis.yml", "validators.yml"])
+@EVERY
 def test_an_override_publishes_on_an_address_that_must_be_named(name: str) -> None:
     for service in overriding(name).values():
         for port in service.get("ports", []):
