@@ -19,7 +19,7 @@ _EFFECTIVE = os.access in os.supports_effective_ids
 
 
 class Trouble(NamedTuple):
-    """says: what is wrong. mend: what to do. Whether it matters, the requests tell: other credentials may serve."""
+    """says: what is wrong; mend: what to do. It may not matter: other credentials may serve."""
 
     says: str
     mend: str
