@@ -1,23 +1,12 @@
 """What Redis may do: lose replies, fill up, lose everything, hold rubbish."""
 
-import threading
-
 import pytest
 import redis
 
-from pipeline.core.codec import encode
-from pipeline.core.model import ABSENT
-from pipeline.core.versions import History
 from tests.faults import accounts
 from tests.faults.proxy import LoseReplies
 from tests.faults.world import World
 from tests.servers import eventually
-
-#: Everything that a running program asks of Redis, and of which it can lose the reply.
-ASKED = {
-    *("publish", "claim", "commit", "lease", "renew", "HGETALL", "HGET", "HSET", "HDEL", "ZADD", "TIME"),
-    *("INFO", "HEXISTS", "EXISTS", "LLEN", "XLEN"),
-}
 
 
 def test_a_lost_reply_to_any_command_changes_nothing_twice(world: World) -> None:
@@ -37,11 +26,11 @@ def test_a_lost_reply_to_any_command_changes_nothing_twice(world: World) -> None
 
 
 def test_a_flushed_redis_is_filled_again_and_told(world: World) -> None:
-    with world.watching(), world.writing():
-        eventually(lambda: world.store.ledger().alarmed, 60)
-        world.redis.flushall()
-        eventually(lambda: world.store.begun_again() and world.store.ledger().records_read, 60)
-    with world.running():
+    with world.watching():
+        with world.writing():
+            eventually(lambda: world.store.ledger().alarmed, 60)
+            world.redis.flushall()
+            eventually(lambda: world.store.begun_again() and world.store.ledger().records_read, 60)
         world.settle("FLUSHALL")
     assert [gap.reason for gap in world.store.gaps()] == ["state lost"]
 
@@ -66,16 +55,15 @@ def test_a_full_redis_drains_even_if_validators_are_restarted_and_then_goes_on(w
 
 def test_rubbish_in_the_queue_becomes_dead_letters_and_stops_nobody(world: World) -> None:
     work, history = world.store._key("work"), world.store._key("history")
-    with world.watching(), world.writing():
-        threading.Event().wait(0.5)
+    with world.watching():
+        world.plant()
         world.redis.xadd(work, {"k": b'"nobody"'})
         world.redis.xadd(work, {"rubbish": b"\xff"})
         world.redis.hset(history, '"bad"', b"\x07rubbish")
         world.redis.xadd(work, {"k": '"bad"'})
+        world.plant()
         eventually(lambda: world.store.queue().dead == 3, 30)
         world.redis.delete(world.store._key("dead"))
-    with world.running():
         world.settle("poison entries")
     assert world.store.ledger().dead_entries == {"poison": 3, "redelivered": 0}
     assert accounts.histories_of(world.store).keys().isdisjoint({b'"bad"', b'"nobody"'})
-    assert encode(History(((ABSENT, 0),), 0))  # what is none is told from what is one by its format
