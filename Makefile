@@ -12,7 +12,7 @@ COMMAND := dynamodb-migration-monitor
 .PHONY: help test faults soak drill simulate demo bench compose-test lock docs clean
 
 help:
-	@echo "make test   lint, types and tests, in their own environment ($(VENV))"
+	@echo "make test   lint, types and tests, in their own environment ($(VENV)); in CI the fault tests as well"
 	@echo "make faults every fault by itself, more than a hundred kills; prints a table (half an hour)"
 	@echo "make soak   ten minutes at a steady rate with faults: is memory flat? (SOAK_FLAGS='--minutes 60')"
 	@echo "make drill  a million changes with planted faults: missed, false alarms, time to detection (half an hour;"
