@@ -97,7 +97,8 @@ class Replicator:
 
     def _apply(self, one: Application, now_ms: float) -> None:
         image = one.image
-        if image is None and not one.faulty and self._rng.random() < self._foreign_share:
+        late = now_ms - one.created_ms > self._converge_ms
+        if image is None and not (one.faulty or late) and self._rng.random() < self._foreign_share:
             image = {**one.wire_key, "name": _WRONG_NAME, "stranger": {"N": str(self._foreign)}}
             self._foreign += 1
             self._harm(one.key, now_ms, one.created_ms)
@@ -113,7 +114,7 @@ class Replicator:
             self._heal(one.key, one.created_ms)
         if not one.faulty:
             self._lags_ms.append(now_ms - one.created_ms)
-            if now_ms - one.created_ms > self._converge_ms:
+            if late:
                 self._excuse(one.key, one.created_ms + self._converge_ms)
 
     def _harm(self, key: str, at_ms: float, change_ms: float) -> None:

@@ -50,9 +50,9 @@ class Scenario(msgspec.Struct, frozen=True):
             return Plan(self.lag)
         held_ms = int(self.stable_seconds * 1000 * HELD_SHARE)
         by_ms = {Fault.DELAY: self.converge_seconds * 1000 + DELAY_BEYOND_MS, Fault.REORDER: held_ms}
-        # A delay holds all later changes of its key back: a hot key would never arrive. And a write that is held
-        # back until a delayed one was applied comes later than is promised to be found (docs/how-it-judges.md).
-        keys = {Fault.DELAY: "cold*[05]", Fault.REORDER: "*[!05]"}
+        # A delay holds all later changes of its key back: a hot key would never arrive. What goes wrong with a
+        # deletion that is later than --converge-within need not be found (docs/how-it-judges.md).
+        keys = {Fault.DELAY: "cold*[05]", Fault.REORDER: "*[!05]", Fault.LEAVE_EXTRA: "*[!05]"}
         kinds = _ALL if self.verify_on is Side.TARGET else _SHOWN_BY_TARGET
         faults = [
             Rule(kind, keys=keys.get(kind, "*"), percent=self.fault_percent, by_ms=by_ms.get(kind, 0))
