@@ -24,7 +24,8 @@ sid update
 (cd debs && sid download docker-compose docker-buildx prometheus promtool prometheus-alertmanager \
   prometheus-redis-exporter >/dev/null)
 for package in debs/*.deb; do dpkg -x "$package" files; done
-cp files/usr/libexec/docker/cli-plugins/docker-{compose,buildx} docker/cli-plugins/
+# Removed first: one that runs cannot be written to.
+cp --remove-destination files/usr/libexec/docker/cli-plugins/docker-{compose,buildx} docker/cli-plugins/
 export DOCKER_CONFIG=$directory/docker
 
 if [ ! -e root/usr/bin/python3 ]; then

@@ -9,6 +9,7 @@ Needs docker and root on Debian 12 (see images.sh). With --pull the real images 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,9 +22,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
+PROJECT = "ddbmm-test"
 SERVICES = ("redis", "reader", "validator", "monitor", "prometheus", "alertmanager", "redis-exporter")
 DEMO = ("dynamodb-source", "dynamodb-target", "demo")
 TRAFFIC_SECONDS = 40
+#: Role → how many are up. "": Redis' exporter, Prometheus, Alertmanager.
+TARGETS = {"reader": 1, "validator": 3, "monitor": 1, "": 3}
 PROMETHEUS_PORT, ALERTMANAGER_PORT = 19090, 19093
 
 
@@ -40,7 +44,7 @@ class Stack:
         }
 
     def compose(self, *arguments: str) -> str:
-        command = ["docker", "compose", "--project-name", "ddbmm-test", "--env-file", os.devnull]
+        command = ["docker", "compose", "--project-name", PROJECT, "--env-file", os.devnull]
         return self._run([*command, "--profile", "demo", *arguments])
 
     def docker(self, *arguments: str) -> str:
@@ -50,6 +54,12 @@ class Stack:
         """Standard output of a command in the monitor's container, whatever its exit code."""
         command = " ".join(["dynamodb-migration-monitor", *arguments])
         return self.compose("exec", "-T", "monitor", "sh", "-c", f"{command} || true")
+
+    def nothing_left(self) -> None:
+        """Raises AssertionError while docker still has something of this project."""
+        ours = f"label=com.docker.compose.project={PROJECT}"
+        for kind in ("container", "volume", "network"):
+            assert not self.docker(kind, "ls", "--quiet", "--filter", ours), f"a {kind} is left"
 
     def _run(self, command: list[str]) -> str:
         ended = subprocess.run(
@@ -103,6 +113,7 @@ def main(argv: list[str]) -> int:
         finally:
             with figures.timed("down"):
                 stack.compose("down", "--volumes", "--timeout", "40")
+            stack.nothing_left()
     return 0
 
 
@@ -121,13 +132,18 @@ def _play(stack: Stack, figures: Figures, *, grafana: bool) -> None:
     with figures.timed("findings equal the planted truth"):
         _eventually(lambda: _findings(stack) == truth, 120, "findings = truth")
     figures.add("findings, all of them planted", len(truth))
-    with figures.timed("alert OpenMismatches pending or firing"):
-        _eventually(lambda: _query('ALERTS{alertname="DynamoDBMigrationOpenMismatches"}'), 60, "the alert")
-    with figures.timed("a validator killed, and seen to be gone"):
-        stack.docker("kill", stack.compose("ps", "--quiet", "validator").split()[0])
-        _eventually(lambda: _targets().get("validator") == 2, 60, "two validators")
-    with figures.timed("validators scaled to 3 again"):
-        _scale(stack)
+    with figures.timed("a killed validator is started again by docker"):
+        _crash(stack, "validator")
+    stack.docker("kill", _container(stack, "reader"))
+    with figures.timed("MismatchRatioHigh fires"):
+        _eventually(lambda: _firing("MismatchRatioHigh"), 200, "MismatchRatioHigh fires")
+    with figures.timed("RoleAbsent fires for the reader, killed before that"):
+        _eventually(lambda: _firing("RoleAbsent", role="reader"), 200, "RoleAbsent fires")
+    with figures.timed("the reader is back, and the alert resolves"):
+        stack.compose("up", "--detach", "--no-build", "--no-recreate", "--wait", "reader")
+        _eventually(lambda: not _firing("RoleAbsent") and _targets() == TARGETS, 60, "RoleAbsent resolves")
+    figures.add("alerts that reached Alertmanager", ", ".join(_alerted()))
+    assert _query('ALERTS{alertname="DynamoDBMigrationOpenMismatches"}')
     status = json.loads(stack.monitor("status", "--json"))
     assert status["balanced"] and _findings(stack) == truth
     assert status["queue"]["dead"] == status["reader"]["gaps"] == 0
@@ -140,13 +156,24 @@ def _scale(stack: Stack) -> None:
     stack.compose(
         "up", "--detach", "--no-build", "--no-recreate", "--wait", "--scale", "validator=3", "validator"
     )
-    wanted = {
-        "reader": 1,
-        "validator": 3,
-        "monitor": 1,
-        "": 3,
-    }  # "": Redis' exporter, Prometheus, Alertmanager
-    _eventually(lambda: _targets() == wanted, 90, f"targets {wanted}")
+    _eventually(lambda: _targets() == TARGETS, 90, f"targets {TARGETS}")
+
+
+def _crash(stack: Stack, service: str) -> None:
+    """Kill a container's first process behind docker's back: what `docker kill` ends stays ended."""
+    container = _container(stack, service)
+    os.kill(int(stack.docker("inspect", "--format", "{{.State.Pid}}", container)), signal.SIGKILL)
+
+    def back() -> bool:
+        state = json.loads(stack.docker("inspect", "--format", "{{json .}}", container))
+        return state["RestartCount"] == 1 and state["State"]["Health"]["Status"] == "healthy"
+
+    _eventually(back, 90, f"{service} is started again")
+    _eventually(lambda: _targets() == TARGETS, 60, f"targets {TARGETS}")
+
+
+def _container(stack: Stack, service: str) -> str:
+    return stack.compose("ps", "--quiet", service).split()[0]
 
 
 def _targets() -> dict[str, int]:
@@ -154,11 +181,27 @@ def _targets() -> dict[str, int]:
     return {s["metric"].get("role", ""): int(s["value"][1]) for s in _query("count by (role) (up == 1)")}
 
 
+def _firing(alert: str, **labels: str) -> bool:
+    """With the shipped rules and their own patience."""
+    more = "".join(f',{name}="{value}"' for name, value in labels.items())
+    return bool(_query(f'ALERTS{{alertname="DynamoDBMigration{alert}",alertstate="firing"{more}}}'))
+
+
+def _alerted() -> list[str]:
+    """Names of the alerts that Alertmanager shows now."""
+    found = _get(f"http://127.0.0.1:{ALERTMANAGER_PORT}/api/v2/alerts")
+    return sorted({alert["labels"]["alertname"] for alert in found})
+
+
 def _query(expr: str) -> list[dict[str, Any]]:
     query = urllib.parse.urlencode({"query": expr})
-    url = f"http://127.0.0.1:{PROMETHEUS_PORT}/api/v1/query?{query}"
+    answer = _get(f"http://127.0.0.1:{PROMETHEUS_PORT}/api/v1/query?{query}")
+    return list(answer["data"]["result"])
+
+
+def _get(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=10) as answer:
-        return list(json.load(answer)["data"]["result"])
+        return json.load(answer)
 
 
 def _truth(stack: Stack) -> dict[str, str]:
@@ -172,8 +215,8 @@ def _findings(stack: Stack) -> dict[str, str]:
 
 
 def _memory(stack: Stack, service: str) -> str:
-    first = stack.compose("ps", "--quiet", service).split()[0]
-    return stack.docker("stats", "--no-stream", "--format", "{{.MemUsage}}", first).strip()
+    container = _container(stack, service)
+    return stack.docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container).strip()
 
 
 def _eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
