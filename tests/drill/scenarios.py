@@ -50,8 +50,8 @@ class Scenario(msgspec.Struct, frozen=True):
             return Plan(self.lag)
         held_ms = int(self.stable_seconds * 1000 * HELD_SHARE)
         by_ms = {Fault.DELAY: self.converge_seconds * 1000 + DELAY_BEYOND_MS, Fault.REORDER: held_ms}
-        # A delay holds all later changes of its key back: a hot key would never arrive. What goes wrong with a
-        # deletion that is later than --converge-within need not be found (docs/how-it-judges.md).
+        # A delay holds all later changes of its key back: a hot key would never arrive. What goes wrong with
+        # a deletion that is later than --converge-within need not be found (docs/how-it-judges.md).
         keys = {Fault.DELAY: "cold*[05]", Fault.REORDER: "*[!05]", Fault.LEAVE_EXTRA: "*[!05]"}
         kinds = _ALL if self.verify_on is Side.TARGET else _SHOWN_BY_TARGET
         faults = [
