@@ -32,6 +32,8 @@ CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
 #: A Date header is parsed this often (it costs as much as reading two records).
 SKEW_EVERY_SECONDS = 30.0
+#: An answer that took longer, or was taken up later because this process stood still, tells no clock.
+SKEW_WITHIN_SECONDS = 1.0
 #: Between rebuilds of a session whose credentials AWS refuses: 1, 2, 4 … s, at most this.
 REBUILD_BACKOFF_MAX_SECONDS = 60.0
 
@@ -182,7 +184,7 @@ class Connection:
             parsed: dict[str, Any] = getattr(client, xform_name(operation))(**params)
         except FOREIGN as error:
             code = code_of(error)
-            self._note_skew(getattr(error, "response", None))
+            self._note_skew(getattr(error, "response", None), started)
             ours = translate(error, self.config.side, operation)
             if isinstance(ours, CredentialsExpired):
                 self._refused(client)
@@ -193,7 +195,7 @@ class Connection:
         finally:
             self.observer.request(operation, self._clock() - started, code)
         self._refusals = 0
-        self._note_skew(parsed)
+        self._note_skew(parsed, started)
         return parsed
 
     def _client(self, service: str) -> Any:
@@ -236,9 +238,9 @@ class Connection:
             self._refusals += 1
             log.warning("aws credentials refused", side=self.config.side, new_session_in_seconds=wait_seconds)
 
-    def _note_skew(self, answer: dict[str, Any] | None) -> None:
+    def _note_skew(self, answer: dict[str, Any] | None, started: float) -> None:
         now = self._clock()
-        if answer is None or now < self._skew_due:
+        if answer is None or now < self._skew_due or now - started > SKEW_WITHIN_SECONDS:
             return
         date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
         if date is not None:

@@ -45,14 +45,20 @@ class Batch:
     The store's clock is read with the claim and carried on with this host's monotonic one.
     """
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, asked: float) -> None:
+        """asked: `time.monotonic()` before the claim was sent."""
         self._claim = claim
+        self._asked = asked
         self._started = time.monotonic()
         self.decided: list[Decided] = []
         self.error: AwsError | None = None
 
     def now_ms(self) -> int:
         return self._claim.now_ms + int((time.monotonic() - self._started) * 1000)
+
+    def latest_ms(self) -> int:
+        """Not before now by the store's clock, even if this process stood still while it claimed."""
+        return self._claim.now_ms + int((time.monotonic() - self._asked) * 1000)
 
     def moment(self) -> Moment:
         claim = self._claim

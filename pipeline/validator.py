@@ -110,8 +110,9 @@ class Validator:
             reclaim = time.monotonic() - self._reclaimed_at >= RECLAIM_EVERY_SECONDS
             if reclaim:
                 self._reclaimed_at = time.monotonic()
+        asked = time.monotonic()
         claim = self._store.claim(self._consumer, BATCH_KEYS, self._reclaim_after_ms if reclaim else 0, adopt)
-        return Batch(claim), claim.entries
+        return Batch(claim, asked), claim.entries
 
     # --- what needs no look ------------------------------------------------------------------------------
 
@@ -172,13 +173,13 @@ class Validator:
         batch.postpone(
             (c for c in cases if c.entry.key in missed or c.entry.key in unwitnessed), BACKOFF_MIN_SECONDS
         )
-        moment = batch.moment()
+        answered_ms, moment = batch.latest_ms(), batch.moment()
         undecided: list[Case] = []
         for case in suspects:
             if case.entry.key in unwitnessed:
                 continue
             try:
-                self._observe(case, observed[case.entry.key], witnessed, at_ms, strong)
+                self._observe(case, observed[case.entry.key], witnessed, (at_ms, answered_ms), strong)
             except MalformedItem as error:
                 log.error("item cannot be read", key=self._store.key_hash(case.entry.key), error=str(error))
                 batch.postpone([case], BACKOFF_MAX_SECONDS)
@@ -218,8 +219,11 @@ class Validator:
         self._batch_keys[which].observe(len(keys))
         return result
 
-    def _observe(self, case: Case, item: Any, witnessed: dict[bytes, Any], at_ms: int, strong: bool) -> None:
+    def _observe(
+        self, case: Case, item: Any, witnessed: dict[bytes, Any], between_ms: tuple[int, int], strong: bool
+    ) -> None:
         """Turn what was read into a look; of the items, only names of attributes outlive this call."""
+        at_ms, answered_ms = between_ms
         witness = witnessed.get(case.entry.key)
         expired = _is_expired(item, self._ttl_attributes[0], at_ms) or _is_expired(
             witness, self._ttl_attributes[1], at_ms
@@ -228,7 +232,7 @@ class Validator:
         witness_digest = self._digest(witness) if case.entry.key in witnessed else None
         if item and witness and digest != witness_digest:
             case.attributes = diff(witness, item, self._ignore)
-        case.look = Look(digest, at_ms, case.history.newest, strong, witness_digest, expired)
+        case.look = Look(digest, at_ms, case.history.newest, strong, witness_digest, expired, answered_ms)
 
     def _digest(self, item: Any) -> bytes:
         return ABSENT if item is None else self._digester.digest_item(item)

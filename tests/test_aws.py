@@ -13,6 +13,7 @@ from pipeline.aws import (
     Connection,
     RateLimiter,
     SideConfig,
+    Silent,
     StreamClient,
     TableReader,
     describe_table,
@@ -518,6 +519,22 @@ def test_the_identity_comes_from_sts_when_it_belongs_to_the_same_aws(
     assert connect().identity().account == "123456789012"
     fake.control.fail("access_denied", "GetCallerIdentity")
     assert connect().identity().account is None
+
+
+def test_an_answer_taken_up_late_is_no_skew(fake: Fake, connect: Connect) -> None:
+    """A process that stood still (a paused VM, SIGSTOP) finds an old Date: taken for a skew, it made changes
+    younger than they were and the watermark run ahead of what was read."""
+    fake.control.create_table("t")
+    instant = 0.0
+
+    class StandsStill(Silent):
+        def request(self, operation: str, seconds: float, code: str | None) -> None:
+            nonlocal instant
+            instant += 40.0
+
+    connection = connect(StandsStill(), clock=lambda: instant)
+    connection.call("dynamodb", "DescribeTable", TableName="t")
+    assert connection.skew_ms is None
 
 
 @pytest.mark.parametrize("skew_seconds", [-600, 0, 600])

@@ -7,7 +7,8 @@ Layout (little endian); `lua/publish.lua` knows where phase, flags, lo, looked_m
     byte 0  format (1)          byte 3  finding kind (0 = none)
     byte 1  phase               byte 4  lo
     byte 2  flags               5..28   first, alarmed, skipped, late (u32 each), looked_ms (u64)
-    held section, only with FLAG_HELD: digest, witness (16 each), since_ms, at_ms (u64), seen, flags (u32)
+    held section, only with FLAG_HELD: digest, witness (16 each), since_ms, at_ms, answered_ms (u64), seen,
+                   flags (u32)
     versions, to the end, 24 bytes each: digest (16), created_ms (u64); appending a version = appending bytes
 """
 
@@ -21,7 +22,7 @@ FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD = 2, 4, 8
 _HELD_STRONG, _HELD_EXPIRED, _HELD_WITNESS = 1, 2, 4
 
 _HEADER = struct.Struct("<5B4IQ")
-_HELD = struct.Struct("<16s16sQQII")
+_HELD = struct.Struct("<16s16sQQQII")
 _VERSION = struct.Struct("<16sQ")
 _KINDS = (None, *MISMATCHES)
 _KIND_CODES = {kind: code for code, kind in enumerate(_KINDS)}
@@ -86,11 +87,13 @@ def _encode_held(held: Held) -> bytes:
         | (_HELD_EXPIRED if look.expired else 0)
         | (_HELD_WITNESS if look.witness is not None else 0)
     )
-    return _HELD.pack(look.digest, look.witness or UNKNOWN, held.since_ms, look.at_ms, look.seen, flags)
+    return _HELD.pack(
+        look.digest, look.witness or UNKNOWN, held.since_ms, look.at_ms, look.answered_ms, look.seen, flags
+    )
 
 
 def _decode_held(raw: bytes) -> Held:
-    digest, witness, since_ms, at_ms, seen, flags = _HELD.unpack_from(raw, _HEADER.size)
+    digest, witness, since_ms, at_ms, answered_ms, seen, flags = _HELD.unpack_from(raw, _HEADER.size)
     look = Look(
         digest,
         at_ms,
@@ -98,5 +101,6 @@ def _decode_held(raw: bytes) -> Held:
         bool(flags & _HELD_STRONG),
         witness if flags & _HELD_WITNESS else None,
         bool(flags & _HELD_EXPIRED),
+        answered_ms,
     )
     return Held(look, since_ms)

@@ -136,7 +136,7 @@ def _may_still_be_at(history: History, look: Look, top: int, moment: Moment, pol
     """
     replicated_ms = look.at_ms - policy.converge_within_ms - FLOOR_MS
     versions = history.versions
-    shown = versions[top][0] == look.digest or caught_up(history, look.at_ms, moment)
+    shown = versions[top][0] == look.digest or caught_up(history, look, moment)
     for index in range(history.lo - 1, top - 1 if shown else top):
         digest = versions[index][0] if index >= 0 else UNKNOWN  # what was there before the first version
         if digest in (look.digest, UNKNOWN) and versions[index + 1][1] > replicated_ms:
@@ -240,7 +240,7 @@ def _worth_escalating(history: History, look: Look, moment: Moment, policy: Poli
         return held is not None and look.at_ms - held.since_ms >= policy.converge_within_ms + FLOOR_MS
     if moment.now_ms - moment.read_through_ms < READER_BEHIND_MS:
         return True
-    return held is not None and caught_up(history, held.look.at_ms, moment)
+    return held is not None and caught_up(history, held.look, moment)
 
 
 def _hold(held: Held | None, history: History, look: Look, policy: Policy) -> Held:
@@ -263,14 +263,14 @@ def _decide(history: History, held: Held, moment: Moment, policy: Policy) -> Jud
     vouching = not policy.leads and _complete(history, moment)
     if not look.strong:
         ready = (
-            caught_up(history, look.at_ms, moment)
+            caught_up(history, look, moment)
             if vouching
             else _stood_still_until(held, policy) <= moment.now_ms
         )
         if ready and moment.now_ms > look.at_ms:
             return None
         return _wait(history, held, moment, policy)
-    if not caught_up(history, look.at_ms, moment):
+    if not caught_up(history, look, moment):
         return _wait(history, held, moment, policy)
     if vouching or (held.look.seen == history.newest and look.at_ms >= _stood_still_until(held, policy)):
         return _alarm(history, look, moment, policy)

@@ -94,7 +94,8 @@ Version = tuple[bytes, int]
 class Look(msgspec.Struct, frozen=True):
     """An observation: what one read of the verified side returned, and when.
 
-    digest: what the verified side held (or ABSENT). at_ms: when the read was sent.
+    digest: what the verified side held (or ABSENT). at_ms: when the read was sent. answered_ms: when all
+    answers were in: the process may have stood still in between, and the item was read at any time of it.
     seen: ordinal of the newest version in the history that was known before the read was sent.
     strong: both reads were strongly consistent. witness: what the origin held, read *after* the
     verified side, or None when it was not read. expired: the item is past its TTL on either side.
@@ -106,6 +107,7 @@ class Look(msgspec.Struct, frozen=True):
     strong: bool = False
     witness: bytes | None = None
     expired: bool = False
+    answered_ms: int = 0
 
 
 class Moment(msgspec.Struct, frozen=True):

@@ -104,9 +104,10 @@ class Judgement(msgspec.Struct, frozen=True):
     escalate: bool = False
 
 
-def caught_up(history: History, at_ms: int, moment: Moment) -> bool:
-    """True when every change of this key written before `at_ms` is in its history."""
-    return moment.read_through_ms >= at_ms + FLOOR_MS or history.versions[-1][1] > at_ms + FLOOR_MS
+def caught_up(history: History, look: Look, moment: Moment) -> bool:
+    """True when every change of this key that the look may have seen is in its history."""
+    seen_ms = max(look.at_ms, look.answered_ms) + FLOOR_MS
+    return moment.read_through_ms >= seen_ms or history.versions[-1][1] > seen_ms
 
 
 def may_lack_versions(history: History, moment: Moment) -> bool:

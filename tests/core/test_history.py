@@ -110,6 +110,15 @@ def test_a_strong_mismatch_is_held_until_the_readers_have_read_past_it() -> None
     assert (proven.verdict, proven.finding, proven.alarmed) == (VerdictKind.MISSING, FindingChange.OPENED, 1)
 
 
+def test_a_look_that_was_long_on_its_way_is_proven_only_past_its_answer() -> None:
+    """A validator that stood still (a paused VM) may have read at any time until then."""
+    slow = Look(ABSENT, 62_000, 9, True, A, False, answered_ms=102_000)
+    held = judge(built(ABSENT, A), slow, now(102_000, read_through=99_000), POLICY)
+    assert held.finding is FindingChange.NONE
+    proven = wake(after(held), now(107_000, read_through=103_000), POLICY)
+    assert proven is not None and proven.finding is FindingChange.OPENED
+
+
 def test_a_held_look_that_a_later_record_explains_is_progress() -> None:
     """The target was ahead of our reader, not wrong."""
     held = judge(
@@ -330,7 +339,14 @@ def histories(draw: st.DrawFn) -> History:
         | st.builds(
             Held,
             st.builds(
-                Look, digests, instants, st.integers(0, 9), st.booleans(), st.none() | digests, st.booleans()
+                Look,
+                digests,
+                instants,
+                st.integers(0, 9),
+                st.booleans(),
+                st.none() | digests,
+                st.booleans(),
+                instants,
             ),
             instants,
         )
