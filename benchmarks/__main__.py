@@ -124,7 +124,7 @@ def growth_curves(run: Run) -> None:
     with stub.serve() as server:
         queued = growth.queued_bytes(run.redis_url, server.url, run.sized(20_000, 200_000))
         run.results.by_keys = growth.outstanding(run.redis_url, server.url, keys)
-    run.results.by_shards = growth.shards(run.redis_url, run.directory, shards)
+    run.results.by_shards = growth.shards(run.redis_url, run.directory, shards, run.sized(1, growth.REPEATS))
     waiting = list(run.results.by_keys.values())[-1]["bytes_per_key"]
     run.add(
         at_most("Redis per outstanding key, in the queue", "B", [queued], 300),
@@ -168,7 +168,7 @@ def _write(found: Results, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "results.md").write_text(text + "\n")
     (output / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
-    if found.by_shards:
+    if found.by_shards and found.by_keys and any(row.factor for row in found.rows):
         (output / "results.svg").write_text(picture.draw(found))
 
 

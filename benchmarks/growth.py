@@ -21,7 +21,7 @@ IDLE_SECONDS = 3.0
 REPEATS = 3
 
 
-def shards(redis_url: str, directory: Path, counts: Iterable[int]) -> dict[int, Figures]:
+def shards(redis_url: str, directory: Path, counts: Iterable[int], repeats: int) -> dict[int, Figures]:
     """The reader, 1 % sampled, by number of shards: CPU per record with full pages everywhere.
 
     And the share of a core it takes while nothing happens. What it takes then with the least number of shards
@@ -29,7 +29,7 @@ def shards(redis_url: str, directory: Path, counts: Iterable[int]) -> dict[int, 
     """
     points: dict[int, Figures] = {}
     for count in sorted(counts):
-        point = _shard_point(redis_url, directory, count)
+        point = _median(_shard_point(redis_url, directory, count) for _ in range(repeats))
         ground = next(iter(points.values()), point)["idle_share"]
         points[count] = {**point, "us": point["us"] - ground * point["us_elapsed"]}
     return points
@@ -58,6 +58,12 @@ def _shard_point(redis_url: str, directory: Path, count: int) -> Figures:
         }
 
 
+def _median(rounds: Iterable[Figures]) -> Figures:
+    """The round of median cost."""
+    ordered = sorted(rounds, key=lambda figures: figures["us"])
+    return ordered[len(ordered) // 2]
+
+
 def _tracked(program: Program) -> int:
     found = program.store.reader_state().partitions
     return sum(number for kind, number in found.items() if kind is not PositionKind.FINISHED)
@@ -80,8 +86,7 @@ def outstanding(redis_url: str, url: str, sizes: Iterable[int]) -> dict[int, Fig
             subjects.park(feed, _keys(first, min(size, first + _PARK_KEYS)))
         parked = size
         waiting_bytes = (memory() - empty) / size
-        rounds = sorted((judging() for _ in range(REPEATS)), key=lambda figures: figures["us"])
-        points[size] = {**rounds[REPEATS // 2], "bytes_per_key": waiting_bytes}
+        points[size] = {**_median(judging() for _ in range(REPEATS)), "bytes_per_key": waiting_bytes}
     return points
 
 
