@@ -40,6 +40,15 @@ def simulation_seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--simulation-seed"))
 
 
+@pytest.fixture(autouse=True)
+def own_default_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 keeps the credentials of the first client made in a process; a test that plays with them must not
+    leave its own to the tests after it (DynamoDB Local shows every access key tables of its own)."""
+    import boto3
+
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The session's Valkey. Shared: use a migration name of your own, and never flush it."""
