@@ -11,8 +11,6 @@ from pipeline.demo.plan import Fault, Lag, Plan, Rule
 
 #: How much longer than --converge-within a delayed change takes: long enough for a finding to be opened.
 DELAY_BEYOND_MS = 4_000
-#: A reordered change is held back this share of --stable-for beyond the change that it then overwrites.
-HELD_SHARE = 0.6
 #: With --verify-on source the stream is the target's: a change that the replicator loses shows nowhere.
 _SHOWN_BY_TARGET = (Fault.CORRUPT, Fault.DELAY, Fault.REORDER)
 _ALL = (Fault.DROP, *_SHOWN_BY_TARGET, Fault.LEAVE_EXTRA)
@@ -22,7 +20,8 @@ class Scenario(msgspec.Struct, frozen=True):
     """fault_percent: chance of each kind of fault at each change that it can befall.
 
     Half of the changes go to `hot_keys` (zipf), half to `cold_keys` (evenly). per_second: changes, if the
-    machine can. stall: the replicator stands still from this second on, for that many. outage: what happens
+    machine can. held_seconds: how much later than its overtaker a reordered change is applied; with a stall
+    on top, no longer than --stable-for, which is what that option means. stall: the replicator stands still from this second on, for that many. outage: what happens
     to the reader after a third of the changes, "kill" (-9) or "stop" (for `outage_seconds`). split: after
     half of the changes every shard is split in two.
     """
@@ -36,6 +35,7 @@ class Scenario(msgspec.Struct, frozen=True):
     lag: Lag = Lag(500, 2_000)
     converge_seconds: int = 10
     stable_seconds: int = 5
+    held_seconds: float = 3
     stall: tuple[float, float] | None = None
     outage: str = ""
     outage_seconds: float = 0
@@ -48,8 +48,10 @@ class Scenario(msgspec.Struct, frozen=True):
         """The replicator's faults; a deletion that arrives as a write is the world's own."""
         if not self.fault_percent:
             return Plan(self.lag)
-        held_ms = int(self.stable_seconds * 1000 * HELD_SHARE)
-        by_ms = {Fault.DELAY: self.converge_seconds * 1000 + DELAY_BEYOND_MS, Fault.REORDER: held_ms}
+        by_ms = {
+            Fault.DELAY: self.converge_seconds * 1000 + DELAY_BEYOND_MS,
+            Fault.REORDER: int(self.held_seconds * 1000),
+        }
         # A delay holds all later changes of its key back: a hot key would never arrive. What goes wrong with
         # a deletion that is later than --converge-within need not be found (docs/how-it-judges.md).
         keys = {Fault.DELAY: "cold*[05]", Fault.REORDER: "*[!05]", Fault.LEAVE_EXTRA: "*[!05]"}
@@ -83,6 +85,7 @@ FULL = (
         fault_percent=1,
         lag=Lag(1_000, 3_000),
         converge_seconds=75,
+        stable_seconds=70,  # a write held back when the stall begins is held back for all of it
         stall=(15, 60),
     ),
     Scenario(
@@ -92,6 +95,7 @@ FULL = (
         lag=Lag(100_000, 120_000),
         converge_seconds=180,
         stable_seconds=20,
+        held_seconds=12,
     ),
     Scenario("verify on source, faults 1 %", 80_000, verify_on=Side.SOURCE, fault_percent=1),
     Scenario(
@@ -121,6 +125,7 @@ SMALL = (
         lag=Lag(100, 500),
         converge_seconds=3,
         stable_seconds=2,
+        held_seconds=1,
         outage="kill",
         split=True,
         hot_keys=50,
@@ -135,6 +140,7 @@ SMALL = (
         lag=Lag(100, 500),
         converge_seconds=3,
         stable_seconds=2,
+        held_seconds=1,
         hot_keys=50,
         cold_keys=2_000,
     ),
