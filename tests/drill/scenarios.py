@@ -22,8 +22,8 @@ class Scenario(msgspec.Struct, frozen=True):
     Half of the changes go to `hot_keys` (zipf), half to `cold_keys` (evenly). per_second: changes, if the
     machine can. held_seconds: how much later than its overtaker a reordered change is applied; with a stall
     on top, no longer than --stable-for, which is what that option means. stall: the replicator stands still
-    from this second on, for that many. outage: what happens to the reader after a third of the changes, "kill"
-    (-9) or "stop" (for `outage_seconds`). split: after half of the changes every shard is split in two.
+    from this second on, for that many. outage: what happens to the reader after a third of the changes,
+    "kill" (-9) or "stop" (for `outage_seconds`). split: after half of the changes every shard is split.
     """
 
     name: str
