@@ -87,7 +87,8 @@ def quantile_from_buckets(bounds: Sequence[float], counts: Sequence[int], q: flo
     start = 0.0
     for bound, count in zip(bounds, counts, strict=False):
         if count and below + count >= rank:
-            return start + (bound - start) * (rank - below) / count
+            # Rounding may miss the bound by an ulp.
+            return min(bound, start + (bound - start) * (rank - below) / count)
         below += count
         start = bound
     return start
