@@ -146,6 +146,7 @@ def _canonical_map(values: Any, depth: int) -> Item:
 
 
 _CANONICAL: dict[str, Callable[[Any, int], Any]] = {
+    "S": lambda content, depth: _canonical_string(content),
     "B": _canonical_binary,
     "BOOL": _canonical_boolean,
     "NULL": _canonical_null,
@@ -167,11 +168,10 @@ def _normalise(values: Iterable[Any], depth: int) -> None:
     for value in values:
         if type(value) is not dict or len(value) != 1:
             raise MalformedItem("not exactly one type tag")
+        if type(value.get("S")) is str:
+            continue
         for tag, content in value.items():
-            if tag == "S":
-                if type(content) is not str:
-                    raise MalformedItem("a string that is not text")
-            elif tag == "N":
+            if tag == "N":
                 value[tag] = canonical_number(content)
             elif tag in _CANONICAL:
                 value[tag] = _CANONICAL[tag](content, depth)
@@ -183,7 +183,8 @@ def _canonical_item(item: Item, ignore: frozenset[str]) -> Item:
     """The counted attributes of an item, normalised. The values are the caller's own, changed in place."""
     if type(item) is not dict:
         raise MalformedItem("an item that is not a map")
-    if not ignore.isdisjoint(item) or REPLICATION_PREFIX in "".join(item):  # one look at all names: cheap
+    # One look at all names together: cheap.
+    if (ignore and not ignore.isdisjoint(item)) or REPLICATION_PREFIX in "".join(item):
         item = {
             name: value
             for name, value in item.items()
