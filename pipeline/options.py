@@ -166,7 +166,7 @@ _JUDGING = (
     Option(
         "stable-for",
         "stable_for_ms",
-        "how long after a match to look once more, for replicators that apply changes out of order",
+        "how much later than --converge-within, or than a newer change, an older one may still be applied",
         parse=duration_ms,
         default="30s",
         metavar="DURATION",

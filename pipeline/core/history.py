@@ -54,9 +54,9 @@ GIVE_UP_FACTOR = 10
 def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
     """Judge what can be judged without a new look; None = a look is needed."""
     if history.phase is Phase.SETTLING and not history.settle:
-        return Judgement(None)
-    if history.held is None:
-        return None
+        return _close(history, moment)
+    if history.held is None or history.held.look.seen < history.first + history.lo:
+        return None  # nothing is held that could be about the unreached versions
     look = history.held.look
     index = _match(history, look, moment, policy)
     if index >= 0:
@@ -72,8 +72,8 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
     given_back = 0
     if history.phase is Phase.SETTLING:
         if _shows_newest(history, look, moment):
-            return Judgement(None)
-        history = _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True)
+            return _close(_change(history, settle=False, held=_unexplained(history, look)), moment)
+        history = _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True, held=None)
         given_back = 1
     index = _match(history, look, moment, policy)
     if index >= 0:
@@ -144,13 +144,6 @@ def _may_still_be_at(history: History, look: Look, top: int, moment: Moment, pol
     return None
 
 
-def _was_so_before(history: History, look: Look) -> bool:
-    """True when the replica may show the newest version without having got it: A → B → A, and B was lost."""
-    earlier = history.versions[max(history.lo - 1, 0) : -1]
-    unknown_before = history.lo == 0 and bool(earlier)
-    return unknown_before or any(digest in (look.digest, UNKNOWN) for digest, _ in earlier)
-
-
 def _progress(history: History, index: int, look: Look, moment: Moment, policy: Policy) -> Judgement:
     """Versions up to `index` are reached."""
     newly = index + 1 - history.lo + history.skipped
@@ -170,10 +163,13 @@ def _settling(history: History, after: History, look: Look, moment: Moment, poli
     was_alarmed = history.phase is Phase.ALARMED
     settle = history.settle or was_alarmed or _past_unknown(history, moment, policy)
     reached_ms = look.at_ms
-    if not policy.leads and _was_so_before(history, look):
+    if settle and not policy.leads:
+        # Others may be under way, in any order, and one of them may look like the newest (A → B → A). A side
+        # that leads has none under way.
         reached_ms = max(reached_ms, history.versions[-1][1] + policy.converge_within_ms + FLOOR_MS)
+    held = _unexplained(history, look)
     return Judgement(
-        _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0),
+        _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0, held=held),
         reached_ms + policy.stable_for_ms,
         verdict=VerdictKind.MATCH,
         finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
@@ -210,6 +206,22 @@ def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:
     """True when a change from before the watch began could still be on its way."""
     oldest = history.versions[history.lo][1]
     return moment.watched_since_ms > 0 and oldest < moment.watched_since_ms + policy.stable_for_ms
+
+
+def _unexplained(history: History, look: Look) -> Held | None:
+    """A look that matched because both sides were equal, at a version that may still be to be read."""
+    return None if look.digest == history.versions[-1][0] else Held(look, look.at_ms)
+
+
+def _close(history: History, moment: Moment) -> Judgement:
+    """Forget a settled history, but not before the readers are past the look that settled it.
+
+    The version that it showed would begin a history that knows nothing of those before it, one of which may
+    have come back just then.
+    """
+    if history.held is None or caught_up(history, history.held.look, moment):
+        return Judgement(None)
+    return Judgement(history, moment.now_ms + RECHECK_MAX_MS)
 
 
 # --- a look that matches nothing -----------------------------------------------------------------------

@@ -13,33 +13,13 @@ from dataclasses import dataclass, field
 
 from pipeline.core import codec, history
 from pipeline.core.ledger import tally
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Policy, StreamView
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, StreamView
 from pipeline.core.versions import FindingChange, History, Judgement, needs_witness
 from tests.core.reference import append, brought_forward
+from tests.core.world import LOOKS_BACK_MS, START_MS, World, replicated
 
-START_MS = 1_700_000_000_000
 POLL_MS = 500
 STREAM_MARGIN_MS = 3_000
-POLICY = Policy(converge_within_ms=20_000, stable_for_ms=30_000)
-
-
-@dataclass(frozen=True)
-class World:
-    """One scenario. Rates are per change; durations in ms."""
-
-    keys: int = 100
-    writes_per_second: float = 0.3
-    writing_ms: int = 60_000
-    lag_ms: tuple[int, int] = (100, 2_000)
-    dropped: float = 0.0
-    corrupted: float = 0.0
-    reordered: float = 0.0
-    stall: tuple[int, int] | None = None
-    outage: tuple[int, int] | None = None
-    values: int = 0  # > 0: only that many different values, so that A → B → A is common
-    view: StreamView = StreamView.NEW_AND_OLD_IMAGES
-    policy: Policy = POLICY
-    gap_ms: int = 0
 
 
 @dataclass
@@ -120,35 +100,15 @@ class _Key:
 
     def _write_and_replicate(self) -> None:
         world, rng = self.world, self.random
-        at, applied = START_MS, []
-        floor = 0
-        value = 0
-        while True:
-            at += max(1, int(rng.expovariate(world.writes_per_second) * 1000))
-            if at > START_MS + world.writing_ms:
-                break
+        at_ms, value = START_MS, 0
+        while (at_ms := at_ms + max(1, int(rng.expovariate(world.writes_per_second) * 1000))) <= (
+            START_MS + world.writing_ms
+        ):
             value += 1
-            state = self._state(value)
-            if not self.source.put(at, state):
-                continue
-            fault = rng.random()
-            arrival = at + rng.randint(*world.lag_ms)
-            if world.stall and START_MS + world.stall[0] <= arrival < START_MS + world.stall[1]:
-                arrival = START_MS + world.stall[1] + rng.randint(1, 500)
-            if fault < world.dropped:
-                continue
-            if fault < world.dropped + world.corrupted:
-                state = hashlib.sha256(f"corrupt {self.name} {value}".encode()).digest()[:16]
-            held_back = (
-                world.dropped + world.corrupted <= fault < world.dropped + world.corrupted + world.reordered
-            )
-            if held_back:
-                arrival += rng.randint(0, world.policy.stable_for_ms - world.lag_ms[1])
-            else:
-                arrival = floor = max(arrival, floor + 1)
-            applied.append((arrival, state))
-        for arrival, state in sorted(applied, key=lambda step: step[0]):
-            self.target.put(arrival, state)
+            self.source.put(at_ms, self._state(value))
+        changes = list(zip(self.source.times, self.source.states, strict=True))[1:]
+        for write in replicated(world, rng, changes):
+            self.target.put(write.at_ms, write.state)
 
     def _state(self, value: int) -> bytes:
         if self.world.values:
@@ -245,7 +205,7 @@ class _Key:
 
     def _look(self, now_ms: int, claimed: History, strong: bool) -> Look:
         self.outcome.reads += 2 if strong else 1
-        read_at = now_ms if strong else now_ms - self.random.choice((0, 0, 0, 300))  # eventually consistent
+        read_at = now_ms if strong else now_ms - self.random.choice((0, 0, 0, LOOKS_BACK_MS))
         witness = self.origin.at(now_ms + 15) if strong or needs_witness(claimed) else None
         return Look(self.verified.at(read_at), now_ms, claimed.newest, strong, witness)
 

@@ -64,8 +64,8 @@ def test_a_match_of_an_older_version_reaches_the_ones_before_it() -> None:
     assert after(result).versions[after(result).lo][0] == C
 
 
-def test_a_return_to_what_it_was_settles_only_when_it_has_had_its_time_as_well() -> None:
-    """B was lost, so the replica may be at the first A while the second one, or what becomes of it, comes."""
+def test_versions_under_way_together_settle_only_when_the_newest_has_had_its_time_as_well() -> None:
+    """They may arrive in any order. Here B was lost, so it may even be the first A that the look shows."""
     history = History(((A, 0), (B, 1_000), (A, 100_000)), lo=1, settle=True)
     result = judge(history, look(A, 101_000), now(101_000), POLICY)
     assert (result.verdict, result.reached) == (VerdictKind.MATCH, 2)
@@ -155,6 +155,26 @@ def test_a_reader_far_behind_holds_the_cheap_look_instead_of_buying_strong_ones(
 def test_a_settled_key_without_company_closes_without_another_look() -> None:
     settled = judge(built(ABSENT, A), look(A, 1500), now(1500), POLICY)
     assert wake(after(settled), now(31_500), POLICY) == Judgement(None)
+
+
+def test_what_only_equality_explains_is_forgotten_when_the_readers_are_past_the_look() -> None:
+    """The source went back to A, and the record is still to be read: it must find B, which may come again."""
+    equal = look(A, 200_000, strong=True, witness=A)
+    settling = History(((A, 0), (B, 100_000)), lo=2, phase=Phase.SETTLING, settle=True)
+    early = judge(settling, equal, now(200_400, read_through=197_000), POLICY)
+    assert after(early).phase is Phase.SETTLING and early.verdict is None
+    still = wake(after(early), now(201_000, read_through=200_000), POLICY)
+    assert still is not None and still.history == early.history and still.next_ms > 201_000
+    over = wake(after(early), now(203_000, read_through=201_000), POLICY)
+    assert over is not None and over.history is None
+
+
+def test_what_was_held_of_reached_versions_says_nothing_of_a_new_one() -> None:
+    settling = History(((A, 0), (B, 100_000)), lo=2, phase=Phase.SETTLING, settle=True)
+    equal = Look(A, 200_000, settling.newest, True, A)
+    early = judge(settling, equal, now(200_400, read_through=197_000), POLICY)
+    again = append(after(early), Change(b"k", A, C, 199_000))
+    assert wake(again, now(300_000), POLICY) is None
 
 
 def test_a_settled_key_with_two_versions_in_flight_is_looked_at_again() -> None:

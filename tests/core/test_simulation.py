@@ -1,5 +1,6 @@
 """The judging rule against planted truth: no false alarm, no missed permanent divergence."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from pipeline.core import history
 from pipeline.core.model import Phase, Policy, StreamView
 from pipeline.core.versions import History, Judgement
-from tests.core.simulation import START_MS, World, simulate
+from tests.core.simulation import simulate
+from tests.core.world import START_MS, World
 
 LEADS = Policy(converge_within_ms=20_000, stable_for_ms=30_000, leads=True)
 HOT, COLD = 5.0, 0.3
+RANDOM_WORLDS = 100
 
 #: name → world; `keys` is the share of the keys that the run asks for.
 SCENARIOS = {
@@ -98,6 +101,14 @@ def test_no_false_alarm_and_nothing_missed(name: str, simulation_scale: float, s
         assert outcome.alarms >= outcome.divergent
 
 
+def test_no_world_makes_it_fail(simulation_scale: float, simulation_seed: int) -> None:
+    """Worlds that nobody thought of; a longer run: make simulate."""
+    for number in range(int(RANDOM_WORLDS * simulation_scale)):
+        world = _random_world(random.Random(f"{simulation_seed}/{number}"))
+        outcome = simulate(world, simulation_seed + number)
+        assert (outcome.false_alarms, outcome.missed, outcome.unbalanced) == ([], [], []), world
+
+
 def test_the_scenarios_cover_at_least_two_thousand_keys() -> None:
     assert sum(world.keys for world in SCENARIOS.values()) >= 2_000
 
@@ -130,6 +141,29 @@ def test_without_waiting_for_the_readers_hot_keys_raise_false_alarms(monkeypatch
     monkeypatch.setattr(history, "caught_up", lambda *_: True)
     world = World(keys=100, writes_per_second=HOT, outage=(10_000, 50_000))
     assert simulate(world, seed=1).false_alarms
+
+
+def _random_world(rng: random.Random) -> World:
+    converge_ms = rng.choice((3_000, 10_000, 20_000, 75_000))
+    slowest_ms = min(rng.choice((200, 2_000, 74_000)), converge_ms - 1_000)
+    writing_ms = rng.choice((30_000, 60_000, 150_000))
+    stall_ms = min(converge_ms - slowest_ms - 600, 60_000)
+    stall_at, outage_at = rng.randrange(writing_ms), rng.randrange(writing_ms)
+    return World(
+        keys=20,
+        writes_per_second=rng.choice((0.01, 0.03, 0.1, 0.3, 1, 5)),
+        writing_ms=writing_ms,
+        lag_ms=(rng.randint(0, slowest_ms), slowest_ms),
+        dropped=rng.choice((0, 0.05, 0.3)),
+        corrupted=rng.choice((0, 0.05, 0.3)),
+        reordered=rng.choice((0, 0.05, 0.2)),
+        overtaken=rng.choice((0, 0.05, 0.2)),
+        stall=(stall_at, stall_at + stall_ms) if stall_ms > 0 and rng.random() < 0.3 else None,
+        outage=(outage_at, outage_at + rng.choice((5_000, 40_000))) if rng.random() < 0.3 else None,
+        values=rng.choice((0, 0, 1, 2, 3)),
+        view=rng.choice(tuple(StreamView)),
+        policy=Policy(converge_ms, rng.choice((2_000, 5_000, 30_000, 70_000))),
+    )
 
 
 def _scaled(world: World, scale: float) -> World:

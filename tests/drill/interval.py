@@ -11,7 +11,8 @@ from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.model import VerdictKind
 from pipeline.core.sampling import Sampler
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
-from tests.core.simulation import Outcome, World, simulate
+from tests.core.simulation import Outcome, simulate
+from tests.core.world import World
 
 SAMPLE_RATE = 5
 #: Chance of each change to be dropped: about 1 key in 4,000 is wrong at the end, 1 in 1,000, … 1 in 8.

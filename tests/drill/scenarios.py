@@ -20,8 +20,8 @@ class Scenario(msgspec.Struct, frozen=True):
     """fault_percent: chance of each kind of fault at each change that it can befall.
 
     Half of the changes go to `hot_keys` (zipf), half to `cold_keys` (evenly). per_second: changes, if the
-    machine can. held_seconds: how much later than its overtaker a reordered change is applied; with a stall
-    on top, no longer than --stable-for, which is what that option means. stall: the replicator stands still
+    machine can. held_seconds: how much later than its overtaker a reordered change is applied; with lag and a
+    stall on top still within --converge-within and --stable-for. stall: the replicator stands still
     from this second on, for that many. outage: what happens to the reader after a third of the changes,
     "kill" (-9) or "stop" (for `outage_seconds`). split: after half of the changes every shard is split.
     """
@@ -85,7 +85,6 @@ FULL = (
         fault_percent=1,
         lag=Lag(1_000, 3_000),
         converge_seconds=75,
-        stable_seconds=70,  # a write held back when the stall begins is held back for all of it
         stall=(15, 60),
     ),
     Scenario(
