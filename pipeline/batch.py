@@ -83,6 +83,7 @@ def settled(case: Case, judgement: Judgement, now_ms: int) -> Decided:
             tally(case.history, judgement, case.reads, case.reads_strong),
             _finding(case, judgement, now_ms),
             judged=verdict is VerdictKind.MATCH or verdict in MISMATCHES,
+            lag_ms=judgement.lag_ms,
         ),
         case,
         judgement,

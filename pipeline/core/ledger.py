@@ -7,7 +7,9 @@ The accounting identity, checked after every fault and shown by `status`:
     versions published = reached + alarmed + expired + indeterminate + dead + outstanding
 """
 
+from bisect import bisect_left
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -87,6 +89,7 @@ class Settled(msgspec.Struct, frozen=True):
 
     before/after: encoded histories (after b"" = closed). finding: None = as it is, "" = recovered, else JSON.
     judged: count the key among the distinct keys judged. dead: move the entry to the dead letters.
+    lag_ms: replication lag to add to the sum, -1 = none.
     """
 
     entry: Entry
@@ -96,6 +99,7 @@ class Settled(msgspec.Struct, frozen=True):
     finding: str | None = None
     judged: bool = False
     dead: bool = False
+    lag_ms: int = -1
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -207,46 +211,45 @@ class Ledger(msgspec.Struct, frozen=True):
 
 
 def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) -> str:
-    """The judgement as counter changes, as `lua/commit.lua` adds them up: "reached=1 matches=1 …"."""
-    counts = {
-        "reached": judgement.reached,
-        "alarmed": judgement.alarmed,
-        "expired": judgement.expired,
-        "indeterminate": judgement.indeterminate,
-        "outstanding": -(judgement.reached + judgement.alarmed + judgement.expired + judgement.indeterminate),
-        "reads": reads,
-        "reads_strong": reads_strong,
-    }
+    """The judgement as counter changes, as `lua/commit.lua` adds them up: "reached=1 matches=1 …".
+
+    Most keys of a batch say the same, so few texts are made here, and few are read there.
+    """
     after = judgement.history
-    _count_verdict(counts, before, judgement)
-    if judgement.lag_ms >= 0:
-        counts[f"lag:{lag_bucket(judgement.lag_ms)}"] = 1
-        counts["lag_ms_sum"] = judgement.lag_ms
-    late = after.late if after else 0
-    if before.late != late:
-        if before.late:
-            counts[f"late:{before.late}"] = -1
-        if late:
-            counts[f"late:{late}"] = 1
-    return " ".join([f"{field}={count}" for field, count in counts.items() if count])
+    recheck = judgement.verdict is None and after is not None and reads_again(judgement)
+    return _tally(
+        (judgement.reached, judgement.alarmed, judgement.expired, judgement.indeterminate),
+        (reads, reads_strong),
+        (judgement.verdict, recheck, judgement.finding is FindingChange.RECOVERED),
+        (before.kind, after.kind if after else None),
+        (before.late, after.late if after else 0),
+        lag_bucket(judgement.lag_ms) if judgement.lag_ms >= 0 else -1,
+    )
 
 
-def _count_verdict(counts: dict[str, int], before: History, judgement: Judgement) -> None:
-    after = judgement.history
-    if judgement.verdict is VerdictKind.MATCH:
-        counts["matches"] = 1
-    elif judgement.verdict in MISMATCHES:
-        counts[f"mismatches:{judgement.verdict}"] = 1
-    elif judgement.verdict is None and after is not None and reads_again(judgement):
-        counts["rechecks"] = 1
-    if judgement.finding is FindingChange.RECOVERED:
-        counts["recovered"] = 1
-    was, now = before.kind, after.kind if after else None
-    if was is not now:
-        if was is not None:
-            counts[f"open:{was}"] = -1
-        if now is not None:
-            counts[f"open:{now}"] = 1
+@lru_cache(1024)
+def _tally(
+    terms: tuple[int, int, int, int],
+    reads: tuple[int, int],
+    said: tuple[VerdictKind | None, bool, bool],
+    kinds: tuple[VerdictKind | None, VerdictKind | None],
+    late: tuple[int, int],
+    bucket: int,
+) -> str:
+    """said: verdict, only a recheck, recovered. kinds, late: before and after. bucket: -1 = none."""
+    verdict, recheck, recovered = said
+    names = ("reached", "alarmed", "expired", "indeterminate")
+    counts = dict(zip(names, terms, strict=True))
+    counts |= {"outstanding": -sum(terms), "reads": reads[0], "reads_strong": reads[1]}
+    counts |= {"rechecks": recheck, "recovered": recovered, "matches": verdict is VerdictKind.MATCH}
+    if verdict in MISMATCHES:
+        counts[f"mismatches:{verdict}"] = 1
+    if bucket >= 0:
+        counts[f"lag:{bucket}"] = 1
+    for group, (was, now) in (("open", kinds), ("late", late)):
+        if was != now:
+            counts |= {f"{group}:{label}": by for label, by in ((was, -1), (now, 1)) if label}
+    return " ".join([f"{field}={int(count)}" for field, count in counts.items() if count])
 
 
 def reads_again(judgement: Judgement) -> bool:
@@ -256,11 +259,7 @@ def reads_again(judgement: Judgement) -> bool:
 
 def lag_bucket(lag_ms: int) -> int:
     """Index into LAG_BUCKETS_SECONDS (its length = more than the last bound)."""
-    seconds = lag_ms / 1000
-    for index, bound in enumerate(LAG_BUCKETS_SECONDS):
-        if seconds <= bound:
-            return index
-    return len(LAG_BUCKETS_SECONDS)
+    return bisect_left(LAG_BUCKETS_SECONDS, lag_ms / 1000)
 
 
 def position_counts(positions: dict[str, Position]) -> dict[PositionKind, int]:
