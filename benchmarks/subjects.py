@@ -13,7 +13,7 @@ import redis
 
 from benchmarks.measure import Figures, Round, own_cpu_seconds
 from benchmarks.stub import PARTITION_KEY, STREAM_ARN, TABLE, shard_id
-from pipeline import metrics
+from pipeline import collector, metrics
 from pipeline.aws import Connection, SideConfig, StreamClient, TableReader
 from pipeline.core.canonical import Digester, KeySchema
 from pipeline.core.ledger import ReadCounts, Settled
@@ -51,6 +51,7 @@ def _host_ms() -> int:
 def reader(url: str, percent: float, pages: int) -> Round:
     """next_batch: a page read, decoded, sampled, the sampled ones digested."""
     shard = shard_reader(url, percent, _host_ms)
+    collector.settle()
 
     def run() -> Figures:
         started, read = own_cpu_seconds(), 0
@@ -101,6 +102,7 @@ def publishing(url: str, redis_url: str, percent: float, pages: int) -> Round:
     """next_batch and store.publish."""
     feed = Feed(url, open_store(redis_url), percent)
     server_seconds = server_clock(redis_url)
+    collector.settle()
 
     def run() -> Figures:
         started, server_started = own_cpu_seconds(), server_seconds()
@@ -155,6 +157,7 @@ def judging(url: str, redis_url: str, feed: Feed, pages: int, threads: int, stab
     store = feed.store
     judge = make_validator(url, store, stable_for_ms)
     server_seconds = server_clock(redis_url)
+    collector.settle()
 
     def work() -> None:
         while judge.step():

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
+from pipeline import collector
 from pipeline.aws import StreamClient, TableInfo, describe_table
 from pipeline.config import Config
 from pipeline.core.canonical import Digester
@@ -359,6 +360,7 @@ def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], 
         beat()
         report(connection, metrics)
 
+    collector.settle()
     try:
         publisher.run(stop, tick)
     except StateLost as error:

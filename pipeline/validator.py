@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from pipeline import collector
 from pipeline.aws import BatchResult, RateLimiter, TableReader, describe_table
 from pipeline.batch import Batch, Case, Decided, put_back, settled
 from pipeline.config import Config
@@ -333,6 +334,7 @@ def run_validator(
         for connection in connections:
             report(connection, metrics)
 
+    collector.settle()
     _serve(validator, config.in_flight, stop, alive)
     store.close()
 

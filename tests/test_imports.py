@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: Lowest first. A module imports from lower layers, never from its own or a higher one, except as in BESIDE.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("core", "errors", "tether", "option_values"),
+    ("core", "errors", "tether", "collector", "option_values"),
     ("options",),
     ("config", "logs", "metrics", "aws", "store", "report", "embedded", "option_page"),
     ("sides",),
