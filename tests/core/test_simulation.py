@@ -161,8 +161,8 @@ def _random_world(rng: random.Random) -> World:
         overtaken=rng.choice((0, 0.05, 0.2)),
         stall=(stall_at, stall_at + stall_ms) if stall_ms > 0 and rng.random() < 0.3 else None,
         outage=(outage_at, outage_at + rng.choice((5_000, 40_000))) if rng.random() < 0.3 else None,
-        # Where the source leads, one that came back to what it was between two looks seems to have stood still:
-        # a change that was lost then is told of, though the target happens to be right again.
+        # Where the source leads, one that came back to what it was between two looks seems to have stood
+        # still: a change that was lost then is told of, though the target happens to be right again.
         values=0 if leads else rng.choice((0, 0, 1, 2, 3)),
         view=rng.choice(tuple(StreamView)),
         policy=Policy(converge_ms, rng.choice((2_000, 5_000, 30_000, 70_000)), leads),
