@@ -26,9 +26,6 @@ import msgspec
 
 from pipeline.core.model import PositionKind
 
-#: Sequence numbers have 21 to 40 digits: too many for a float, and of unequal length, so never compare as is.
-SEQUENCE_DIGITS = 40
-
 
 class Shard(msgspec.Struct, frozen=True):
     """A shard as DescribeStream lists it. closed: it has an EndingSequenceNumber, nothing will be added."""
@@ -87,13 +84,6 @@ def plan(
         forgettable=[shard_id for shard_id in order if shard_id not in shards and shard_id in ended],
         childless=[shard_id for shard_id in order if shard_id in shards and shard_id in ended - with_child],
     )
-
-
-def sequence_order(sequence: str) -> str:
-    """A sequence number as text that sorts by its value. Raises ValueError for more than 40 digits."""
-    if len(sequence) > SEQUENCE_DIGITS or not (sequence.isascii() and sequence.isdigit()):
-        raise ValueError(f"not a sequence number of at most {SEQUENCE_DIGITS} digits")
-    return sequence.zfill(SEQUENCE_DIGITS)
 
 
 def _beginnings(

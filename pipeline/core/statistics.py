@@ -94,17 +94,6 @@ def quantile_from_buckets(bounds: Sequence[float], counts: Sequence[int], q: flo
     return start
 
 
-def largest_unseen_defect_rate(keys: int, confidence: float = CONFIDENCE) -> float:
-    """The largest share of wrong keys that `keys` keys, all found right, can have missed.
-
-    The rate at which seeing none has probability 1 - confidence: about 3 / keys at 95 % (the "rule of
-    three"; Hanley and Lippman-Hand, JAMA 249, 1983). 1 for no keys.
-    """
-    if keys < 0 or not 0 < confidence < 1:
-        raise ValueError("keys must not be negative, and the confidence must lie between 0 and 1")
-    return 1 - (1 - confidence) ** (1 / keys) if keys else 1.0
-
-
 def margin_in_words(low: float, ratio: float, high: float, keys: int) -> str:
     """How far to trust a success rate, for a person: its margin, and the worst that the interval allows."""
     if keys == 0:

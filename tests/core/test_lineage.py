@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.lineage import Plan, Shard, plan, sequence_order
+from pipeline.core.lineage import Plan, Shard, plan
 from pipeline.core.model import PositionKind
 
 LATEST, TRIM_HORIZON, FINISHED = PositionKind.LATEST, PositionKind.TRIM_HORIZON, PositionKind.FINISHED
@@ -256,23 +256,3 @@ def _in_a_ring(shard: str, parents: Mapping[str, str | None]) -> bool:
     for _ in range(len(parents) + 1):
         above = parents.get(above) if above else None
     return above is not None
-
-
-# --- sequence numbers ---------------------------------------------------------------------------------------
-
-
-@given(st.integers(0, 10**40 - 1), st.integers(0, 10**40 - 1))
-def test_sequence_numbers_sort_by_value_whatever_their_length(a: int, b: int) -> None:
-    assert (sequence_order(str(a)) < sequence_order(str(b))) == (a < b)
-
-
-def test_sequence_numbers_that_a_float_cannot_tell_apart_differ() -> None:
-    a, b = "4" * 25 + "1", "4" * 25 + "2"
-    assert float(a) == float(b)
-    assert sequence_order(a) < sequence_order(b)
-
-
-@pytest.mark.parametrize("text", ["", "1" * 41, "-1", "1e5", "١", "abc"])
-def test_what_is_not_a_sequence_number_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="sequence number"):
-        sequence_order(text)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pipeline.core.statistics import (
     LAG_BUCKETS_SECONDS,
     exact_interval,
-    largest_unseen_defect_rate,
     margin_in_words,
     quantile_from_buckets,
 )
@@ -100,7 +99,6 @@ def _binomial(n: int, rate: float) -> list[float]:
 
 def test_nothing_compared_leaves_everything_open() -> None:
     assert exact_interval(0, 0) == (0.0, 1.0)
-    assert largest_unseen_defect_rate(0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -154,27 +152,6 @@ def test_a_quantile_of_nothing_is_refused(counts: list[int], q: float) -> None:
 def test_the_lag_bounds_rise_from_a_tenth_of_a_second_to_an_hour() -> None:
     assert list(LAG_BUCKETS_SECONDS) == sorted(set(LAG_BUCKETS_SECONDS))
     assert (LAG_BUCKETS_SECONDS[0], LAG_BUCKETS_SECONDS[-1]) == (0.1, 3600.0)
-
-
-# --- sample sizes -------------------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 10**7), CONFIDENCES)
-def test_the_unseen_defect_rate_would_stay_unseen_with_the_remaining_probability(
-    keys: int, confidence: float
-) -> None:
-    rate = largest_unseen_defect_rate(keys, confidence)
-    assert (1 - rate) ** keys == pytest.approx(1 - confidence, rel=1e-6)
-
-
-def test_the_unseen_defect_rate_follows_the_rule_of_three() -> None:
-    assert largest_unseen_defect_rate(3_000) == pytest.approx(3 / 3_000, rel=0.002)
-
-
-@pytest.mark.parametrize(("keys", "confidence"), [(-1, 0.95), (10, 0), (10, 1)])
-def test_an_impossible_question_about_unseen_defects_is_refused(keys: int, confidence: float) -> None:
-    with pytest.raises(ValueError, match="keys"):
-        largest_unseen_defect_rate(keys, confidence)
 
 
 # --- words --------------------------------------------------------------------------------------------------
