@@ -7,7 +7,8 @@ Split: `aws_connection` (session, credentials), `aws_errors` (foreign errors), `
 hooks), `aws_pace` (read units). Import everything from here.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -15,7 +16,7 @@ from pipeline import aws_decode as wire
 from pipeline.aws_connection import Connection, Identity, Observer, SideConfig, Silent
 from pipeline.aws_decode import Record
 from pipeline.aws_pace import RateLimiter
-from pipeline.core.canonical import KeySchema, MalformedItem
+from pipeline.core.canonical import Item, KeySchema, MalformedItem
 from pipeline.core.lineage import Shard
 from pipeline.core.model import StreamView
 from pipeline.errors import MalformedResponse
@@ -40,6 +41,8 @@ __all__ = [
 
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 MAX_KEYS = 100
+
+Kept = TypeVar("Kept")
 
 IteratorKind = Literal["TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"]
 
@@ -77,10 +80,10 @@ class RecordsPage(msgspec.Struct, frozen=True):
     next_iterator: str | None
 
 
-class BatchResult(msgspec.Struct, frozen=True):
+class BatchResult(msgspec.Struct, Generic[Kept], frozen=True):
     """One BatchGetItem answer: `items`, `absent` and `unprocessed` are exactly the keys asked for."""
 
-    items: dict[bytes, dict[str, Any]]
+    items: dict[bytes, Kept]
     absent: set[bytes]
     unprocessed: list[bytes]
     consumed_units: float
@@ -124,8 +127,10 @@ class TableReader:
     def describe(self) -> TableInfo:
         return describe_table(self._connection, self.table)
 
-    def batch_get(self, keys: list[bytes], strong: bool = False) -> BatchResult:
-        """One BatchGetItem of 1–100 distinct compact keys.
+    def batch_get(
+        self, keys: list[bytes], keep: Callable[[Item], Kept], strong: bool = False
+    ) -> BatchResult[Kept]:
+        """One BatchGetItem of 1–100 distinct compact keys; of each item, what `keep` makes of it.
 
         What AWS left out for size (16 MB) or throttling is `unprocessed`; asking again is the caller's.
         Raises MalformedResponse for an answer that is not about exactly these keys, and any AwsError.
@@ -141,7 +146,7 @@ class TableReader:
         )
         units = sum(part.capacity_units for part in body.consumed_capacity)
         self._connection.observer.consumed(units)
-        return self._checked(body, wanted, units)
+        return self._checked(body, wanted, units, keep)
 
     def _request(self, keys: list[bytes], strong: bool) -> bytes:
         wire_keys = b",".join(map(self.schema.wire, keys))
@@ -156,14 +161,16 @@ class TableReader:
             )
         )
 
-    def _checked(self, body: wire.BatchGetBody, wanted: set[bytes], units: float) -> BatchResult:
+    def _checked(
+        self, body: wire.BatchGetBody, wanted: set[bytes], units: float, keep: Callable[[Item], Kept]
+    ) -> BatchResult[Kept]:
         """The contract: every key that comes back was asked for, and comes back once."""
         others = (body.responses.keys() | body.unprocessed_keys.keys()) - {self.table}
         if others:
             raise MalformedResponse(f"BatchGetItem on {self.table}: answered about another table")
         returned = body.responses.get(self.table, [])
         left = body.unprocessed_keys.get(self.table)
-        items = {self._key_of(item): item for item in returned}
+        items = {self._key_of(item): keep(item) for item in map(wire.decode_item, returned)}
         unprocessed = [self._key_of(key) for key in left.keys] if left else []
         answered = items.keys() | set(unprocessed)
         if len(answered) != len(returned) + len(unprocessed):
@@ -172,7 +179,7 @@ class TableReader:
             raise MalformedResponse(f"BatchGetItem on {self.table}: answered a key that was not asked for")
         return BatchResult(items, wanted - answered, unprocessed, units)
 
-    def _key_of(self, item: dict[str, Any]) -> bytes:
+    def _key_of(self, item: Item) -> bytes:
         try:
             return self.schema.compact_of(item)
         except (MalformedItem, KeyError, TypeError) as error:

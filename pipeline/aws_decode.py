@@ -177,9 +177,12 @@ class Capacity(Camel, frozen=True):
 
 
 class BatchGetBody(Camel, frozen=True):
-    """A real answer always has `responses` and `unprocessed_keys`, so a body without them is not one."""
+    """A real answer always has `responses` and `unprocessed_keys`, so a body without them is not one.
 
-    responses: dict[str, list[dict[str, Any]]]
+    Items are undecoded wire JSON, for `decode_item`: a hundred of them decoded at once fall out of the cache.
+    """
+
+    responses: dict[str, list[msgspec.Raw]]
     unprocessed_keys: dict[str, UnprocessedKeys]
     consumed_capacity: list[Capacity] = []
 
@@ -193,6 +196,7 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "DescribeTable": msgspec.json.Decoder(DescribeTableBody),
     "DescribeTimeToLive": msgspec.json.Decoder(DescribeTimeToLiveBody),
 }
+_decode_item = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class _Emitter(Protocol):
@@ -214,6 +218,14 @@ def decode(operation: str, body: bytes) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # The error names a path and types ("$.Records[3].dynamodb"), never a value.
         raise MalformedResponse(f"{operation}: {error}") from error
+
+
+def decode_item(item: msgspec.Raw) -> dict[str, Any]:
+    """One item of a BatchGetItem answer. Raises MalformedResponse."""
+    try:
+        return _decode_item(item)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedResponse(f"BatchGetItem: an item that is none: {error}") from error
 
 
 def decode_parsed(operation: str, parsed: dict[str, Any]) -> Any:

@@ -9,12 +9,29 @@ from collections.abc import Iterable
 import msgspec
 
 from pipeline.core import codec
+from pipeline.core.canonical import Item
 from pipeline.core.ledger import Claim, Entry, Settled, tally
-from pipeline.core.model import MISMATCHES, Look, Moment, VerdictKind
+from pipeline.core.model import ABSENT, MISMATCHES, Look, Moment, VerdictKind
 from pipeline.core.versions import FindingChange, History, Judgement
 from pipeline.errors import AwsError
 
 _encode_json = msgspec.json.Encoder().encode
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of an item that was read: its digest, whether it is past its TTL, the item if wanted.
+
+    error: why it has no digest, "" = it has one.
+    """
+
+    digest: bytes = ABSENT
+    expired: bool = False
+    item: Item | None = None
+    error: str = ""
+
+
+#: What is seen where there is no item.
+NOTHING = Seen()
 
 
 class Case:
@@ -64,8 +81,8 @@ class Batch:
         claim = self._claim
         return Moment(self.now_ms(), claim.read_through_ms, claim.gap_ms, claim.watched_since_ms)
 
-    def settle(self, case: Case, judgement: Judgement) -> None:
-        self.decided.append(settled(case, judgement, self.now_ms()))
+    def settle(self, case: Case, judgement: Judgement, now_ms: int) -> None:
+        self.decided.append(settled(case, judgement, now_ms))
 
     def postpone(self, cases: Iterable[Case], delay_seconds: float) -> None:
         """Put keys back as they were: an error is no verdict and changes no history."""

@@ -13,19 +13,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import structlog
 
 from pipeline import collector
 from pipeline.aws import BatchResult, RateLimiter, TableReader, describe_table
-from pipeline.batch import Batch, Case, Decided, put_back, settled
+from pipeline.batch import NOTHING, Batch, Case, Decided, Seen, put_back, settled
 from pipeline.config import Config
 from pipeline.core import codec
-from pipeline.core.canonical import Digester, MalformedItem, diff
+from pipeline.core.canonical import Digester, Item, MalformedItem, diff
 from pipeline.core.history import judge, wake
 from pipeline.core.ledger import Entry, Settled
-from pipeline.core.model import ABSENT, Look, Policy, Side
+from pipeline.core.model import Look, Policy, Side
 from pipeline.core.versions import FindingChange, History, needs_witness
 from pipeline.errors import AwsError, StoreError
 from pipeline.metrics import Metrics
@@ -134,7 +133,7 @@ class Validator:
             if judgement is None:
                 cases.append(case)
             else:
-                batch.settle(case, judgement)
+                batch.settle(case, judgement, moment.now_ms)
         return cases
 
     def _bury(self, entry: Entry, history: History | None, reason: str) -> Decided:
@@ -167,42 +166,42 @@ class Validator:
     def _look_once(self, batch: Batch, cases: list[Case], strong: bool) -> list[Case]:
         """One read of the verified side, of the origin too where needed; the cases still to decide."""
         at_ms = batch.now_ms()
-        observed, missed = self._read(cases, 0, strong)
-        suspects = [case for case in cases if case.entry.key in observed]
-        to_witness = [case for case in suspects if strong or needs_witness(case.history)]
-        witnessed, unwitnessed = self._read(to_witness, 1, True)
-        batch.postpone(
-            (c for c in cases if c.entry.key in missed or c.entry.key in unwitnessed), BACKOFF_MIN_SECONDS
-        )
+        doubtful = {case.entry.key for case in cases if strong or needs_witness(case.history)}
+        observed, missed = self._read(cases, self._eye(0, at_ms, bool(doubtful)), 0, strong)
+        to_witness = [c for c in cases if c.entry.key in doubtful and c.entry.key in observed]
+        witnessed, unwitnessed = self._read(to_witness, self._eye(1, at_ms, True), 1, True)
+        if unread := missed | unwitnessed:
+            batch.postpone((c for c in cases if c.entry.key in unread), BACKOFF_MIN_SECONDS)
+            cases = [case for case in cases if case.entry.key not in unread]
         answered_ms, moment = batch.latest_ms(), batch.moment()
         undecided: list[Case] = []
-        for case in suspects:
-            if case.entry.key in unwitnessed:
-                continue
-            try:
-                self._observe(case, observed[case.entry.key], witnessed, (at_ms, answered_ms), strong)
-            except MalformedItem as error:
-                log.error("item cannot be read", key=self._store.key_hash(case.entry.key), error=str(error))
+        for case in cases:
+            seen, witness = observed[case.entry.key], witnessed.get(case.entry.key)
+            error = seen.error or (witness and witness.error)
+            if error:
+                log.error("item cannot be read", key=self._store.key_hash(case.entry.key), error=error)
                 batch.postpone([case], BACKOFF_MAX_SECONDS)
                 continue
-            assert case.look is not None
+            case.look = self._look_of(case, seen, witness, (at_ms, answered_ms), strong)
             judgement = judge(case.history, case.look, moment, self._policy)
             if judgement.escalate:
                 undecided.append(case)
             else:
-                batch.settle(case, judgement)
+                batch.settle(case, judgement, moment.now_ms)
         return undecided
 
-    def _read(self, cases: list[Case], which: int, strong: bool) -> tuple[dict[bytes, Any], set[bytes]]:
-        """Read the cases' keys on one side: key → item or None, and the keys that DynamoDB did not get to."""
-        found: dict[bytes, Any] = {}
+    def _read(
+        self, cases: list[Case], eye: Callable[[Item], Seen], which: int, strong: bool
+    ) -> tuple[dict[bytes, Seen], set[bytes]]:
+        """Read the cases' keys on one side: what is seen of each, and the keys DynamoDB did not get to."""
+        found: dict[bytes, Seen] = {}
         left = [case.entry.key for case in cases]
         for attempt in range(READ_TRIES):
             if not left or (attempt and self._stop.wait(BACKOFF_MIN_SECONDS * 2 ** (attempt - 1))):
                 break
-            result = self._batch_get(which, left, strong)
+            result = self._batch_get(which, left, eye, strong)
             found.update(result.items)
-            found.update(dict.fromkeys(result.absent))
+            found.update(dict.fromkeys(result.absent, NOTHING))
             left = result.unprocessed
         for case in cases:
             if strong:
@@ -211,32 +210,42 @@ class Validator:
                 case.reads += 1
         return found, set(left)
 
-    def _batch_get(self, which: int, keys: list[bytes], strong: bool) -> BatchResult:
+    def _batch_get(
+        self, which: int, keys: list[bytes], eye: Callable[[Item], Seen], strong: bool
+    ) -> BatchResult[Seen]:
         began = time.monotonic()
         self._limiters[which].acquire(self._stop)
         self._waited[which].inc(time.monotonic() - began)
-        result = self._readers[which].batch_get(keys, strong)
+        result = self._readers[which].batch_get(keys, eye, strong)
         self._limiters[which].charge(result.consumed_units)
         self._batch_keys[which].observe(len(keys))
         return result
 
-    def _observe(
-        self, case: Case, item: Any, witnessed: dict[bytes, Any], between_ms: tuple[int, int], strong: bool
-    ) -> None:
-        """Turn what was read into a look; of the items, only names of attributes outlive this call."""
-        at_ms, answered_ms = between_ms
-        witness = witnessed.get(case.entry.key)
-        expired = _is_expired(item, self._ttl_attributes[0], at_ms) or _is_expired(
-            witness, self._ttl_attributes[1], at_ms
-        )
-        digest = self._digest(item)
-        witness_digest = self._digest(witness) if case.entry.key in witnessed else None
-        if item and witness and digest != witness_digest:
-            case.attributes = diff(witness, item, self._ignore)
-        case.look = Look(digest, at_ms, case.history.newest, strong, witness_digest, expired, answered_ms)
+    def _eye(self, which: int, at_ms: int, whole: bool) -> Callable[[Item], Seen]:
+        """What is kept of an item of that side; whole: the item too, to tell attributes apart."""
+        ttl_attribute, digest_item = self._ttl_attributes[which], self._digester.digest_item
 
-    def _digest(self, item: Any) -> bytes:
-        return ABSENT if item is None else self._digester.digest_item(item)
+        def see(item: Item) -> Seen:
+            try:
+                digest = digest_item(item)
+            except MalformedItem as error:
+                return Seen(error=str(error))
+            expired = ttl_attribute is not None and _is_expired(item, ttl_attribute, at_ms)
+            return Seen(digest, expired, item if whole else None)
+
+        return see
+
+    def _look_of(
+        self, case: Case, seen: Seen, witness: Seen | None, between_ms: tuple[int, int], strong: bool
+    ) -> Look:
+        """What was read as a look; of the items, only names of attributes outlive this call."""
+        at_ms, answered_ms = between_ms
+        if witness is None:
+            return Look(seen.digest, at_ms, case.history.newest, strong, None, seen.expired, answered_ms)
+        if seen.item and witness.item and seen.digest != witness.digest:
+            case.attributes = diff(witness.item, seen.item, self._ignore)
+        expired = seen.expired or witness.expired
+        return Look(seen.digest, at_ms, case.history.newest, strong, witness.digest, expired, answered_ms)
 
     # --- committing --------------------------------------------------------------------------------------
 
@@ -263,32 +272,25 @@ class Validator:
 
     def _measure(self, committed: list[Decided]) -> None:
         metrics = self._metrics
-        judged = [
-            one for one in committed if one.judgement is not None and one.case is not None and one.case.look
-        ]
-        if not judged:
+        judged = [(one.case, one.judgement) for one in committed if one.case and one.case.look]
+        looked = [(case, judgement) for case, judgement in judged if judgement is not None]
+        if not looked:
             return
-        metrics.validations.inc(len(judged))
+        metrics.validations.inc(len(looked))
         metrics.last_validation_timestamp_seconds.set(time.time())
-        rechecks = 0
-        for one in judged:
-            judgement = one.judgement
-            assert judgement is not None
-            if judgement.lag_ms >= 0:
-                metrics.replication_lag_seconds.observe(judgement.lag_ms / 1000)
+        lags_ms = [judgement.lag_ms for _, judgement in looked if judgement.lag_ms >= 0]
+        metrics.replication_lag_seconds.observe_all([lag_ms / 1000 for lag_ms in lags_ms])
+        metrics.validation_rechecks.inc(sum(judgement.verdict is None for _, judgement in looked))
+        for case, judgement in looked:
             if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
                 metrics.mismatches[judgement.verdict].inc()
-            rechecks += judgement.verdict is None
-            if self._verbose and judgement.verdict is not None and one.case is not None:
-                key = self._store.key_hash(one.case.entry.key)
+            if self._verbose and judgement.verdict is not None:
+                key = self._store.key_hash(case.entry.key)
                 log.info("verdict", key=key, verdict=judgement.verdict, lag_ms=judgement.lag_ms)
-        metrics.validation_rechecks.inc(rechecks)
 
 
-def _is_expired(item: Any, ttl_attribute: str | None, at_ms: int) -> bool:
+def _is_expired(item: Item, ttl_attribute: str, at_ms: int) -> bool:
     """True when the item is past its TTL (DynamoDB deletes it within days; until then it can be read)."""
-    if item is None or ttl_attribute is None:
-        return False
     value = item.get(ttl_attribute, {}).get("N")
     return value is not None and 0 < float(value) <= at_ms / 1000
 

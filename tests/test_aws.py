@@ -18,7 +18,7 @@ from pipeline.aws import (
     TableReader,
     describe_table,
 )
-from pipeline.core.canonical import KeySchema, KeyType
+from pipeline.core.canonical import Item, KeySchema, KeyType
 from pipeline.core.model import ChangeType, StreamView
 from pipeline.errors import (
     AccessDenied,
@@ -122,6 +122,10 @@ def test_a_disabled_stream_is_described_as_disabled_but_keeps_its_arn(fake: Fake
     assert (info.stream_arn, info.stream_enabled, info.view) == (arn, False, None)
 
 
+def whole(item: Item) -> Item:
+    return item
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "compact"),
     [
@@ -139,20 +143,20 @@ def test_items_are_found_by_keys_of_every_type(
     reader = TableReader(connect(), "t", KeySchema("pk", kind))
     key = reader.schema.compact_of({"pk": {kind: value}})
     assert compact in (None, key)
-    assert reader.batch_get([key]).items[key]["v"] == {"S": "x"}
+    assert reader.batch_get([key], whole).items[key]["v"] == {"S": "x"}
 
 
 def test_items_are_found_by_partition_and_sort_key(fake: Fake, connect: Connect) -> None:
     fake.control.create_table("t", sort_key="sk", sort_type="N")
     fake.control.fill("t", 3)
     reader = TableReader(connect(), "t", KeySchema("pk", "S", "sk", "N"))
-    found = reader.batch_get([b'"item-00000001","1"', b'"item-00000001","2"'])
+    found = reader.batch_get([b'"item-00000001","1"', b'"item-00000001","2"'], whole)
     assert (set(found.items), found.absent) == ({b'"item-00000001","1"'}, {b'"item-00000001","2"'})
 
 
 def test_what_is_returned_and_what_is_absent_add_up_to_what_was_asked(reader: TableReader) -> None:
     asked = keys(*range(5, 15))
-    found = reader.batch_get(asked)
+    found = reader.batch_get(asked, whole)
     assert set(found.items) == set(keys(*range(5, 10)))
     assert found.absent == set(keys(*range(10, 15)))
     assert found.unprocessed == []
@@ -160,7 +164,7 @@ def test_what_is_returned_and_what_is_absent_add_up_to_what_was_asked(reader: Ta
 
 def test_unprocessed_keys_are_handed_back_as_such(fake: Fake, reader: TableReader) -> None:
     fake.control.fail("unprocessed", "BatchGetItem", detail=4)
-    found = reader.batch_get(keys(*range(12)))
+    found = reader.batch_get(keys(*range(12)), whole)
     assert (len(found.items), len(found.absent), len(found.unprocessed)) == (8, 0, 4)
 
 
@@ -168,9 +172,9 @@ def test_keys_beyond_the_16_mb_of_an_answer_are_unprocessed(fake: Fake, connect:
     fake.control.create_table("big")
     fake.control.fill("big", 60, size=390 * 1024)
     reader = TableReader(connect(), "big", KeySchema("pk", "S"))
-    found = reader.batch_get(keys(*range(60)))
+    found = reader.batch_get(keys(*range(60)), whole)
     assert (len(found.items), len(found.absent), len(found.unprocessed)) == (42, 0, 18)
-    assert len(reader.batch_get(found.unprocessed).items) == 18
+    assert len(reader.batch_get(found.unprocessed, whole).items) == 18
 
 
 def test_a_strong_read_says_so_and_costs_double(fake: Fake, connect: Connect) -> None:
@@ -178,8 +182,8 @@ def test_a_strong_read_says_so_and_costs_double(fake: Fake, connect: Connect) ->
     fake.control.create_table("t")
     fake.control.fill("t", 10)
     reader = TableReader(connect(recorder), "t", KeySchema("pk", "S"))
-    assert reader.batch_get(keys(*range(10))).consumed_units == 5
-    assert reader.batch_get(keys(*range(10)), strong=True).consumed_units == 10
+    assert reader.batch_get(keys(*range(10)), whole).consumed_units == 5
+    assert reader.batch_get(keys(*range(10)), whole, strong=True).consumed_units == 10
     assert recorder.units == 15
     assert b'"ConsistentRead":true' in fake.received["BatchGetItem"]
 
@@ -187,7 +191,7 @@ def test_a_strong_read_says_so_and_costs_double(fake: Fake, connect: Connect) ->
 @pytest.mark.parametrize("asked", [[], keys(1, 1), keys(*range(101))], ids=["none", "twice", "101"])
 def test_a_batch_is_1_to_100_distinct_keys(reader: TableReader, asked: list[bytes]) -> None:
     with pytest.raises(ValueError, match="distinct"):
-        reader.batch_get(asked)
+        reader.batch_get(asked, whole)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +202,8 @@ def test_an_answer_that_breaks_the_contract_is_never_a_result(
 ) -> None:
     fake.control.fail(fault, "BatchGetItem")
     with pytest.raises(MalformedResponse, match="BatchGetItem"):
-        reader.batch_get(keys(1, 2, 3))
-    assert len(reader.batch_get(keys(1, 2, 3)).items) == 3
+        reader.batch_get(keys(1, 2, 3), whole)
+    assert len(reader.batch_get(keys(1, 2, 3), whole).items) == 3
 
 
 # Streams
@@ -612,7 +616,7 @@ def test_moto_answers_in_the_same_shapes(connect: Connect) -> None:
         boto3.resource("dynamodb", "us-east-1", endpoint_url=url).Table("t").put_item(Item={"pk": 7})
         connection = connect(endpoint_url=url)
         info = describe_table(connection, "t")
-        found = TableReader(connection, "t", info.schema).batch_get([b'"7"', b'"8"'])
+        found = TableReader(connection, "t", info.schema).batch_get([b'"7"', b'"8"'], whole)
         assert (set(found.items), found.absent) == ({b'"7"'}, {b'"8"'})
         streams = StreamClient(connection)
         arn = streams.latest_stream("t")

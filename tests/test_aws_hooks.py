@@ -79,7 +79,9 @@ def unhooked(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Connection:
 
 
 def test_without_before_parse_items_and_records_are_the_same(unhooked: Connection) -> None:
-    found = TableReader(unhooked, "t", KeySchema("pk", "B")).batch_get([b'"AP8="', b'"AA=="'])
+    found = TableReader(unhooked, "t", KeySchema("pk", "B")).batch_get(
+        [b'"AP8="', b'"AA=="'], lambda item: item
+    )
     assert found.items == {b'"AP8="': IMAGE}
     assert found.absent == {b'"AA=="'}
     streams = StreamClient(unhooked)
@@ -98,4 +100,4 @@ def test_without_before_parse_a_truncated_answer_is_still_an_error(
 ) -> None:
     fake.control.fail(fault, "BatchGetItem")
     with pytest.raises(MalformedResponse):
-        TableReader(unhooked, "t", KeySchema("pk", "B")).batch_get([b'"AP8="'])
+        TableReader(unhooked, "t", KeySchema("pk", "B")).batch_get([b'"AP8="'], lambda item: item)

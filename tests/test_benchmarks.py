@@ -59,10 +59,9 @@ def test_a_shard_is_read_in_order_and_resumed_after_a_sequence_number(server):
 def test_a_read_shows_exactly_the_keys_asked_for_as_the_stream_left_them(server):
     changes = shard_reader(server.url, 100, lambda: 0).next_batch().changes[:100]
     connection = Connection(SideConfig("target", region=REGION, endpoint_url=server.url))
-    answer = TableReader(connection, stub.TABLE, SCHEMA).batch_get([change.key for change in changes])
-    digester = Digester()
-    seen = {key: digester.digest_item(item) for key, item in answer.items.items()}
-    assert seen == {change.key: change.after for change in changes}
+    table = TableReader(connection, stub.TABLE, SCHEMA)
+    answer = table.batch_get([change.key for change in changes], Digester().digest_item)
+    assert answer.items == {change.key: change.after for change in changes}
     assert not answer.absent and not answer.unprocessed
 
 

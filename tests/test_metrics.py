@@ -103,6 +103,15 @@ def test_bound_children_count_into_their_metric() -> None:
     assert found["ddbmm_validation_mismatches_total", (("kind", "stale"),)] == 1
 
 
+@pytest.mark.parametrize("amounts", [[], [0.3], [0.1, 0.25, 0.2500001, 7, 7, 1e9]])
+def test_a_batch_of_amounts_counts_as_each_of_them(amounts: list[float]) -> None:
+    at_once, one_by_one = m.start(None, "test"), m.start(None, "test")
+    at_once.replication_lag_seconds.observe_all(amounts)
+    for amount in amounts:
+        one_by_one.replication_lag_seconds.observe(amount)
+    assert samples(at_once.registry) == samples(one_by_one.registry)
+
+
 def test_observer_separates_throttles_from_failures_and_closes_the_label_set() -> None:
     metrics = m.start(None, "test")
     observer = metrics.aws_observer("target")
