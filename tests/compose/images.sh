@@ -4,26 +4,14 @@
 # Docker's compose and buildx plugins (Debian's too) are put into DIRECTORY/docker/cli-plugins.
 set -euo pipefail
 directory=$1
-mkdir -p "$directory"/{debs,files,docker/cli-plugins}
+scripts=$(realpath "$(dirname "$0")")
+mkdir -p "$directory"/docker/cli-plugins
 cd "$directory"
 command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' | head -n 1)}
 
-# Newer packages than Debian 12's, from sid, with lists and state of their own: the machine's stay as they are.
-sid() {
-  local own=$directory/apt
-  mkdir -p "$own"/{lists/partial,cache/archives/partial}
-  touch "$own/status"
-  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >"$own/sources.list"
-  apt-get -qq -oDir::Etc::SourceList="$own/sources.list" -oDir::Etc::SourceParts=/dev/null \
-    -oDir::State::Lists="$own/lists" -oDir::Cache="$own/cache" -oDir::State::Status="$own/status" \
-    -oAPT::Sandbox::User=root "$@"
-}
-
-sid update
-(cd debs && sid download docker-compose docker-buildx prometheus promtool prometheus-alertmanager \
-  prometheus-redis-exporter >/dev/null)
-for package in debs/*.deb; do dpkg -x "$package" files; done
+"$scripts"/from-sid.sh "$directory" docker-compose docker-buildx prometheus promtool prometheus-alertmanager \
+  prometheus-redis-exporter
 # Removed first: one that runs cannot be written to.
 cp --remove-destination files/usr/libexec/docker/cli-plugins/docker-{compose,buildx} docker/cli-plugins/
 export DOCKER_CONFIG=$directory/docker

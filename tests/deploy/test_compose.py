@@ -1,8 +1,11 @@
 """The compose stack without a docker daemon: its schema, its hardening, the files it names."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +24,26 @@ DEMO = ("dynamodb-source", "dynamodb-target", "demo")
 EVERY = pytest.mark.parametrize("name", SERVICES)
 
 
-def run(*command: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=60)
+def run(*command: object, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    words = [*map(str, command)]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60, env=env)
 
 
 def script(name: str) -> str:
     """A program that a development dependency brings; not everywhere (hadolint: on Linux)."""
     path = Path(sys.executable).parent / name
     return servers.needed(name, path if path.exists() else None, "pip install -e .[dev]")
+
+
+def compose() -> list[str]:
+    """Compose, which needs no daemon to read a file: .ci/run's, or docker's plugin."""
+    own = ROOT / ".tools" / "docker-compose"
+    if own.exists():
+        return [str(own)]
+    docker = shutil.which("docker")
+    if docker and run(docker, "compose", "version").returncode != 0:
+        docker = None
+    return [servers.needed("docker compose", docker, ".ci/run shows how to unpack it into .tools"), "compose"]
 
 
 def default(text: str) -> str:
@@ -39,6 +54,16 @@ def default(text: str) -> str:
 def test_the_file_follows_the_compose_specification() -> None:
     ended = run(script("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", FILE)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    "overrides", ["", *sorted(path.name for path in (ROOT / "deploy" / "hosts").iterdir())]
+)
+def test_compose_takes_the_file_with_every_override(overrides: str) -> None:
+    files = ["-f", FILE, *(["-f", ROOT / "deploy" / "hosts" / overrides] if overrides else [])]
+    address = {"DDBMM_HOST_ADDRESS": "192.0.2.1"}
+    ended = run(*compose(), *files, "--profile", "demo", "config", "--quiet", env=os.environ | address)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_the_dockerfile_passes_hadolint_and_needs_no_new_builder() -> None:
