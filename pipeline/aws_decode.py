@@ -40,12 +40,6 @@ class _Change(Camel, frozen=True, gc=False):
     old_image: msgspec.Raw = msgspec.Raw()
 
 
-class _UserIdentity(msgspec.Struct, frozen=True, gc=False):
-    # The service model spells it PascalCase, the wire has been seen both ways.
-    pascal: str = msgspec.field(name="PrincipalId", default="")
-    camel: str = msgspec.field(name="principalId", default="")
-
-
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One change record. Images are undecoded wire JSON: views into the page's body, which they keep alive.
 
@@ -54,7 +48,6 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     event: ChangeType = msgspec.field(name="eventName")
     change: _Change = msgspec.field(name="dynamodb")
-    user_identity: _UserIdentity | None = msgspec.field(name="userIdentity", default=None)
 
     @property
     def keys(self) -> msgspec.Raw:
@@ -76,12 +69,6 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     def created_ms(self) -> int:
         """When the change was written, Unix ms; AWS floors it to whole seconds."""
         return int(self.change.approximate_creation_date_time * 1000)
-
-    @property
-    def ttl_delete(self) -> bool:
-        """Deleted by DynamoDB's time to live (not recognisable in replica regions of a global table)."""
-        who = self.user_identity
-        return who is not None and "dynamodb.amazonaws.com" in (who.pascal, who.camel)
 
 
 class GetRecordsBody(msgspec.Struct, frozen=True):
