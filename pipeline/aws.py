@@ -128,9 +128,9 @@ class TableReader:
         return describe_table(self._connection, self.table)
 
     def batch_get(
-        self, keys: list[bytes], keep: Callable[[Item], Kept], strong: bool = False
+        self, keys: list[bytes], keep: Callable[[bytes, Item], Kept], strong: bool = False
     ) -> BatchResult[Kept]:
-        """One BatchGetItem of 1–100 distinct compact keys; of each item, what `keep` makes of it.
+        """One BatchGetItem of 1–100 distinct compact keys; of each item, what `keep` makes of key and item.
 
         What AWS left out for size (16 MB) or throttling is `unprocessed`; asking again is the caller's.
         Raises MalformedResponse for an answer that is not about exactly these keys, and any AwsError.
@@ -162,7 +162,7 @@ class TableReader:
         )
 
     def _checked(
-        self, body: wire.BatchGetBody, wanted: set[bytes], units: float, keep: Callable[[Item], Kept]
+        self, body: wire.BatchGetBody, wanted: set[bytes], units: float, keep: Callable[[bytes, Item], Kept]
     ) -> BatchResult[Kept]:
         """The contract: every key that comes back was asked for, and comes back once."""
         others = (body.responses.keys() | body.unprocessed_keys.keys()) - {self.table}
@@ -170,7 +170,10 @@ class TableReader:
             raise MalformedResponse(f"BatchGetItem on {self.table}: answered about another table")
         returned = body.responses.get(self.table, [])
         left = body.unprocessed_keys.get(self.table)
-        items = {self._key_of(item): keep(item) for item in map(wire.decode_item, returned)}
+        items: dict[bytes, Kept] = {}
+        for item in map(wire.decode_item, returned):
+            key = self._key_of(item)
+            items[key] = keep(key, item)
         unprocessed = [self._key_of(key) for key in left.keys] if left else []
         answered = items.keys() | set(unprocessed)
         if len(answered) != len(returned) + len(unprocessed):

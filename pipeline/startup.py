@@ -146,7 +146,7 @@ def check_item_reads(connection: Connection, table: TableInfo) -> None:
     if schema.sort_key and schema.sort_type:
         key[schema.sort_key] = {schema.sort_type: _PROBE[schema.sort_type]}
     reader = TableReader(connection, table.name, schema)
-    asked(lambda: allowed(lambda: reader.batch_get([schema.compact_of(key)], bool)))
+    asked(lambda: allowed(lambda: reader.batch_get([schema.compact_of(key)], lambda _key, _item: None)))
 
 
 def describe_keys(table: TableInfo) -> str:

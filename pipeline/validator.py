@@ -167,9 +167,10 @@ class Validator:
         """One read of the verified side, of the origin too where needed; the cases still to decide."""
         at_ms = batch.now_ms()
         doubtful = {case.entry.key for case in cases if strong or needs_witness(case.history)}
-        observed, missed = self._read(cases, self._eye(0, at_ms, bool(doubtful)), 0, strong)
+        likely = {case.entry.key: case.history.versions[-1][0] for case in cases}
+        observed, missed = self._read(cases, self._eye(0, likely, at_ms, bool(doubtful)), 0, strong)
         to_witness = [c for c in cases if c.entry.key in doubtful and c.entry.key in observed]
-        witnessed, unwitnessed = self._read(to_witness, self._eye(1, at_ms, True), 1, True)
+        witnessed, unwitnessed = self._read(to_witness, self._eye(1, likely, at_ms, True), 1, True)
         if unread := missed | unwitnessed:
             batch.postpone((c for c in cases if c.entry.key in unread), BACKOFF_MIN_SECONDS)
             cases = [case for case in cases if case.entry.key not in unread]
@@ -191,7 +192,7 @@ class Validator:
         return undecided
 
     def _read(
-        self, cases: list[Case], eye: Callable[[Item], Seen], which: int, strong: bool
+        self, cases: list[Case], eye: Callable[[bytes, Item], Seen], which: int, strong: bool
     ) -> tuple[dict[bytes, Seen], set[bytes]]:
         """Read the cases' keys on one side: what is seen of each, and the keys DynamoDB did not get to."""
         found: dict[bytes, Seen] = {}
@@ -211,7 +212,7 @@ class Validator:
         return found, set(left)
 
     def _batch_get(
-        self, which: int, keys: list[bytes], eye: Callable[[Item], Seen], strong: bool
+        self, which: int, keys: list[bytes], eye: Callable[[bytes, Item], Seen], strong: bool
     ) -> BatchResult[Seen]:
         began = time.monotonic()
         self._limiters[which].acquire(self._stop)
@@ -221,13 +222,18 @@ class Validator:
         self._batch_keys[which].observe(len(keys))
         return result
 
-    def _eye(self, which: int, at_ms: int, whole: bool) -> Callable[[Item], Seen]:
-        """What is kept of an item of that side; whole: the item too, to tell attributes apart."""
+    def _eye(
+        self, which: int, likely: dict[bytes, bytes], at_ms: int, whole: bool
+    ) -> Callable[[bytes, Item], Seen]:
+        """What is kept of an item of that side. likely: the digest it has when the sides are in sync.
+
+        whole: keep the item too, to tell attributes apart.
+        """
         ttl_attribute, digest_item = self._ttl_attributes[which], self._digester.digest_item
 
-        def see(item: Item) -> Seen:
+        def see(key: bytes, item: Item) -> Seen:
             try:
-                digest = digest_item(item)
+                digest = digest_item(item, likely.get(key))
             except MalformedItem as error:
                 return Seen(error=str(error))
             expired = ttl_attribute is not None and _is_expired(item, ttl_attribute, at_ms)

@@ -122,7 +122,7 @@ def test_a_disabled_stream_is_described_as_disabled_but_keeps_its_arn(fake: Fake
     assert (info.stream_arn, info.stream_enabled, info.view) == (arn, False, None)
 
 
-def whole(item: Item) -> Item:
+def whole(_key: bytes, item: Item) -> Item:
     return item
 
 

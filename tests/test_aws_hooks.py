@@ -78,10 +78,12 @@ def unhooked(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Connection:
     return Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
 
 
+def whole(_key: bytes, item: dict[str, Any]) -> dict[str, Any]:
+    return item
+
+
 def test_without_before_parse_items_and_records_are_the_same(unhooked: Connection) -> None:
-    found = TableReader(unhooked, "t", KeySchema("pk", "B")).batch_get(
-        [b'"AP8="', b'"AA=="'], lambda item: item
-    )
+    found = TableReader(unhooked, "t", KeySchema("pk", "B")).batch_get([b'"AP8="', b'"AA=="'], whole)
     assert found.items == {b'"AP8="': IMAGE}
     assert found.absent == {b'"AA=="'}
     streams = StreamClient(unhooked)
@@ -100,4 +102,4 @@ def test_without_before_parse_a_truncated_answer_is_still_an_error(
 ) -> None:
     fake.control.fail(fault, "BatchGetItem")
     with pytest.raises(MalformedResponse):
-        TableReader(unhooked, "t", KeySchema("pk", "B")).batch_get([b'"AP8="'], lambda item: item)
+        TableReader(unhooked, "t", KeySchema("pk", "B")).batch_get([b'"AP8="'], whole)

@@ -60,7 +60,9 @@ def test_a_read_shows_exactly_the_keys_asked_for_as_the_stream_left_them(server)
     changes = shard_reader(server.url, 100, lambda: 0).next_batch().changes[:100]
     connection = Connection(SideConfig("target", region=REGION, endpoint_url=server.url))
     table = TableReader(connection, stub.TABLE, SCHEMA)
-    answer = table.batch_get([change.key for change in changes], Digester().digest_item)
+    answer = table.batch_get(
+        [change.key for change in changes], lambda _key, item: Digester().digest_item(item)
+    )
     assert answer.items == {change.key: change.after for change in changes}
     assert not answer.absent and not answer.unprocessed
 

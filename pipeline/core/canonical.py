@@ -168,15 +168,16 @@ def _normalise(values: Iterable[Any], depth: int) -> None:
     for value in values:
         if type(value) is not dict or len(value) != 1:
             raise MalformedItem("not exactly one type tag")
-        if type(value.get("S")) is str:
+        (tag,) = value
+        content = value[tag]
+        if tag == "S" and type(content) is str:
             continue
-        for tag, content in value.items():
-            if tag == "N":
-                value[tag] = canonical_number(content)
-            elif tag in _CANONICAL:
-                value[tag] = _CANONICAL[tag](content, depth)
-            else:
-                raise MalformedItem("an unknown type tag")
+        if tag == "N":
+            value[tag] = canonical_number(content)
+        elif tag in _CANONICAL:
+            value[tag] = _CANONICAL[tag](content, depth)
+        else:
+            raise MalformedItem("an unknown type tag")
 
 
 def _canonical_item(item: Item, ignore: frozenset[str]) -> Item:
@@ -224,13 +225,18 @@ class Digester:
             raise MalformedItem("an item that is not JSON") from error
         return self.digest_item(decoded)
 
-    def digest_item(self, item: Item) -> bytes:
+    def digest_item(self, item: Item, likely: bytes | None = None) -> bytes:
         """16 bytes for a decoded wire item, whose values are normalised in place (same value, one text).
+
+        likely: a digest that the item probably has. When it has it as it stands, it stands in canonical form,
+        and there was nothing to normalise: a third of the cost.
 
         SHA-256, truncated: the fastest strong hash on CPUs with SHA instructions. Never ABSENT or UNKNOWN.
         Raises MalformedItem.
         """
         try:
+            if likely is not None and sha256(_encode(item)).digest()[:16] == likely:
+                return likely
             form = _encode(_canonical_item(item, self.ignore))
         except UnicodeEncodeError as error:
             raise MalformedItem("text that is not Unicode") from error

@@ -131,6 +131,20 @@ def test_decoded_and_raw_items_have_one_digest_and_normalising_twice_changes_not
     assert reference(item) == value
 
 
+@given(st.data())
+def test_a_likely_digest_changes_no_digest(data: st.DataObject) -> None:
+    item, other = data.draw(ITEMS), data.draw(ITEMS)
+    for likely in (digest(item), digest(other), ABSENT, UNKNOWN):
+        for spelling in (item, data.draw(respelled_item(item))):
+            assert DIGESTER.digest_item(copy.deepcopy(spelling), likely) == digest(item)
+
+
+def test_a_likely_digest_lets_nothing_count_that_is_left_out() -> None:
+    counted = {"a": {"S": "x"}}
+    item = {**counted, "aws:rep:updatetime": {"N": "1.5"}}
+    assert DIGESTER.digest_item(item, digest(counted)) == digest(counted)
+
+
 @given(ITEMS)
 def test_a_digest_has_16_bytes_and_never_stands_for_absent_or_unknown(item: Any) -> None:
     made = digest(item)
