@@ -149,7 +149,7 @@ class TableReader:
         return self._checked(body, wanted, units, keep)
 
     def _request(self, keys: list[bytes], strong: bool) -> bytes:
-        wire_keys = b",".join(map(self.schema.wire, keys))
+        wire_keys = self.schema.wire_all(keys)
         consistent = b"true" if strong else b"false"
         return b"".join(
             (

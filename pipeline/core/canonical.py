@@ -41,6 +41,7 @@ _NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,4}))?"
 _PLAIN_NAME = re.compile(r"[^\x00-\x1f.\[\]\"]+")
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder().decode
+_decode_texts = msgspec.json.Decoder(list[str]).decode
 _decode_key = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
 
 Item = dict[str, Any]
@@ -325,6 +326,21 @@ class KeySchema(msgspec.Struct, frozen=True, dict=True):
             return template % tuple(map(_encode, decode(b"[%b]" % compact)))
         except ValueError as error:
             raise MalformedItem("bytes that are not a compact key of the schema") from error
+
+    def wire_all(self, compacts: list[bytes]) -> bytes:
+        """The wire JSON of many compact keys, comma after comma. Raises MalformedItem.
+
+        The compact form of a single text is what its wire JSON holds: it has only to be checked.
+        """
+        if self.sort_key is not None or self.partition_type == "B":
+            return b",".join(map(self.wire, compacts))
+        try:
+            if len(_decode_texts(b"[%b]" % b",".join(compacts))) != len(compacts):
+                raise MalformedItem("bytes that are not compact keys of the schema")
+        except ValueError as error:
+            raise MalformedItem("bytes that are not compact keys of the schema") from error
+        before, after = (self._wire[1] % b"\0").split(b"\0")
+        return before + (after + b"," + before).join(compacts) + after
 
     @cached_property
     def _wire(self) -> tuple[Callable[[bytes], Any], bytes]:

@@ -49,7 +49,7 @@ def encode(history: History) -> bytes:
         history.late,
         history.looked_ms,
     )
-    versions = b"".join([_VERSION.pack(*version) for version in history.versions])
+    versions = b"".join([_VERSION.pack(digest, created_ms) for digest, created_ms in history.versions])
     return header + (_encode_held(held) if held else b"") + versions
 
 

@@ -216,40 +216,60 @@ def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) 
     Most keys of a batch say the same, so few texts are made here, and few are read there.
     """
     after = judgement.history
-    recheck = judgement.verdict is None and after is not None and reads_again(judgement)
+    kind, late = (after.kind, after.late) if after else (None, 0)
     return _tally(
-        (judgement.reached, judgement.alarmed, judgement.expired, judgement.indeterminate),
-        (reads, reads_strong),
-        (judgement.verdict, recheck, judgement.finding is FindingChange.RECOVERED),
-        (before.kind, after.kind if after else None),
-        (before.late, after.late if after else 0),
-        lag_bucket(judgement.lag_ms) if judgement.lag_ms >= 0 else -1,
+        judgement.reached,
+        judgement.alarmed,
+        judgement.expired,
+        judgement.indeterminate,
+        reads,
+        reads_strong,
+        judgement.verdict,
+        judgement.verdict is None and after is not None and reads_again(judgement),
+        judgement.finding is FindingChange.RECOVERED,
+        (before.kind, kind) if before.kind is not kind else None,
+        (before.late, late) if before.late != late else None,
+        lag_bucket(judgement.lag_ms) if judgement.lag_ms >= 0 else None,
     )
 
 
 @lru_cache(1024)
 def _tally(
-    terms: tuple[int, int, int, int],
-    reads: tuple[int, int],
-    said: tuple[VerdictKind | None, bool, bool],
-    kinds: tuple[VerdictKind | None, VerdictKind | None],
-    late: tuple[int, int],
-    bucket: int,
+    reached: int,
+    alarmed: int,
+    expired: int,
+    indeterminate: int,
+    reads: int,
+    reads_strong: int,
+    verdict: VerdictKind | None,
+    recheck: bool,
+    recovered: bool,
+    kinds: tuple[VerdictKind | None, VerdictKind | None] | None,
+    lates: tuple[int, int] | None,
+    lag: int | None,
 ) -> str:
-    """said: verdict, only a recheck, recovered. kinds, late: before and after. bucket: -1 = none."""
-    verdict, recheck, recovered = said
-    names = ("reached", "alarmed", "expired", "indeterminate")
-    counts = dict(zip(names, terms, strict=True))
-    counts |= {"outstanding": -sum(terms), "reads": reads[0], "reads_strong": reads[1]}
-    counts |= {"rechecks": recheck, "recovered": recovered, "matches": verdict is VerdictKind.MATCH}
+    """recheck: only another look follows. kinds, lates: before and after, None = alike. lag: bucket."""
+    counts = {
+        "reached": reached,
+        "alarmed": alarmed,
+        "expired": expired,
+        "indeterminate": indeterminate,
+        "outstanding": -(reached + alarmed + expired + indeterminate),
+        "reads": reads,
+        "reads_strong": reads_strong,
+        "matches": int(verdict is VerdictKind.MATCH),
+        "rechecks": int(recheck),
+        "recovered": int(recovered),
+    }
     if verdict in MISMATCHES:
         counts[f"mismatches:{verdict}"] = 1
-    if bucket >= 0:
-        counts[f"lag:{bucket}"] = 1
-    for group, (was, now) in (("open", kinds), ("late", late)):
-        if was != now:
-            counts |= {f"{group}:{label}": by for label, by in ((was, -1), (now, 1)) if label}
-    return " ".join([f"{field}={int(count)}" for field, count in counts.items() if count])
+    if lag is not None:
+        counts[f"lag:{lag}"] = 1
+    for group, change in (("open", kinds), ("late", lates)):
+        for label, by in zip(change or (), (-1, 1), strict=False):
+            if label:
+                counts[f"{group}:{label}"] = by
+    return " ".join([f"{field}={count}" for field, count in counts.items() if count])
 
 
 def reads_again(judgement: Judgement) -> bool:

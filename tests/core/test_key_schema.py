@@ -63,6 +63,13 @@ def test_raw_and_decoded_keys_and_the_way_back_agree(data: st.DataObject) -> Non
 
 
 @given(st.data())
+def test_many_keys_are_written_as_each_of_them(data: st.DataObject) -> None:
+    schema = data.draw(schemas())
+    compacts = [schema.compact_of(key) for key in data.draw(st.lists(keys(schema), min_size=1, max_size=3))]
+    assert schema.wire_all(compacts) == b",".join(map(schema.wire, compacts))
+
+
+@given(st.data())
 def test_two_keys_share_a_compact_key_exactly_when_they_are_one_key(data: st.DataObject) -> None:
     schema = data.draw(schemas())
     a, b = data.draw(keys(schema)), data.draw(keys(schema))
@@ -125,6 +132,12 @@ def test_an_item_without_its_key_is_refused(item: dict[str, Any]) -> None:
 def test_bytes_that_are_not_a_compact_key_are_refused(compact: bytes) -> None:
     with pytest.raises(MalformedItem):
         EVENTS.wire(compact)
+
+
+@pytest.mark.parametrize("compacts", [[b'"a","b"'], [b'"a"', b""], [b'"a"', b"1"], [b'"a', b'b"'], [b"\xff"]])
+def test_bytes_that_are_not_compact_keys_are_refused(compacts: list[bytes]) -> None:
+    with pytest.raises(MalformedItem):
+        KeySchema("pk", "S").wire_all(compacts)
 
 
 def test_a_binary_key_is_strict_base64_and_has_one_text() -> None:
