@@ -8,11 +8,12 @@ It shares a process with the tables, so that a write costs microseconds. Which c
 """
 
 import random
+from collections import defaultdict
 from typing import NamedTuple
 
 import msgspec
 
-from pipeline.core.model import ChangeType, VerdictKind
+from pipeline.core.model import ChangeType, Side, VerdictKind
 from pipeline.core.versions import KEEP_REACHED
 from pipeline.demo import truth
 from pipeline.demo.schedule import Application, Schedule, Seen, corrupted
@@ -27,8 +28,9 @@ _WRONG_NAME = corrupted(None)["name"]
 class Truth(msgspec.Struct):
     """What was really done, by key text; instants in ms of Unix time.
 
-    divergent: kind of each key that differs at the end. forgotten: stale ones whose target holds a version so
-    old that the monitor may call it different. damaged_at: when the fault that shows in the end was done (the
+    divergent: kind of each key that differs at the end. unknowable: stale ones that the monitor may call
+    different: the target holds a version too old to be remembered or, where the target's stream is read, what
+    the source holds was never in it. damaged_at: when the fault that shows in the end was done (the
     change's creation; for an overtaken or foreign write, its application). excused_from: from when on a
     finding of this key may be right, because something was done to it or a change of it was overdue.
     """
@@ -38,7 +40,7 @@ class Truth(msgspec.Struct):
     keys: list[str]
     faults: dict[str, int]
     divergent: dict[str, str]
-    forgotten: list[str]
+    unknowable: list[str]
     damaged_at: dict[str, float]
     excused_from: dict[str, float]
     lag_ms: dict[str, float]
@@ -58,7 +60,9 @@ class Replicator:
         self._foreign_share = scenario.fault_percent / 100
         self._rng = random.Random(f"foreign {scenario.seed}")
         self._schedule = Schedule(scenario.plan(), scenario.seed)
+        self._reads_target = scenario.verify_on is Side.SOURCE
         self._versions: dict[str, list[bytes]] = {}
+        self._replicas: defaultdict[str, set[bytes]] = defaultdict(set)
         self._newest_applied: dict[str, float] = {}
         self._damage: dict[str, list[Damage]] = {}
         self._excused_from: dict[str, float] = {}
@@ -106,6 +110,7 @@ class Replicator:
             self._target.delete(one.wire_key, _whole_seconds(now_ms))
         else:
             self._target.put(image, _whole_seconds(now_ms))
+            self._replicas[one.key].add(self._target.items[self._target.key_of(one.wire_key)])
         overtaken = one.created_ms < self._newest_applied.get(one.key, 0)
         self._newest_applied[one.key] = max(one.created_ms, self._newest_applied.get(one.key, 0))
         if overtaken:
@@ -135,7 +140,7 @@ class Replicator:
 
     def truth(self, keys: dict[str, Key], records: int) -> Truth:
         """Both tables, key by key. Raises RuntimeError when a key differs to which nothing was done."""
-        divergent, forgotten = {}, []
+        divergent, unknowable = {}, []
         for text, key in keys.items():
             at = self._source.key_of(key.wire)
             source, target = self._source.items.get(at), self._target.items.get(at)
@@ -144,8 +149,13 @@ class Replicator:
                 kind = truth.classify(_item(source), _item(target), [_item(body) for body in versions])
                 assert kind is not None
                 divergent[text] = str(kind)
-                if kind is VerdictKind.STALE and target not in versions[-KEEP_REACHED:]:
-                    forgotten.append(text)
+                shown = (
+                    source in self._replicas[text]
+                    if self._reads_target
+                    else target in versions[-KEEP_REACHED:]
+                )
+                if kind is VerdictKind.STALE and not shown:
+                    unknowable.append(text)
         if unplanned := divergent.keys() - self._damage.keys():
             raise RuntimeError(f"keys differ without a planned fault: {sorted(unplanned)[:5]}")
         lags = sorted(self._lags_ms) or [0.0]
@@ -156,7 +166,7 @@ class Replicator:
             faults={str(fault): count for fault, count in self._schedule.faults.items()}
             | {"foreign": self._foreign},
             divergent=divergent,
-            forgotten=forgotten,
+            unknowable=unknowable,
             damaged_at={key: self._damage[key][0].at_ms for key in divergent},
             excused_from=self._excused_from,
             lag_ms={"p50": lags[len(lags) // 2], "p99": lags[len(lags) * 99 // 100], "max": lags[-1]},

@@ -159,8 +159,8 @@ class _Watch:
         )
 
     def _known(self, found: dict[str, str]) -> dict[str, str]:
-        """Of a version that it need not remember the monitor may say either: stale or different."""
-        either = {key for key in self._truth.forgotten if found.get(key) == "different"}
+        """Of a version that it cannot know the monitor may say either: stale or different."""
+        either = {key for key in self._truth.unknowable if found.get(key) == "different"}
         return {key: "stale" if key in either else kind for key, kind in found.items()}
 
     def report(self, seconds: float) -> Report:
