@@ -110,7 +110,7 @@ class _Supervisor:
             self._config.bind_address, self._config.metrics_port, self._metrics.registry, self._health
         )
         log.info("metrics served", url=f"http://{self._config.bind_address}:{server.port}/metrics")
-        # For the children's malloc (glibc): else each of a reader's threads, though they take turns, keeps the
+        # For the children's malloc (glibc): else each thread of a reader, though they take turns, keeps the
         # memory of its largest page for itself, 87 instead of 77 MB.
         os.environ.setdefault("MALLOC_ARENA_MAX", "1")
         try:
