@@ -171,7 +171,7 @@ class TableReader:
         returned = body.responses.get(self.table, [])
         left = body.unprocessed_keys.get(self.table)
         items: dict[bytes, Kept] = {}
-        for item in map(wire.decode_item, returned):
+        for item in wire.decoded_items(returned):
             key = self._key_of(item)
             items[key] = keep(key, item)
         unprocessed = [self._key_of(key) for key in left.keys] if left else []
@@ -185,7 +185,7 @@ class TableReader:
     def _key_of(self, item: Item) -> bytes:
         try:
             return self.schema.compact_of(item)
-        except (MalformedItem, KeyError, TypeError) as error:
+        except MalformedItem as error:
             raise MalformedResponse(f"BatchGetItem on {self.table}: an item without its key") from error
 
 

@@ -14,6 +14,7 @@ the other two BatchGetItem fails on an unknown parameter or is refused for havin
 """
 
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -166,7 +167,7 @@ class Capacity(Camel, frozen=True):
 class BatchGetBody(Camel, frozen=True):
     """A real answer always has `responses` and `unprocessed_keys`, so a body without them is not one.
 
-    Items are undecoded wire JSON, for `decode_item`: a hundred of them decoded at once fall out of the cache.
+    Items are undecoded wire JSON, for `decoded_items`: a hundred decoded at once fall out of the cache.
     """
 
     responses: dict[str, list[msgspec.Raw]]
@@ -207,10 +208,10 @@ def decode(operation: str, body: bytes) -> Any:
         raise MalformedResponse(f"{operation}: {error}") from error
 
 
-def decode_item(item: msgspec.Raw) -> dict[str, Any]:
-    """One item of a BatchGetItem answer. Raises MalformedResponse."""
+def decoded_items(items: Iterable[msgspec.Raw]) -> Iterator[dict[str, Any]]:
+    """The items of a BatchGetItem answer, one by one. Raises MalformedResponse."""
     try:
-        return _decode_item(item)
+        yield from map(_decode_item, items)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedResponse(f"BatchGetItem: an item that is none: {error}") from error
 

@@ -293,9 +293,10 @@ class Store(StoreView):
             now, read_through, gap, watched_since, flat = self._claim(
                 keys=self._keys("work", "due", "history", "meta", "ledger"), args=args
             )
+        fields = iter(flat)
         entries = [
-            Entry(flat[i], flat[i + 1] or b"", flat[i + 2] or b"", flat[i + 3])
-            for i in range(0, len(flat), 4)
+            Entry(entry_id, key or b"", raw or b"", deliveries)
+            for entry_id, key, raw, deliveries in zip(fields, fields, fields, fields, strict=True)
         ]
         return Claim(now, int(read_through), int(gap), int(watched_since), entries)
 

@@ -278,8 +278,11 @@ class Validator:
 
     def _measure(self, committed: list[Decided]) -> None:
         metrics = self._metrics
-        judged = [(one.case, one.judgement) for one in committed if one.case and one.case.look]
-        looked = [(case, judgement) for case, judgement in judged if judgement is not None]
+        looked = [
+            (one.case, one.judgement)
+            for one in committed
+            if one.judgement is not None and one.case is not None and one.case.look
+        ]
         if not looked:
             return
         metrics.validations.inc(len(looked))

@@ -118,9 +118,11 @@ def may_lack_versions(history: History, moment: Moment) -> bool:
 
 def needs_witness(history: History) -> bool:
     """True when the stream did not show what the versions in question contain: read the origin as well."""
-    return any(
-        digest == UNKNOWN for digest, _ in history.versions[min(history.lo, len(history.versions) - 1) :]
-    )
+    versions = history.versions
+    for index in range(min(history.lo, len(versions) - 1), len(versions)):
+        if versions[index][0] == UNKNOWN:
+            return True
+    return False
 
 
 def deadline(history: History, policy: Policy) -> int:
