@@ -57,6 +57,8 @@ _OTHER_KEYS = (
 ReadThrough = tuple[Position, int]
 #: Per-minute lag counts are kept this long.
 LAG_KEPT_SECONDS = 3_600
+#: How `publish` hands over a change; `lua/publish.lua` says what it is.
+_CHANGE = struct.Struct("<HQ")
 #: How `commit` hands over an entry; `lua/commit.lua` says what it is.
 _SETTLED = struct.Struct("<HHIIIHqqB")
 
@@ -243,10 +245,8 @@ class Store(StoreView):
             counts.not_sampled,
             LOOK_SPACING_MS,
             ALARMED_MIN_MS,
+            b"".join(map(_packed_change, changes)),
         ]
-        for change in changes:
-            args.append(change.key)
-            args.append(change.before + change.after + change.created_ms.to_bytes(8, "little"))
         keys = self._keys("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
         with translated():
             outcome, backlog = self._publish(keys=keys, args=args)
@@ -315,6 +315,12 @@ class Store(StoreView):
         with translated():
             flat = self._commit(keys=keys, args=args)
         return [Refused(flat[i] - 1, flat[i + 1]) for i in range(0, len(flat), 2)]
+
+
+def _packed_change(change: Change) -> bytes:
+    return b"".join(
+        (_CHANGE.pack(len(change.key), change.created_ms), change.before, change.after, change.key)
+    )
 
 
 def _packed(settled: Sequence[Settled]) -> bytes:

@@ -12,7 +12,8 @@
 --       8 meta        hash    watched_since_ms: when the latest partition began at LATEST
 -- ARGV  1 partition  2 epoch  3 expected position  4 new position
 --       5 inserts  6 modifies  7 removes  8 not sampled  9 look spacing ms  10 the same for alarmed keys
---       11… pairs: key, before digest (16) + after digest (16) + created_ms (u64)
+--       11 the changes, one after the other (little endian): length of the key (u16), created_ms (u64), before
+--       digest (16), after digest (16), key
 -- Returns {outcome, entries in work}
 local records = tonumber(ARGV[5]) + tonumber(ARGV[6]) + tonumber(ARGV[7])
 local current = redis.call('HGET', KEYS[2], ARGV[1])
@@ -73,10 +74,13 @@ local function append(key, history, before, version)
   redis.call('HSET', KEYS[3], key, head .. string.char(phase, flags) .. rest .. version)
 end
 
-local fresh = {}
-for i = 11, #ARGV, 2 do
-  local key, change = ARGV[i], ARGV[i + 1]
-  local before, version = string.sub(change, 1, 16), string.sub(change, 17)
+local fresh, published, changes, at = {}, 0, ARGV[11], 1
+while at <= #changes do
+  local length = struct.unpack('<I2', changes, at)
+  local before = string.sub(changes, at + 10, at + 25)
+  local version = string.sub(changes, at + 26, at + 41) .. string.sub(changes, at + 2, at + 9)
+  local key = string.sub(changes, at + 42, at + 41 + length)
+  at, published = at + 42 + length, published + 1
   local history = redis.call('HGET', KEYS[3], key)
   if history then
     append(key, history, before, version)
@@ -94,7 +98,6 @@ local begun = tonumber(string.match(ARGV[4], '^latest|.*|(%d+)$') or 0)
 if begun > tonumber(redis.call('HGET', KEYS[8], 'watched_since_ms') or 0) then
   redis.call('HSET', KEYS[8], 'watched_since_ms', begun)
 end
-local published = (#ARGV - 10) / 2
 local counts = {
   records_read = records, inserts = ARGV[5], modifies = ARGV[6], removes = ARGV[7], not_sampled = ARGV[8],
   versions_published = published, outstanding = published, keys_coalesced = published - #fresh,
