@@ -30,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     faults.addoption("--faults-seed", type=int, default=1, help="another seed kills at other moments")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto`: the long tests wait for other processes more than they compute."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture(scope="session")
 def simulation_scale(request: pytest.FixtureRequest) -> float:
     return float(request.config.getoption("--simulation-scale"))
