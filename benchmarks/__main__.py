@@ -113,7 +113,7 @@ def delay(run: Run) -> None:
 
 
 def scaling(run: Run) -> None:
-    pages = run.sized(20, 60)
+    pages = run.sized(50, 100)
     one, two = ([whole.scaling(run.redis_url, run.directory, count, pages * count)] for count in (1, 2))
     run.add(faster("1 → 2 validators, 20 ms per call, keys/s", two, one, 1.8, "keys_per_second"))
 

@@ -13,7 +13,7 @@ from statistics import quantiles
 
 from benchmarks import stub, subjects
 from benchmarks.measure import Figures, until
-from benchmarks.program import Program
+from benchmarks.program import BOOT_SECONDS, Program
 from benchmarks.stub import Stub
 from pipeline.store import Store
 
@@ -104,7 +104,7 @@ def _verdicts(log: Path) -> Iterator[tuple[str, float]]:
 
 
 def scaling(redis_url: str, directory: Path, validators: int, pages: int) -> Figures:
-    """Keys/s of so many validators on a full queue, 20 ms per AWS call; from a tenth to nine tenths of it."""
+    """Keys/s of so many validators on a full queue, 20 ms per AWS call: from when all work to nine tenths."""
     keys = pages * 1000
     options = f"--workers {validators} --in-flight {SCALING_IN_FLIGHT} --stable-for 1h"
     with stub.serve() as source, stub.serve(latency_ms=20) as target:
@@ -113,17 +113,20 @@ def scaling(redis_url: str, directory: Path, validators: int, pages: int) -> Fig
         for _ in range(pages):
             feed.page()
         with program:
-            done: list[tuple[float, int]] = []
-
-            def nine_tenths() -> bool:
-                done.append((time.monotonic(), program.store.ledger().matches))
-                return done[-1][1] >= 0.9 * keys
-
-            until(nine_tenths, DONE_SECONDS, "verdicts")
-    began, before = next(point for point in done if point[1] >= 0.1 * keys)
-    ended, after = done[-1]
+            started = b'"validator started"'
+            until(
+                lambda: program.log.read_bytes().count(started) == validators, BOOT_SECONDS, "all validators"
+            )
+            time.sleep(STAGGER_SECONDS)
+            began, before = time.monotonic(), program.store.ledger().matches
+            until(lambda: program.store.ledger().matches >= 0.9 * keys, DONE_SECONDS, "verdicts")
+            ended, after = time.monotonic(), program.store.ledger().matches
+    if after - before < 0.3 * keys:
+        raise AssertionError("the queue was nearly empty before all validators were at work")
     return {"keys_per_second": (after - before) / (ended - began)}
 
 
 #: Calls under way in each validator: few enough that waiting, not CPU, is what limits one of them.
 SCALING_IN_FLIGHT = 4
+#: The threads of a validator begin spread over so long (validator.IDLE_SECONDS).
+STAGGER_SECONDS = 0.4
