@@ -34,18 +34,15 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
 NOTHING = Seen()
 
 
-class Case:
+class Case(msgspec.Struct, eq=False):
     """One claimed key on its way to a judgement."""
 
-    __slots__ = ("attributes", "entry", "history", "look", "reads", "reads_strong")
-
-    def __init__(self, entry: Entry, history: History) -> None:
-        self.entry = entry
-        self.history = history
-        self.look: Look | None = None
-        self.attributes: list[str] = []
-        self.reads = 0
-        self.reads_strong = 0
+    entry: Entry
+    history: History
+    look: Look | None = None
+    attributes: list[str] = []
+    reads: int = 0
+    reads_strong: int = 0
 
 
 class Decided(msgspec.Struct, frozen=True):
