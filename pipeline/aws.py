@@ -3,8 +3,8 @@
 Reads: DynamoDB and DynamoDB Streams. Writes: nothing (no write permission is ever needed). Never: retries on
 its own schedule, verdicts, item values in messages.
 
-Split: `aws_connection` (session, credentials), `aws_errors` (foreign errors), `aws_decode` (bodies, botocore
-hooks), `aws_pace` (read units). Import everything from here.
+Split: `aws_connection` (session, credentials), `aws_service` (requests), `aws_errors` (foreign errors),
+`aws_decode` (bodies), `aws_pace` (read units). Import everything from here.
 """
 
 from collections.abc import Callable
@@ -91,9 +91,9 @@ class BatchResult(msgspec.Struct, Generic[Kept], frozen=True):
 
 def describe_table(connection: Connection, table: str) -> TableInfo:
     """What there is to know about a table. Raises NotFound, AccessDenied and the other AwsErrors."""
-    found: wire.WireTable = connection.call("dynamodb", "DescribeTable", TableName=table).table
+    found: wire.WireTable = connection.call("dynamodb", "DescribeTable", {"TableName": table}).table
     ttl: wire.TimeToLive = connection.call(
-        "dynamodb", "DescribeTimeToLive", TableName=table
+        "dynamodb", "DescribeTimeToLive", {"TableName": table}
     ).time_to_live_description
     _, _, _, region, account, _ = found.table_arn.split(":", 5)
     stream = found.stream_specification or wire.StreamSpecification()
@@ -121,8 +121,6 @@ class TableReader:
         self.schema = schema
         self._connection = connection
         self._head = b'{"RequestItems":{' + msgspec.json.encode(table) + b':{"Keys":['
-        # Only what botocore needs for the endpoint and what it would refuse to miss; the body is ours.
-        self._stub: dict[str, dict[str, list[object]]] = {table: {"Keys": []}}
 
     def describe(self) -> TableInfo:
         return describe_table(self._connection, self.table)
@@ -138,12 +136,8 @@ class TableReader:
         wanted = set(keys)
         if not 0 < len(wanted) == len(keys) <= MAX_KEYS:
             raise ValueError(f"batch_get takes 1–{MAX_KEYS} distinct keys, not {len(wanted)} of {len(keys)}")
-        body: wire.BatchGetBody = self._connection.call(
-            "dynamodb",
-            "BatchGetItem",
-            RequestItems=self._stub,
-            **{wire.WIRE_BODY: self._request(keys, strong)},
-        )
+        request = self._request(keys, strong)
+        body: wire.BatchGetBody = self._connection.call("dynamodb", "BatchGetItem", request)
         units = sum(part.capacity_units for part in body.consumed_capacity)
         self._connection.observer.consumed(units)
         return self._checked(body, wanted, units, keep)
@@ -241,7 +235,7 @@ class StreamClient:
         return RecordsPage(body.records, body.next_iterator)
 
     def _call(self, operation: str, **params: Any) -> Any:
-        return self._connection.call("dynamodbstreams", operation, **params)
+        return self._connection.call("dynamodbstreams", operation, params)
 
 
 def _schema(table: wire.WireTable) -> KeySchema:

@@ -8,8 +8,8 @@ import email.utils
 import functools
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -17,12 +17,12 @@ import botocore.loaders
 import botocore.session
 import msgspec
 import structlog
-from botocore import xform_name
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 
 from pipeline import aws_decode
-from pipeline.aws_errors import FOREIGN, UNUSABLE, code_of, translate
+from pipeline.aws_errors import FOREIGN, UNUSABLE, code_of, headers_of, translate
+from pipeline.aws_service import USER_AGENT, Service
 from pipeline.errors import AwsError, CredentialsExpired, MalformedResponse
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ SKEW_WITHIN_SECONDS = 1.0
 #: Between rebuilds of a session whose credentials AWS refuses: 1, 2, 4 … s, at most this.
 REBUILD_BACKOFF_MAX_SECONDS = 60.0
 
-_EVENT_NAMES = {"dynamodb": "dynamodb", "dynamodbstreams": "dynamodb-streams"}
+_Told = TypeVar("_Told")
 
 
 class SideConfig(msgspec.Struct, frozen=True):
@@ -126,17 +126,16 @@ class Connection:
         return None if expiry is None else float(expiry.timestamp())
 
     def rebuild(self) -> None:
-        """New session, credentials and clients, now."""
+        """New session, credentials and services, now."""
         with self._lock:
             self._rebuild_at = None
-            self._clients: dict[str, Any] = {}
+            self._services: dict[str, Service] = {}
             try:
                 self._session = _session(self.config)
             except UNUSABLE as error:
                 raise translate(error, self.config.side, "session") from error
-            meta = self._client("dynamodbstreams" if self.config.side == "stream" else "dynamodb").meta
-            self.region: str = meta.region_name
-            self.endpoint: str = meta.endpoint_url
+            service = self._service("dynamodbstreams" if self.config.side == "stream" else "dynamodb")
+            self.region, self.endpoint = service.region, service.endpoint
         log.info(
             "aws session made",
             side=self.config.side,
@@ -149,10 +148,12 @@ class Connection:
     def identity(self) -> Identity:
         """Asks STS who we are, unless that would ask the real STS about an emulator's credentials."""
         account = arn = None
-        sts = self._client("sts")
+        sts = self._client("sts", None)
         if _is_aws(sts.meta.endpoint_url) == _is_aws(self.endpoint):
             try:
-                answer = self._request("sts", "GetCallerIdentity", {})
+                answer = self._asked(
+                    "GetCallerIdentity", self._session, lambda: _with_headers(sts.get_caller_identity())
+                )
                 account, arn = answer.get("Account"), answer.get("Arn")
             except CredentialsExpired:
                 raise
@@ -160,75 +161,86 @@ class Connection:
                 log.info("account unknown", side=self.config.side, reason=str(error))
         return Identity(account, arn, self.region, self.endpoint)
 
-    def call(self, service: str, operation: str, **params: Any) -> Any:
-        """One request, one attempt: the decoded body, a struct of aws_decode.
+    def call(self, service: str, operation: str, body: bytes | dict[str, Any]) -> Any:
+        """One request, one attempt: the decoded answer, a struct of aws_decode.
 
+        body: the request's JSON, or what it is made of.
         Raises Throttled, AwsUnavailable, CredentialsExpired, AccessDenied, NotFound, MalformedResponse,
         IteratorExpired, Trimmed, AwsError, ConfigurationError.
         """
-        parsed = self._request(service, operation, params)
-        decoded = parsed.get(aws_decode.DECODED)
-        return decoded if decoded is not None else aws_decode.decode_parsed(operation, parsed)
+        request = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        with self._lock:
+            self._renewed()
+            session, there = self._session, self._service(service)
+
+        def ask() -> tuple[Mapping[str, str], Any]:
+            answer = there.send(operation, request)
+            return answer.headers, aws_decode.decode(
+                operation, answer.content, answer.headers.get("x-amz-crc32")
+            )
+
+        return self._asked(operation, session, ask)
 
     def close(self) -> None:
         """Close idle sockets."""
         with self._lock:
-            for client in self._clients.values():
-                client.close()
+            for service in self._services.values():
+                service.close()
 
-    def _request(self, service: str, operation: str, params: dict[str, Any]) -> dict[str, Any]:
-        client = self._client(service)
+    def _asked(
+        self, operation: str, session: boto3.Session, ask: Callable[[], tuple[Mapping[str, str], _Told]]
+    ) -> _Told:
+        """What `ask` is told beside the headers; errors as ours, and all that is noted of a request."""
         started = self._clock()
+        headers: Mapping[str, str] = {}
         code: str | None = None
         try:
-            parsed: dict[str, Any] = getattr(client, xform_name(operation))(**params)
+            headers, told = ask()
         except FOREIGN as error:
-            code = code_of(error)
-            self._note_skew(getattr(error, "response", None), started)
+            code, headers = code_of(error), headers_of(error)
             ours = translate(error, self.config.side, operation)
             if isinstance(ours, CredentialsExpired):
-                self._refused(client)
+                self._refused(session)
             raise ours from error
         except MalformedResponse as error:
             code = code_of(error)
             raise
         finally:
             self.observer.request(operation, self._clock() - started, code)
+            self._note_skew(headers.get("date"), started)
         self._refusals = 0
-        self._note_skew(parsed, started)
-        return parsed
+        return told
 
-    def _client(self, service: str) -> Any:
-        """The current session's client; a new session first when the old one was refused long enough ago."""
-        with self._lock:
-            if self._rebuild_at is not None:
-                wait_seconds = self._rebuild_at - self._clock()
-                if wait_seconds > 0:
-                    raise CredentialsExpired(
-                        f"{self.config.side}: credentials were refused; new session in {wait_seconds:.0f} s"
-                    )
-                self.rebuild()
-            if service not in self._clients:
-                self._clients[service] = self._make_client(service)
-            return self._clients[service]
+    def _renewed(self) -> None:
+        """A new session first, when the old one was refused long enough ago."""
+        if self._rebuild_at is not None:
+            wait_seconds = self._rebuild_at - self._clock()
+            if wait_seconds > 0:
+                raise CredentialsExpired(
+                    f"{self.config.side}: credentials were refused; new session in {wait_seconds:.0f} s"
+                )
+            self.rebuild()
 
-    def _make_client(self, service: str) -> Any:
-        endpoint_url = self.config.endpoint_url if service in _EVENT_NAMES else None
+    def _service(self, name: str) -> Service:
+        """The current session's."""
+        if name not in self._services:
+            client = self._client(name, self.config.endpoint_url)
+            self._services[name] = Service(client, self._session.get_credentials)
+        return self._services[name]
+
+    def _client(self, service: str, endpoint_url: str | None) -> Any:
         try:
-            client = self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
+            return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
         except UNUSABLE as error:
             ours = translate(error, self.config.side, "session")
             if isinstance(ours, CredentialsExpired):
                 self._back_off()
             raise ours from error
-        if service in _EVENT_NAMES:
-            aws_decode.install(client.meta.events, _EVENT_NAMES[service])
-        return client
 
-    def _refused(self, client: Any) -> None:
-        """AWS refused `client`'s credentials. Many threads may say so about one session: it counts once."""
+    def _refused(self, session: boto3.Session) -> None:
+        """AWS refused `session`'s credentials. Many threads may say so about one session: it counts once."""
         with self._lock:
-            if client in self._clients.values():
+            if session is self._session:
                 self._back_off()
 
     def _back_off(self) -> None:
@@ -238,12 +250,9 @@ class Connection:
             self._refusals += 1
             log.warning("aws credentials refused", side=self.config.side, new_session_in_seconds=wait_seconds)
 
-    def _note_skew(self, answer: dict[str, Any] | None, started: float) -> None:
+    def _note_skew(self, date: str | None, started: float) -> None:
         now = self._clock()
-        if answer is None or now < self._skew_due or now - started > SKEW_WITHIN_SECONDS:
-            return
-        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        if date is not None:
+        if date is not None and now >= self._skew_due and now - started <= SKEW_WITHIN_SECONDS:
             self._skew_due = now + SKEW_EVERY_SECONDS
             self._ahead_of_clock_ms = _ahead_ms(date, now)
 
@@ -256,7 +265,7 @@ def _client_config(pool_size: int) -> Config:
         # botocore's own retries stop working anyway once their quota is spent (~ 11 failures).
         retries={"mode": "standard", "total_max_attempts": 1},
         parameter_validation=False,
-        user_agent="dynamodb-migration-monitor",
+        user_agent=USER_AGENT,
         max_pool_connections=pool_size,
         tcp_keepalive=True,
     )
@@ -301,6 +310,10 @@ class _AssumedRole:
             "token": given["SessionToken"],
             "expiry_time": given["Expiration"].isoformat(),
         }
+
+
+def _with_headers(answer: dict[str, Any]) -> tuple[Mapping[str, str], dict[str, Any]]:
+    return answer["ResponseMetadata"]["HTTPHeaders"], answer
 
 
 def _is_aws(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""AWS answers as typed structs, decoded from the raw body; the botocore hooks that make that possible.
+"""AWS answers as typed structs, decoded from the raw body.
 
 Reads: response bodies. Writes: nothing. Never: sockets, retries, meaning (what an answer says about a key
 is decided elsewhere).
@@ -6,27 +6,17 @@ is decided elsewhere).
 Why not botocore's own parser: it builds every image of every record (131 against 7 µs a record), and it
 hides defects: a truncated 200 becomes `{}` without an error, so that every key would look missing. Here a
 body is either what the contract says or `MalformedResponse`.
-
-The three hooks (`provide-client-params`, `before-call`, `before-parse`) are botocore's own, undocumented.
-They are used in this module only, and tests/test_aws_hooks.py fails when a botocore changes them. Without
-`before-parse` the answers of botocore's parser are held against the same contract (`decode_parsed`); without
-the other two BatchGetItem fails on an unknown parameter or is refused for having no keys: loud, not wrong.
 """
 
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from pipeline.core.canonical import KeyType
 from pipeline.core.model import ChangeType
 from pipeline.errors import MalformedResponse
-
-#: What the decoded body is called in botocore's answer.
-DECODED = "Decoded"
-#: The parameter that carries a ready request body (wire JSON) past botocore's serializer.
-WIRE_BODY = "WireBody"
 
 
 class Camel(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
@@ -187,20 +177,10 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 _decode_item = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class _Emitter(Protocol):
-    def register(self, event_name: str, handler: Any) -> None: ...
-
-
-def install(emitter: _Emitter, service: str) -> None:
-    """Register the hooks on one client's events. `service`: "dynamodb" or "dynamodb-streams"."""
-    for operation in _DECODERS:
-        emitter.register(f"before-parse.{service}.{operation}", _take_body)
-    emitter.register(f"provide-client-params.{service}.BatchGetItem", _set_body_aside)
-    emitter.register(f"before-call.{service}.BatchGetItem", _put_body_in)
-
-
-def decode(operation: str, body: bytes) -> Any:
-    """The body of a successful answer as its struct. Raises MalformedResponse."""
+def decode(operation: str, body: bytes, crc: str | None) -> Any:
+    """The body of a successful answer as its struct. crc: CRC-32 in decimal. Raises MalformedResponse."""
+    if crc is not None and str(zlib.crc32(body)) != crc:
+        raise MalformedResponse(f"{operation}: the body does not match its checksum")
     try:
         return _DECODERS[operation].decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -214,42 +194,3 @@ def decoded_items(items: Iterable[msgspec.Raw]) -> Iterator[dict[str, Any]]:
         yield from map(_decode_item, items)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedResponse(f"BatchGetItem: an item that is none: {error}") from error
-
-
-def decode_parsed(operation: str, parsed: dict[str, Any]) -> Any:
-    """The same from what botocore's own parser made of the body. Slow, equally strict."""
-    wire = {name: value for name, value in parsed.items() if name != "ResponseMetadata"}
-    for record in wire.get("Records", ()):
-        created = record.get("dynamodb", {}).get("ApproximateCreationDateTime")
-        if created is not None:
-            record["dynamodb"]["ApproximateCreationDateTime"] = created.timestamp()
-    return decode(operation, msgspec.json.encode(wire))  # bytes become base64, as they were
-
-
-def _take_body(
-    operation_model: Any, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
-) -> None:
-    """before-parse: decode a good answer here and leave botocore's parser an empty one."""
-    if response_dict["status_code"] >= 300:
-        return  # errors keep botocore's own path
-    body = response_dict["body"]
-    _check_crc(operation_model.name, body, response_dict["headers"].get("x-amz-crc32"))
-    customized_response_dict[DECODED] = decode(operation_model.name, body)
-    response_dict["body"] = b"{}"
-
-
-def _check_crc(operation: str, body: bytes, expected: str | None) -> None:
-    if expected is not None and str(zlib.crc32(body)) != expected:
-        raise MalformedResponse(f"{operation}: the body does not match its checksum")
-
-
-def _set_body_aside(params: dict[str, Any], context: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """provide-client-params: keep the ready body, let botocore serialize (and route by) the rest."""
-    rest = dict(params)
-    context[WIRE_BODY] = rest.pop(WIRE_BODY)
-    return rest
-
-
-def _put_body_in(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    """before-call: the body that is signed and sent is the one that was set aside."""
-    params["body"] = context[WIRE_BODY]

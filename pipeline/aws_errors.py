@@ -89,6 +89,13 @@ def code_of(error: Exception) -> str:
     return "Unavailable" if isinstance(error, boto.HTTPClientError) else type(error).__name__
 
 
+def headers_of(error: Exception) -> dict[str, str]:
+    """The headers of the answer that was an error; none where there was no answer."""
+    answer = error.response if isinstance(error, boto.ClientError) else {}
+    headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers
+
+
 def translate(error: Exception, side: str, operation: str) -> MonitorError:
     """`error` as ours, saying which side and operation it was and what to do."""
     if isinstance(error, boto.ClientError):

@@ -62,6 +62,17 @@ def needed(tool: str, found: str | Path | None, how: str) -> str:
     pytest.skip(reason)
 
 
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate of localhost and 127.0.0.1 that vouches for itself, and its key."""
+    openssl = needed("openssl", shutil.which("openssl"), "apt-get install openssl")
+    made, key = directory / "server.crt", directory / "server.key"
+    kind = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1")
+    whose = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+    command = [openssl, *kind, *whose, "-keyout", str(key), "-out", str(made)]
+    subprocess.run(command, check=True, capture_output=True)
+    return made, key
+
+
 @contextlib.contextmanager
 def process(
     command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None

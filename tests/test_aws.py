@@ -536,7 +536,7 @@ def test_an_answer_taken_up_late_is_no_skew(fake: Fake, connect: Connect) -> Non
             instant += 40.0
 
     connection = connect(StandsStill(), clock=lambda: instant)
-    connection.call("dynamodb", "DescribeTable", TableName="t")
+    connection.call("dynamodb", "DescribeTable", {"TableName": "t"})
     assert connection.skew_ms is None
 
 

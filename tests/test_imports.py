@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 PARTS = {
     "aws_connection": "aws",
     "aws_decode": "aws",
+    "aws_service": "aws",
     "aws_errors": "aws",
     "aws_files": "aws",
     "aws_pace": "aws",

@@ -1,7 +1,5 @@
 """The store over TLS and with a password, against the Redis that Debian ships."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,28 +17,7 @@ PASSWORD = "correct horse"
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """A TLS-only server with a password: its port, and the certificate that vouches for it."""
     directory = tmp_path_factory.mktemp("tls")
-    openssl = servers.needed("openssl", shutil.which("openssl"), "apt-get install openssl")
-    certificate, key = directory / "server.crt", directory / "server.key"
-    subprocess.run(
-        [
-            *(
-                openssl,
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-days",
-                "1",
-                "-subj",
-                "/CN=localhost",
-            ),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    certificate, key = servers.certificate(directory)
     port, plain = servers.free_port(), servers.free_port()
     options = [
         *("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
