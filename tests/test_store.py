@@ -1,5 +1,6 @@
 """The store against real servers: atomic publish and commit, fences, rechecks, dead letters, accounting."""
 
+import itertools
 import threading
 import uuid
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core import codec
-from pipeline.core.history import judge
+from pipeline.core.history import judge, wake
 from pipeline.core.ledger import Entry, Lease, Outcome, ReadCounts, Settled, tally
 from pipeline.core.model import (
     ABSENT,
@@ -25,7 +26,7 @@ from pipeline.core.model import (
     PositionKind,
     VerdictKind,
 )
-from pipeline.core.versions import FindingChange, History, Judgement
+from pipeline.core.versions import FindingChange, Held, History, Judgement
 from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreUnavailable
 from pipeline.store import Store
 from tests.core.reference import append
@@ -330,6 +331,44 @@ def test_a_due_recheck_comes_back_through_the_work_stream(store: Store, lease: L
     again = store.claim("v", 10, 0)
     assert [one.key for one in again.entries] == [entry.key]
     assert store.queue().due == 0
+
+
+def test_what_is_settled_and_due_is_forgotten_just_where_the_rule_would(
+    store: Store, lease: Lease, store_url: str
+) -> None:
+    """claim.lua spares most keys the way to a validator: its shortcut against the rule itself."""
+    held = Held(Look(A, 1_000, 1), 1_000)
+    every = itertools.product(Phase, (False, True), (False, True), (None, held), (A, B * 4))
+    client, prefix = redis.Redis.from_url(store_url), f"ddbmm:{{{store.migration}}}"
+    over: set[bytes] = set()
+    kept: set[bytes] = set()
+    for number, (phase, settle_look, incomplete, look, key) in enumerate(every):
+        history = History(
+            ((ABSENT, 0), (A, 1_000)), 2, phase, settle=settle_look, incomplete=incomplete, held=look
+        )
+        name = key + bytes([number])
+        client.hset(f"{prefix}:history", name, codec.encode(history))
+        client.zadd(f"{prefix}:due", {name: 1_000})
+        unproven = wake(history, Moment(2_000, 0), POLICY)
+        (over if unproven is not None and unproven.history is None else kept).add(name)
+    handed_out = store.claim("v", 100, 0)
+    assert {entry.key for entry in handed_out.entries} == kept
+    assert over and store.queue().outstanding == len(kept) and store.queue().due == 0
+
+
+def test_many_settled_keys_leave_room_for_the_one_that_is_not(
+    store: Store, lease: Lease, store_url: str
+) -> None:
+    settled_history = codec.encode(History(((ABSENT, 0), (A, 1_000)), 2, Phase.SETTLING))
+    client, prefix = redis.Redis.from_url(store_url), f"ddbmm:{{{store.migration}}}"
+    for number in range(50):
+        client.hset(f"{prefix}:history", b"%d" % number, settled_history)
+        client.zadd(f"{prefix}:due", {b"%d" % number: 1_000 + number})
+    waiting = codec.encode(History(((ABSENT, 0), (A, 1_000)), 1))
+    client.hset(f"{prefix}:history", b"last", waiting)
+    client.zadd(f"{prefix}:due", {b"last": 2_000})
+    assert [entry.key for entry in store.claim("v", 10, 0).entries] == [b"last"]
+    assert store.queue().outstanding == 1
 
 
 def test_a_recheck_that_is_not_due_stays_away(store: Store, lease: Lease) -> None:

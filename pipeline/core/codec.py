@@ -2,7 +2,8 @@
 
 Reads: bytes or a `History`. Writes: the other. Never: I/O, judging.
 
-Layout (little endian); `lua/publish.lua` knows where phase, flags, lo, looked_ms and the last version are:
+Layout (little endian); `lua/publish.lua` knows where phase, flags, lo, looked_ms and the last version are,
+`lua/claim.lua` where format, phase and flags are:
 
     byte 0  format (1)          byte 3  finding kind (0 = none)
     byte 1  phase               byte 4  lo

@@ -52,7 +52,10 @@ GIVE_UP_FACTOR = 10
 
 
 def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
-    """Judge what can be judged without a new look; None = a look is needed."""
+    """Judge what can be judged without a new look; None = a look is needed.
+
+    What is closed here whatever the moment, `lua/claim.lua` closes before anybody is woken.
+    """
     if history.phase is Phase.SETTLING and not history.settle:
         return _close(history, moment)
     if history.held is None or history.held.look.seen < history.first + history.lo:

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Claim work: promote keys that are due into the work stream (the one way into a validator), take over entries
--- whose validator went silent, read new entries, and hand them out with their histories.
+-- whose validator went silent, read new entries, and hand them out with their histories. Most keys that are due
+-- are settled and only to be forgotten: that is done here, which spares them the way to a validator and back.
 -- May run at maxmemory, or a full Redis could never drain.
 --
 -- KEYS  1 work  2 due  3 history  4 meta  5 ledger
@@ -11,10 +12,27 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local wanted = tonumber(ARGV[3])
 
-local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, wanted)
-for _, key in ipairs(due) do
-  redis.call('ZREM', KEYS[2], key)
-  redis.call('XADD', KEYS[1], '*', 'k', key)
+local FORMAT, SETTLING, SETTLE, HELD = 1, 1, 2, 8
+-- Where core/history.py's `wake` closes without a look, whatever the moment.
+local function is_over(history)
+  return history and string.byte(history, 1) == FORMAT and string.byte(history, 2) == SETTLING
+    and bit.band(string.byte(history, 3), SETTLE + HELD) == 0
+end
+
+local over, promoted = {}, 0
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 10 * wanted)) do
+  if is_over(redis.call('HGET', KEYS[3], key)) then
+    over[#over + 1] = key
+  elseif promoted < wanted then
+    promoted = promoted + 1
+    redis.call('ZREM', KEYS[2], key)
+    redis.call('XADD', KEYS[1], '*', 'k', key)
+  end
+end
+for i = 1, #over, 1000 do -- in slices: unpack of a large table overflows the Lua stack
+  local last = math.min(i + 999, #over)
+  redis.call('HDEL', KEYS[3], unpack(over, i, last))
+  redis.call('ZREM', KEYS[2], unpack(over, i, last))
 end
 
 local out = {}
