@@ -24,6 +24,7 @@ Why nothing permanent is missed: once both tables stand still, every look mismat
 
 import msgspec
 
+from pipeline.core.matching import match, shows_newest
 from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Phase, Policy, VerdictKind, Version
 from pipeline.core.versions import (
     FLOOR_MS,
@@ -61,7 +62,7 @@ def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
     if history.held is None or history.held.look.seen < history.first + history.lo:
         return None  # nothing is held that could be about the unreached versions
     look = history.held.look
-    index = _match(history, look, moment, policy)
+    index = match(history, look, moment, policy)
     if index >= 0:
         return _progress(history, index, look, moment, policy)
     return _decide(history, history.held, moment, policy)
@@ -74,11 +75,11 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
     """
     given_back = 0
     if history.phase is Phase.SETTLING:
-        if _shows_newest(history, look, moment):
+        if shows_newest(history, look, moment):
             return _close(_change(history, settle=False, held=_unexplained(history, look)), moment)
         history = _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True, held=None)
         given_back = 1
-    index = _match(history, look, moment, policy)
+    index = match(history, look, moment, policy)
     if index >= 0:
         return _progress(history, index, look, moment, policy)
     if history.phase is Phase.ALARMED:
@@ -89,79 +90,18 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
 # --- a look that matches -------------------------------------------------------------------------------
 
 
-def _shows_newest(history: History, look: Look, moment: Moment) -> bool:
-    return look.digest == history.versions[-1][0] or (
-        look.seen >= history.newest and _equal_now(history, look, moment)
-    )
-
-
-def _equal_now(history: History, look: Look, moment: Moment) -> bool:
-    """True when both sides held the same.
-
-    That neither holds the item proves nothing while the newest version is one: a deletion would have a record
-    of its own, so it is still to be read, or the key was misread and both sides were asked for another.
-    """
-    if look.digest != look.witness:
-        return False
-    return look.digest != ABSENT or history.versions[-1][0] == ABSENT or may_lack_versions(history, moment)
-
-
-def _match(history: History, look: Look, moment: Moment, policy: Policy) -> int:
-    """Index of the newest unreached version that the look proves reached, or -1."""
-    top = _newest_shown(history, look, moment)
-    if top < 0 or policy.leads:  # a side that leads is never at an earlier version
-        return top
-    earlier = _may_still_be_at(history, look, top, moment, policy)
-    if earlier is None:
-        return top
-    return earlier if earlier >= history.lo else -1
-
-
-def _newest_shown(history: History, look: Look, moment: Moment) -> int:
-    versions, lo = history.versions, history.lo
-    for index in range(len(versions) - 1, lo - 1, -1):
-        if versions[index][0] == look.digest:
-            return index
-    if _equal_now(history, look, moment):
-        # So every version known before the read is reached or superseded.
-        index = min(look.seen - history.first, len(versions) - 1)
-        return index if index >= lo else -1
-    return -1
-
-
-def _may_still_be_at(history: History, look: Look, top: int, moment: Moment, policy: Policy) -> int | None:
-    """The earliest version that looks like `top` and that the replica may still be at: A → B → A.
-
-    A replica that is done and one that has not begun then look the same. It cannot be at a version whose
-    successor has had its time to be replicated. Two versions in a row are never equal, so `top - 1` is none
-    (where both sides were merely equal, `top` may be a version that is still to be read: then it may).
-    Contents that were not shown may be anything. None = there is no such version.
-    """
-    replicated_ms = look.at_ms - policy.converge_within_ms - FLOOR_MS
-    versions = history.versions
-    shown = versions[top][0] == look.digest or caught_up(history, look, moment)
-    for index in range(history.lo - 1, top - 1 if shown else top):
-        digest = versions[index][0] if index >= 0 else UNKNOWN  # what was there before the first version
-        if digest in (look.digest, UNKNOWN) and versions[index + 1][1] > replicated_ms:
-            return index
-    return None
-
-
 def _progress(history: History, index: int, look: Look, moment: Moment, policy: Policy) -> Judgement:
     """Versions up to `index` are reached."""
     newly = index + 1 - history.lo + history.skipped
-    alarmed = max(0, history.alarmed - newly)
-    after = trim(_change(history, lo=index + 1, alarmed=alarmed, skipped=0, held=None, looked_ms=look.at_ms))
-    if after.lo == len(after.versions):
-        result = _settling(history, after, look, moment, policy)
-    else:
-        result = _still_behind(history, after, look, policy)
     lag_ms = _lag(history.versions[index], look, policy)
-    alarmed_now = result.history.alarmed if result.history else 0
-    return _change(result, reached=newly, alarmed=alarmed_now - history.alarmed, lag_ms=lag_ms)
+    if index + 1 == len(history.versions):
+        return _settling(history, newly, lag_ms, look, moment, policy)
+    return _still_behind(history, index + 1, newly, lag_ms, look, policy)
 
 
-def _settling(history: History, after: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
+def _settling(
+    history: History, newly: int, lag_ms: int, look: Look, moment: Moment, policy: Policy
+) -> Judgement:
     """Every version is reached."""
     was_alarmed = history.phase is Phase.ALARMED
     settle = history.settle or was_alarmed or _past_unknown(history, moment, policy)
@@ -170,26 +110,53 @@ def _settling(history: History, after: History, look: Look, moment: Moment, poli
         # Others may be under way, in any order, and one of them may look like the newest (A → B → A). A side
         # that leads has none under way.
         reached_ms = max(reached_ms, history.versions[-1][1] + policy.converge_within_ms + FLOOR_MS)
-    held = _unexplained(history, look)
+    after = _change(
+        history,
+        lo=len(history.versions),
+        phase=Phase.SETTLING,
+        alarmed=0,
+        skipped=0,
+        kind=None,
+        settle=settle,
+        incomplete=False,
+        looked_ms=look.at_ms,
+        late=0,
+        held=_unexplained(history, look),
+    )
     return Judgement(
-        _change(after, phase=Phase.SETTLING, settle=settle, incomplete=False, kind=None, late=0, held=held),
+        trim(after),
         reached_ms + policy.stable_for_ms,
+        newly,
+        -history.alarmed,
+        lag_ms=lag_ms,
         verdict=VerdictKind.MATCH,
         finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
     )
 
 
-def _still_behind(history: History, after: History, look: Look, policy: Policy) -> Judgement:
+def _still_behind(
+    history: History, lo: int, newly: int, lag_ms: int, look: Look, policy: Policy
+) -> Judgement:
     """Some versions are reached, newer ones are not."""
+    alarmed = max(0, history.alarmed - newly)
+    after = trim(_change(history, lo=lo, alarmed=alarmed, skipped=0, held=None, looked_ms=look.at_ms))
     next_ms = look.at_ms + max(LOOK_SPACING_MS, _recheck_delay(after, look.at_ms))
     was_alarmed = history.phase is Phase.ALARMED
+    finding = FindingChange.UPDATED if was_alarmed else FindingChange.NONE
     if was_alarmed and look.at_ms >= deadline(after, policy):
         after = _change(after, kind=VerdictKind.STALE)
-        behind = len(after.versions) - after.lo
-        return Judgement(after, next_ms, finding=FindingChange.UPDATED, versions_behind=behind)
-    # What is left is not overdue: plainly outstanding again.
-    after = late_noted(_change(after, phase=Phase.WAITING, kind=None, alarmed=0))
-    return Judgement(after, next_ms, finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE)
+    else:  # what is left is not overdue: plainly outstanding again
+        after = late_noted(_change(after, phase=Phase.WAITING, kind=None, alarmed=0))
+        finding = FindingChange.RECOVERED if was_alarmed else FindingChange.NONE
+    return Judgement(
+        after,
+        next_ms,
+        newly,
+        after.alarmed - history.alarmed,
+        lag_ms=lag_ms,
+        finding=finding,
+        versions_behind=len(after.versions) - after.lo if finding is FindingChange.UPDATED else 0,
+    )
 
 
 def _lag(version: Version, look: Look, policy: Policy) -> int:

@@ -118,11 +118,9 @@ def may_lack_versions(history: History, moment: Moment) -> bool:
 
 def needs_witness(history: History) -> bool:
     """True when the stream did not show what the versions in question contain: read the origin as well."""
-    versions = history.versions
-    for index in range(min(history.lo, len(versions) - 1), len(versions)):
-        if versions[index][0] == UNKNOWN:
-            return True
-    return False
+    if history.lo >= len(history.versions) - 1:
+        return history.versions[-1][0] == UNKNOWN
+    return any(digest == UNKNOWN for digest, _ in history.versions[history.lo :])
 
 
 def deadline(history: History, policy: Policy) -> int:
