@@ -279,9 +279,7 @@ class Validator:
     def _measure(self, committed: list[Decided]) -> None:
         metrics = self._metrics
         looked = [
-            (one.case, one.judgement)
-            for one in committed
-            if one.judgement is not None and one.case is not None and one.case.look
+            (one.case, one.judgement) for one in committed if one.judgement and one.case and one.case.look
         ]
         if not looked:
             return

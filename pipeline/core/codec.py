@@ -14,6 +14,7 @@ Layout (little endian); `lua/publish.lua` knows where phase, flags, lo, looked_m
 """
 
 import struct
+from itertools import starmap
 
 from pipeline.core.model import MISMATCHES, UNKNOWN, Look, Phase
 from pipeline.core.versions import Held, History
@@ -50,7 +51,7 @@ def encode(history: History) -> bytes:
         history.late,
         history.looked_ms,
     )
-    versions = b"".join([_VERSION.pack(digest, created_ms) for digest, created_ms in history.versions])
+    versions = b"".join(starmap(_VERSION.pack, history.versions))
     return header + (_encode_held(held) if held else b"") + versions
 
 

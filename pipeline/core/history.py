@@ -110,17 +110,13 @@ def _settling(
         # Others may be under way, in any order, and one of them may look like the newest (A → B → A). A side
         # that leads has none under way.
         reached_ms = max(reached_ms, history.versions[-1][1] + policy.converge_within_ms + FLOOR_MS)
-    after = _change(
-        history,
-        lo=len(history.versions),
-        phase=Phase.SETTLING,
-        alarmed=0,
-        skipped=0,
-        kind=None,
+    after = History(
+        history.versions,
+        len(history.versions),
+        Phase.SETTLING,
+        history.first,
         settle=settle,
-        incomplete=False,
         looked_ms=look.at_ms,
-        late=0,
         held=_unexplained(history, look),
     )
     return Judgement(
