@@ -12,7 +12,7 @@ from pipeline.aws import Connection, SideConfig, TableReader, describe_table
 from pipeline.core.canonical import Digester
 from pipeline.core.ledger import Finding, Lease, Ledger, ReadCounts
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Position, PositionKind, Side, VerdictKind
-from pipeline.errors import AwsError
+from pipeline.errors import AwsError, Throttled
 from pipeline.store import Store
 from pipeline.validator import MAX_DELIVERIES, Validator
 from tests.fake import Fake, Kind
@@ -233,6 +233,23 @@ def test_unprocessed_keys_are_read_again_and_none_is_lost(make: Callable[..., Wo
         world.published(item["pk"]["S"], None, item)
     ledger = world.validate(lambda one: one.reached == 10)
     assert (ledger.matches, ledger.balanced) == (10, True)
+
+
+def test_a_read_that_is_refused_undoes_none_before_it(make: Callable[..., World]) -> None:
+    """A claim is two reads; a table that throttles every second one would otherwise never be done."""
+    world = make()
+    items = [world.item(f"k{number}", "x") for number in range(150)]
+    for item in items:
+        world.fake.control.put("target", item)
+    keys = [world.compact(item["pk"]["S"]) for item in items]
+    now_ms = world.store.now_ms()
+    world.publish([Change(key, ABSENT, _digest(one), now_ms) for key, one in zip(keys, items, strict=True)])
+    world.fake.control.limit_rate("BatchGetItem", 1)
+    with pytest.raises(Throttled):
+        world.validator.step()
+    assert world.store.ledger().reached == 100
+    world.fake.control.clear_faults()
+    assert world.validate(lambda one: one.reached == 150).balanced
 
 
 def test_a_witness_that_cannot_be_read_holds_up_its_own_keys_alone(make: Callable[..., World]) -> None:
