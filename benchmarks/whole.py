@@ -127,6 +127,6 @@ def scaling(redis_url: str, directory: Path, validators: int, pages: int) -> Fig
 
 
 #: Calls under way in each validator: few enough that waiting, not CPU, is what limits one of them.
-SCALING_IN_FLIGHT = 4
+SCALING_IN_FLIGHT = 2
 #: The threads of a validator begin spread over so long (validator.IDLE_SECONDS).
 STAGGER_SECONDS = 0.4
