@@ -40,9 +40,9 @@ def _bars(rows: Sequence[Row]) -> str:
     scale = (WIDTH - LEFT - 90) / decades
     parts = [
         _text(
-            LEFT,
+            20,
             22,
-            "times better than the baseline in the same run (bar) and required (line); log scale",
+            "times better than the baseline in the same run (bar), and required (line); log scale",
             FAINT,
         )
     ]
