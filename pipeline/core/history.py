@@ -79,6 +79,10 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
             return _close(_change(history, settle=False, held=_unexplained(history, look)), moment)
         history = _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True, held=None)
         given_back = 1
+    if history.phase is Phase.ALARMED and not look.strong:
+        return Judgement(
+            history, escalate=True
+        )  # opened and closed by two reads that agree, one of them strong
     index = match(history, look, moment, policy)
     if index >= 0:
         return _progress(history, index, look, moment, policy)
@@ -312,8 +316,6 @@ def _alarm(history: History, look: Look, moment: Moment, policy: Policy) -> Judg
 
 
 def _still_alarmed(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
-    if not look.strong:
-        return Judgement(history, escalate=True)
     if look.expired:
         return _expire(history)
     kind, behind = classify(history, look.digest, policy)

@@ -203,9 +203,15 @@ def test_a_regression_at_the_settling_look_gives_the_version_back() -> None:
 
 def test_an_open_finding_recovers_when_the_newest_version_arrives() -> None:
     alarmed = built(ABSENT, A, phase=Phase.ALARMED, alarmed=1, kind=VerdictKind.MISSING)
-    result = judge(alarmed, look(A, 90_000), now(90_000), POLICY)
+    result = judge(alarmed, look(A, 90_000, strong=True, witness=A), now(90_000), POLICY)
     assert (result.finding, result.reached, result.alarmed) == (FindingChange.RECOVERED, 1, -1)
     assert after(result).settle  # a repair may be overtaken too
+
+
+def test_no_cheap_look_alone_closes_a_finding() -> None:
+    """An answer that lacks the item would, though the target still holds what the source deleted."""
+    extra = built(A, ABSENT, phase=Phase.ALARMED, alarmed=1, kind=VerdictKind.EXTRA)
+    assert judge(extra, look(ABSENT, 90_000), now(90_000), POLICY).escalate
 
 
 def test_an_overtaken_write_of_a_hot_item_is_stale_though_ten_versions_were_reached_since() -> None:
@@ -218,7 +224,7 @@ def test_an_overtaken_write_of_a_hot_item_is_stale_though_ten_versions_were_reac
 
 def test_an_open_finding_that_moves_on_but_stays_overdue_stays_open_as_stale() -> None:
     alarmed = built(ABSENT, A, B, phase=Phase.ALARMED, alarmed=2, kind=VerdictKind.MISSING)
-    result = judge(alarmed, look(A, 90_000), now(90_000), POLICY)
+    result = judge(alarmed, look(A, 90_000, strong=True, witness=B), now(90_000), POLICY)
     assert (result.finding, after(result).kind, result.reached, result.alarmed) == (
         FindingChange.UPDATED,
         VerdictKind.STALE,
