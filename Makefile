@@ -1,6 +1,6 @@
 # Everything here needs only python3 (>= 3.11, with venv) and make. Each environment is made from a hashed lock.
 PYTHON ?= python3
-PYTEST_FLAGS ?= -n auto --dist worksteal
+PYTEST_FLAGS ?= -n auto
 BENCH_FLAGS ?=
 SOAK_FLAGS ?=
 DRILL_FLAGS ?=
