@@ -407,7 +407,7 @@ def test_a_finding_opens_updates_and_recovers(store: Store, lease: Lease) -> Non
 
     again = store.claim("v", 10, 0)
     history = codec.decode(again.entries[0].raw)
-    recovered = judge(history, Look(A, 80_000, 1), Moment(80_000, 80_000), POLICY)
+    recovered = judge(history, Look(A, 80_000, 1, True, A), Moment(80_000, 80_000), POLICY)
     done = settled(again.entries[0], history, recovered)
     store.commit([Settled(again.entries[0], done.after, done.next_ms, done.tally, "")], again.now_ms)
     ledger = store.ledger()
