@@ -148,11 +148,11 @@ class Connection:
     def identity(self) -> Identity:
         """Asks STS who we are, unless that would ask the real STS about an emulator's credentials."""
         account = arn = None
-        sts = self._client("sts", None)
+        session, sts = self._current(), self._client("sts", None)
         if _is_aws(sts.meta.endpoint_url) == _is_aws(self.endpoint):
             try:
                 answer = self._asked(
-                    "GetCallerIdentity", self._session, lambda: _with_headers(sts.get_caller_identity())
+                    "GetCallerIdentity", session, lambda: _with_headers(sts.get_caller_identity())
                 )
                 account, arn = answer.get("Account"), answer.get("Arn")
             except CredentialsExpired:
@@ -170,8 +170,7 @@ class Connection:
         """
         request = body if isinstance(body, bytes) else msgspec.json.encode(body)
         with self._lock:
-            self._renewed()
-            session, there = self._session, self._service(service)
+            session, there = self._current(), self._service(service)
 
         def ask() -> tuple[Mapping[str, str], Any]:
             answer = there.send(operation, request)
@@ -211,15 +210,17 @@ class Connection:
         self._refusals = 0
         return told
 
-    def _renewed(self) -> None:
-        """A new session first, when the old one was refused long enough ago."""
-        if self._rebuild_at is not None:
-            wait_seconds = self._rebuild_at - self._clock()
-            if wait_seconds > 0:
-                raise CredentialsExpired(
-                    f"{self.config.side}: credentials were refused; new session in {wait_seconds:.0f} s"
-                )
-            self.rebuild()
+    def _current(self) -> boto3.Session:
+        """The session; a new one first, when the old one was refused long enough ago."""
+        with self._lock:
+            if self._rebuild_at is not None:
+                wait_seconds = self._rebuild_at - self._clock()
+                if wait_seconds > 0:
+                    raise CredentialsExpired(
+                        f"{self.config.side}: credentials were refused; new session in {wait_seconds:.0f} s"
+                    )
+                self.rebuild()
+            return self._session
 
     def _service(self, name: str) -> Service:
         """The current session's."""

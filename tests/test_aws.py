@@ -426,6 +426,24 @@ def test_refused_credentials_lead_to_a_new_session_after_a_backoff(
     assert b"AKIASECOND" in fake.headers["DescribeTable"]
 
 
+def test_who_we_are_is_asked_with_the_new_session_as_well(
+    fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked at the start is all that is asked until it is answered."""
+    now = [0.0]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", fake.url)
+    connection = connect(clock=lambda: now[0])
+    fake.control.fail("expired_token", "DescribeTable")
+    with pytest.raises(CredentialsExpired):
+        describe_table(connection, "t")
+    with pytest.raises(CredentialsExpired, match="new session in"):
+        connection.identity()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASECOND")
+    now[0] += 1.5
+    connection.identity()
+    assert b"AKIASECOND" in fake.headers["GetCallerIdentity"]
+
+
 def test_many_threads_with_refused_credentials_make_one_new_session(fake: Fake, connect: Connect) -> None:
     now = [1000.0]
     connection = connect(clock=lambda: now[0])
