@@ -16,6 +16,7 @@ from benchmarks.measure import Figures, until
 from benchmarks.program import BOOT_SECONDS, Program
 from benchmarks.stub import Stub
 from pipeline.store import Store
+from pipeline.validator import IDLE_SECONDS
 
 SHARDS = 8
 #: Short, so that histories close (a second claim and commit, no read) while we measure.
@@ -117,7 +118,7 @@ def scaling(redis_url: str, directory: Path, validators: int, pages: int) -> Fig
             until(
                 lambda: program.log.read_bytes().count(started) == validators, BOOT_SECONDS, "all validators"
             )
-            time.sleep(STAGGER_SECONDS)
+            time.sleep(IDLE_SECONDS)  # a validator's threads begin spread over so long
             began, before = time.monotonic(), program.store.ledger().matches
             until(lambda: program.store.ledger().matches >= 0.9 * keys, DONE_SECONDS, "verdicts")
             ended, after = time.monotonic(), program.store.ledger().matches
@@ -128,5 +129,3 @@ def scaling(redis_url: str, directory: Path, validators: int, pages: int) -> Fig
 
 #: Calls under way in each validator: few enough that waiting, not CPU, is what limits one of them.
 SCALING_IN_FLIGHT = 2
-#: The threads of a validator begin spread over so long (validator.IDLE_SECONDS).
-STAGGER_SECONDS = 0.4
