@@ -69,7 +69,7 @@ lock: $(VENV)/.installed
 	  --upgrade --extra dev --group build -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 docs: $(VENV)/.installed
-	$(VENV)/bin/python -m pipeline.option_page > docs/configuration.md
+	$(VENV)/bin/python tools/configuration_doc.py > docs/configuration.md
 	$(VENV)/bin/python tools/metrics_doc.py > docs/metrics.md
 	$(VENV)/bin/python deploy/grafana/generate.py > deploy/grafana/dashboards/cutover.json
 

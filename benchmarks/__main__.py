@@ -21,7 +21,7 @@ import structlog
 from benchmarks import baselines, growth, picture, results, stub, subjects, whole
 from benchmarks.measure import Figures, bench, take_turns
 from benchmarks.results import Results, at_most, cheaper, faster
-from pipeline import embedded
+from pipeline.store import embedded
 
 
 class Run:

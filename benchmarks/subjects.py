@@ -13,18 +13,19 @@ import redis
 
 from benchmarks.measure import Figures, Round, own_cpu_seconds
 from benchmarks.stub import PARTITION_KEY, STREAM_ARN, TABLE, shard_id
-from pipeline import collector, metrics
+from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, StreamClient, TableReader
 from pipeline.core.canonical import Digester, KeySchema
 from pipeline.core.ledger import ReadCounts, Settled
 from pipeline.core.model import ABSENT, Change, Policy, Position, PositionKind, Side
 from pipeline.core.sampling import Sampler
+from pipeline.process import garbage
 from pipeline.producers.base import PartitionReader, StoreClock
-from pipeline.producers.records import Selector
-from pipeline.producers.shards import Discoverer
-from pipeline.producers.stream import StreamProducer
+from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.producer import StreamProducer
+from pipeline.producers.stream.records import Selector
 from pipeline.store import Store
-from pipeline.validator import Validator
+from pipeline.validator.validator import Validator
 
 SCHEMA = KeySchema(PARTITION_KEY, "S")
 PARTITION = f"{STREAM_ARN.rpartition('/')[2]}/{shard_id(0)}"
@@ -51,7 +52,7 @@ def _host_ms() -> int:
 def reader(url: str, percent: float, pages: int) -> Round:
     """next_batch: a page read, decoded, sampled, the sampled ones digested."""
     shard = shard_reader(url, percent, _host_ms)
-    collector.settle()
+    garbage.settle()
 
     def run() -> Figures:
         started, read = own_cpu_seconds(), 0
@@ -102,7 +103,7 @@ def publishing(url: str, redis_url: str, percent: float, pages: int) -> Round:
     """next_batch and store.publish."""
     feed = Feed(url, open_store(redis_url), percent)
     server_seconds = server_clock(redis_url)
-    collector.settle()
+    garbage.settle()
 
     def run() -> Figures:
         started, server_started = own_cpu_seconds(), server_seconds()
@@ -157,7 +158,7 @@ def judging(url: str, redis_url: str, feed: Feed, pages: int, threads: int, stab
     store = feed.store
     judge = make_validator(url, store, stable_for_ms)
     server_seconds = server_clock(redis_url)
-    collector.settle()
+    garbage.settle()
 
     def work() -> None:
         while judge.step():

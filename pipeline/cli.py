@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline import logs
 from pipeline.config import PROGRAM, Config, Effective, load, split_command
 from pipeline.errors import MonitorError
+from pipeline.process import logs
 
 if TYPE_CHECKING:
     from pipeline.store import Store
@@ -67,9 +67,9 @@ def _log_level(config: Config) -> str:
 
 
 def _run(config: Config) -> int:
-    from pipeline import doctor, startup
+    from pipeline.commands import doctor, preflight
 
-    resolved, tables, stream = startup.prepare(config)
+    resolved, tables, stream = preflight.prepare(config)
     if config.dry_run:
         print(doctor.plan(resolved, tables, stream))
         return 0
@@ -77,30 +77,32 @@ def _run(config: Config) -> int:
 
 
 def _role(config: Config) -> int:
-    from pipeline import startup
+    from pipeline.commands import preflight
 
-    return _supervise(startup.prepare(config)[0])
+    return _supervise(preflight.prepare(config)[0])
 
 
 def _monitor(config: Config) -> int:
-    from pipeline import startup, supervisor
+    from pipeline import supervisor
+    from pipeline.commands import preflight
 
-    startup.check_store(config)
+    preflight.check_store(config)
     return supervisor.run(config, _ROLES["monitor"])
 
 
 def _supervise(config: Config) -> int:
-    from pipeline import startup, supervisor
+    from pipeline import supervisor
+    from pipeline.commands import preflight
 
     with _store_of(config, begin=True) as with_store:
-        startup.open_store(with_store)
+        preflight.open_store(with_store)
         return supervisor.run(with_store, _ROLES[config.command])
 
 
 @contextlib.contextmanager
 def _store_of(config: Config, *, begin: bool) -> Iterator[Config]:
     """The configuration with a URL that leads to its store. begin: the embedded server's state may be new."""
-    from pipeline import embedded
+    from pipeline.store import embedded
 
     if config.redis_url:
         yield config
@@ -113,27 +115,27 @@ def _store_of(config: Config, *, begin: bool) -> Iterator[Config]:
 
 
 def _status(config: Config) -> int:
-    from pipeline import monitor
+    from pipeline.commands import inspect
 
-    return _look(config, monitor.status)
+    return _look(config, inspect.status)
 
 
 def _findings(config: Config) -> int:
-    from pipeline import monitor
+    from pipeline.commands import inspect
 
-    return _look(config, monitor.findings)
+    return _look(config, inspect.findings)
 
 
 def _gate(config: Config) -> int:
-    from pipeline import monitor
+    from pipeline.commands import inspect
 
-    return _look(config, monitor.gate)
+    return _look(config, inspect.gate)
 
 
 def _mark(config: Config) -> int:
-    from pipeline import monitor
+    from pipeline.commands import inspect
 
-    return _look(config, monitor.mark)
+    return _look(config, inspect.mark)
 
 
 def _look(config: Config, show: "Callable[[Config, Store], int]") -> int:
@@ -148,7 +150,7 @@ def _look(config: Config, show: "Callable[[Config, Store], int]") -> int:
 
 
 def _doctor(config: Config) -> int:
-    from pipeline import doctor
+    from pipeline.commands import doctor
 
     return doctor.run(config)
 
@@ -156,7 +158,7 @@ def _doctor(config: Config) -> int:
 def _show_config(config: Config, effective: Sequence[Effective]) -> int:
     import msgspec
 
-    from pipeline.option_values import duration_text
+    from pipeline.config.parsers import duration_text
 
     def shown(one: Effective) -> object:
         return (

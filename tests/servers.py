@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import pytest
 
-from pipeline.tether import tied
+from pipeline.process.tether import tied
 
 Seen = TypeVar("Seen")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.aws_files import Trouble, troubles
+from pipeline.aws.credential_files import Trouble, troubles
 
 NOBODY = 65534
 SIGNING_ON = "[profile main]\nsso_session = ours\n[profile plain]\nregion = eu-west-1\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import __version__
-from pipeline.options import COMMANDS, OPTIONS
+from pipeline.config.options import COMMANDS, OPTIONS
 from tests import servers
 from tests.fake import Fake
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Config, Effective, load
+from pipeline.config.options import OPTIONS
+from pipeline.config.parsers import duration_ms, duration_text
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError, MonitorError, UsageError
-from pipeline.option_values import duration_ms, duration_text
-from pipeline.options import OPTIONS
 
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
 SEED_COMMAND_LINE = [

@@ -6,8 +6,8 @@ from pathlib import Path
 import boto3
 import pytest
 
+from pipeline.commands.doctor import Line, examine
 from pipeline.config import load
-from pipeline.doctor import Line, examine
 from pipeline.store import Store
 from tests import servers
 from tests.fake import Fake

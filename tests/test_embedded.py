@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 import redis
 
-from pipeline import embedded
 from pipeline.errors import ConfigurationError
-from pipeline.store import Store
+from pipeline.store import Store, embedded
 from tests import servers
 
 #: A run that keeps its server until it is killed; says so through a file.
 _RUN = """
 import sys, time
 from pathlib import Path
-from pipeline import embedded
+from pipeline.store import embedded
 with embedded.running(sys.argv[1]) as url:
     Path(sys.argv[2]).write_text(url)
     time.sleep(600)

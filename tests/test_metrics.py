@@ -22,7 +22,6 @@ from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.model import ChangeType, Side, VerdictKind
 from pipeline.errors import ConfigurationError, StoreUnavailable
 from pipeline.metrics.exposition import SlotFilesCollector
-from pipeline.monitor import snapshot
 from pipeline.store import Store
 from tests import servers
 
@@ -278,7 +277,7 @@ def test_a_dead_redis_is_told_by_store_up_and_not_by_stale_figures(tmp_path: Pat
     registry = CollectorRegistry()
     with servers.redis_like(servers.valkey_binary(), tmp_path) as url:
         store = Store(url, "orders")
-        collector = m.LedgerCollector(lambda: snapshot(store))
+        collector = m.LedgerCollector(store.figures)
         collector.CACHE_SECONDS = 0.0
         registry.register(collector)
         found = samples(registry)
@@ -286,7 +285,7 @@ def test_a_dead_redis_is_told_by_store_up_and_not_by_stale_figures(tmp_path: Pat
         assert found["ddbmm_queue_backlog_entries", ()] == 0
     assert samples(registry) == {("ddbmm_store_up", ()): 0}
     with pytest.raises(StoreUnavailable):
-        snapshot(store)
+        store.figures()
 
 
 # --- the port ----------------------------------------------------------------------------------------------

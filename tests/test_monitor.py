@@ -11,6 +11,7 @@ import redis
 import structlog
 
 from pipeline import metrics, monitor
+from pipeline.commands import inspect
 from pipeline.config import Config
 from pipeline.core.ledger import Outcome, ReadCounts, Settled
 from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
@@ -75,7 +76,7 @@ def test_status_is_inconclusive_while_nothing_was_compared(
     config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
-    assert monitor.status(config, store) == 3
+    assert inspect.status(config, store) == 3
     assert "nothing compared yet" in capsys.readouterr().out
 
 
@@ -84,7 +85,7 @@ def test_status_is_fine_when_every_judged_key_matches(
 ) -> None:
     publish(store, "ann", "bob")
     judge(store)
-    assert monitor.status(config, store) == 0
+    assert inspect.status(config, store) == 0
     assert "100 % of 2 keys" in capsys.readouterr().out
 
 
@@ -93,7 +94,7 @@ def test_status_json_tells_the_ledger_and_the_open_findings(
 ) -> None:
     publish(store, "ann", "bob", "cid", "dot")
     judge(store, "bob")
-    assert monitor.status(replace(config, json=True), store) == 1
+    assert inspect.status(replace(config, json=True), store) == 1
     told = json.loads(capsys.readouterr().out)
     ledger = told["ledger"]
     assert (ledger["records_read"], ledger["not_sampled"], ledger["versions_published"]) == (5, 1, 4)
@@ -112,11 +113,11 @@ def test_status_of_a_ledger_that_does_not_balance_is_not_fine(
     judge(store)
     with redis.Redis.from_url(config.redis_url) as client:
         client.hincrby(f"ddbmm:{{{store.migration}}}:ledger", "reached", -1)
-    assert monitor.status(config, store) == 1
+    assert inspect.status(config, store) == 1
     assert "accounting identity does not hold" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [monitor.status, monitor.findings])
+@pytest.mark.parametrize("command", [inspect.status, inspect.findings])
 def test_a_migration_that_was_never_begun_is_a_configuration_error(
     config: Config, command: Callable[[Config, Store], int]
 ) -> None:
@@ -132,13 +133,13 @@ def test_findings_hide_keys_behind_their_hash_unless_asked(
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
-    assert monitor.findings(replace(config, json=True), store) == 1
+    assert inspect.findings(replace(config, json=True), store) == 1
     hidden = json.loads(capsys.readouterr().out)
     assert hidden["key"] == store.key_hash(b'"bob"')
     assert hidden["kind"] == "missing"
-    assert monitor.findings(replace(config, json=True, show_keys=True), store) == 1
+    assert inspect.findings(replace(config, json=True, show_keys=True), store) == 1
     assert json.loads(capsys.readouterr().out)["key"] == {"pk": {"S": "bob"}}
-    assert monitor.findings(replace(config, show_keys=True), store) == 1
+    assert inspect.findings(replace(config, show_keys=True), store) == 1
     assert '{"pk":{"S":"bob"}}' in capsys.readouterr().out
 
 
@@ -147,9 +148,9 @@ def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
 ) -> None:
     publish(store, "ann")
     judge(store)
-    assert monitor.findings(config, store) == 0
+    assert inspect.findings(config, store) == 0
     assert capsys.readouterr().out == "no open findings\n"
-    assert monitor.findings(replace(config, json=True), store) == 0
+    assert inspect.findings(replace(config, json=True), store) == 0
     assert capsys.readouterr().out == ""
 
 
@@ -160,7 +161,7 @@ def test_the_gate_is_inconclusive_while_nothing_was_compared(
     config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.heartbeat("reader-0", 60_000)
-    assert monitor.gate(config, store) == 3
+    assert inspect.gate(config, store) == 3
     assert "TOO EARLY TO SAY" in capsys.readouterr().out
 
 
@@ -169,7 +170,7 @@ def test_an_open_finding_closes_the_gate_and_the_reasons_say_so(
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
-    assert monitor.gate(replace(config, json=True), store) == 1
+    assert inspect.gate(replace(config, json=True), store) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["result"] == "failed"
     checks = {check["name"]: check for check in told["checks"]}
@@ -190,20 +191,20 @@ def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objecti
     lease = store.lease("shard-1", "reader-0", 60_000)
     assert lease is not None
     store.renew("reader-0", [lease], {"shard-1": (READ, store.now_ms())}, 60_000)
-    assert monitor.gate(replace(config, gate_objective=90.0), store) == 0, capsys.readouterr().out
+    assert inspect.gate(replace(config, gate_objective=90.0), store) == 0, capsys.readouterr().out
     assert capsys.readouterr().out.startswith(f"migration {store.migration}: GO")
 
 
 def test_a_milestone_is_kept_in_the_store_and_may_be_moved(
     config: Config, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert monitor.snapshot(store).marks == {}
-    assert monitor.mark(replace(config, milestone="T2"), store) == 0
+    assert store.figures().marks == {}
+    assert inspect.mark(replace(config, milestone="T2"), store) == 0
     assert capsys.readouterr().out.startswith("T2 marked at 20")
     first = store.marks()["T2"]
-    monitor.mark(replace(config, milestone="T2"), store)
+    inspect.mark(replace(config, milestone="T2"), store)
     assert store.marks()["T2"] >= first
-    assert set(monitor.snapshot(store).marks) == {"T2"}
+    assert set(store.figures().marks) == {"T2"}
 
 
 # --- the role ----------------------------------------------------------------------------------------------
@@ -265,7 +266,7 @@ def test_the_direction_is_the_migrations_not_the_command_lines(
     backwards = Store(config.redis_url, f"backwards-{uuid.uuid4().hex}")
     backwards.open(SETTINGS | {"verify_on": Side.SOURCE.value})
     assert config.verify_on is Side.TARGET
-    monitor.status(config, backwards)
+    inspect.status(config, backwards)
     assert "never reached the target" in capsys.readouterr().out
 
 
@@ -273,4 +274,4 @@ def test_show_keys_without_a_known_schema_says_what_to_do(config: Config) -> Non
     unseen = Store(config.redis_url, f"unseen-{uuid.uuid4().hex}")
     unseen.open({"verify_on": "target", "partition_key": "pk", "partition_type": ""})
     with pytest.raises(ConfigurationError, match="leave --show-keys out"):
-        monitor.findings(replace(config, show_keys=True), unseen)
+        inspect.findings(replace(config, show_keys=True), unseen)

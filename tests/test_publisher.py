@@ -25,10 +25,10 @@ from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
 from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, ConfigurationError, NotFound, StateLost
 from pipeline.producers.base import StoreClock
-from pipeline.producers.records import Selector
-from pipeline.producers.shards import Discoverer
-from pipeline.producers.stream import StreamProducer
-from pipeline.publisher import Publisher, run_reader
+from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.producer import StreamProducer
+from pipeline.producers.stream.records import Selector
+from pipeline.reader.publisher import Publisher, run_reader
 from pipeline.store import Store
 from tests import servers
 from tests.fake.control import Control

@@ -10,7 +10,7 @@ from pipeline.core.figures import Figures
 from pipeline.core.ledger import Finding, Ledger, Queue, ReaderState
 from pipeline.core.model import PositionKind, Side, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
-from pipeline.report import (
+from pipeline.report.text import (
     Heading,
     finding_line,
     findings_table,

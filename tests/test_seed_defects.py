@@ -22,12 +22,11 @@ import pytest
 
 from pipeline import metrics
 from pipeline.config import Config, SideOptions
-from pipeline.core import codec
 from pipeline.core.canonical import Digester
 from pipeline.core.model import StreamView
 from pipeline.demo import datadel, datagen
-from pipeline.publisher import run_reader
-from pipeline.store import Store
+from pipeline.reader.publisher import run_reader
+from pipeline.store import Store, codec
 from tests.fake import Fake, Kind
 from tests.servers import ROOT, eventually
 from tests.system import FakeTable, Item, System, balanced

@@ -11,8 +11,8 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.core import codec
-from pipeline.core.history import judge, wake
+from pipeline.core.judging.history import FindingChange, Held, History, Judgement
+from pipeline.core.judging.rule import judge, wake
 from pipeline.core.ledger import Entry, Lease, Outcome, ReadCounts, Settled, tally
 from pipeline.core.model import (
     ABSENT,
@@ -26,9 +26,8 @@ from pipeline.core.model import (
     PositionKind,
     VerdictKind,
 )
-from pipeline.core.versions import FindingChange, Held, History, Judgement
 from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreUnavailable
-from pipeline.store import Store
+from pipeline.store import Store, codec
 from tests.core.reference import append
 
 A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))

@@ -12,11 +12,11 @@ from pipeline.core.canonical import Digester, KeySchema
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Position, PositionKind
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, NotFound, Throttled
-from pipeline.producers import shards, stream
 from pipeline.producers.base import SETTLE_MS, Batch, Discovery, GapReason, StoreClock
-from pipeline.producers.records import Selector
-from pipeline.producers.shards import Discoverer, label_of, shard_of
-from pipeline.producers.stream import ShardReader, StreamProducer
+from pipeline.producers.stream import discovery, producer
+from pipeline.producers.stream.discovery import Discoverer, label_of, shard_of
+from pipeline.producers.stream.producer import ShardReader, StreamProducer
+from pipeline.producers.stream.records import Selector
 from tests.fake.control import Control
 from tests.fake.server import Fake
 
@@ -495,7 +495,7 @@ def test_a_childless_shard_holds_the_watermark_for_five_minutes_only(
     rig.finish(parent)
     assert rig.discover().settled == []
 
-    monkeypatch.setattr(shards, "CHILDLESS_SECONDS", 0.0)
+    monkeypatch.setattr(discovery, "CHILDLESS_SECONDS", 0.0)
 
     assert rig.discover().settled == [rig.name(parent)]
 
@@ -605,7 +605,7 @@ def test_a_closed_shard_that_stays_trimmed_is_finished_after_some_tries(
     rig.put(1)
     shard = rig.fake.close_shard("orders")
     rig.discover()
-    monkeypatch.setattr(stream, "TRIMMED_TRIES", 2)
+    monkeypatch.setattr(producer, "TRIMMED_TRIES", 2)
     reader = rig.open(shard)
     monkeypatch.setattr("tests.fake.streams.Stream._start", lambda *_: -1)
 

@@ -14,7 +14,7 @@ from pipeline.core.ledger import Finding, Lease, Ledger, ReadCounts
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Position, PositionKind, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
 from pipeline.store import Store
-from pipeline.validator import MAX_DELIVERIES, Validator
+from pipeline.validator.validator import MAX_DELIVERIES, Validator
 from tests.fake import Fake, Kind
 from tests.servers import eventually
 

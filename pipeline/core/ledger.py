@@ -13,9 +13,9 @@ from functools import lru_cache
 
 import msgspec
 
+from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.model import MISMATCHES, Position, PositionKind, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
-from pipeline.core.versions import FindingChange, History, Judgement
 
 
 class ServerInfo(msgspec.Struct, frozen=True):

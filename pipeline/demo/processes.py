@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from pipeline.tether import tied
+from pipeline.process.tether import tied
 
 #: How long a child may take to end after SIGTERM before it is killed; the monitor's own grace is 25 s.
 GRACE_SECONDS = 28.0

@@ -24,7 +24,6 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from pipeline import embedded, logs
 from pipeline.core.figures import Figures
 from pipeline.core.model import MISMATCHES
 from pipeline.demo import plan as plans
@@ -34,6 +33,8 @@ from pipeline.demo.score import Score
 from pipeline.demo.stage import BOOT_SECONDS, CONVERGE_SECONDS, Stage
 from pipeline.demo.view import Scene, View, show_result
 from pipeline.errors import MonitorError
+from pipeline.process import logs
+from pipeline.store import embedded
 
 Truth = dict[str, Any]
 

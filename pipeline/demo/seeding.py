@@ -18,7 +18,7 @@ from botocore.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.aws_errors import FOREIGN, translate
+from pipeline.aws.errors import FOREIGN, translate
 from pipeline.core.canonical import MalformedItem, canonical_number
 from pipeline.demo.tables import Item, as_text
 from pipeline.errors import AwsUnavailable, ConfigurationError, MonitorError, Throttled

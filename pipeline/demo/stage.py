@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import monitor
 from pipeline.core.canonical import KeySchema
 from pipeline.core.figures import Figures
 from pipeline.demo import tables, traffic
@@ -116,7 +115,7 @@ class Stage:
         self._crew.check(self.monitor)
         try:
             self.accused.update(_text(finding.key) for finding in self.store.findings())
-            return monitor.snapshot(self.store)
+            return self.store.figures()
         except StoreError:
             return None
 

@@ -1,8 +1,8 @@
 """Plain-Python references of what the store's scripts do, for the simulation and for tests of the scripts."""
 
-from pipeline.core.history import ALARMED_MIN_MS, LOOK_SPACING_MS
+from pipeline.core.judging.history import History
+from pipeline.core.judging.rule import ALARMED_MIN_MS, LOOK_SPACING_MS
 from pipeline.core.model import UNKNOWN, Change, Phase, Version
-from pipeline.core.versions import History
 
 
 def append(history: History | None, change: Change) -> History:

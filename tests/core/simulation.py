@@ -1,4 +1,4 @@
-"""A seeded world in which the production judging rule (`history.judge`, `history.wake`) is put to the test.
+"""A seeded world in which the production judging rule (`rule.judge`, `rule.wake`) is put to the test.
 
 A writer changes keys, a stream shows the changes late, a replicator applies them to the target late, out of
 order, wrongly or not at all, a reader with outages publishes, a validator looks. Keys do not influence each
@@ -11,10 +11,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipeline.core import codec, history
+from pipeline.core.judging import rule
+from pipeline.core.judging.history import FindingChange, History, Judgement, needs_witness
 from pipeline.core.ledger import tally
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, StreamView
-from pipeline.core.versions import FindingChange, History, Judgement, needs_witness
+from pipeline.store import codec
 from tests.core.reference import append, brought_forward
 from tests.core.world import LOOKS_BACK_MS, START_MS, World, replicated
 
@@ -187,7 +188,7 @@ class _Key:
         assert self.history is not None
         policy = self.world.policy
         claimed = self.history
-        judgement = history.wake(claimed, self._moment(now_ms), policy)
+        judgement = rule.wake(claimed, self._moment(now_ms), policy)
         look = None
         if judgement is None:
             strong = False
@@ -197,7 +198,7 @@ class _Key:
                 while waiting and waiting[0][0] <= now_ms:  # published between the read and the commit
                     at, change = waiting.pop(0)
                     self._publish(at, change)
-                judgement = history.judge(self.history, look, self._moment(now_ms), policy)
+                judgement = rule.judge(self.history, look, self._moment(now_ms), policy)
                 if not judgement.escalate:
                     break
                 strong, claimed = True, self.history

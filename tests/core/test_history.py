@@ -3,10 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import codec
-from pipeline.core.history import classify, judge, wake
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Phase, Policy, VerdictKind
-from pipeline.core.versions import (
+from pipeline.core.judging.history import (
     KEEP_REACHED,
     MAX_VERSIONS,
     FindingChange,
@@ -15,6 +12,9 @@ from pipeline.core.versions import (
     Judgement,
     needs_witness,
 )
+from pipeline.core.judging.rule import classify, judge, wake
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Phase, Policy, VerdictKind
+from pipeline.store import codec
 from tests.core.reference import append
 
 POLICY = Policy(converge_within_ms=60_000, stable_for_ms=30_000)

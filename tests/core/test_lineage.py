@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.lineage import Plan, Shard, plan
 from pipeline.core.model import PositionKind
+from pipeline.core.shard_lineage import Plan, Shard, plan
 
 LATEST, TRIM_HORIZON, FINISHED = PositionKind.LATEST, PositionKind.TRIM_HORIZON, PositionKind.FINISHED
 

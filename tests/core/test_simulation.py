@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core import history
+from pipeline.core.judging import rule
+from pipeline.core.judging.history import History, Judgement
 from pipeline.core.model import Phase, Policy, StreamView
-from pipeline.core.versions import History, Judgement
 from tests.core.simulation import simulate
 from tests.core.world import START_MS, World
 
@@ -125,20 +125,20 @@ def test_a_lone_write_in_sync_costs_one_read() -> None:
 
 def test_without_the_settling_look_reordering_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation can fail: a rule that closes at the first match misses late older writes."""
-    real = history.wake
+    real = rule.wake
 
     def close_early(one: History, *rest: object) -> Judgement | None:
         if one.phase is Phase.SETTLING:
             return Judgement(None)
         return real(one, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(history, "wake", close_early)
+    monkeypatch.setattr(rule, "wake", close_early)
     assert simulate(World(keys=100, writes_per_second=COLD, reordered=0.05), seed=1).missed
 
 
 def test_without_waiting_for_the_readers_hot_keys_raise_false_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation can fail: a rule that takes every look as proof cries wolf when the reader was out."""
-    monkeypatch.setattr(history, "caught_up", lambda *_: True)
+    monkeypatch.setattr(rule, "caught_up", lambda *_: True)
     world = World(keys=100, writes_per_second=HOT, outage=(10_000, 50_000))
     assert simulate(world, seed=1).false_alarms
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.core.judging.history import KEEP_REACHED
 from pipeline.core.model import ChangeType, Side, VerdictKind
-from pipeline.core.versions import KEEP_REACHED
 from pipeline.demo import truth
 from pipeline.demo.schedule import Application, Schedule, Seen, corrupted
 from pipeline.demo.tables import Item

@@ -23,8 +23,8 @@ from pipeline.core.ledger import Ledger
 from pipeline.core.model import Side
 from pipeline.core.sampling import Sampler
 from pipeline.demo.score import Score
+from pipeline.process.tether import tied
 from pipeline.store import Store
-from pipeline.tether import tied
 from tests.drill.replicator import Truth
 from tests.drill.scenarios import Scenario
 from tests.drill.traffic import text_of

@@ -6,9 +6,8 @@ Reads: the store. Writes: rows for the table. Never: the program's own commands;
 from collections import Counter
 from typing import NamedTuple, cast
 
-from pipeline.core import codec
-from pipeline.core.versions import History
-from pipeline.store import Store
+from pipeline.core.judging.history import History
+from pipeline.store import Store, codec
 
 
 class Row(NamedTuple):

@@ -23,7 +23,7 @@ _CHUNK = 1 << 18
 
 
 def _scripts() -> dict[bytes, str]:
-    lua = resources.files("pipeline").joinpath("lua")
+    lua = resources.files("pipeline.store").joinpath("lua")
     found = [one for one in lua.iterdir() if one.name.endswith(".lua")]
     return {hashlib.sha1(one.read_bytes()).hexdigest().encode(): one.name[:-4] for one in found}
 

@@ -16,20 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from pipeline import collector
 from pipeline.aws import MAX_KEYS, BatchResult, RateLimiter, TableReader, describe_table
-from pipeline.batch import NOTHING, Batch, Case, Decided, Seen, put_back, settled
 from pipeline.config import Config
-from pipeline.core import codec
 from pipeline.core.canonical import Digester, Item, MalformedItem, diff
-from pipeline.core.history import judge, wake
+from pipeline.core.judging.history import FindingChange, History, needs_witness
+from pipeline.core.judging.rule import judge, wake
 from pipeline.core.ledger import Entry, Settled
 from pipeline.core.model import Look, Policy, Side
-from pipeline.core.versions import FindingChange, History, needs_witness
 from pipeline.errors import AwsError, StoreError
 from pipeline.metrics import Metrics
+from pipeline.process import garbage
 from pipeline.sides import connect, report
-from pipeline.store import Store
+from pipeline.store import Store, codec
+from pipeline.validator.batch import NOTHING, Batch, Case, Decided, Seen, put_back, settled
 
 log = structlog.get_logger(__name__)
 
@@ -344,7 +343,7 @@ def run_validator(
         for connection in connections:
             report(connection, metrics)
 
-    collector.settle()
+    garbage.settle()
     _serve(validator, config.in_flight, stop, alive)
     store.close()
 

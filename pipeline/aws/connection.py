@@ -20,9 +20,9 @@ import structlog
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 
-from pipeline import aws_decode
-from pipeline.aws_errors import FOREIGN, UNUSABLE, code_of, headers_of, translate
-from pipeline.aws_service import USER_AGENT, Service
+from pipeline.aws import wire
+from pipeline.aws.errors import FOREIGN, UNUSABLE, code_of, headers_of, translate
+from pipeline.aws.service import USER_AGENT, Service
 from pipeline.errors import AwsError, CredentialsExpired, MalformedResponse
 
 log = structlog.get_logger(__name__)
@@ -174,9 +174,7 @@ class Connection:
 
         def ask() -> tuple[Mapping[str, str], Any]:
             answer = there.send(operation, request)
-            return answer.headers, aws_decode.decode(
-                operation, answer.content, answer.headers.get("x-amz-crc32")
-            )
+            return answer.headers, wire.decode(operation, answer.content, answer.headers.get("x-amz-crc32"))
 
         return self._asked(operation, session, ask)
 

@@ -46,7 +46,7 @@ class Server:
 
     def script(self, name: str) -> Callable[..., Any]:
         """The script `lua/<name>.lua`, called with `keys` and `args`."""
-        source = resources.files("pipeline").joinpath("lua", f"{name}.lua").read_text()
+        source = resources.files("pipeline.store").joinpath("lua", f"{name}.lua").read_text()
         return cast(Callable[..., Any], self.redis.register_script(source))
 
 

@@ -3,8 +3,8 @@
 Reads: a `History`, a `Look`, a `Moment`, a `Policy`. Writes: nothing. Never: alarms (see `history`), I/O.
 """
 
+from pipeline.core.judging.history import FLOOR_MS, History, caught_up, may_lack_versions
 from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Policy
-from pipeline.core.versions import FLOOR_MS, History, caught_up, may_lack_versions
 
 
 def shows_newest(history: History, look: Look, moment: Moment) -> bool:

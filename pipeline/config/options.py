@@ -9,7 +9,7 @@ are written as an operator would write them and go through the same parser as wh
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.option_values import (
+from pipeline.config.parsers import (
     duration_ms,
     migration_name,
     not_negative,

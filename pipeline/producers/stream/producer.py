@@ -23,8 +23,8 @@ from pipeline.aws import IteratorKind, Record, RecordsPage, StreamClient
 from pipeline.core.model import Position, PositionKind
 from pipeline.errors import IteratorExpired, NotFound, Trimmed
 from pipeline.producers.base import SETTLE_MS, Batch, Discovery, GapReason, StoreClock
-from pipeline.producers.records import Selector
-from pipeline.producers.shards import Discoverer, arn_of, shard_of
+from pipeline.producers.stream.discovery import Discoverer, arn_of, shard_of
+from pipeline.producers.stream.records import Selector
 
 log = structlog.get_logger(__name__)
 

@@ -25,7 +25,7 @@ from typing import Any, cast
 import msgspec
 import redis
 
-from pipeline.core.history import ALARMED_MIN_MS, LOOK_SPACING_MS
+from pipeline.core.judging.rule import ALARMED_MIN_MS, LOOK_SPACING_MS
 from pipeline.core.ledger import (
     Claim,
     Entry,
@@ -41,8 +41,8 @@ from pipeline.core.ledger import (
 )
 from pipeline.core.model import Change, Position
 from pipeline.errors import ConfigurationError, SettingsChanged
-from pipeline.store_server import GROUP, translated
-from pipeline.store_view import StoreView
+from pipeline.store.connection import GROUP, translated
+from pipeline.store.reading import StoreView
 
 #: Redis ≥ 7.0.4: XAUTOCLAIM of older servers keeps trimmed entries pending for ever. Valkey ≥ 8 alike.
 REDIS_FLOOR, VALKEY_FLOOR = (7, 0, 4), (8, 0, 0)

@@ -24,9 +24,7 @@ Why nothing permanent is missed: once both tables stand still, every look mismat
 
 import msgspec
 
-from pipeline.core.matching import match, shows_newest
-from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Phase, Policy, VerdictKind, Version
-from pipeline.core.versions import (
+from pipeline.core.judging.history import (
     FLOOR_MS,
     FindingChange,
     Held,
@@ -39,6 +37,8 @@ from pipeline.core.versions import (
     thin,
     trim,
 )
+from pipeline.core.judging.matching import match, shows_newest
+from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Phase, Policy, VerdictKind, Version
 
 #: Two looks at one key are at least this far apart: a hot key costs one read a second, not one per write.
 LOOK_SPACING_MS = 1_000

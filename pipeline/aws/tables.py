@@ -2,9 +2,6 @@
 
 Reads: DynamoDB and DynamoDB Streams. Writes: nothing (no write permission is ever needed). Never: retries on
 its own schedule, verdicts, item values in messages.
-
-Split: `aws_connection` (session, credentials), `aws_service` (requests), `aws_errors` (foreign errors),
-`aws_decode` (bodies), `aws_pace` (read units). Import everything from here.
 """
 
 from collections.abc import Callable
@@ -12,32 +9,13 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from pipeline import aws_decode as wire
-from pipeline.aws_connection import Connection, Identity, Observer, SideConfig, Silent
-from pipeline.aws_decode import Record
-from pipeline.aws_pace import RateLimiter
+from pipeline.aws import wire
+from pipeline.aws.connection import Connection
+from pipeline.aws.wire import Record
 from pipeline.core.canonical import Item, KeySchema, MalformedItem
-from pipeline.core.lineage import Shard
 from pipeline.core.model import StreamView
+from pipeline.core.shard_lineage import Shard
 from pipeline.errors import MalformedResponse
-
-__all__ = [
-    "BatchResult",
-    "Connection",
-    "Identity",
-    "IteratorKind",
-    "Observer",
-    "RateLimiter",
-    "Record",
-    "RecordsPage",
-    "SideConfig",
-    "Silent",
-    "StreamClient",
-    "StreamInfo",
-    "TableInfo",
-    "TableReader",
-    "describe_table",
-]
 
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 MAX_KEYS = 100

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pipeline.core import codec
 from pipeline.core.canonical import Item
+from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.ledger import Claim, Entry, Settled, tally
 from pipeline.core.model import ABSENT, MISMATCHES, Look, Moment, VerdictKind
-from pipeline.core.versions import FindingChange, History, Judgement
 from pipeline.errors import AwsError
+from pipeline.store import codec
 
 _encode_json = msgspec.json.Encoder().encode
 

@@ -1,13 +1,13 @@
-"""Writes docs/configuration.md from the option table: `python -m pipeline.option_page`, run by `make docs`.
+"""Writes docs/configuration.md from the option table; `make docs` runs it.
 
-Reads: `options`. Writes: standard output. Never: edited by hand afterwards; a test compares.
+Reads: `pipeline/config/options.py`. Writes: standard output.
 """
 
-from pipeline.options import COMMANDS, GROUPS, Option
+from pipeline.config.options import COMMANDS, GROUPS, Option
 
 _HEAD = """# Configuration
 
-<!-- Made by `make docs` from pipeline/options.py: change it there. -->
+<!-- Made by `make docs` from pipeline/config/options.py: change it there. -->
 
     dynamodb-migration-monitor [COMMAND] [OPTION …]
 

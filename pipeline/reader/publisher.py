@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from pipeline import collector
 from pipeline.aws import StreamClient, TableInfo, describe_table
 from pipeline.config import Config
 from pipeline.core.canonical import Digester
@@ -34,11 +33,12 @@ from pipeline.core.model import ChangeType, Position, PositionKind, Side
 from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StateLost, StoreUnavailable
 from pipeline.metrics import Metrics
-from pipeline.partitions import LEASE_MS, Held, Holdings, Schedule
+from pipeline.process import garbage
 from pipeline.producers.base import Batch, Producer, Stop, StoreClock
-from pipeline.producers.records import Selector
-from pipeline.producers.shards import Discoverer
-from pipeline.producers.stream import StreamProducer
+from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.producer import StreamProducer
+from pipeline.producers.stream.records import Selector
+from pipeline.reader.partitions import LEASE_MS, Held, Holdings, Schedule
 from pipeline.sides import connect, report
 from pipeline.store import Store
 
@@ -360,7 +360,7 @@ def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], 
         beat()
         report(connection, metrics)
 
-    collector.settle()
+    garbage.settle()
     try:
         publisher.run(stop, tick)
     except StateLost as error:

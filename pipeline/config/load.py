@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 import configargparse
 import yaml
 
+from pipeline.config.options import COMMANDS, GROUPS, OPTIONS, Option
+from pipeline.core.gate import Limits
 from pipeline.core.model import MARKS, Side
 from pipeline.errors import ConfigurationError, UsageError
-from pipeline.options import COMMANDS, GROUPS, OPTIONS, Option
 
 PROGRAM = "dynamodb-migration-monitor"
 CONFIG_VARIABLE = "DDBMM_CONFIG"
@@ -99,6 +100,15 @@ class Config:
 
     def table(self, side: Side) -> str:
         return self.source_table if side is Side.SOURCE else self.target_table
+
+    def gate_limits(self) -> Limits:
+        """What the gate demands, in the gate's units."""
+        return Limits(
+            objective=self.gate_objective / 100,
+            lag_ms=self.gate_lag_ms,
+            reader_lag_ms=self.gate_reader_lag_ms,
+            backlog=self.gate_backlog,
+        )
 
     def settings(self) -> dict[str, str]:
         """The fingerprint: what the stored state would mean something else without."""

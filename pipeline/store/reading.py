@@ -11,11 +11,12 @@ from typing import cast
 import msgspec
 import redis
 
+from pipeline.core.figures import Figures
+from pipeline.core.judging.history import LATE_BUCKET_MS
 from pipeline.core.ledger import Finding, Gap, Ledger, Meta, Queue, ReaderState, position_counts
 from pipeline.core.model import Position
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
-from pipeline.core.versions import LATE_BUCKET_MS
-from pipeline.store_server import GROUP, Server, translated
+from pipeline.store.connection import GROUP, Server, translated
 
 
 class StoreView:
@@ -120,6 +121,21 @@ class StoreView:
         with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("marks")))
         return {name.decode(): int(at_ms) for name, at_ms in sorted(raw.items())}
+
+    def figures(self) -> Figures:
+        """Everything that statistics, gate and metrics are made of, read now. Raises StoreUnavailable."""
+        meta = self.load()
+        now_ms = self.now_ms()
+        return Figures(
+            now_ms=now_ms,
+            started_ms=meta.started_ms if meta else now_ms,
+            ledger=self.ledger(),
+            queue=self.queue(),
+            reader=self.reader_state(),
+            lag_counts=self.lag_histogram(),
+            oldest_waiting_ms=self.oldest_waiting_ms(),
+            marks=self.marks(),
+        )
 
     def findings(self) -> Iterator[Finding]:
         """Open findings, oldest first."""

@@ -16,13 +16,13 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from pipeline import aws_files, startup
-from pipeline.aws import Connection, TableInfo
+from pipeline.aws import Connection, TableInfo, credential_files
+from pipeline.commands import preflight
+from pipeline.commands.preflight import StreamSeen, Tables
 from pipeline.config import Config
 from pipeline.core.model import Side, StreamView
 from pipeline.errors import MonitorError
 from pipeline.sides import connect
-from pipeline.startup import StreamSeen, Tables
 from pipeline.store import Store
 
 Level = Literal["ok", "warn", "fail"]
@@ -97,7 +97,7 @@ class _Examination:
 
     def _access(self, side: str) -> Iterable[Line]:
         connection = connect(self._config, side)
-        who = startup.asked(connection.identity)
+        who = preflight.asked(connection.identity)
         self._connections[side] = connection
         if who.arn is None:
             yield Line(f"{side} access", "ok", f"{who.endpoint}, region {who.region}, identity not told")
@@ -125,23 +125,23 @@ class _Examination:
         source, target = self._connections.get("source"), self._connections.get("target")
         if source is None or target is None:
             return
-        self._tables = startup.see_tables(self._config, source, target)
+        self._tables = preflight.see_tables(self._config, source, target)
         for side in Side:
             yield _table_line(side, self._tables.of(side))
-        startup.check_distinct(self._tables)
+        preflight.check_distinct(self._tables)
 
     def _keys(self) -> Iterable[Line]:
         if self._tables is None:
             return
-        startup.check_keys(self._tables)
-        startup.check_key_flags(self._config, self._tables.source)
-        yield Line("keys", "ok", f"both tables have {startup.describe_keys(self._tables.source)}")
+        preflight.check_keys(self._tables)
+        preflight.check_key_flags(self._config, self._tables.source)
+        yield Line("keys", "ok", f"both tables have {preflight.describe_keys(self._tables.source)}")
 
     def _reads(self, side: Side) -> Iterable[Line]:
         if self._tables is None:
             return
         table = self._tables.of(side)
-        startup.check_item_reads(self._connections[side], table)
+        preflight.check_item_reads(self._connections[side], table)
         yield Line(f"{side} reads", "ok", f"BatchGetItem is allowed on {table.name}")
 
     def _ttl(self) -> Iterable[Line]:
@@ -169,13 +169,13 @@ class _Examination:
         if self._tables is None or connection is None:
             return
         origin = self._tables.of(self._config.origin)
-        self._stream = startup.see_stream(self._config, origin, connection)
+        self._stream = preflight.see_stream(self._config, origin, connection)
         yield _view_line(self._stream)
 
     def _stream_reads(self) -> Iterable[Line]:
         if self._stream is None:
             return
-        startup.check_stream_reads(self._connections["stream"], self._stream)
+        preflight.check_stream_reads(self._connections["stream"], self._stream)
         yield Line("stream reads", "ok", "DescribeStream, GetShardIterator and GetRecords are allowed")
         # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
         yield Line(
@@ -191,7 +191,7 @@ class _Examination:
         if not self._config.redis_url:
             yield Line("redis", "ok", f"embedded server, state in {self._config.state_dir}")
             return
-        startup.check_store(self._config)
+        preflight.check_store(self._config)
         store = Store(self._config.redis_url, self._config.migration)
         try:
             server = store.check()
@@ -231,7 +231,7 @@ def _files(config: Config) -> list[Line]:
     profiles = (config.source.profile, config.target.profile, config.stream.profile)
     return [
         Line("AWS files", "warn", trouble.says, trouble.mend)
-        for trouble in aws_files.troubles(profiles, os.environ)
+        for trouble in credential_files.troubles(profiles, os.environ)
     ]
 
 
@@ -285,7 +285,7 @@ def plan(config: Config, tables: Tables, stream: StreamSeen) -> str:
         ("migration", config.migration),
         ("source", f"{tables.source.arn} at {tables.source_endpoint}"),
         ("target", f"{tables.target.arn} at {tables.target_endpoint}"),
-        ("keys", startup.describe_keys(tables.source)),
+        ("keys", preflight.describe_keys(tables.source)),
         ("stream", f"{stream.info.arn} at {stream.endpoint}"),
         ("view, shards", f"{stream.info.view}, {stream.shards}"),
         ("begins at", f"{config.iterator_type}, unless the migration was begun before"),

@@ -16,8 +16,8 @@ Layout (little endian); `lua/publish.lua` knows where phase, flags, lo, looked_m
 import struct
 from itertools import starmap
 
+from pipeline.core.judging.history import Held, History
 from pipeline.core.model import MISMATCHES, UNKNOWN, Look, Phase
-from pipeline.core.versions import Held, History
 
 FORMAT = 1
 FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD = 2, 4, 8

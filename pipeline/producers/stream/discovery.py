@@ -3,7 +3,7 @@
 Reads: DescribeStream (paginated and paced), ListStreams when the stream was disabled. Writes: nothing.
 Never: GetRecords, the store; it says what should be done there.
 
-What a listing is taken to mean is lineage.plan's; what is added here:
+What a listing is taken to mean is shard_lineage.plan's; what is added here:
 1. A shard is tracked from the moment it may be read, so every reader process may read whatever is tracked.
 2. With LATEST, a new shard whose parent was never read (a shard that was listed late, or a beginning that was
    interrupted, or a migration begun again after its state was lost) leaves out what was written before the
@@ -21,9 +21,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import structlog
 
 from pipeline.aws import StreamClient, StreamInfo
-from pipeline.core import lineage
-from pipeline.core.lineage import Shard
+from pipeline.core import shard_lineage
 from pipeline.core.model import Position, PositionKind
+from pipeline.core.shard_lineage import Shard
 from pipeline.errors import AwsError, ConfigurationError, NotFound
 from pipeline.producers.base import SETTLE_MS, Discovery, Found, GapReason, Lost, Stop
 
@@ -190,7 +190,7 @@ class Discoverer:
         self, tracked: Mapping[str, Position], finished: set[str], read_through: Mapping[str, int]
     ) -> Discovery:
         first = PositionKind.LATEST if self._begins(tracked) else PositionKind.TRIM_HORIZON
-        plan = lineage.plan(self._shards.values(), self._ids(finished), self._ids(tracked), first)
+        plan = shard_lineage.plan(self._shards.values(), self._ids(finished), self._ids(tracked), first)
         ready = frozenset(plan.readable)
         begin = {
             self._partition(shard): kind
@@ -227,7 +227,7 @@ class Discoverer:
         through_ms = read_through.get(parent_name, ended_ms)
         return Found(name, Position(kind, at_ms=through_ms or self._now_ms()), through_ms)
 
-    def _waiting(self, plan: lineage.Plan, known: Collection[str], held: set[str]) -> set[str]:
+    def _waiting(self, plan: shard_lineage.Plan, known: Collection[str], held: set[str]) -> set[str]:
         """The finished partitions whose watermark is still needed; lists again soon when a child is missing.
 
         held: the finished ones that have a watermark. known: tracked, or to be tracked now.
@@ -250,7 +250,7 @@ class Discoverer:
         return childless | (blocked & held)
 
     def _forgettable(
-        self, plan: lineage.Plan, finished: set[str], tracked: Mapping[str, Position]
+        self, plan: shard_lineage.Plan, finished: set[str], tracked: Mapping[str, Position]
     ) -> list[str]:
         """Rule 4; tombstones of an older stream go as soon as a newer one is tracked."""
         now = time.monotonic()

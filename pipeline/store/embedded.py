@@ -29,7 +29,7 @@ from typing import IO
 import structlog
 
 from pipeline.errors import ConfigurationError
-from pipeline.tether import tied
+from pipeline.process.tether import tied
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,39 @@
+"""The AWS edge: one side's table and streams, as structs. Others import from here.
+
+Rooms inside: `connection` (session, credentials), `service` (requests), `tables` and streams (what is asked),
+`wire` (bodies), `errors` (foreign errors), `rate_limiter` (read units), `credential_files`.
+"""
+
+from pipeline.aws.connection import Connection, Identity, Observer, SideConfig, Silent
+from pipeline.aws.rate_limiter import RateLimiter
+from pipeline.aws.tables import (
+    MAX_KEYS,
+    BatchResult,
+    IteratorKind,
+    RecordsPage,
+    StreamClient,
+    StreamInfo,
+    TableInfo,
+    TableReader,
+    describe_table,
+)
+from pipeline.aws.wire import Record
+
+__all__ = [
+    "MAX_KEYS",
+    "BatchResult",
+    "Connection",
+    "Identity",
+    "IteratorKind",
+    "Observer",
+    "RateLimiter",
+    "Record",
+    "RecordsPage",
+    "SideConfig",
+    "Silent",
+    "StreamClient",
+    "StreamInfo",
+    "TableInfo",
+    "TableReader",
+    "describe_table",
+]

@@ -1,0 +1,101 @@
+"""The commands that look once: status, findings, gate; and mark, which notes a milestone.
+
+Reads: the store. Writes: standard output; `mark` alone writes to the store. Never: AWS.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from pipeline.config import Config
+from pipeline.core.canonical import KeySchema
+from pipeline.core.figures import Figures
+from pipeline.core.gate import Result, judge
+from pipeline.core.model import Side
+from pipeline.errors import ConfigurationError
+from pipeline.report import text
+from pipeline.store import Store
+
+#: Exit codes of the commands that look (DESIGN: command line).
+FINE, MISMATCHES_OPEN, INCONCLUSIVE = 0, 1, 3
+_GATE_EXIT = {Result.PASSED: 0, Result.FAILED: 1, Result.INCONCLUSIVE: 3}
+
+
+def status(config: Config, store: Store) -> int:
+    """Print where the migration stands; the exit code. Raises ConfigurationError when it was never begun."""
+    settings = _settings(store)
+    figures = store.figures()
+    heading = text.Heading(store.migration, Side(settings["verify_on"]))
+    if config.json:
+        print(msgspec.json.encode(text.status_object(heading, figures)).decode())
+    else:
+        print(text.status_text(heading, figures))
+    return exit_code(figures)
+
+
+def findings(config: Config, store: Store) -> int:
+    """Print every open finding, oldest first; the exit code. Raises ConfigurationError as `status` does."""
+    show = _key_shower(config, store, _settings(store))
+    if config.json:
+        for finding in store.findings():
+            print(text.finding_line(finding, show(finding.key)))
+    else:
+        print(text.findings_table((finding, _text(show(finding.key))) for finding in store.findings()))
+    sys.stdout.flush()
+    return exit_code(store.figures())
+
+
+def gate(config: Config, store: Store) -> int:
+    """Print whether to switch over, and why; the exit code. Raises ConfigurationError as `status` does."""
+    _settings(store)
+    figures, limits = store.figures(), config.gate_limits()
+    verdict = judge(figures, limits)
+    if config.json:
+        told = text.gate_object(store.migration, figures.now_ms, verdict, limits)
+        print(msgspec.json.encode(told).decode())
+    else:
+        print(text.gate_text(store.migration, verdict))
+    return _GATE_EXIT[verdict.result]
+
+
+def mark(config: Config, store: Store) -> int:
+    """Note that a milestone is reached now. Raises ConfigurationError as `status` does."""
+    _settings(store)
+    print(text.marked(config.milestone, store.mark(config.milestone)))
+    return FINE
+
+
+def exit_code(figures: Figures) -> int:
+    """0: all is right that was judged. 1: something is wrong, books included. 3: nothing was judged."""
+    if figures.open_total or not figures.ledger.balanced:
+        return MISMATCHES_OPEN
+    return FINE if figures.success.keys else INCONCLUSIVE
+
+
+def _settings(store: Store) -> Mapping[str, str]:
+    meta = store.load()
+    if meta is None:
+        raise ConfigurationError(
+            f"there is no migration {store.migration} in this Redis: "
+            "check --migration, --redis-url and --state-dir, or begin it with `run`"
+        )
+    return meta.settings
+
+
+def _key_shower(config: Config, store: Store, settings: Mapping[str, str]) -> Callable[[bytes], object]:
+    """How a key is shown: as its keyed hash, or with --show-keys as the wire JSON object."""
+    if not config.show_keys:
+        return store.key_hash
+    names = ("partition_key", "partition_type", "sort_key", "sort_type")
+    try:
+        schema = msgspec.convert({name: settings.get(name) or None for name in names}, KeySchema)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            f"migration {store.migration} does not say how its keys look ({error}): leave --show-keys out"
+        ) from error
+    return lambda key: msgspec.Raw(schema.wire(key))
+
+
+def _text(shown: object) -> str:
+    return bytes(shown).decode() if isinstance(shown, msgspec.Raw) else str(shown)

@@ -1,0 +1,1 @@
+"""What every process needs: an end tied to its parent, the collector, logs."""

@@ -1,0 +1,1 @@
+"""The stream producer: discovery of shards, reading them, what a record becomes."""

@@ -1,0 +1,1 @@
+"""The reader role: publishes what producers read, partition by partition."""

@@ -1,0 +1,1 @@
+"""What people read: statistics, status, findings, gate, as text and as JSON."""

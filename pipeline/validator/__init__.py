@@ -1,0 +1,1 @@
+"""The validator role: claims due keys, looks at them, judges, commits."""
