@@ -20,10 +20,11 @@ from pipeline.core.ledger import ReadCounts, Settled
 from pipeline.core.model import ABSENT, Change, Policy, Position, PositionKind, Side
 from pipeline.core.sampling import Sampler
 from pipeline.process import garbage
-from pipeline.producers.base import PartitionReader, StoreClock
+from pipeline.producers.base import PartitionReader
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
+from pipeline.reader.clock import StoreClock
 from pipeline.store import Store
 from pipeline.validator.validator import Validator
 

@@ -16,7 +16,7 @@ from benchmarks.measure import Figures, until
 from benchmarks.program import BOOT_SECONDS, Program
 from benchmarks.stub import Stub
 from pipeline.store import Store
-from pipeline.validator.validator import IDLE_SECONDS
+from pipeline.validator.role import IDLE_SECONDS
 
 SHARDS = 8
 #: Short, so that histories close (a second claim and commit, no read) while we measure.

@@ -217,11 +217,11 @@ def _run_role(
 ) -> None:
     # A role's imports (boto3 is 40 MB) are paid only by the process that plays it.
     if role == "reader":
-        from pipeline.reader.publisher import run_reader
+        from pipeline.reader.role import run_reader
 
         run_reader(config, stop, own_metrics, beat)
     elif role == "validator":
-        from pipeline.validator.validator import run_validator
+        from pipeline.validator.role import run_validator
 
         run_validator(config, stop, own_metrics, beat, slot)
     else:

@@ -24,11 +24,12 @@ from pipeline.core.ledger import Lease, Meta, ReadCounts
 from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
 from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, ConfigurationError, NotFound, StateLost
-from pipeline.producers.base import StoreClock
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
-from pipeline.reader.publisher import Publisher, run_reader
+from pipeline.reader.clock import StoreClock
+from pipeline.reader.publisher import Publisher
+from pipeline.reader.role import run_reader
 from pipeline.store import Store
 from tests import servers
 from tests.fake.control import Control

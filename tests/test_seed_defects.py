@@ -25,7 +25,7 @@ from pipeline.config import Config, SideOptions
 from pipeline.core.canonical import Digester
 from pipeline.core.model import StreamView
 from pipeline.demo import datadel, datagen
-from pipeline.reader.publisher import run_reader
+from pipeline.reader.role import run_reader
 from pipeline.store import Store, codec
 from tests.fake import Fake, Kind
 from tests.servers import ROOT, eventually

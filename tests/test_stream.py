@@ -12,11 +12,12 @@ from pipeline.core.canonical import Digester, KeySchema
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Position, PositionKind
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, NotFound, Throttled
-from pipeline.producers.base import SETTLE_MS, Batch, Discovery, GapReason, StoreClock
+from pipeline.producers.base import SETTLE_MS, Batch, Discovery, GapReason
 from pipeline.producers.stream import discovery, producer
 from pipeline.producers.stream.discovery import Discoverer, label_of, shard_of
 from pipeline.producers.stream.producer import ShardReader, StreamProducer
 from pipeline.producers.stream.records import Selector
+from pipeline.reader.clock import StoreClock
 from tests.fake.control import Control
 from tests.fake.server import Fake
 

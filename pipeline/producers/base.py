@@ -10,8 +10,7 @@ Watermark: `read_through_ms` of a partition promises that every change written t
 store's clock) has been handed over in a batch up to this one. 0 promises nothing. It never goes back.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -23,8 +22,6 @@ from pipeline.core.model import Change, Position
 #: A smaller difference between AWS's clock and the store's is not corrected: a Date header is cut to whole
 #: seconds, so it cannot be measured any better than that.
 SKEW_TOLERATED_MS = 2_000
-#: An answer of the store that took longer says too little about its clock.
-SYNC_WITHIN_SECONDS = 0.5
 #: How far behind the newest thing seen a watermark stays. Creation times are floored to 1 s, clocks may
 #: differ by SKEW_TOLERATED_MS, and a record shows in its stream a fraction of a second after the write.
 SETTLE_MS = 1_000 + SKEW_TOLERATED_MS
@@ -93,6 +90,15 @@ class Stop(Protocol):
     def wait(self, timeout: float | None = None) -> bool: ...
 
 
+class Clock(Protocol):
+    """The store's clock, the one that all processes share."""
+
+    def now_ms(self) -> int: ...
+    def offset_ms(self, aws_skew_ms: int | None) -> int:
+        """What to add to AWS's times. aws_skew_ms: AWS's clock minus this host's, None when not known."""
+        ...
+
+
 class PartitionReader(Protocol):
     """One partition being read. Used by one thread at a time."""
 
@@ -115,33 +121,3 @@ class Producer(Protocol):
     def open(self, partition: str, position: Position) -> PartitionReader:
         """A reader of one partition that goes on after `position`. Makes no request."""
         ...
-
-
-class StoreClock:
-    """The store's clock, carried on with this host's monotonic one between calls of `sync`."""
-
-    def __init__(self, store_now_ms: Callable[[], int]) -> None:
-        self._store_now_ms = store_now_ms
-        self._ahead_of_monotonic_ms: int | None = None
-        self.sync()
-
-    def sync(self) -> None:
-        """Ask the store. Raises StoreUnavailable; the clock then runs on as before.
-
-        So it does after an answer that was long on its way, or that a process standing still took up late.
-        """
-        asked = time.monotonic()
-        store_ms = self._store_now_ms()
-        answered = time.monotonic()
-        if self._ahead_of_monotonic_ms is None or answered - asked <= SYNC_WITHIN_SECONDS:
-            self._ahead_of_monotonic_ms = store_ms - int(answered * 1000)
-
-    def now_ms(self) -> int:
-        return int(time.monotonic() * 1000) + (self._ahead_of_monotonic_ms or 0)
-
-    def offset_ms(self, aws_skew_ms: int | None) -> int:
-        """What to add to AWS's times. aws_skew_ms: AWS's clock minus this host's, None when not known."""
-        if aws_skew_ms is None:
-            return 0
-        offset = self.now_ms() - int(time.time() * 1000) - aws_skew_ms
-        return offset if abs(offset) > SKEW_TOLERATED_MS else 0

@@ -25,21 +25,13 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from pipeline.aws import StreamClient, TableInfo, describe_table
-from pipeline.config import Config
-from pipeline.core.canonical import Digester
-from pipeline.core.ledger import Lease, Meta, Outcome, ReadCounts
+from pipeline.core.ledger import Lease, Outcome, ReadCounts
 from pipeline.core.model import ChangeType, Position, PositionKind, Side
-from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StateLost, StoreUnavailable
 from pipeline.metrics import Metrics
-from pipeline.process import garbage
-from pipeline.producers.base import Batch, Producer, Stop, StoreClock
-from pipeline.producers.stream.discovery import Discoverer
-from pipeline.producers.stream.producer import StreamProducer
-from pipeline.producers.stream.records import Selector
+from pipeline.producers.base import Batch, Producer, Stop
+from pipeline.reader.clock import StoreClock
 from pipeline.reader.partitions import LEASE_MS, Held, Holdings, Schedule
-from pipeline.sides import connect, report
 from pipeline.store import Store
 
 log = structlog.get_logger(__name__)
@@ -315,80 +307,3 @@ class Publisher:
             self._holdings.end()
         except (StoreUnavailable, StateLost) as error:
             log.warning("leases not given back: they will run out", error=str(error))
-
-
-# --- the role ----------------------------------------------------------------------------------------------
-
-
-def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], None]) -> None:
-    """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
-    store = Store(config.redis_url, config.migration)
-    meta = store.open(config.settings())
-    table = config.table(config.origin)
-    info = describe_table(connect(config, config.origin, metrics), table)
-    arn = _stream_arn(config, info)
-    connection = connect(config, "stream", metrics)
-    client = StreamClient(connection)
-    clock = StoreClock(store.now_ms)
-    discoverer = Discoverer(
-        client,
-        arn,
-        table,
-        clock.now_ms,
-        stop,
-        started_ms=meta.started_ms,
-        from_latest=config.iterator_type == "LATEST",
-        begun_again=store.begun_again,
-    )
-    selector = Selector(
-        info.schema, Sampler(config.sample_rate), Digester(frozenset(config.ignore_attributes))
-    )
-    producer = StreamProducer(client, discoverer, selector, clock, lambda: connection.skew_ms)
-    publisher = Publisher(
-        store,
-        producer,
-        clock,
-        metrics,
-        table=config.origin,
-        threads=config.reader_threads,
-        max_backlog=config.max_backlog,
-    )
-    metrics.sample_ratio.set(config.sample_rate / 100)
-    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=config.reader_threads)
-
-    def tick() -> None:
-        beat()
-        report(connection, metrics)
-
-    garbage.settle()
-    try:
-        publisher.run(stop, tick)
-    except StateLost as error:
-        log.error("reading everything since the migration was begun once more", error=str(error))
-        _begin_again(store, meta, stop, beat)
-        raise
-    store.close()
-    log.info("reader stopped")
-
-
-def _begin_again(store: Store, meta: Meta, stop: Stop, beat: Callable[[], None]) -> None:
-    """Only this process knows when the watch began: it does not end before that is stored again."""
-    while not stop.is_set():
-        try:
-            store.begin_again(meta)
-            return
-        except StoreUnavailable as error:
-            log.warning("not begun again yet", error=str(error))
-        beat()
-        stop.wait(TICK_SECONDS)
-
-
-def _stream_arn(config: Config, info: TableInfo) -> str:
-    if config.stream_arn:
-        return config.stream_arn
-    if info.stream_arn is None or not info.stream_enabled:
-        raise ConfigurationError(
-            f"table {info.name} has no enabled stream: enable one (NEW_AND_OLD_IMAGES), or give --stream-arn"
-        )
-    log.info("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
-    return info.stream_arn

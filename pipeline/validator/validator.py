@@ -8,25 +8,20 @@ One process keeps `in_flight` BatchGetItem calls under way: each of its threads 
 commit on its own batch, so a socket that hangs delays that batch alone.
 """
 
-import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from pipeline.aws import MAX_KEYS, BatchResult, RateLimiter, TableReader, describe_table
-from pipeline.config import Config
+from pipeline.aws import MAX_KEYS, BatchResult, RateLimiter, TableReader
 from pipeline.core.canonical import Digester, Item, MalformedItem, diff
 from pipeline.core.judging.history import FindingChange, History, needs_witness
 from pipeline.core.judging.rule import judge, wake
 from pipeline.core.ledger import Entry, Settled
 from pipeline.core.model import Look, Policy, Side
-from pipeline.errors import AwsError, StoreError
+from pipeline.errors import AwsError
 from pipeline.metrics import Metrics
-from pipeline.process import garbage
-from pipeline.sides import connect, report
 from pipeline.store import Store, codec
 from pipeline.validator.batch import NOTHING, Batch, Case, Decided, Seen, put_back, settled
 
@@ -34,8 +29,6 @@ log = structlog.get_logger(__name__)
 
 #: Keys a claim asks for: two BatchGetItem's worth halves what Redis costs a key, more saves little.
 CLAIM_KEYS = 200
-#: An idle thread asks for work this often; threads start staggered, so the process asks more often.
-IDLE_SECONDS = 0.4
 #: An entry delivered more often than this has taken down its validators: it becomes a dead letter.
 MAX_DELIVERIES = 10
 #: Tries in a row for keys that come back unprocessed before the key is put back for later.
@@ -44,8 +37,6 @@ READ_TRIES = 4
 BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
 #: How often entries of validators that went silent are looked for.
 RECLAIM_EVERY_SECONDS = 5.0
-#: When no thread of the process began a batch for this long, the process hangs.
-HANGING_SECONDS = 120.0
 #: A commit refused this often in a row is left to be claimed again.
 COMMIT_TRIES = 5
 
@@ -300,84 +291,3 @@ def _is_expired(item: Item, ttl_attribute: str, at_ms: int) -> bool:
     """True when the item is past its TTL (DynamoDB deletes it within days; until then it can be read)."""
     value = item.get(ttl_attribute, {}).get("N")
     return value is not None and 0 < float(value) <= at_ms / 1000
-
-
-# --- the role ----------------------------------------------------------------------------------------------
-
-
-def run_validator(
-    config: Config, stop: threading.Event, metrics: Metrics, beat: Callable[[], None], slot: str
-) -> None:
-    """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
-    store = Store(config.redis_url, config.migration)
-    store.open(config.settings())
-    verified = config.verify_on
-    connections = [connect(config, side, metrics) for side in (verified, config.origin)]
-    names = [config.table(side) for side in (verified, config.origin)]
-    tables = [describe_table(each, name) for each, name in zip(connections, names, strict=True)]
-    readers = [
-        TableReader(*each) for each in zip(connections, names, [t.schema for t in tables], strict=True)
-    ]
-    validator = Validator(
-        store,
-        (readers[0], readers[1]),
-        Policy(
-            config.converge_within_ms,
-            config.stable_for_ms,
-            leads=verified is Side.SOURCE,
-        ),
-        metrics,
-        consumer=f"{socket.gethostname()}:{slot}",
-        verified_side=verified,
-        ignore=frozenset(config.ignore_attributes),
-        ttl_attributes=(tables[0].ttl_attribute, tables[1].ttl_attribute),
-        max_rcu=config.max_rcu / config.workers,
-        reclaim_after_ms=config.reclaim_after_ms,
-        verbose=config.verbose,
-        stop=stop,
-    )
-    log.info("validator started", slot=slot, in_flight=config.in_flight)
-
-    def alive() -> None:
-        beat()
-        for connection in connections:
-            report(connection, metrics)
-
-    garbage.settle()
-    _serve(validator, config.in_flight, stop, alive)
-    store.close()
-
-
-def _serve(validator: Validator, threads: int, stop: threading.Event, beat: Callable[[], None]) -> None:
-    """Run `threads` loops until `stop`. A loop that fails for an unforeseen reason fails the process; while
-    every loop hangs, nobody beats, and the supervisor ends the process."""
-    active = [time.monotonic()] * threads
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="validator")
-    try:
-        loops = [pool.submit(_loop, validator, number, active, stop) for number in range(threads)]
-        while not stop.wait(1.0):
-            if time.monotonic() - max(active) < HANGING_SECONDS:
-                beat()
-            for loop in loops:
-                if loop.done():
-                    loop.result()
-    finally:
-        pool.shutdown(wait=True)
-
-
-def _loop(validator: Validator, number: int, active: list[float], stop: threading.Event) -> None:
-    failures = 0
-    stop.wait(number * IDLE_SECONDS / len(active))
-    while not stop.is_set():
-        active[number] = time.monotonic()
-        try:
-            claimed = validator.step()
-        except (AwsError, StoreError) as error:
-            failures += 1
-            delay = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(failures, 10))
-            log.warning("batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
-            stop.wait(delay)
-            continue
-        failures = 0
-        if not claimed:
-            stop.wait(IDLE_SECONDS)

@@ -22,7 +22,7 @@ import structlog
 from pipeline.aws import IteratorKind, Record, RecordsPage, StreamClient
 from pipeline.core.model import Position, PositionKind
 from pipeline.errors import IteratorExpired, NotFound, Trimmed
-from pipeline.producers.base import SETTLE_MS, Batch, Discovery, GapReason, StoreClock
+from pipeline.producers.base import SETTLE_MS, Batch, Clock, Discovery, GapReason
 from pipeline.producers.stream.discovery import Discoverer, arn_of, shard_of
 from pipeline.producers.stream.records import Selector
 
@@ -45,7 +45,7 @@ class StreamProducer:
         client: StreamClient,
         discoverer: Discoverer,
         selector: Selector,
-        clock: StoreClock,
+        clock: Clock,
         skew_ms: Callable[[], int | None],
     ) -> None:
         """skew_ms: AWS's clock minus this host's, None while it is not known."""

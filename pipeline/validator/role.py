@@ -1,0 +1,107 @@
+"""The validator role: one process that keeps `in_flight` batches under way until it is told to stop.
+
+Reads: the configuration. Writes: nothing by itself. Never: judging.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from pipeline.aws import TableReader, describe_table
+from pipeline.config import Config
+from pipeline.core.model import Policy, Side
+from pipeline.errors import AwsError, StoreError
+from pipeline.metrics import Metrics
+from pipeline.process import garbage
+from pipeline.sides import connect, report
+from pipeline.store import Store
+from pipeline.validator.validator import BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS, Validator
+
+log = structlog.get_logger(__name__)
+
+#: An idle thread asks for work this often; threads start staggered, so the process asks more often.
+IDLE_SECONDS = 0.4
+#: When no thread of the process began a batch for this long, the process hangs.
+HANGING_SECONDS = 120.0
+
+
+def run_validator(
+    config: Config, stop: threading.Event, metrics: Metrics, beat: Callable[[], None], slot: str
+) -> None:
+    """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
+    store = Store(config.redis_url, config.migration)
+    store.open(config.settings())
+    verified = config.verify_on
+    connections = [connect(config, side, metrics) for side in (verified, config.origin)]
+    names = [config.table(side) for side in (verified, config.origin)]
+    tables = [describe_table(each, name) for each, name in zip(connections, names, strict=True)]
+    readers = [
+        TableReader(*each) for each in zip(connections, names, [t.schema for t in tables], strict=True)
+    ]
+    validator = Validator(
+        store,
+        (readers[0], readers[1]),
+        Policy(
+            config.converge_within_ms,
+            config.stable_for_ms,
+            leads=verified is Side.SOURCE,
+        ),
+        metrics,
+        consumer=f"{socket.gethostname()}:{slot}",
+        verified_side=verified,
+        ignore=frozenset(config.ignore_attributes),
+        ttl_attributes=(tables[0].ttl_attribute, tables[1].ttl_attribute),
+        max_rcu=config.max_rcu / config.workers,
+        reclaim_after_ms=config.reclaim_after_ms,
+        verbose=config.verbose,
+        stop=stop,
+    )
+    log.info("validator started", slot=slot, in_flight=config.in_flight)
+
+    def alive() -> None:
+        beat()
+        for connection in connections:
+            report(connection, metrics)
+
+    garbage.settle()
+    _serve(validator, config.in_flight, stop, alive)
+    store.close()
+
+
+def _serve(validator: Validator, threads: int, stop: threading.Event, beat: Callable[[], None]) -> None:
+    """Run `threads` loops until `stop`. A loop that fails for an unforeseen reason fails the process; while
+    every loop hangs, nobody beats, and the supervisor ends the process."""
+    active = [time.monotonic()] * threads
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="validator")
+    try:
+        loops = [pool.submit(_loop, validator, number, active, stop) for number in range(threads)]
+        while not stop.wait(1.0):
+            if time.monotonic() - max(active) < HANGING_SECONDS:
+                beat()
+            for loop in loops:
+                if loop.done():
+                    loop.result()
+    finally:
+        pool.shutdown(wait=True)
+
+
+def _loop(validator: Validator, number: int, active: list[float], stop: threading.Event) -> None:
+    failures = 0
+    stop.wait(number * IDLE_SECONDS / len(active))
+    while not stop.is_set():
+        active[number] = time.monotonic()
+        try:
+            claimed = validator.step()
+        except (AwsError, StoreError) as error:
+            failures += 1
+            delay = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(failures, 10))
+            log.warning("batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
+            stop.wait(delay)
+            continue
+        failures = 0
+        if not claimed:
+            stop.wait(IDLE_SECONDS)
