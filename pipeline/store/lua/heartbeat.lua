@@ -4,7 +4,7 @@
 --
 -- Returns how many readers are alive
 local readers = key(1, 'zset', 'ZADD ZREMRANGEBYSCORE ZCARD') -- reader -> alive until (ms)
-if checked() then return end
+if checked() then return refused end
 local reader, ttl_ms = ARGV[1], tonumber(ARGV[2])
 local now = now_ms()
 
