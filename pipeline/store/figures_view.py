@@ -11,10 +11,11 @@ import redis
 
 from pipeline.core.figures import Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
-from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, position_counts
-from pipeline.core.model import Position
+from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, partition_counts
+from pipeline.core.model import Checkpoint
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.messages import gap_of
 
 
 class FiguresView:
@@ -32,16 +33,22 @@ class FiguresView:
         """The store's clock: the one clock that all processes share."""
         return self._connection.now_ms()
 
-    def partitions(self) -> dict[str, Position]:
-        """Every partition that is tracked, with its checkpoint."""
+    def partitions(self, producer: str | None = None) -> dict[str, Checkpoint]:
+        """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
         with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
-        return {partition.decode(): Position.decode(position) for partition, position in raw.items()}
+        mine = f"{producer}:".encode() if producer else b""
+        return {
+            partition.decode(): Checkpoint.decode(checkpoint)
+            for partition, checkpoint in raw.items()
+            if partition.startswith(mine)
+        }
 
     def gaps(self) -> list[Gap]:
+        """Oldest first."""
         with translated():
-            raw = cast(list[bytes], self._redis.lrange(self._key("gaps"), 0, -1))
-        return [msgspec.json.decode(gap, type=Gap) for gap in raw]
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("gaps")))
+        return sorted((gap_of(field, at_ms) for field, at_ms in raw.items()), key=lambda gap: gap.at_ms)
 
     def ledger(self) -> Ledger:
         with translated():
@@ -86,14 +93,14 @@ class FiguresView:
 
     def reader_state(self) -> ReaderState:
         now = self.now_ms()
-        counts = position_counts(self.partitions())
+        counts = partition_counts(self.partitions())
         with translated():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.hget(self._key("meta"), "read_through_ms")
-            pipe.llen(self._key("gaps"))
+            pipe.hget(self._key("meta"), "watermark_ms")
+            pipe.hlen(self._key("gaps"))
             pipe.zcount(self._key("readers"), now, "+inf")
-            read_through, gaps, readers = pipe.execute()
-        return ReaderState(int(read_through or 0), counts, gaps, readers)
+            watermark_ms, gaps, readers = pipe.execute()
+        return ReaderState(int(watermark_ms or 0), counts, gaps, readers)
 
     def marks(self) -> dict[str, int]:
         """Milestone → when it was reached, in ms."""

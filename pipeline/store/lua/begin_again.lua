@@ -3,7 +3,7 @@
 -- Of several that do so the one that has watched longest wins, so that they never undo each other's for ever.
 --
 -- KEYS  1 meta  2 work  3 ledger  4 gaps  5… everything else of the migration
--- ARGV  1 secret  2 started_ms  3 settings  4 now_ms  5 gap (JSON)  6 group
+-- ARGV  1 secret  2 started_ms  3 settings  4 now_ms  5 gap (see add_gap.lua)  6 group
 -- Returns 1, or 0 when there is a state to go on with
 local stored = redis.call('HMGET', KEYS[1], 'secret', 'started_ms')
 if stored[1] and stored[2] and redis.call('EXISTS', KEYS[2]) == 1 then
@@ -13,6 +13,6 @@ redis.call('DEL', unpack(KEYS))
 redis.call('HSET', KEYS[1], 'secret', ARGV[1], 'started_ms', ARGV[2], 'settings', ARGV[3],
   'begun_again_ms', ARGV[4], 'gap_ms', ARGV[4])
 redis.call('XGROUP', 'CREATE', KEYS[2], ARGV[6], '0', 'MKSTREAM')
-redis.call('RPUSH', KEYS[4], ARGV[5])
+redis.call('HSET', KEYS[4], ARGV[5], ARGV[4])
 redis.call('HINCRBY', KEYS[3], 'gaps', 1)
 return 1

@@ -7,7 +7,7 @@
 -- KEYS  1 work  2 due  3 history  4 meta  5 ledger
 -- ARGV  1 group  2 consumer  3 how many  4 reclaim after ms (0 = do not look)  5 "adopt" = first claim of this
 --       consumer: take back what an earlier life of it left pending
--- Returns {now_ms, read_through_ms, gap_ms, watched_since_ms, {id, key, history, deliveries, …}}; key or history may be false
+-- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, {id, key, history, deliveries, …}}; key or history may be false
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local wanted = tonumber(ARGV[3])
@@ -66,5 +66,5 @@ if taken < wanted then
   local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', wanted - taken, 'STREAMS', KEYS[1], '>')
   if reply then take(reply[1][2], false) end
 end
-local facts = redis.call('HMGET', KEYS[4], 'read_through_ms', 'gap_ms', 'watched_since_ms')
+local facts = redis.call('HMGET', KEYS[4], 'watermark_ms', 'gap_ms', 'watched_since_ms')
 return {now, facts[1] or '0', facts[2] or '0', facts[3] or '0', out}
