@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from pipeline.aws import StreamClient, TableInfo, describe_table
+from pipeline.aws import Connection, StreamClient, TableInfo, describe_table
 from pipeline.config import Config
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
@@ -28,43 +28,24 @@ log = structlog.get_logger(__name__)
 TICK_SECONDS = 1.0
 
 
-def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], None]) -> None:
+def run_reader(config: Config, stop: Stop, metrics: Metrics, heartbeat: Callable[[], None]) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
     store = ReaderStore.begin(config.redis_url, config.migration, config.settings())
-    table = config.table(config.origin)
-    info = describe_table(connect(config, config.origin, metrics), table)
-    arn = _stream_arn(config, info)
-    connection = connect(config, "stream", metrics)
-    client = StreamClient(connection)
     clock = StoreClock(store.now_ms)
-    discoverer = Discoverer(
-        client,
-        arn,
-        table,
-        clock.now_ms,
-        stop,
-        started_ms=store.meta.started_ms,
-        from_latest=config.iterator_type == "LATEST",
-        begun_again=store.begun_again,
-    )
-    selector = Selector(
-        info.schema, Sampler(config.sample_rate), Digester(frozenset(config.ignore_attributes))
-    )
-    producer = StreamProducer(client, discoverer, selector, clock, lambda: connection.skew_ms)
+    connection = connect(config, "stream", metrics)
+    producer = _stream_producer(config, store, connection, clock, metrics, stop)
     publisher = Publisher(
         store,
         producer,
         clock,
         metrics,
-        table=config.origin,
         threads=config.reader_threads,
         max_backlog=config.max_backlog,
     )
     metrics.sample_ratio.set(config.sample_rate / 100)
-    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=config.reader_threads)
 
     def tick() -> None:
-        beat()
+        heartbeat()
         report(connection, metrics)
 
     garbage.settle()
@@ -72,13 +53,52 @@ def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], 
         publisher.run(stop, tick)
     except StateLost as error:
         log.error("reading everything since the migration was begun once more", error=str(error))
-        _begin_again(store, stop, beat)
+        _begin_again(store, stop, heartbeat)
         raise
     store.close()
     log.info("reader stopped")
 
 
-def _begin_again(store: ReaderStore, stop: Stop, beat: Callable[[], None]) -> None:
+def _stream_producer(
+    config: Config,
+    store: ReaderStore,
+    connection: Connection,
+    clock: StoreClock,
+    metrics: Metrics,
+    stop: Stop,
+) -> StreamProducer:
+    """The producer of the origin's stream. Asks for the table's key schema and, if need be, its stream."""
+    table = config.table(config.origin)
+    info = describe_table(connect(config, config.origin, metrics), table)
+    arn = _stream_arn(config, info)
+    client = StreamClient(connection)
+    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=config.reader_threads)
+    return StreamProducer(
+        client,
+        Discoverer(
+            client,
+            arn,
+            table,
+            clock.now_ms,
+            stop,
+            started_ms=store.meta.started_ms,
+            from_latest=config.iterator_type == "LATEST",
+            begun_again=store.begun_again,
+        ),
+        Selector(
+            info.schema,
+            Sampler(config.sample_rate),
+            Digester(frozenset(config.ignore_attributes)),
+            metrics.stream_malformed_images.inc,
+        ),
+        clock,
+        metrics,
+        table=config.origin,
+        skew_ms=lambda: connection.skew_ms,
+    )
+
+
+def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
     """Only this process knows when the watch began: it does not end before that is stored again."""
     while not stop.is_set():
         try:
@@ -86,7 +106,7 @@ def _begin_again(store: ReaderStore, stop: Stop, beat: Callable[[], None]) -> No
             return
         except StoreUnavailable as error:
             log.warning("not begun again yet", error=str(error))
-        beat()
+        heartbeat()
         stop.wait(TICK_SECONDS)
 
 

@@ -23,7 +23,7 @@ COMMANDS = (
     *("xdel", "xgroup|create", "xlen", "xpending", "xreadgroup", "zadd", "zcard", "zcount", "zrange"),
     *("zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )
-#: A name that no partition and no reader has.
+#: A name that no reader and no field has.
 _NOBODY = ""
 
 
@@ -38,8 +38,8 @@ class Role(Enum):
 
 _SCRIPTS: dict[Role, tuple[Script, ...]] = {
     Role.READER: (
-        *(scripts.BEGIN, scripts.BEGIN_AGAIN, scripts.HEARTBEAT, scripts.LEASE, scripts.RENEW),
-        scripts.PUBLISH,
+        *(scripts.BEGIN, scripts.BEGIN_AGAIN, scripts.HEARTBEAT, scripts.TRACK, scripts.LEASE),
+        *(scripts.RENEW, scripts.RELEASE, scripts.PUBLISH, scripts.ADD_GAP),
     ),
     Role.VALIDATOR: (scripts.BEGIN, scripts.CLAIM, scripts.commit(0)),
     Role.VIEWER: (),
@@ -84,11 +84,10 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
         yield from figures_questions(key, 0).values()
         yield from (("HGETALL", key("findings")), ("ZRANGE", key("findings-since"), 0, 0))
     if role in (Role.VIEWER, Role.READER):
-        yield from (("LRANGE", key("gaps"), 0, 0), ("HEXISTS", key("meta"), _NOBODY))
+        yield from (("HGETALL", key("gaps")), ("HEXISTS", key("meta"), _NOBODY))
         yield from (("HGETALL", key("checkpoints")), ("HGETALL", key("watermarks")), ("XLEN", key("work")))
     if role is Role.READER:
         yield ("ZREM", key("readers"), _NOBODY)
-        yield from (("HDEL", key(name), _NOBODY) for name in ("checkpoints", "leases", "watermarks"))
 
 
 def _refused_scripts(connection: RedisConnection, roles: Sequence[Role]) -> Iterator[str]:

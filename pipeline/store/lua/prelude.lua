@@ -60,6 +60,16 @@ local function in_slices(list, call)
   end
 end
 
+-- Whether a lease is still the one with this epoch. leases: partition -> "epoch|expires_ms|owner".
+local function is_ours(leases, partition, epoch)
+  local lease = redis.call('HGET', leases, partition)
+  return lease and string.match(lease, '^(%d+)|') == epoch
+end
+
+local function state_lost()
+  return redis.error_reply('STATELOST the state of this migration is gone')
+end
+
 -- Refuses the script, as `checked` does, when one of these fields of a hash cannot be counted up.
 local function countable(name, fields)
   in_slices(fields, function(...)

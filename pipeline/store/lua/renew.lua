@@ -1,36 +1,41 @@
 #!lua flags=allow-oom
--- Renew one reader's leases, post how far each partition is read through, and take the minimum over all
--- partitions: every change written before it is published. A partition that nobody reads holds it back.
+-- Renew one reader's leases, post its partitions' watermarks, and take the minimum over all partitions: every
+-- change written before it is published. A partition that nobody reads holds it back; one that has no watermark
+-- does not.
 -- A watermark holds for the checkpoint it was reached with: where the stored one is another (a Redis that came
--- back older), it is not posted, and the reader is told.
+-- back older), it is not posted, and the answer says so.
+-- May run at maxmemory: the leases would run out there.
 --
--- KEYS  1 leases  2 watermarks  hash partition -> ms  3 meta  4 checkpoints  5 work
--- ARGV  1 the migration's secret  2 owner  3 ttl ms  4… fours: partition, epoch, checkpoint, watermark_ms
 -- Returns {partition still ours, 1 = its checkpoint is the one given, …}, or the error STATELOST
-if redis.call('HGET', KEYS[3], 'secret') ~= ARGV[1] or redis.call('EXISTS', KEYS[5]) == 0 then
-  return redis.error_reply('STATELOST the state of this migration is gone')
-end
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local leases      = key(1, 'hash', 'HGET HSET')       -- partition -> "epoch|expires_ms|owner"
+local watermarks  = key(2, 'hash', 'HGET HSET HVALS') -- partition -> ms
+local meta        = key(3, 'hash', 'HGET HSET')       -- secret, watermark_ms
+local checkpoints = key(4, 'hash', 'HGET')            -- partition -> checkpoint
+local work        = key(5, 'stream', 'EXISTS')
+if checked() then return refused end
+local secret, owner, ttl_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local first_partition = 4 -- in fours: partition, epoch, checkpoint, watermark in ms
+local now = now_ms()
+
+if redis.call('HGET', meta, 'secret') ~= secret or redis.call('EXISTS', work) == 0 then return state_lost() end
 local kept = {}
-for i = 4, #ARGV, 4 do
-  local partition, epoch = ARGV[i], ARGV[i + 1]
-  local lease = redis.call('HGET', KEYS[1], partition)
-  if lease and string.match(lease, '^(%d+)|') == epoch then
-    redis.call('HSET', KEYS[1], partition, string.format('%s|%d|%s', epoch, now + tonumber(ARGV[3]), ARGV[2]))
-    local same = redis.call('HGET', KEYS[4], partition) == ARGV[i + 2]
-    local posted = redis.call('HGET', KEYS[2], partition)
-    if same and posted and tonumber(ARGV[i + 3]) > tonumber(posted) then
-      redis.call('HSET', KEYS[2], partition, ARGV[i + 3])
+for i = first_partition, #ARGV, 4 do
+  local partition, epoch, checkpoint, watermark = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  if is_ours(leases, partition, epoch) then
+    redis.call('HSET', leases, partition, string.format('%s|%d|%s', epoch, now + ttl_ms, owner))
+    local same = redis.call('HGET', checkpoints, partition) == checkpoint
+    local posted = redis.call('HGET', watermarks, partition)
+    if same and posted and tonumber(watermark) > tonumber(posted) then
+      redis.call('HSET', watermarks, partition, watermark)
     end
     kept[#kept + 1] = partition
     kept[#kept + 1] = same and 1 or 0
   end
 end
 local least
-for _, value in ipairs(redis.call('HVALS', KEYS[2])) do
+for _, value in ipairs(redis.call('HVALS', watermarks)) do
   local ms = tonumber(value)
   if not least or ms < least then least = ms end
 end
-if least then redis.call('HSET', KEYS[3], 'watermark_ms', string.format('%d', least)) end
+if least then redis.call('HSET', meta, 'watermark_ms', string.format('%d', least)) end
 return kept
