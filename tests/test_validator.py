@@ -1,6 +1,7 @@
 """The validator against a real store and a fake DynamoDB: verdicts, errors that are none, exactly once."""
 
 import contextlib
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.core.ledger import Finding, Lease, Ledger, ReadCounts
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Position, PositionKind, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
 from pipeline.store import Store
+from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import MAX_DELIVERIES, Validator
 from tests.fake import Fake, Kind
 from tests.servers import eventually
@@ -38,19 +40,26 @@ class World:
         self.position = BEGIN
         connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
         self.schema = describe_table(connection, "source").schema
-        readers = (
-            TableReader(connection, verified, self.schema),
-            TableReader(connection, verified.other, self.schema),
-        )
+        self.metrics, self.stop = metrics.start(None, "test"), threading.Event()
         self.validator = Validator(
             store,
-            readers,
+            self.side_reader(verified, connection),
+            self.side_reader(verified.other, connection),
             policy,
-            metrics.start(None, "test"),
+            self.metrics,
             consumer="v",
-            verified_side=verified,
-            ttl_attributes=("expires", "expires"),
             reclaim_after_ms=1,
+            stop=self.stop,
+        )
+
+    def side_reader(self, side: Side, connection: Connection) -> SideReader:
+        return SideReader(
+            side,
+            TableReader(connection, side, self.schema),
+            self.metrics,
+            digester=Digester(),
+            ttl_attribute="expires",
+            stop=self.stop,
         )
 
     def item(self, key: str, value: str, **more: Any) -> dict[str, Any]:
@@ -261,13 +270,13 @@ def test_a_witness_that_cannot_be_read_holds_up_its_own_keys_alone(make: Callabl
     world.fake.control.put("source", world.item("bad", "x"))
     world.published("bad", None, world.item("bad", "x"))
     nowhere = Connection(SideConfig("source", region="us-east-1", endpoint_url="http://127.0.0.1:1"))
-    verified, origin = world.validator._readers
-    world.validator._readers = (verified, TableReader(nowhere, "source", world.schema))
+    origin = world.validator._origin
+    world.validator._origin = world.side_reader(Side.SOURCE, nowhere)
     with pytest.raises(AwsError):
         world.validator.step()
     ledger = world.store.ledger()
     assert (ledger.reached, sum(ledger.open.values()), ledger.balanced) == (1, 0, True)
-    world.validator._readers = (verified, origin)
+    world.validator._origin = origin
     world.validate(lambda one: bool(one.open["missing"]))
 
 

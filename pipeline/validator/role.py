@@ -11,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from pipeline.aws import TableReader, describe_table
+from pipeline.aws import Connection, TableReader, describe_table
 from pipeline.config import Config
+from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
 from pipeline.errors import AwsError, StoreError
 from pipeline.metrics import Metrics
 from pipeline.process import garbage
 from pipeline.sides import connect, report
 from pipeline.store import Store
+from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS, Validator
 
 log = structlog.get_logger(__name__)
@@ -35,27 +37,20 @@ def run_validator(
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
     store = Store(config.redis_url, config.migration)
     store.open(config.settings())
-    verified = config.verify_on
-    connections = [connect(config, side, metrics) for side in (verified, config.origin)]
-    names = [config.table(side) for side in (verified, config.origin)]
-    tables = [describe_table(each, name) for each, name in zip(connections, names, strict=True)]
-    readers = [
-        TableReader(*each) for each in zip(connections, names, [t.schema for t in tables], strict=True)
-    ]
+    connections = {side: connect(config, side, metrics) for side in Side}
+    readers = {side: _side_reader(config, side, connections[side], metrics, stop) for side in Side}
     validator = Validator(
         store,
-        (readers[0], readers[1]),
+        readers[config.verify_on],
+        readers[config.origin],
         Policy(
-            config.converge_within_ms,
-            config.stable_for_ms,
-            leads=verified is Side.SOURCE,
+            converge_within_ms=config.converge_within_ms,
+            stable_for_ms=config.stable_for_ms,
+            leads=config.verify_on is Side.SOURCE,
         ),
         metrics,
         consumer=f"{socket.gethostname()}:{slot}",
-        verified_side=verified,
         ignore=frozenset(config.ignore_attributes),
-        ttl_attributes=(tables[0].ttl_attribute, tables[1].ttl_attribute),
-        max_rcu=config.max_rcu / config.workers,
         reclaim_after_ms=config.reclaim_after_ms,
         verbose=config.verbose,
         stop=stop,
@@ -64,12 +59,27 @@ def run_validator(
 
     def alive() -> None:
         beat()
-        for connection in connections:
+        for connection in connections.values():
             report(connection, metrics)
 
     garbage.settle()
     _serve(validator, config.in_flight, stop, alive)
     store.close()
+
+
+def _side_reader(
+    config: Config, side: Side, connection: Connection, metrics: Metrics, stop: threading.Event
+) -> SideReader:
+    table = describe_table(connection, config.table(side))
+    return SideReader(
+        side,
+        TableReader(connection, table.name, table.schema),
+        metrics,
+        digester=Digester(frozenset(config.ignore_attributes)),
+        ttl_attribute=table.ttl_attribute,
+        max_rcu=config.max_rcu / config.workers,
+        stop=stop,
+    )
 
 
 def _serve(validator: Validator, threads: int, stop: threading.Event, beat: Callable[[], None]) -> None:
