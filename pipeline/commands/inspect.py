@@ -11,7 +11,7 @@ import msgspec
 from pipeline.config import Config
 from pipeline.core.canonical import KeySchema
 from pipeline.core.figures import Figures
-from pipeline.core.gate import Result, judge
+from pipeline.core.gate import Result, evaluate
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError
 from pipeline.report import text
@@ -50,7 +50,7 @@ def gate(config: Config, store: Store) -> int:
     """Print whether to switch over, and why; the exit code. Raises ConfigurationError as `status` does."""
     _settings(store)
     figures, limits = store.figures(), config.gate_limits()
-    verdict = judge(figures, limits)
+    verdict = evaluate(figures, limits)
     if config.json:
         told = text.gate_object(store.migration, figures.now_ms, verdict, limits)
         print(msgspec.json.encode(told).decode())
