@@ -13,6 +13,7 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from benchmarks.measure import children_of, command_of, cpu_seconds, peak_memory_mb, until
 from benchmarks.stub import AWS_ENVIRONMENT, TABLE, Stub
@@ -45,7 +46,7 @@ class Program:
         self.store = Store(redis_url, migration)
         self.store.open(config.settings())
 
-    def __enter__(self) -> "Program":
+    def __enter__(self) -> Self:
         with self.log.open("wb") as sink:
             self._process = subprocess.Popen(
                 tied([sys.executable, "-m", "pipeline.cli", *self._argv]),

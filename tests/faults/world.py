@@ -4,6 +4,7 @@ Reads: logs, the store. Writes: items, faults, signals to processes that it star
 the program's verdicts depend but the two tables.
 """
 
+from typing import Self
 import contextlib
 import itertools
 import os
@@ -85,7 +86,7 @@ class World(System):
         self._alarms = 0
         self._numbers = itertools.count()
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
