@@ -17,10 +17,10 @@ from typing import Self
 
 from benchmarks.measure import children_of, command_of, cpu_seconds, peak_memory_mb, until
 from benchmarks.stub import AWS_ENVIRONMENT, TABLE, Stub
+from benchmarks.subjects import BenchStore
 from pipeline.commands import preflight
 from pipeline.config import load
 from pipeline.process.tether import tied
-from pipeline.store import Store
 
 BOOT_SECONDS, END_SECONDS = 120.0, 30.0
 #: Booted: no process used more than this share of a core for the last SETTLED_SECONDS.
@@ -43,8 +43,7 @@ class Program:
             *("--log-format", "json", *shlex.split(options)),
         ]
         config = preflight.prepare(load(self._argv, {})[0])[0]
-        self.store = Store(redis_url, migration)
-        self.store.open(config.settings())
+        self.store = BenchStore.begin(redis_url, migration, config.settings())
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as sink:

@@ -18,7 +18,7 @@ from pipeline.errors import MonitorError
 from pipeline.process import logs
 
 if TYPE_CHECKING:
-    from pipeline.store import Store
+    from pipeline.commands.inspect import View
 
 INTERRUPTED = 130
 #: The reader of our output went away (`findings | head`): what a shell reports for SIGPIPE.
@@ -116,37 +116,41 @@ def _store_of(config: Config, *, begin: bool) -> Iterator[Config]:
 
 def _status(config: Config) -> int:
     from pipeline.commands import inspect
+    from pipeline.store import StoreView
 
-    return _look(config, inspect.status)
+    return _look(config, inspect.status, StoreView)
 
 
 def _findings(config: Config) -> int:
     from pipeline.commands import inspect
+    from pipeline.store import StoreView
 
-    return _look(config, inspect.findings)
+    return _look(config, inspect.findings, StoreView)
 
 
 def _gate(config: Config) -> int:
     from pipeline.commands import inspect
+    from pipeline.store import StoreView
 
-    return _look(config, inspect.gate)
+    return _look(config, inspect.gate, StoreView)
 
 
 def _mark(config: Config) -> int:
     from pipeline.commands import inspect
+    from pipeline.store import MarkStore
 
-    return _look(config, inspect.mark)
+    return _look(config, inspect.mark, MarkStore)
 
 
-def _look(config: Config, show: "Callable[[Config, Store], int]") -> int:
-    from pipeline.store import Store
+def _look(config: Config, show: "Callable[[Config, View], int]", kind: "type[View]") -> int:
+    """Show something of the migration, which is opened as `kind`."""
+    from pipeline.commands import inspect
 
-    with _store_of(config, begin=False) as with_store:
-        store = Store(with_store.redis_url, with_store.migration)
-        try:
-            return show(with_store, store)
-        finally:
-            store.close()
+    with (
+        _store_of(config, begin=False) as with_store,
+        contextlib.closing(inspect.begun(with_store, kind)) as store,
+    ):
+        return show(with_store, store)
 
 
 def _doctor(config: Config) -> int:

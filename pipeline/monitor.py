@@ -15,7 +15,7 @@ from pipeline.core.figures import Figures
 from pipeline.errors import StoreUnavailable
 from pipeline.metrics import LedgerCollector, Metrics
 from pipeline.report import text
-from pipeline.store import Store
+from pipeline.store import FiguresView, RedisConnection
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ BEAT_SECONDS = 0.5
 
 def ledger_collector(config: Config) -> LedgerCollector:
     """What to register with the registry that is served: the store's figures, read at each scrape."""
-    store = Store(config.redis_url, config.migration)
+    store = FiguresView(RedisConnection(config.redis_url, config.migration))
     return LedgerCollector(store.figures, config.gate_limits())
 
 
@@ -35,7 +35,7 @@ def run_monitor(config: Config, stop: threading.Event, metrics: Metrics, beat: C
     While Redis cannot be reached nothing is printed but that; the next round tries again. metrics: every
     role gets them; the monitor's own figures are exported by `ledger_collector`.
     """
-    store = Store(config.redis_url, config.migration)
+    store = FiguresView(RedisConnection(config.redis_url, config.migration))
     before: Figures | None = None
     try:
         while not stop.is_set():
@@ -52,7 +52,7 @@ def _wait(seconds: float, stop: threading.Event, beat: Callable[[], None]) -> No
         beat()
 
 
-def _tell(config: Config, store: Store, before: Figures | None) -> Figures | None:
+def _tell(config: Config, store: FiguresView, before: Figures | None) -> Figures | None:
     try:
         figures = store.figures()
     except StoreUnavailable as error:

@@ -3,7 +3,7 @@
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -13,11 +13,13 @@ import structlog
 from pipeline import metrics, monitor
 from pipeline.commands import inspect
 from pipeline.config import Config
-from pipeline.core.ledger import Outcome, ReadCounts, Settled
+from pipeline.core.ledger import ReadCounts
 from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
 from pipeline.errors import ConfigurationError
-from pipeline.store import Store
+from pipeline.store import MarkStore, StoreView
+from pipeline.store.messages import Commit, Outcome
 from tests import servers
+from tests.whole_store import WholeStore
 
 SETTINGS = {"verify_on": "target", "partition_key": "pk", "partition_type": "S"}
 MATCHED = "reached=1 outstanding=-1 matches=1 reads=1 lag:3=1 lag_ms_sum=900"
@@ -26,16 +28,15 @@ FINDING = '{"kind":"missing","versions_behind":1,"attributes":[],"last_looked_ms
 
 
 @pytest.fixture
-def store(valkey_url: str) -> Iterator[Store]:
+def store(valkey_url: str) -> Iterator[WholeStore]:
     """A migration of its own that has just begun."""
-    store = Store(valkey_url, f"orders-{uuid.uuid4().hex}")
-    store.open(SETTINGS)
+    store = WholeStore.begin(valkey_url, f"orders-{uuid.uuid4().hex}", SETTINGS)
     yield store
     store.close()
 
 
 @pytest.fixture
-def config(valkey_url: str, store: Store) -> Config:
+def config(valkey_url: str, store: WholeStore) -> Config:
     """What the command line would say of it; only the end makes the monitor speak."""
     return Config(redis_url=valkey_url, migration=store.migration, statistics_every_ms=3_600_000)
 
@@ -44,7 +45,7 @@ def config(valkey_url: str, store: Store) -> Config:
 READ = Position(PositionKind.AFTER, "1", 1)
 
 
-def publish(store: Store, *users: str) -> None:
+def publish(store: WholeStore, *users: str) -> None:
     """One INSERT for each user, and one more whose key is not sampled."""
     start = Position(PositionKind.TRIM_HORIZON)
     store.register("shard-1", start, 0)
@@ -56,24 +57,24 @@ def publish(store: Store, *users: str) -> None:
     assert reply.outcome is Outcome.PUBLISHED
 
 
-def judge(store: Store, *missing: str) -> None:
+def judge(store: WholeStore, *missing: str) -> None:
     """Every published key matches, except the missing ones."""
     claim = store.claim("validator-0", 100, 0)
     wrong = {f'"{user}"'.encode() for user in missing}
-    settled = [
-        Settled(entry, entry.raw, claim.now_ms + 60_000, MISSED, FINDING, judged=True)
+    commits = [
+        Commit(entry, entry.raw, claim.now_ms + 60_000, MISSED, FINDING, judged=True)
         if entry.key in wrong
-        else Settled(entry, b"", 0, MATCHED, judged=True)
+        else Commit(entry, b"", 0, MATCHED, judged=True)
         for entry in claim.entries
     ]
-    assert store.commit(settled, claim.now_ms) == []
+    assert store.commit(commits, claim.now_ms) == []
 
 
 # --- status ------------------------------------------------------------------------------------------------
 
 
 def test_status_is_inconclusive_while_nothing_was_compared(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     assert inspect.status(config, store) == 3
@@ -81,7 +82,7 @@ def test_status_is_inconclusive_while_nothing_was_compared(
 
 
 def test_status_is_fine_when_every_judged_key_matches(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store)
@@ -90,7 +91,7 @@ def test_status_is_fine_when_every_judged_key_matches(
 
 
 def test_status_json_tells_the_ledger_and_the_open_findings(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob", "cid", "dot")
     judge(store, "bob")
@@ -107,7 +108,7 @@ def test_status_json_tells_the_ledger_and_the_open_findings(
 
 
 def test_status_of_a_ledger_that_does_not_balance_is_not_fine(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store)
@@ -117,19 +118,19 @@ def test_status_of_a_ledger_that_does_not_balance_is_not_fine(
     assert "accounting identity does not hold" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [inspect.status, inspect.findings])
+@pytest.mark.parametrize("kind", [StoreView, MarkStore])
 def test_a_migration_that_was_never_begun_is_a_configuration_error(
-    config: Config, command: Callable[[Config, Store], int]
+    config: Config, kind: type[StoreView]
 ) -> None:
     with pytest.raises(ConfigurationError, match="no migration typo"):
-        command(config, Store(config.redis_url, "typo"))
+        inspect.begun(replace(config, migration="typo"), kind)
 
 
 # --- findings ----------------------------------------------------------------------------------------------
 
 
 def test_findings_hide_keys_behind_their_hash_unless_asked(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
@@ -144,7 +145,7 @@ def test_findings_hide_keys_behind_their_hash_unless_asked(
 
 
 def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann")
     judge(store)
@@ -158,7 +159,7 @@ def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
 
 
 def test_the_gate_is_inconclusive_while_nothing_was_compared(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.heartbeat("reader-0", 60_000)
     assert inspect.gate(config, store) == 3
@@ -166,7 +167,7 @@ def test_the_gate_is_inconclusive_while_nothing_was_compared(
 
 
 def test_an_open_finding_closes_the_gate_and_the_reasons_say_so(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
@@ -183,7 +184,7 @@ def test_an_open_finding_closes_the_gate_and_the_reasons_say_so(
 
 
 def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objective(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, *(f"user-{number}" for number in range(50)))
     judge(store)
@@ -196,7 +197,7 @@ def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objecti
 
 
 def test_a_milestone_is_kept_in_the_store_and_may_be_moved(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert store.figures().marks == {}
     assert inspect.mark(replace(config, milestone="T2"), store) == 0
@@ -225,7 +226,7 @@ def run_for(settings: Config, rounds: int) -> int:
 
 
 def test_monitor_prints_its_final_statistics_when_stopped(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
@@ -237,14 +238,14 @@ def test_monitor_prints_its_final_statistics_when_stopped(
 
 
 def test_monitor_prints_at_every_interval(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    config: Config, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann")
     run_for(replace(config, statistics_every_ms=1), rounds=3)
     assert capsys.readouterr().out.count("nothing compared yet") >= 2
 
 
-def test_json_logs_carry_the_statistics_as_fields(config: Config, store: Store) -> None:
+def test_json_logs_carry_the_statistics_as_fields(config: Config, store: WholeStore) -> None:
     publish(store, "ann")
     judge(store)
     with structlog.testing.capture_logs() as lines:
@@ -263,15 +264,15 @@ def test_monitor_outlives_a_redis_that_is_away(config: Config) -> None:
 def test_the_direction_is_the_migrations_not_the_command_lines(
     config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    backwards = Store(config.redis_url, f"backwards-{uuid.uuid4().hex}")
-    backwards.open(SETTINGS | {"verify_on": Side.SOURCE.value})
+    settings = SETTINGS | {"verify_on": Side.SOURCE.value}
+    backwards = WholeStore.begin(config.redis_url, f"backwards-{uuid.uuid4().hex}", settings)
     assert config.verify_on is Side.TARGET
     inspect.status(config, backwards)
     assert "never reached the target" in capsys.readouterr().out
 
 
 def test_show_keys_without_a_known_schema_says_what_to_do(config: Config) -> None:
-    unseen = Store(config.redis_url, f"unseen-{uuid.uuid4().hex}")
-    unseen.open({"verify_on": "target", "partition_key": "pk", "partition_type": ""})
+    settings = {"verify_on": "target", "partition_key": "pk", "partition_type": ""}
+    unseen = WholeStore.begin(config.redis_url, f"unseen-{uuid.uuid4().hex}", settings)
     with pytest.raises(ConfigurationError, match="leave --show-keys out"):
         inspect.findings(replace(config, show_keys=True), unseen)

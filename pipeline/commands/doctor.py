@@ -23,7 +23,7 @@ from pipeline.config import Config
 from pipeline.core.model import Side, StreamView
 from pipeline.errors import MonitorError
 from pipeline.sides import connect
-from pipeline.store import Store
+from pipeline.store import RedisConnection, check_server
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -192,12 +192,12 @@ class _Examination:
             yield Line("redis", "ok", f"embedded server, state in {self._config.state_dir}")
             return
         preflight.check_store(self._config)
-        store = Store(self._config.redis_url, self._config.migration)
+        connection = RedisConnection(self._config.redis_url, self._config.migration)
         try:
-            server = store.check()
-            apart_ms = store.now_ms() - time.time_ns() // 1_000_000
+            server = check_server(connection)
+            apart_ms = connection.now_ms() - time.time_ns() // 1_000_000
         finally:
-            store.close()
+            connection.close()
         version = ".".join(map(str, server.version))
         yield Line("redis", "ok", f"{server.kind} {version}, maxmemory-policy {server.policy}")
         if abs(apart_ms) >= SKEW_WARN_MS:

@@ -27,7 +27,7 @@ from pipeline.errors import (
     Throttled,
 )
 from pipeline.sides import connect
-from pipeline.store import Store
+from pipeline.store import RedisConnection, begin, check_server
 
 log = structlog.get_logger(__name__)
 
@@ -213,25 +213,25 @@ def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
 
 def check_store(config: Config) -> None:
     """Raises ConfigurationError for a server that cannot be reached or cannot be used."""
-    store = Store(config.redis_url, config.migration)
+    connection = RedisConnection(config.redis_url, config.migration)
     try:
-        store.check()
+        check_server(connection)
     except ConfigurationError:
         raise
     except StoreError as error:
         raise ConfigurationError(f"{error}; check --redis-url, and that the server runs") from error
     finally:
-        store.close()
+        connection.close()
 
 
 def open_store(config: Config) -> None:
     """Begin or go on with the migration. Raises SettingsChanged, and what `check_store` does."""
     check_store(config)
-    store = Store(config.redis_url, config.migration)
+    connection = RedisConnection(config.redis_url, config.migration)
     try:
-        store.open(config.settings())
+        begin(connection, config.settings())
     finally:
-        store.close()
+        connection.close()
 
 
 # --- asking ------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import structlog
 from pipeline.aws import StreamClient, TableInfo, describe_table
 from pipeline.config import Config
 from pipeline.core.canonical import Digester
-from pipeline.core.ledger import Meta
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
 from pipeline.metrics import Metrics
@@ -22,7 +21,7 @@ from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.sides import connect, report
-from pipeline.store import Store
+from pipeline.store import ReaderStore
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +30,7 @@ TICK_SECONDS = 1.0
 
 def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], None]) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
-    store = Store(config.redis_url, config.migration)
-    meta = store.open(config.settings())
+    store = ReaderStore.begin(config.redis_url, config.migration, config.settings())
     table = config.table(config.origin)
     info = describe_table(connect(config, config.origin, metrics), table)
     arn = _stream_arn(config, info)
@@ -45,7 +43,7 @@ def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], 
         table,
         clock.now_ms,
         stop,
-        started_ms=meta.started_ms,
+        started_ms=store.meta.started_ms,
         from_latest=config.iterator_type == "LATEST",
         begun_again=store.begun_again,
     )
@@ -74,17 +72,17 @@ def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], 
         publisher.run(stop, tick)
     except StateLost as error:
         log.error("reading everything since the migration was begun once more", error=str(error))
-        _begin_again(store, meta, stop, beat)
+        _begin_again(store, stop, beat)
         raise
     store.close()
     log.info("reader stopped")
 
 
-def _begin_again(store: Store, meta: Meta, stop: Stop, beat: Callable[[], None]) -> None:
+def _begin_again(store: ReaderStore, stop: Stop, beat: Callable[[], None]) -> None:
     """Only this process knows when the watch began: it does not end before that is stored again."""
     while not stop.is_set():
         try:
-            store.begin_again(meta)
+            store.begin_again()
             return
         except StoreUnavailable as error:
             log.warning("not begun again yet", error=str(error))

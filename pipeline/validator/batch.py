@@ -10,10 +10,11 @@ import msgspec
 
 from pipeline.core.canonical import Item
 from pipeline.core.judging.history import FindingChange, History, Judgement
-from pipeline.core.ledger import Claim, Entry, Settled, tally
+from pipeline.core.ledger import tally
 from pipeline.core.model import ABSENT, MISMATCHES, Look, Moment, VerdictKind
 from pipeline.errors import AwsError
 from pipeline.store import codec
+from pipeline.store.messages import Claim, Commit, Entry
 
 _encode_json = msgspec.json.Encoder().encode
 
@@ -48,7 +49,7 @@ class Case(msgspec.Struct, eq=False):
 class Decided(msgspec.Struct, frozen=True):
     """What is to be committed for one entry; no judgement = put back as it was, or buried."""
 
-    settled: Settled
+    commit: Commit
     case: Case | None = None
     judgement: Judgement | None = None
 
@@ -90,7 +91,7 @@ class Batch:
 def settled(case: Case, judgement: Judgement, now_ms: int) -> Decided:
     after, verdict = judgement.history, judgement.verdict
     return Decided(
-        Settled(
+        Commit(
             case.entry,
             codec.encode(after) if after is not None else b"",
             judgement.next_ms,
@@ -106,7 +107,7 @@ def settled(case: Case, judgement: Judgement, now_ms: int) -> Decided:
 
 def put_back(case: Case, next_ms: int) -> Decided:
     reads = f"reads={case.reads} reads_strong={case.reads_strong}"
-    return Decided(Settled(case.entry, case.entry.raw, next_ms, reads), case)
+    return Decided(Commit(case.entry, case.entry.raw, next_ms, reads), case)
 
 
 def _finding(case: Case, judgement: Judgement, now_ms: int) -> str | None:

@@ -18,7 +18,7 @@ from pipeline.errors import AwsError, StoreError
 from pipeline.metrics import Metrics
 from pipeline.process import garbage
 from pipeline.sides import connect, report
-from pipeline.store import Store
+from pipeline.store import ValidatorStore
 from pipeline.validator.validator import BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS, Validator
 
 log = structlog.get_logger(__name__)
@@ -33,8 +33,7 @@ def run_validator(
     config: Config, stop: threading.Event, metrics: Metrics, beat: Callable[[], None], slot: str
 ) -> None:
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
-    store = Store(config.redis_url, config.migration)
-    store.open(config.settings())
+    store = ValidatorStore.begin(config.redis_url, config.migration, config.settings())
     verified = config.verify_on
     connections = [connect(config, side, metrics) for side in (verified, config.origin)]
     names = [config.table(side) for side in (verified, config.origin)]

@@ -18,11 +18,11 @@ from pipeline.aws import MAX_KEYS, BatchResult, RateLimiter, TableReader
 from pipeline.core.canonical import Digester, Item, MalformedItem, diff
 from pipeline.core.judging.history import FindingChange, History, needs_witness
 from pipeline.core.judging.rule import judge, wake
-from pipeline.core.ledger import Entry, Settled
 from pipeline.core.model import Look, Policy, Side
 from pipeline.errors import AwsError
 from pipeline.metrics import Metrics
-from pipeline.store import Store, codec
+from pipeline.store import ValidatorStore, codec
+from pipeline.store.messages import Commit, Entry
 from pipeline.validator.batch import NOTHING, Batch, Case, Decided, Seen, put_back, settled
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Validator:
 
     def __init__(
         self,
-        store: Store,
+        store: ValidatorStore,
         readers: tuple[TableReader, TableReader],
         policy: Policy,
         metrics: Metrics,
@@ -136,7 +136,7 @@ class Validator:
             counts += (
                 f" dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed}"
             )
-        return Decided(Settled(entry, b"", 0, counts, dead=True))
+        return Decided(Commit(entry, b"", 0, counts, dead=True))
 
     # --- looking -----------------------------------------------------------------------------------------
 
@@ -252,7 +252,7 @@ class Validator:
         for _ in range(COMMIT_TRIES):
             if not decided:
                 return
-            refused = self._store.commit([one.settled for one in decided], batch.now_ms())
+            refused = self._store.commit([one.commit for one in decided], batch.now_ms())
             refused_at = {one.index for one in refused}
             self._measure([one for index, one in enumerate(decided) if index not in refused_at])
             changed = [(decided[one.index].case, one.raw) for one in refused if one.raw]
