@@ -41,9 +41,10 @@ class Program:
             *("--region", "us-east-1", "--iterator-type", "TRIM_HORIZON", "--metrics-port", "0"),
             *("--log-format", "json", *shlex.split(options)),
         ]
-        config = preflight.prepare(load(self._argv, {})[0])[0]
+        loaded = load(self._argv, {})
+        prepared, _, _ = preflight.prepare(loaded.process, loaded.migration)
         self.store = Store(redis_url, migration)
-        self.store.open(config.settings())
+        self.store.open(prepared.settings())
 
     def __enter__(self) -> "Program":
         with self.log.open("wb") as sink:

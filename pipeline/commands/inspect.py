@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from pipeline.config import Config
+from pipeline.config import ProcessConfig
 from pipeline.core.canonical import KeySchema
 from pipeline.core.figures import Figures
-from pipeline.core.gate import Result, judge
+from pipeline.core.gate import Limits, Result, judge
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError
 from pipeline.report import text
@@ -22,22 +22,22 @@ FINE, MISMATCHES_OPEN, INCONCLUSIVE = 0, 1, 3
 _GATE_EXIT = {Result.PASSED: 0, Result.FAILED: 1, Result.INCONCLUSIVE: 3}
 
 
-def status(config: Config, store: Store) -> int:
+def status(process: ProcessConfig, store: Store) -> int:
     """Print where the migration stands; the exit code. Raises ConfigurationError when it was never begun."""
     settings = _settings(store)
     figures = store.figures()
     heading = text.Heading(store.migration, Side(settings["verify_on"]))
-    if config.json:
+    if process.json:
         print(msgspec.json.encode(text.status_object(heading, figures)).decode())
     else:
         print(text.status_text(heading, figures))
     return exit_code(figures)
 
 
-def findings(config: Config, store: Store) -> int:
+def findings(process: ProcessConfig, store: Store) -> int:
     """Print every open finding, oldest first; the exit code. Raises ConfigurationError as `status` does."""
-    show = _key_shower(config, store, _settings(store))
-    if config.json:
+    show = _key_shower(process, store, _settings(store))
+    if process.json:
         for finding in store.findings():
             print(text.finding_line(finding, show(finding.key)))
     else:
@@ -46,23 +46,23 @@ def findings(config: Config, store: Store) -> int:
     return exit_code(store.figures())
 
 
-def gate(config: Config, store: Store) -> int:
+def gate(process: ProcessConfig, limits: Limits, store: Store) -> int:
     """Print whether to switch over, and why; the exit code. Raises ConfigurationError as `status` does."""
     _settings(store)
-    figures, limits = store.figures(), config.gate_limits()
+    figures = store.figures()
     verdict = judge(figures, limits)
-    if config.json:
-        told = text.gate_object(store.migration, figures.now_ms, verdict, limits)
-        print(msgspec.json.encode(told).decode())
+    if process.json:
+        answer = text.gate_object(store.migration, figures.now_ms, verdict, limits)
+        print(msgspec.json.encode(answer).decode())
     else:
         print(text.gate_text(store.migration, verdict))
     return _GATE_EXIT[verdict.result]
 
 
-def mark(config: Config, store: Store) -> int:
+def mark(process: ProcessConfig, store: Store) -> int:
     """Note that a milestone is reached now. Raises ConfigurationError as `status` does."""
     _settings(store)
-    print(text.marked(config.milestone, store.mark(config.milestone)))
+    print(text.marked(process.milestone, store.mark(process.milestone)))
     return FINE
 
 
@@ -83,9 +83,11 @@ def _settings(store: Store) -> Mapping[str, str]:
     return meta.settings
 
 
-def _key_shower(config: Config, store: Store, settings: Mapping[str, str]) -> Callable[[bytes], object]:
+def _key_shower(
+    process: ProcessConfig, store: Store, settings: Mapping[str, str]
+) -> Callable[[bytes], object]:
     """How a key is shown: as its keyed hash, or with --show-keys as the wire JSON object."""
-    if not config.show_keys:
+    if not process.show_keys:
         return store.key_hash
     names = ("partition_key", "partition_type", "sort_key", "sort_type")
     try:
