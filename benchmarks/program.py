@@ -42,8 +42,9 @@ class Program:
             *("--region", "us-east-1", "--iterator-type", "TRIM_HORIZON", "--metrics-port", "0"),
             *("--log-format", "json", *shlex.split(options)),
         ]
-        config = preflight.prepare(load(self._argv, {})[0])[0]
-        self.store = BenchStore.begin(redis_url, migration, config.settings())
+        loaded = load(self._argv, {})
+        prepared, _, _ = preflight.prepare(loaded.process, loaded.migration)
+        self.store = BenchStore.begin(redis_url, migration, prepared.settings())
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as sink:

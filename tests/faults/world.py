@@ -4,7 +4,6 @@ Reads: logs, the store. Writes: items, faults, signals to processes that it star
 the program's verdicts depend but the two tables.
 """
 
-from typing import Self
 import contextlib
 import itertools
 import os
@@ -14,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import pytest
