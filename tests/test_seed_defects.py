@@ -346,7 +346,7 @@ class Stream:
         }
 
     @contextlib.contextmanager
-    def reading(self, **options: Any) -> Iterator[None]:
+    def reading(self, *, reader_threads: int = 8, **options: Any) -> Iterator[None]:
         migration = MigrationConfig(
             name=self.migration,
             **self._sides,
@@ -356,7 +356,7 @@ class Stream:
         )
         stop = threading.Event()
         arguments = (
-            ProcessConfig(redis_url=self.url),
+            ProcessConfig(redis_url=self.url, reader_threads=reader_threads),
             migration,
             stop,
             metrics.start(None, "reader"),
