@@ -11,7 +11,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.judging.history import FindingChange, Held, History, Judgement
+from pipeline.core.judging.history import FindingChange, HeldLook, History, Judgement
 from pipeline.core.judging.rule import judge, wake
 from pipeline.core.ledger import ReadCounts, tally
 from pipeline.core.model import (
@@ -334,7 +334,7 @@ def test_what_is_settled_and_due_is_forgotten_just_where_the_rule_would(
     store: WholeStore, lease: Lease, store_url: str
 ) -> None:
     """claim.lua spares most keys the way to a validator: its shortcut against the rule itself."""
-    held = Held(Look(A, 1_000, 1), 1_000)
+    held = HeldLook(Look(A, 1_000, 1), 1_000)
     every = itertools.product(Phase, (False, True), (False, True), (None, held), (A, B * 4))
     client, prefix = redis.Redis.from_url(store_url), f"ddbmm:{{{store.migration}}}"
     over: set[bytes] = set()

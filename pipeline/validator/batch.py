@@ -77,7 +77,12 @@ class Batch:
 
     def moment(self) -> Moment:
         claim = self._claim
-        return Moment(self.now_ms(), claim.read_through_ms, claim.gap_ms, claim.watched_since_ms)
+        return Moment(
+            now_ms=self.now_ms(),
+            watermark_ms=claim.read_through_ms,
+            gap_ms=claim.gap_ms,
+            watched_since_ms=claim.watched_since_ms,
+        )
 
     def settle(self, case: Case, judgement: Judgement, now_ms: int) -> None:
         self.decided.append(settled(case, judgement, now_ms))

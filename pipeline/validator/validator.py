@@ -16,8 +16,8 @@ import structlog
 
 from pipeline.aws import MAX_KEYS, BatchResult, RateLimiter, TableReader
 from pipeline.core.canonical import Digester, Item, MalformedItem, diff
-from pipeline.core.judging.history import FindingChange, History, needs_witness
-from pipeline.core.judging.rule import judge, wake
+from pipeline.core.judging.history import FindingChange, History
+from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.model import Look, Policy, Side
 from pipeline.errors import AwsError
 from pipeline.metrics import Metrics
