@@ -17,11 +17,11 @@ import boto3
 import pytest
 
 from pipeline import metrics
-from pipeline.aws import Connection, SideConfig, StreamClient
-from pipeline.config import Config, SideOptions
+from pipeline.aws import Connection, StreamClient
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.ledger import Lease, Meta, ReadCounts
-from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
+from pipeline.core.ledger import ReadCounts
+from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side, SideConfig
 from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, ConfigurationError, NotFound, StateLost
 from pipeline.producers.stream.discovery import Discoverer
@@ -30,11 +30,13 @@ from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.reader.role import run_reader
-from pipeline.store import Store
+from pipeline.store import ReaderStore, StoreView
+from pipeline.store.messages import Lease
 from tests import servers
 from tests.fake.control import Control
 from tests.fake.server import Fake
 from tests.servers import eventually
+from tests.whole_store import WholeStore, watch
 
 SETTINGS = {"target_table": "orders"}
 
@@ -47,8 +49,7 @@ class Rig:
         self.fake: Control = fake.control
         self.store_url = store_url
         self.migration = f"test-{uuid.uuid4().hex}"
-        self.store = Store(store_url, self.migration)
-        self.meta = self.store.open(SETTINGS)
+        self.store = WholeStore.begin(store_url, self.migration, SETTINGS)
         arn = self.fake.create_table("orders", view="NEW_AND_OLD_IMAGES", shards=shards)
         assert arn is not None
         self.arn = arn
@@ -56,8 +57,7 @@ class Rig:
 
     def publisher(self, stop: threading.Event, *, from_latest: bool = False, **options: int) -> Publisher:
         connection = Connection(SideConfig("stream", endpoint_url=self.url, region="us-east-1"))
-        store = Store(self.store_url, self.migration)
-        store.open(SETTINGS)
+        store = ReaderStore.begin(self.store_url, self.migration, SETTINGS)
         clock = StoreClock(store.now_ms)
         client = StreamClient(connection)
         discoverer = Discoverer(
@@ -66,7 +66,7 @@ class Rig:
             "orders",
             clock.now_ms,
             stop,
-            started_ms=self.meta.started_ms,
+            started_ms=self.store.meta.started_ms,
             from_latest=from_latest,
             page_spacing_seconds=0.0,
         )
@@ -441,7 +441,7 @@ def _stands_still(value: Callable[[], int]) -> int:
     return before if value() == before else 0
 
 
-def _validate_everything(store: Store) -> None:
+def _validate_everything(store: WholeStore) -> None:
     claim = store.claim("test", 100_000, 0)
     store._redis.xack(store._key("work"), "validators", *[entry.id for entry in claim.entries])
     store._redis.xdel(store._key("work"), *[entry.id for entry in claim.entries])
@@ -464,7 +464,7 @@ def test_an_unreachable_store_loses_nothing_and_reads_nothing_meanwhile(fake: Fa
                 assert_each_once(rig, 300)
 
 
-def _pid(store: Store) -> int:
+def _pid(store: WholeStore) -> int:
     return int(store._redis.info("server")["process_id"])
 
 
@@ -525,25 +525,27 @@ def test_a_partition_of_a_killed_reader_is_taken_over_and_its_late_batch_refused
 # --- whole processes ---------------------------------------------------------------------------------------
 
 
-def _config(rig: Rig, **more: Any) -> Config:
-    side = SideOptions(region="us-east-1", endpoint_url=rig.url)
-    return Config(
-        migration=rig.migration,
-        redis_url=rig.store_url,
-        source=side,
-        target=side,
-        stream=side,
+def _sides(url: str) -> dict[str, Any]:
+    return {
+        side: SideConfig(side, region="us-east-1", endpoint_url=url)
+        for side in ("source", "target", "stream")
+    }
+
+
+def _config(rig: Rig, **more: Any) -> tuple[ProcessConfig, MigrationConfig]:
+    return ProcessConfig(redis_url=rig.store_url, reader_threads=2), MigrationConfig(
+        name=rig.migration,
+        **_sides(rig.url),
         source_table="orders",
         target_table="orders",
-        reader_threads=2,
         **{"iterator_type": "TRIM_HORIZON", **more},
     )
 
 
-def _read_for_ever(config: Config, parent: int) -> None:
+def _read_for_ever(config: tuple[ProcessConfig, MigrationConfig], parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # dies with the test
     if os.getppid() == parent:
-        run_reader(config, threading.Event(), metrics.start(None, "reader"), lambda: None)
+        run_reader(*config, threading.Event(), metrics.start(None, "reader"), lambda: None)
 
 
 @contextmanager
@@ -554,7 +556,7 @@ def _restarted_role(rig: Rig, **more: Any) -> Iterator[None]:
     def run() -> None:
         while not stop.is_set():
             with suppress(StateLost):
-                run_reader(_config(rig, **more), stop, metrics.start(None, "reader"), lambda: None)
+                run_reader(*_config(rig, **more), stop, metrics.start(None, "reader"), lambda: None)
 
     role = threading.Thread(target=run)
     role.start()
@@ -580,19 +582,19 @@ def test_a_store_that_lost_its_state_is_filled_with_all_since_the_watch_began_an
         rig.fake.fill("orders", 10, start=10)
         read = 10 if iterator_type == "LATEST" else 20
         rig.wait_until_read(read)
-        started_ms = _meta(rig).started_ms
+        started_ms = _started_ms(rig)
         _restore(rig, {})
         rig.fake.fill("orders", 10, start=20)
         rig.wait_until_read(read + 10)
         assert [gap.reason for gap in rig.store.gaps()] == ["state lost"]
-        assert _meta(rig).started_ms == started_ms
+        assert _started_ms(rig) == started_ms
     assert_each_once(rig, read + 10)
 
 
-def _meta(rig: Rig) -> Meta:
-    meta = rig.store.load()
-    assert meta is not None
-    return meta
+def _started_ms(rig: Rig) -> int:
+    store = StoreView.open(rig.store_url, rig.migration)
+    assert store is not None
+    return store.meta.started_ms
 
 
 @pytest.mark.slow
@@ -622,7 +624,7 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
     stop, beats = threading.Event(), []
     own = metrics.start(None, "reader")
     role = threading.Thread(
-        target=run_reader, args=(_config(rig, sample_rate=50.0), stop, own, lambda: beats.append(1))
+        target=run_reader, args=(*_config(rig, sample_rate=50.0), stop, own, lambda: beats.append(1))
     )
     role.start()
     rig.wait_until_read(10)
@@ -641,7 +643,7 @@ def test_a_table_without_a_stream_is_refused_with_the_mend(rig: Rig):
     rig.store._redis.delete(rig.store._key("meta"))
     rig.fake.disable_stream("orders")
     with pytest.raises(ConfigurationError, match="enable one"):
-        run_reader(_config(rig), threading.Event(), metrics.start(None, "reader"), lambda: None)
+        run_reader(*_config(rig), threading.Event(), metrics.start(None, "reader"), lambda: None)
 
 
 @pytest.mark.parametrize("iterator_type", ["LATEST", "TRIM_HORIZON"])
@@ -657,20 +659,17 @@ def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
     )
     dynamodb.put_item(TableName=table, Item={"pk": {"N": "0"}})
-    side = SideOptions(region="us-east-1", endpoint_url=moto_url)
-    config = Config(
-        migration=f"test-{uuid.uuid4().hex}",
-        redis_url=valkey_url,
-        source=side,
-        target=side,
-        stream=side,
+    migration = MigrationConfig(
+        name=f"test-{uuid.uuid4().hex}",
+        **_sides(moto_url),
         source_table=table,
         target_table=table,
         iterator_type=iterator_type,
     )
-    stop, store = threading.Event(), Store(valkey_url, config.migration)
+    stop, store = threading.Event(), watch(valkey_url, migration.name)
+    process = ProcessConfig(redis_url=valkey_url)
     role = threading.Thread(
-        target=run_reader, args=(config, stop, metrics.start(None, "reader"), lambda: None)
+        target=run_reader, args=(process, migration, stop, metrics.start(None, "reader"), lambda: None)
     )
     role.start()
     eventually(lambda: any(position.at_ms for position in store.partitions().values()))

@@ -13,14 +13,15 @@ import structlog
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, TableReader, describe_table
 from pipeline.core.canonical import Digester
-from pipeline.core.ledger import Finding, Lease, Ledger, ReadCounts
+from pipeline.core.ledger import Finding, Ledger, ReadCounts
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Position, PositionKind, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
-from pipeline.store import Store
+from pipeline.store.messages import Lease
 from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import MAX_DELIVERIES, Validator
 from tests.fake import Fake, Kind
 from tests.servers import eventually
+from tests.whole_store import WholeStore
 
 #: Deadlines of no length: the first look that mismatches is decided at once, settling is over at once.
 AT_ONCE = Policy(converge_within_ms=-1_000, stable_for_ms=0)
@@ -30,11 +31,10 @@ BEGIN = Position(PositionKind.TRIM_HORIZON)
 class World:
     """A source and a target in one fake, a store, one validator, and the change stream played by hand."""
 
-    def __init__(self, fake: Fake, store: Store, policy: Policy, key_type: str, verified: Side) -> None:
+    def __init__(self, fake: Fake, store: WholeStore, policy: Policy, key_type: str, verified: Side) -> None:
         self.fake, self.store, self.key_type = fake, store, key_type
         for name in (Side.SOURCE, Side.TARGET):
             fake.control.create_table(name, partition_type=key_type, ttl="expires")
-        store.open({"target_table": "target"})
         store.register("shard", BEGIN, 0)
         lease = store.lease("shard", "reader", 600_000)
         assert lease is not None
@@ -107,7 +107,7 @@ def fake() -> Iterator[Fake]:
 
 @pytest.fixture
 def make(fake: Fake, valkey_url: str) -> Iterator[Callable[..., World]]:
-    store = Store(valkey_url, f"validator-{uuid.uuid4().hex}")
+    store = WholeStore.begin(valkey_url, f"validator-{uuid.uuid4().hex}", {"target_table": "target"})
 
     def world(policy: Policy = AT_ONCE, key_type: str = "S", verified: Side = Side.TARGET) -> World:
         return World(fake, store, policy, key_type, verified)

@@ -7,6 +7,7 @@ Units: every `*_ms` is an integer number of milliseconds; instants are Unix time
 compact canonical form of an item's primary key (see `canonical.KeySchema`).
 """
 
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 import msgspec
@@ -26,6 +27,21 @@ class Side(StrEnum):
     @property
     def other(self) -> "Side":
         return Side.TARGET if self is Side.SOURCE else Side.SOURCE
+
+
+@dataclass(frozen=True)
+class SideConfig:
+    """How to reach one side ("source", "target" or "stream"). None: what boto3 finds on its own.
+
+    `endpoint_url` is for DynamoDB and its streams; STS is found as boto3 does (AWS_ENDPOINT_URL_STS).
+    """
+
+    side: str
+    profile: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    role_arn: str | None = None
+    external_id: str | None = field(default=None, repr=False)
 
 
 class ChangeType(StrEnum):

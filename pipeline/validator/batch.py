@@ -9,10 +9,11 @@ from collections.abc import Iterable
 import msgspec
 
 from pipeline.core.judging.history import FindingChange, History, Judgement
-from pipeline.core.ledger import Claim, Entry, Settled, tally
+from pipeline.core.ledger import tally
 from pipeline.core.model import MISMATCHES, Look, Moment, VerdictKind
 from pipeline.errors import AwsError
 from pipeline.store import codec
+from pipeline.store.messages import Claim, Commit, Entry
 
 _encode_json = msgspec.json.Encoder().encode
 
@@ -31,7 +32,7 @@ class Case(msgspec.Struct, eq=False):
 class Decided(msgspec.Struct, frozen=True):
     """What is to be committed for one entry; no judgement = put back as it was, or buried."""
 
-    commit: Settled
+    commit: Commit
     case: Case | None = None
     judgement: Judgement | None = None
 
@@ -79,7 +80,7 @@ def concluded(case: Case, judgement: Judgement, now_ms: int) -> Decided:
     """What a judgement comes to for the store."""
     after, verdict = judgement.history, judgement.verdict
     return Decided(
-        Settled(
+        Commit(
             entry=case.entry,
             after=codec.encode(after) if after is not None else b"",
             next_ms=judgement.next_ms,
@@ -96,7 +97,7 @@ def concluded(case: Case, judgement: Judgement, now_ms: int) -> Decided:
 def put_back(case: Case, next_ms: int) -> Decided:
     """The key as it was, but for what its reads cost."""
     reads = f"reads={case.reads} reads_strong={case.reads_strong}"
-    return Decided(Settled(entry=case.entry, after=case.entry.raw, next_ms=next_ms, tally=reads), case)
+    return Decided(Commit(entry=case.entry, after=case.entry.raw, next_ms=next_ms, tally=reads), case)
 
 
 def _finding(case: Case, judgement: Judgement, now_ms: int) -> str | None:

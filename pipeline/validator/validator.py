@@ -18,11 +18,11 @@ from pipeline.aws import MAX_KEYS
 from pipeline.core.canonical import diff
 from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
-from pipeline.core.ledger import Entry, Settled
 from pipeline.core.model import Look, Policy
 from pipeline.errors import AwsError
 from pipeline.metrics import Metrics
-from pipeline.store import Store, codec
+from pipeline.store import ValidatorStore, codec
+from pipeline.store.messages import Commit, Entry
 from pipeline.validator.batch import Case, Decided, WorkBatch, concluded, put_back
 from pipeline.validator.side_reader import ItemRead, ReadRequest, SideReader
 
@@ -45,7 +45,7 @@ class Validator:
 
     def __init__(
         self,
-        store: Store,
+        store: ValidatorStore,
         verified: SideReader,
         origin: SideReader,
         policy: Policy,
@@ -128,7 +128,7 @@ class Validator:
             counts += (
                 f" dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed}"
             )
-        return Decided(Settled(entry=entry, after=b"", next_ms=0, tally=counts, dead=True))
+        return Decided(Commit(entry=entry, after=b"", next_ms=0, tally=counts, dead=True))
 
     # --- looking -----------------------------------------------------------------------------------------
 
