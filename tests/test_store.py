@@ -220,10 +220,10 @@ def test_the_watermark_is_the_least_of_all_partitions_and_never_goes_back(
 ) -> None:
     store.register("shard-2", BEGIN, 500)
     store.renew("reader-a", [lease], {"shard-1": (BEGIN, 9_000)}, 10_000)
-    assert store.reader_state().read_through_ms == 500
+    assert store.reader_state().watermark_ms == 500
     store.drop_watermark("shard-2")
     store.renew("reader-a", [lease], {"shard-1": (BEGIN, 8_000)}, 10_000)
-    assert store.reader_state().read_through_ms == 9_000
+    assert store.reader_state().watermark_ms == 9_000
 
 
 def test_a_watermark_is_not_posted_for_another_checkpoint_than_the_stored_one(
@@ -231,7 +231,7 @@ def test_a_watermark_is_not_posted_for_another_checkpoint_than_the_stored_one(
 ) -> None:
     """A Redis that came back older: what it has lost is not read through."""
     assert store.renew("reader-a", [lease], {"shard-1": (after(7), 9_000)}, 10_000) == {"shard-1": False}
-    assert store.reader_state().read_through_ms == 0
+    assert store.reader_state().watermark_ms == 0
 
 
 def test_readers_are_told_that_the_state_is_gone(store: WholeStore, lease: Lease, store_url: str) -> None:
@@ -442,8 +442,8 @@ def test_keys_that_wait_for_convergence_are_known_by_age(store: WholeStore, leas
     publish(store, lease, Change(b'"k"', ABSENT, A, 1_000_000))
     claim = store.claim("v", 10, 0)
     store.commit([settle(store, claim.entries[0], B, 1_001_000)], claim.now_ms)
-    assert store.oldest_waiting_ms() == 1_000_000
+    assert store.figures().oldest_waiting_ms == 1_000_000
     again = store.claim("v", 10, 0)
     store.commit([settle(store, again.entries[0], A, 1_002_000)], again.now_ms)
-    assert store.oldest_waiting_ms() is None
-    assert sum(store.lag_histogram()) == 1
+    assert store.figures().oldest_waiting_ms is None
+    assert sum(store.figures().lag_counts) == 1
