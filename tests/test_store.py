@@ -11,7 +11,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.judging.history import FindingChange, Held, History, Judgement
+from pipeline.core.judging.history import FindingChange, HeldLook, History, Judgement
 from pipeline.core.judging.rule import judge, wake
 from pipeline.core.ledger import tally
 from pipeline.core.model import (
@@ -414,7 +414,7 @@ def test_what_is_settled_and_due_is_forgotten_just_where_the_rule_would(
     store: WholeStore, lease: Lease, store_url: str
 ) -> None:
     """claim.lua spares most keys the way to a validator: its shortcut against the rule itself."""
-    held = Held(Look(A, 1_000, 1), 1_000)
+    held = HeldLook(Look(A, 1_000, 1), 1_000)
     every = itertools.product(Phase, (False, True), (False, True), (None, held), (A, B * 4))
     client, prefix = redis.Redis.from_url(store_url), f"ddbmm:{{{store.migration}}}"
     over: set[bytes] = set()
@@ -522,8 +522,8 @@ def test_keys_that_wait_for_convergence_are_known_by_age(store: WholeStore, leas
     publish(store, lease, Change(b'"k"', ABSENT, A, 1_000_000))
     claim = store.claim("v", 10, 0)
     store.commit([settle(store, claim.entries[0], B, 1_001_000)], claim.now_ms)
-    assert store.oldest_waiting_ms() == 1_000_000
+    assert store.figures().oldest_waiting_ms == 1_000_000
     again = store.claim("v", 10, 0)
     store.commit([settle(store, again.entries[0], A, 1_002_000)], again.now_ms)
-    assert store.oldest_waiting_ms() is None
-    assert sum(store.lag_histogram()) == 1
+    assert store.figures().oldest_waiting_ms is None
+    assert sum(store.figures().lag_counts) == 1

@@ -12,18 +12,14 @@ import msgspec
 
 from pipeline.core.judging.rule import ALARMED_MIN_MS, LOOK_SPACING_MS
 from pipeline.core.model import Change, Checkpoint, Counts
-from pipeline.store.beginning import begin
+from pipeline.store import scripts
+from pipeline.store.beginning import FORMAT, begin
 from pipeline.store.connection import GROUP, RedisConnection, translated
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
 from pipeline.store.reading import StoreView
 
 #: Why `begin_again` was needed, as the gap tells it.
 STATE_LOST = "state lost"
-#: What `begin_again` deletes besides the keys that it writes; the minutes' lags run out by themselves.
-_OTHER_KEYS = (
-    *("due", "history", "checkpoints", "leases", "watermarks", "readers", "late", "findings"),
-    *("findings-since", "findings-log", "dead", "keys-sampled", "keys-judged"),
-)
 #: A partition found, its checkpoint, and the watermark (ms) it begins with; None: it has none.
 Found = tuple[str, Checkpoint, int | None]
 #: A partition's watermark (ms), and the checkpoint that it holds for.
@@ -47,18 +43,16 @@ class ReaderStore(StoreView):
 
         False: somebody else has done so.
         """
-        meta, now = self.meta, self.now_ms()
+        meta = self.meta
         args = (
-            *(meta.secret.hex(), meta.started_ms, msgspec.json.encode(meta.settings), now),
+            *(meta.secret.hex(), meta.started_ms, msgspec.json.encode(meta.settings), FORMAT),
             *(gap_field("all", STATE_LOST), GROUP),
         )
-        return bool(
-            self._connection.run("begin_again", ("meta", "work", "ledger", "gaps", *_OTHER_KEYS), args)
-        )
+        return bool(self._connection.run(scripts.BEGIN_AGAIN, args))
 
     def heartbeat(self, producer: str, reader: str, ttl_ms: int) -> int:
         """Say that a reader is alive for another `ttl_ms`; how many readers of this producer are."""
-        return int(self._connection.run("heartbeat", ("readers",), (producer, reader, ttl_ms)))
+        return int(self._connection.run(scripts.HEARTBEAT, (producer, reader, ttl_ms)))
 
     def retire(self, producer: str, reader: str) -> None:
         """Say that a reader has stopped, so that others take its share at once."""
@@ -87,12 +81,12 @@ class ReaderStore(StoreView):
         for partition, checkpoint, watermark_ms in found:
             args += (partition, checkpoint.encode(), "" if watermark_ms is None else watermark_ms)
         args += (*unwatched, *forget)
-        return bool(self._connection.run("track", ("leases", "checkpoints", "watermarks"), args))
+        return bool(self._connection.run(scripts.TRACK, args))
 
     def lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
         """Take a partition; None while somebody else holds it. Raises StateLost."""
         args = [self.meta.secret.hex(), partition, owner, ttl_ms]
-        epoch = self._connection.run("lease", ("leases", "meta"), args)
+        epoch = self._connection.run(scripts.LEASE, args)
         return Lease(partition, owner, int(epoch)) if epoch else None
 
     def renew(
@@ -107,13 +101,12 @@ class ReaderStore(StoreView):
         for lease in leases:
             checkpoint, watermark_ms = watermarks[lease.partition]
             args += (lease.partition, lease.epoch, checkpoint.encode(), watermark_ms)
-        keys = ("leases", "watermarks", "meta", "checkpoints", "work")
-        flat = self._connection.run("renew", keys, args)
+        flat = self._connection.run(scripts.RENEW, args)
         return {flat[i].decode(): bool(flat[i + 1]) for i in range(0, len(flat), 2)}
 
     def release(self, lease: Lease) -> None:
         """Give a partition back at once, if it is still ours."""
-        self._connection.run("release", ("leases",), (lease.partition, lease.epoch, lease.owner))
+        self._connection.run(scripts.RELEASE, (lease.partition, lease.epoch, lease.owner))
 
     def publish(
         self,
@@ -141,8 +134,7 @@ class ReaderStore(StoreView):
             ALARMED_MIN_MS,
             b"".join(map(_packed_change, changes)),
         ]
-        keys = ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
-        outcome, backlog = self._connection.run("publish", keys, args)
+        outcome, backlog = self._connection.run(scripts.PUBLISH, args)
         return PublishReply(Outcome(outcome.decode()), backlog)
 
     def backlog(self) -> int:
@@ -159,7 +151,7 @@ class ReaderStore(StoreView):
         """
         gap = gap_field(partition, reason, checkpoint)
         args = (lease.partition, lease.epoch, gap)
-        answer = self._connection.run("add_gap", ("leases", "gaps", "ledger", "meta"), args)
+        answer = self._connection.run(scripts.ADD_GAP, args)
         return Outcome(answer.decode())
 
 

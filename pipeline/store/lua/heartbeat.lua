@@ -1,13 +1,12 @@
 #!lua flags=allow-oom
--- Say that a reader is alive for a while; readers that did not say so any more are dropped.
+-- A reader is alive for another while; those that were not heard of are forgotten.
+-- May run at maxmemory: readers that vanish there would give up their partitions.
 --
--- KEYS  1 readers  sorted set: "<producer>:<reader>" -> alive until, ms
--- ARGV  1 producer  2 reader  3 how long, ms
--- Returns the number of readers of this producer that are alive
-local readers = KEYS[1]
+-- Returns how many readers of this producer are alive
+local readers = key(1, 'zset', 'ZADD ZREMRANGEBYSCORE ZRANGE') -- "<producer>:<reader>" -> alive until (ms)
+if checked() then return end
 local prefix, reader, ttl_ms = ARGV[1] .. ':', ARGV[2], tonumber(ARGV[3])
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local now = now_ms()
 
 redis.call('ZADD', readers, now + ttl_ms, prefix .. reader)
 redis.call('ZREMRANGEBYSCORE', readers, '-inf', now)
