@@ -26,7 +26,7 @@ from pipeline.core.model import (
     Policy,
     VerdictKind,
 )
-from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreUnavailable
+from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreError, StoreUnavailable
 from pipeline.store import RedisConnection, StoreView, check_server, codec
 from pipeline.store.messages import Commit, Entry, Lease, Outcome
 from tests.core.reference import append
@@ -209,6 +209,38 @@ def test_thousands_of_changes_go_in_one_step(store: WholeStore, lease: Lease) ->
     changes = [change(key=f'"{number}"'.encode()) for number in range(5_000)]
     assert publish(store, lease, *changes) is Outcome.PUBLISHED
     assert store.queue().outstanding == store.queue().backlog == 5_000
+
+
+@pytest.mark.parametrize("position", [b"", b"a|b|c", b'"\\xff"\xff\x00\n', b"o"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_position_is_whatever_bytes_its_producer_chose(
+    store: WholeStore, lease: Lease, position: bytes, finished: bool
+) -> None:
+    following = Checkpoint(position + b"!", finished)
+    assert publish(store, lease, change(), to=following) is Outcome.PUBLISHED
+    assert store.partitions() == {"test:1": following}
+    assert store.add_gap(lease, "test:1", "trimmed", following) is Outcome.PUBLISHED
+    assert len(store.gaps()) == 1
+
+
+def test_a_batch_that_cannot_be_written_whole_is_not_written_at_all(
+    store: WholeStore, lease: Lease, store_url: str
+) -> None:
+    """A script is not rolled back: what is refused in its middle would be there twice when it is repeated."""
+    batch = [change(), change(key=b'"other"'), change(key=b'"bad"')]
+    store._redis.hset(store._key("history"), b'"bad"', b"no history")
+    with pytest.raises(StoreError, match="something else than a history"):
+        publish(store, lease, *batch)
+    store._redis.hdel(store._key("history"), b'"bad"')
+    store._redis.acl_setuser("weak", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-pfadd"])
+    try:
+        weak = WholeStore.begin(store_url.replace("://", "://weak:x@"), store.migration, SETTINGS)
+        with pytest.raises(ConfigurationError, match="PFADD"):
+            publish(weak, lease, *batch)
+    finally:
+        store._redis.acl_deluser("weak")
+    assert (store.queue().backlog, store.queue().outstanding, store.ledger().records_read) == (0, 0, 0)
+    assert publish(store, lease, *batch) is Outcome.PUBLISHED
 
 
 # --- watermark ---------------------------------------------------------------------------------------------
