@@ -277,9 +277,9 @@ def pipeline() -> list:
             "cps",
         ),
         lines(
-            "Shards",
-            "Shards by how far they are read.",
-            [("sum by (state) (ddbmm_stream_shards{s})", "{{state}}")],
+            "Partitions",
+            "Partitions (of a stream: shards) by whether they are read to their end.",
+            [("sum by (state) (ddbmm_partitions{s})", "{{state}}")],
             stacked=True,
         ),
         number(

@@ -152,6 +152,9 @@ class Metrics:
         self.stream_last_poll_timestamp_seconds = make.gauge(
             "stream_last_poll_timestamp_seconds", "When GetRecords last answered."
         )
+        self.stream_malformed_images = make.counter(
+            "stream_malformed_images", "Images of change records that are not valid items: versions unknown."
+        )
         self.checkpoint_timestamp_seconds = make.gauge(
             "checkpoint_timestamp_seconds", "When a checkpoint was last committed."
         )
