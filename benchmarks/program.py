@@ -13,6 +13,7 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from benchmarks.measure import children_of, command_of, cpu_seconds, peak_memory_mb, until
 from benchmarks.stub import AWS_ENVIRONMENT, TABLE, Stub
@@ -41,10 +42,11 @@ class Program:
             *("--region", "us-east-1", "--iterator-type", "TRIM_HORIZON", "--metrics-port", "0"),
             *("--log-format", "json", *shlex.split(options)),
         ]
-        config = preflight.prepare(load(self._argv, {})[0])[0]
-        self.store = BenchStore.begin(redis_url, migration, config.settings())
+        loaded = load(self._argv, {})
+        prepared, _, _ = preflight.prepare(loaded.process, loaded.migration)
+        self.store = BenchStore.begin(redis_url, migration, prepared.settings())
 
-    def __enter__(self) -> "Program":
+    def __enter__(self) -> Self:
         with self.log.open("wb") as sink:
             self._process = subprocess.Popen(
                 tied([sys.executable, "-m", "pipeline.cli", *self._argv]),

@@ -27,6 +27,7 @@ from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
 from pipeline.store import ReaderStore, ValidatorStore
 from pipeline.store.messages import Commit
+from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import Validator
 
 SCHEMA = KeySchema(PARTITION_KEY, "S")
@@ -150,14 +151,13 @@ def server_memory(redis_url: str) -> Callable[[], int]:
 def make_validator(url: str, store: ValidatorStore, stable_for_ms: int) -> Validator:
     connection = Connection(SideConfig("target", region="us-east-1", endpoint_url=url))
     table = TableReader(connection, TABLE, SCHEMA)
-    return Validator(
-        store,
-        (table, table),
-        Policy(converge_within_ms=60_000, stable_for_ms=stable_for_ms),
-        metrics.start(None, "bench"),
-        consumer="bench",
-        verified_side=Side.TARGET,
+    counted, stop = metrics.start(None, "bench"), threading.Event()
+    target, source = (
+        SideReader(side, table, counted, digester=Digester(), stop=stop)
+        for side in (Side.TARGET, Side.SOURCE)
     )
+    policy = Policy(converge_within_ms=60_000, stable_for_ms=stable_for_ms)
+    return Validator(store, target, source, policy, counted, consumer="bench", stop=stop)
 
 
 def validator(url: str, redis_url: str, pages: int, threads: int, stable_for_ms: int) -> Round:

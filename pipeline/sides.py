@@ -3,20 +3,14 @@
 Reads: the configuration. Writes: nothing. Never: requests by itself.
 """
 
-from pipeline.aws import Connection, SideConfig
-from pipeline.config import Config
+from pipeline.aws import Connection
+from pipeline.config import MigrationConfig
 from pipeline.metrics import Metrics
 
 
-def connect(config: Config, side: str, metrics: Metrics | None = None) -> Connection:
+def connect(migration: MigrationConfig, side: str, metrics: Metrics | None = None) -> Connection:
     """A connection to "source", "target" or "stream"; with metrics, its requests are counted."""
-    options = {"source": config.source, "target": config.target, "stream": config.stream}[side]
-    return Connection(
-        SideConfig(
-            side, options.profile, options.region, options.endpoint_url, options.role_arn, options.external_id
-        ),
-        metrics.aws_observer(side) if metrics is not None else None,
-    )
+    return Connection(migration.access(side), metrics.aws_observer(side) if metrics is not None else None)
 
 
 def report(connection: Connection, metrics: Metrics) -> None:

@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from pipeline.commands.doctor import Line, examine
-from pipeline.config import load
+from pipeline.config import MigrationConfig, ProcessConfig, load
 from pipeline.store import StoreView
 from tests import servers
 from tests.fake import Fake
@@ -29,8 +29,13 @@ def options(url: str) -> list[str]:
     ]
 
 
+def loaded(*argv: str) -> tuple[ProcessConfig, MigrationConfig]:
+    made = load(["doctor", *argv], {})
+    return made.process, made.migration
+
+
 def lines(fake: Fake, *more: str) -> dict[str, Line]:
-    return {line.check: line for line in examine(load(["doctor", *options(fake.url), *more], {})[0])}
+    return {line.check: line for line in examine(*loaded(*options(fake.url), *more))}
 
 
 def failed(found: dict[str, Line]) -> list[str]:
@@ -212,7 +217,7 @@ def failures(source: tuple[str, str], target: tuple[str, str]) -> list[Line]:
     """The failing lines for two (endpoint, table)."""
     argv = ["--source-endpoint-url", source[0], "--source-table", source[1], "--region", "us-east-1"]
     argv += ["--target-endpoint-url", target[0], "--target-table", target[1]]
-    return [line for line in examine(load(["doctor", *argv], {})[0]) if line.level == "fail"]
+    return [line for line in examine(*loaded(*argv)) if line.level == "fail"]
 
 
 def test_one_account_number_at_two_emulators_is_not_one_table_on_both_sides(

@@ -17,10 +17,10 @@ import boto3
 import pytest
 
 from pipeline import metrics
-from pipeline.aws import Connection, SideConfig, StreamClient
-from pipeline.config import Config, SideOptions
+from pipeline.aws import Connection, StreamClient
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Side
+from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Side, SideConfig
 from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, ConfigurationError, NotFound, StateLost
 from pipeline.producers.stream.discovery import Discoverer
@@ -536,25 +536,27 @@ def test_a_partition_of_a_killed_reader_is_taken_over_and_its_late_batch_refused
 # --- whole processes ---------------------------------------------------------------------------------------
 
 
-def _config(rig: Rig, **more: Any) -> Config:
-    side = SideOptions(region="us-east-1", endpoint_url=rig.url)
-    return Config(
-        migration=rig.migration,
-        redis_url=rig.store_url,
-        source=side,
-        target=side,
-        stream=side,
+def _sides(url: str) -> dict[str, Any]:
+    return {
+        side: SideConfig(side, region="us-east-1", endpoint_url=url)
+        for side in ("source", "target", "stream")
+    }
+
+
+def _config(rig: Rig, **more: Any) -> tuple[ProcessConfig, MigrationConfig]:
+    return ProcessConfig(redis_url=rig.store_url, reader_threads=2), MigrationConfig(
+        name=rig.migration,
+        **_sides(rig.url),
         source_table="orders",
         target_table="orders",
-        reader_threads=2,
         **{"iterator_type": "TRIM_HORIZON", **more},
     )
 
 
-def _read_for_ever(config: Config, parent: int) -> None:
+def _read_for_ever(config: tuple[ProcessConfig, MigrationConfig], parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # dies with the test
     if os.getppid() == parent:
-        run_reader(config, threading.Event(), metrics.start(None, "reader"), lambda: None)
+        run_reader(*config, threading.Event(), metrics.start(None, "reader"), lambda: None)
 
 
 @contextmanager
@@ -565,7 +567,7 @@ def _restarted_role(rig: Rig, **more: Any) -> Iterator[None]:
     def run() -> None:
         while not stop.is_set():
             with suppress(StateLost):
-                run_reader(_config(rig, **more), stop, metrics.start(None, "reader"), lambda: None)
+                run_reader(*_config(rig, **more), stop, metrics.start(None, "reader"), lambda: None)
 
     role = threading.Thread(target=run)
     role.start()
@@ -633,7 +635,7 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
     stop, beats = threading.Event(), []
     own = metrics.start(None, "reader")
     role = threading.Thread(
-        target=run_reader, args=(_config(rig, sample_rate=50.0), stop, own, lambda: beats.append(1))
+        target=run_reader, args=(*_config(rig, sample_rate=50.0), stop, own, lambda: beats.append(1))
     )
     role.start()
     rig.wait_until_read(10)
@@ -652,7 +654,7 @@ def test_a_table_without_a_stream_is_refused_with_the_remedy(rig: Rig):
     rig.store._redis.delete(rig.store._key("meta"))
     rig.fake.disable_stream("orders")
     with pytest.raises(ConfigurationError, match="enable one"):
-        run_reader(_config(rig), threading.Event(), metrics.start(None, "reader"), lambda: None)
+        run_reader(*_config(rig), threading.Event(), metrics.start(None, "reader"), lambda: None)
 
 
 @pytest.mark.parametrize("iterator_type", ["LATEST", "TRIM_HORIZON"])
@@ -668,20 +670,17 @@ def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
     )
     dynamodb.put_item(TableName=table, Item={"pk": {"N": "0"}})
-    side = SideOptions(region="us-east-1", endpoint_url=moto_url)
-    config = Config(
-        migration=f"test-{uuid.uuid4().hex}",
-        redis_url=valkey_url,
-        source=side,
-        target=side,
-        stream=side,
+    migration = MigrationConfig(
+        name=f"test-{uuid.uuid4().hex}",
+        **_sides(moto_url),
         source_table=table,
         target_table=table,
         iterator_type=iterator_type,
     )
-    stop, store = threading.Event(), watch(valkey_url, config.migration)
+    stop, store = threading.Event(), watch(valkey_url, migration.name)
+    process = ProcessConfig(redis_url=valkey_url)
     role = threading.Thread(
-        target=run_reader, args=(config, stop, metrics.start(None, "reader"), lambda: None)
+        target=run_reader, args=(process, migration, stop, metrics.start(None, "reader"), lambda: None)
     )
     role.start()
     eventually(lambda: any(Position.of(at).at_ms for at in store.partitions().values()))

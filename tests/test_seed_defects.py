@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from pipeline import metrics
-from pipeline.config import Config, SideOptions
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
-from pipeline.core.model import StreamView
+from pipeline.core.model import SideConfig, StreamView
 from pipeline.demo import datadel, datagen
 from pipeline.producers.stream.position import Position
 from pipeline.reader.role import run_reader
@@ -341,22 +341,28 @@ class Stream:
         self.fake.create_table("orders", view="NEW_AND_OLD_IMAGES", shards=shards)
         self.migration = f"test-{uuid.uuid4().hex}"
         self.store = watch(redis_url, self.migration)
-        self._side = SideOptions(region="us-east-1", endpoint_url=fake.url)
+        self._sides: dict[str, Any] = {
+            side: SideConfig(side, region="us-east-1", endpoint_url=fake.url)
+            for side in ("source", "target", "stream")
+        }
 
     @contextlib.contextmanager
-    def reading(self, **options: Any) -> Iterator[None]:
-        config = Config(
-            migration=self.migration,
-            redis_url=self.url,
-            source=self._side,
-            target=self._side,
-            stream=self._side,
+    def reading(self, *, reader_threads: int = 8, **options: Any) -> Iterator[None]:
+        migration = MigrationConfig(
+            name=self.migration,
+            **self._sides,
             source_table="orders",
             target_table="orders",
             **{"iterator_type": "TRIM_HORIZON", **options},
         )
         stop = threading.Event()
-        arguments = (config, stop, metrics.start(None, "reader"), lambda: None)
+        arguments = (
+            ProcessConfig(redis_url=self.url, reader_threads=reader_threads),
+            migration,
+            stop,
+            metrics.start(None, "reader"),
+            lambda: None,
+        )
         role = threading.Thread(target=run_reader, args=arguments)
         role.start()
         try:

@@ -12,7 +12,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.judging.history import FindingChange, Held, History, Judgement
+from pipeline.core.judging.history import FindingChange, HeldLook, History, Judgement
 from pipeline.core.judging.rule import judge, wake
 from pipeline.core.ledger import tally
 from pipeline.core.model import (
@@ -27,7 +27,7 @@ from pipeline.core.model import (
     Policy,
     VerdictKind,
 )
-from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreUnavailable
+from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreError, StoreUnavailable
 from pipeline.store import RedisConnection, StoreView, check_server, codec
 from pipeline.store.messages import Commit, Entry, Lease, Outcome
 from tests.core.reference import append
@@ -265,6 +265,38 @@ def test_thousands_of_changes_go_in_one_step(store: WholeStore, lease: Lease) ->
     assert store.queue().outstanding == store.queue().backlog == 5_000
 
 
+@pytest.mark.parametrize("position", [b"", b"a|b|c", b'"\\xff"\xff\x00\n', b"o"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_position_is_whatever_bytes_its_producer_chose(
+    store: WholeStore, lease: Lease, position: bytes, finished: bool
+) -> None:
+    following = Checkpoint(position + b"!", finished)
+    assert publish(store, lease, change(), to=following) is Outcome.PUBLISHED
+    assert store.partitions() == {"test:1": following}
+    assert store.add_gap(lease, "test:1", "trimmed", following) is Outcome.PUBLISHED
+    assert len(store.gaps()) == 1
+
+
+def test_a_batch_that_cannot_be_written_whole_is_not_written_at_all(
+    store: WholeStore, lease: Lease, store_url: str
+) -> None:
+    """A script is not rolled back: what is refused in its middle would be there twice when it is repeated."""
+    batch = [change(), change(key=b'"other"'), change(key=b'"bad"')]
+    store._redis.hset(store._key("history"), b'"bad"', b"no history")
+    with pytest.raises(StoreError, match="something else than a history"):
+        publish(store, lease, *batch)
+    store._redis.hdel(store._key("history"), b'"bad"')
+    store._redis.acl_setuser("weak", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-pfadd"])
+    try:
+        weak = WholeStore.begin(store_url.replace("://", "://weak:x@"), store.migration, SETTINGS)
+        with pytest.raises(ConfigurationError, match="PFADD"):
+            publish(weak, lease, *batch)
+    finally:
+        store._redis.acl_deluser("weak")
+    assert (store.queue().backlog, store.queue().outstanding, store.ledger().records_read) == (0, 0, 0)
+    assert publish(store, lease, *batch) is Outcome.PUBLISHED
+
+
 # --- watermark ---------------------------------------------------------------------------------------------
 
 
@@ -468,7 +500,7 @@ def test_what_is_settled_and_due_is_forgotten_just_where_the_rule_would(
     store: WholeStore, lease: Lease, store_url: str
 ) -> None:
     """claim.lua spares most keys the way to a validator: its shortcut against the rule itself."""
-    held = Held(Look(A, 1_000, 1), 1_000)
+    held = HeldLook(Look(A, 1_000, 1), 1_000)
     every = itertools.product(Phase, (False, True), (False, True), (None, held), (A, B * 4))
     client, prefix = redis.Redis.from_url(store_url), f"ddbmm:{{{store.migration}}}"
     over: set[bytes] = set()

@@ -1,6 +1,6 @@
 """Writes docs/configuration.md from the option table; `make docs` runs it.
 
-Reads: `pipeline/config/options.py`. Writes: standard output.
+Reads: the options that `pipeline/config` declares. Writes: standard output.
 """
 
 from pipeline.config.options import COMMANDS, GROUPS, Option

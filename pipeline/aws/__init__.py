@@ -4,7 +4,7 @@ Rooms inside: `connection` (session, credentials), `service` (requests), `tables
 `wire` (bodies), `errors` (foreign errors), `rate_limiter` (read units), `credential_files`.
 """
 
-from pipeline.aws.connection import Connection, Identity, Observer, SideConfig, Silent
+from pipeline.aws.connection import Connection, Identity, Observer, Silent
 from pipeline.aws.rate_limiter import RateLimiter
 from pipeline.aws.tables import (
     MAX_KEYS,
@@ -18,6 +18,7 @@ from pipeline.aws.tables import (
     describe_table,
 )
 from pipeline.aws.wire import Record
+from pipeline.core.model import SideConfig
 
 __all__ = [
     "MAX_KEYS",

@@ -23,6 +23,7 @@ from botocore.credentials import DeferredRefreshableCredentials
 from pipeline.aws import wire
 from pipeline.aws.errors import FOREIGN, UNUSABLE, code_of, headers_of, translate
 from pipeline.aws.service import USER_AGENT, Service
+from pipeline.core.model import SideConfig
 from pipeline.errors import AwsError, CredentialsExpired, MalformedResponse
 
 log = structlog.get_logger(__name__)
@@ -38,20 +39,6 @@ SKEW_WITHIN_SECONDS = 1.0
 REBUILD_BACKOFF_MAX_SECONDS = 60.0
 
 _Told = TypeVar("_Told")
-
-
-class SideConfig(msgspec.Struct, frozen=True):
-    """How to reach one side ("source", "target" or "stream"). None: what boto3 finds on its own.
-
-    `endpoint_url` is for DynamoDB and its streams; STS is found as boto3 does (AWS_ENDPOINT_URL_STS).
-    """
-
-    side: str
-    profile: str | None = None
-    region: str | None = None
-    endpoint_url: str | None = None
-    role_arn: str | None = None
-    external_id: str | None = None
 
 
 class Identity(msgspec.Struct, frozen=True):

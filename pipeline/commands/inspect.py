@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import msgspec
 
-from pipeline.config import Config
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import KeySchema
 from pipeline.core.figures import Figures
-from pipeline.core.gate import Result, judge
+from pipeline.core.gate import Limits, Result, evaluate
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError
 from pipeline.report import text
@@ -25,32 +25,32 @@ _GATE_EXIT = {Result.PASSED: 0, Result.FAILED: 1, Result.INCONCLUSIVE: 3}
 View = TypeVar("View", bound=StoreView)
 
 
-def begun(config: Config, kind: type[View]) -> View:
+def begun(process: ProcessConfig, migration: MigrationConfig, kind: type[View]) -> View:
     """The migration, opened. Raises ConfigurationError when it was never begun."""
-    store = kind.open(config.redis_url, config.migration)
+    store = kind.open(process.redis_url, migration.name)
     if store is None:
         raise ConfigurationError(
-            f"there is no migration {config.migration} in this Redis: "
+            f"there is no migration {migration.name} in this Redis: "
             "check --migration, --redis-url and --state-dir, or begin it with `run`"
         )
     return store
 
 
-def status(config: Config, store: StoreView) -> int:
+def status(process: ProcessConfig, store: StoreView) -> int:
     """Print where the migration stands; the exit code."""
     figures = store.figures()
     heading = text.Heading(store.migration, Side(store.meta.settings["verify_on"]))
-    if config.json:
+    if process.json:
         print(msgspec.json.encode(text.status_object(heading, figures)).decode())
     else:
         print(text.status_text(heading, figures))
     return exit_code(figures)
 
 
-def findings(config: Config, store: StoreView) -> int:
+def findings(process: ProcessConfig, store: StoreView) -> int:
     """Print every open finding, oldest first; the exit code."""
-    show = _key_shower(config, store)
-    if config.json:
+    show = _key_shower(process, store)
+    if process.json:
         for finding in store.findings():
             print(text.finding_line(finding, show(finding.key)))
     else:
@@ -59,21 +59,21 @@ def findings(config: Config, store: StoreView) -> int:
     return exit_code(store.figures())
 
 
-def gate(config: Config, store: StoreView) -> int:
+def gate(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
     """Print whether to switch over, and why; the exit code."""
-    figures, limits = store.figures(), config.gate_limits()
-    verdict = judge(figures, limits)
-    if config.json:
-        told = text.gate_object(store.migration, figures.now_ms, verdict, limits)
-        print(msgspec.json.encode(told).decode())
+    figures = store.figures()
+    verdict = evaluate(figures, limits)
+    if process.json:
+        answer = text.gate_object(store.migration, figures.now_ms, verdict, limits)
+        print(msgspec.json.encode(answer).decode())
     else:
         print(text.gate_text(store.migration, verdict))
     return _GATE_EXIT[verdict.result]
 
 
-def mark(config: Config, store: MarkStore) -> int:
+def mark(process: ProcessConfig, store: MarkStore) -> int:
     """Note that a milestone is reached now."""
-    print(text.marked(config.milestone, store.mark(config.milestone)))
+    print(text.marked(process.milestone, store.mark(process.milestone)))
     return FINE
 
 
@@ -84,9 +84,9 @@ def exit_code(figures: Figures) -> int:
     return FINE if figures.success.keys else INCONCLUSIVE
 
 
-def _key_shower(config: Config, store: StoreView) -> Callable[[bytes], object]:
+def _key_shower(process: ProcessConfig, store: StoreView) -> Callable[[bytes], object]:
     """How a key is shown: as its keyed hash, or with --show-keys as the wire JSON object."""
-    if not config.show_keys:
+    if not process.show_keys:
         return store.key_hash
     names = ("partition_key", "partition_type", "sort_key", "sort_type")
     try:

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from pipeline.aws import Connection, StreamClient, StreamInfo, TableInfo, TableReader, describe_table
-from pipeline.config import Config
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.model import Side
 from pipeline.errors import (
     AwsUnavailable,
@@ -60,26 +60,26 @@ class StreamSeen(msgspec.Struct, frozen=True):
     endpoint: str
 
 
-def prepare(config: Config) -> tuple[Config, Tables, StreamSeen]:
-    """See tables and stream, refuse what cannot work; the configuration completed by what was seen."""
-    sides = {side: connect(config, side) for side in Side}
-    tables = see_tables(config, sides[Side.SOURCE], sides[Side.TARGET])
-    check_tables(config, tables)
-    stream_side = connect(config, "stream")
-    stream = see_stream(config, tables.of(config.origin), stream_side)
+def prepare(process: ProcessConfig, migration: MigrationConfig) -> tuple[MigrationConfig, Tables, StreamSeen]:
+    """See tables and stream, refuse what cannot work; the migration completed by what was seen."""
+    sides = {side: connect(migration, side) for side in Side}
+    tables = see_tables(migration, sides[Side.SOURCE], sides[Side.TARGET])
+    check_tables(migration, tables)
+    stream_side = connect(migration, "stream")
+    stream = see_stream(migration, tables.of(migration.origin), stream_side)
     # A role that lacks a permission would only ever try again: better refused here.
-    if config.command != "reader":
+    if process.command != "reader":
         for side, connection in sides.items():
             check_item_reads(connection, tables.of(side))
-    if config.command != "validator":
+    if process.command != "validator":
         check_stream_reads(stream_side, stream)
-    return completed(config, tables), tables, stream
+    return completed(migration, tables), tables, stream
 
 
-def completed(config: Config, tables: Tables) -> Config:
-    schema = tables.of(config.origin).schema
+def completed(migration: MigrationConfig, tables: Tables) -> MigrationConfig:
+    schema = tables.of(migration.origin).schema
     return dataclasses.replace(
-        config,
+        migration,
         partition_key=schema.partition_key,
         partition_type=schema.partition_type,
         sort_key=schema.sort_key,
@@ -92,20 +92,20 @@ def completed(config: Config, tables: Tables) -> Config:
 # --- tables ------------------------------------------------------------------------------------------------
 
 
-def see_tables(config: Config, source: Connection, target: Connection) -> Tables:
+def see_tables(migration: MigrationConfig, source: Connection, target: Connection) -> Tables:
     return Tables(
-        asked(lambda: describe_table(source, config.source_table)),
-        asked(lambda: describe_table(target, config.target_table)),
+        asked(lambda: describe_table(source, migration.source_table)),
+        asked(lambda: describe_table(target, migration.target_table)),
         source.endpoint,
         target.endpoint,
     )
 
 
-def check_tables(config: Config, tables: Tables) -> None:
+def check_tables(migration: MigrationConfig, tables: Tables) -> None:
     """Raises ConfigurationError for one table on both sides, and for keys that differ."""
     check_distinct(tables)
     check_keys(tables)
-    check_key_flags(config, tables.source)
+    check_key_flags(migration, tables.source)
 
 
 def check_distinct(tables: Tables) -> None:
@@ -126,11 +126,11 @@ def check_keys(tables: Tables) -> None:
         )
 
 
-def check_key_flags(config: Config, table: TableInfo) -> None:
+def check_key_flags(migration: MigrationConfig, table: TableInfo) -> None:
     schema = table.schema
     for flag, given, real in (
-        ("--partition-key", config.partition_key, schema.partition_key),
-        ("--sort-key", config.sort_key, schema.sort_key),
+        ("--partition-key", migration.partition_key, schema.partition_key),
+        ("--sort-key", migration.sort_key, schema.sort_key),
     ):
         if given is not None and given != real:
             raise ConfigurationError(
@@ -175,16 +175,16 @@ def _place(url: str) -> object:
 # --- stream ------------------------------------------------------------------------------------------------
 
 
-def see_stream(config: Config, origin: TableInfo, connection: Connection) -> StreamSeen:
+def see_stream(migration: MigrationConfig, origin: TableInfo, connection: Connection) -> StreamSeen:
     """Raises ConfigurationError for a stream that is missing, disabled, or of another table."""
-    arn = config.stream_arn or origin.stream_arn
-    if arn is None or (config.stream_arn is None and not origin.stream_enabled):
+    arn = migration.stream_arn or origin.stream_arn
+    if arn is None or (migration.stream_arn is None and not origin.stream_enabled):
         raise ConfigurationError(
-            f"{config.origin} table {origin.name} has no enabled stream; {ENABLE_STREAM}"
+            f"{migration.origin} table {origin.name} has no enabled stream; {ENABLE_STREAM}"
         )
     if not arn.startswith(f"{origin.arn}/stream/"):
         raise ConfigurationError(
-            f"--stream-arn {arn} is not a stream of the {config.origin} table {origin.arn}; "
+            f"--stream-arn {arn} is not a stream of the {migration.origin} table {origin.arn}; "
             f"leave it out to use the table's latest stream, {origin.stream_arn or 'once there is one'}"
         )
     client = StreamClient(connection)
@@ -219,11 +219,11 @@ _STORE_ROLES = {
 }
 
 
-def check_store(config: Config) -> None:
+def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     """Raises ConfigurationError for a server that cannot be reached or used, or not by this user."""
-    connection = RedisConnection(config.redis_url, config.migration)
+    connection = RedisConnection(process.redis_url, migration.name)
     try:
-        check_permissions(connection, _STORE_ROLES.get(config.command, tuple(Role)))
+        check_permissions(connection, _STORE_ROLES.get(process.command, tuple(Role)))
         check_server(connection)
     except ConfigurationError:
         raise
@@ -233,12 +233,12 @@ def check_store(config: Config) -> None:
         connection.close()
 
 
-def open_store(config: Config) -> None:
+def open_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     """Begin or go on with the migration. Raises SettingsChanged, and what `check_store` does."""
-    check_store(config)
-    connection = RedisConnection(config.redis_url, config.migration)
+    check_store(process, migration)
+    connection = RedisConnection(process.redis_url, migration.name)
     try:
-        begin(connection, config.settings())
+        begin(connection, migration.settings())
     finally:
         connection.close()
 

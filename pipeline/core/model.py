@@ -8,6 +8,7 @@ compact canonical form of an item's primary key (see `canonical.KeySchema`).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 import msgspec
@@ -27,6 +28,21 @@ class Side(StrEnum):
     @property
     def other(self) -> "Side":
         return Side.TARGET if self is Side.SOURCE else Side.SOURCE
+
+
+@dataclass(frozen=True)
+class SideConfig:
+    """How to reach one side ("source", "target" or "stream"). None: what boto3 finds on its own.
+
+    `endpoint_url` is for DynamoDB and its streams; STS is found as boto3 does (AWS_ENDPOINT_URL_STS).
+    """
+
+    side: str
+    profile: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    role_arn: str | None = None
+    external_id: str | None = field(default=None, repr=False)
 
 
 class ChangeType(StrEnum):
@@ -114,14 +130,14 @@ class Look(msgspec.Struct, frozen=True):
 class Moment(msgspec.Struct, frozen=True):
     """What is known when a history is judged.
 
-    now_ms: the store's clock. read_through_ms: every change written before it has been published (the
-    readers' watermark; 0 = unknown). gap_ms: when the newest gap was recorded (0 = none).
-    watched_since_ms: changes written before it were never read (0 = the stream was read from its beginning),
-    so what happened to a key shortly before it is not known.
+    now_ms: the store's clock. watermark_ms: every change written before it has been published (0 = unknown).
+    gap_ms: when the newest gap was recorded (0 = none). watched_since_ms: changes written before it were
+    never read (0 = the stream was read from its beginning), so what happened to a key shortly before it is
+    not known.
     """
 
     now_ms: int
-    read_through_ms: int = 0
+    watermark_ms: int = 0
     gap_ms: int = 0
     watched_since_ms: int = 0
 

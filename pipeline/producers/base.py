@@ -62,7 +62,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class Discovery(msgspec.Struct):
-    """What has changed about the partitions: what the store has to be told.
+    """What has changed about the partitions: what is to be recorded.
 
     unwatched: finished partitions whose watermark need not hold the others back any more (their children are
     tracked). forget: tombstones that cannot come back.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from pipeline.aws import Connection, StreamClient, TableInfo, describe_table
-from pipeline.config import Config
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
@@ -28,21 +28,33 @@ log = structlog.get_logger(__name__)
 TICK_SECONDS = 1.0
 
 
-def run_reader(config: Config, stop: Stop, metrics: Metrics, heartbeat: Callable[[], None]) -> None:
+def run_reader(
+    process: ProcessConfig,
+    migration: MigrationConfig,
+    stop: Stop,
+    metrics: Metrics,
+    heartbeat: Callable[[], None],
+) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
-    store = ReaderStore.begin(config.redis_url, config.migration, config.settings())
+    store = ReaderStore.begin(process.redis_url, migration.name, migration.settings())
     clock = StoreClock(store.now_ms)
-    connection = connect(config, "stream", metrics)
-    producer = _stream_producer(config, store, connection, clock, metrics, stop)
+    connection = connect(migration, "stream", metrics)
+    producer = _stream_producer(migration, store, connection, clock, metrics, stop)
     publisher = Publisher(
         store,
         producer,
         clock,
         metrics,
-        threads=config.reader_threads,
-        max_backlog=config.max_backlog,
+        threads=process.reader_threads,
+        max_backlog=migration.max_backlog,
     )
-    metrics.sample_ratio.set(config.sample_rate / 100)
+    metrics.sample_ratio.set(migration.sample_rate / 100)
+    log.info(
+        "reader started",
+        stream=producer.discoverer.arn,
+        endpoint=connection.endpoint,
+        threads=process.reader_threads,
+    )
 
     def tick() -> None:
         heartbeat()
@@ -60,7 +72,7 @@ def run_reader(config: Config, stop: Stop, metrics: Metrics, heartbeat: Callable
 
 
 def _stream_producer(
-    config: Config,
+    migration: MigrationConfig,
     store: ReaderStore,
     connection: Connection,
     clock: StoreClock,
@@ -68,32 +80,30 @@ def _stream_producer(
     stop: Stop,
 ) -> StreamProducer:
     """The producer of the origin's stream. Asks for the table's key schema and, if need be, its stream."""
-    table = config.table(config.origin)
-    info = describe_table(connect(config, config.origin, metrics), table)
-    arn = _stream_arn(config, info)
+    table = migration.table(migration.origin)
+    info = describe_table(connect(migration, migration.origin, metrics), table)
     client = StreamClient(connection)
-    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=config.reader_threads)
     return StreamProducer(
         client,
         Discoverer(
             client,
-            arn,
+            _stream_arn(migration, info),
             table,
             clock.now_ms,
             stop,
             started_ms=store.meta.started_ms,
-            from_latest=config.iterator_type == "LATEST",
+            from_latest=migration.iterator_type == "LATEST",
             begun_again=store.begun_again,
         ),
         Selector(
             info.schema,
-            Sampler(config.sample_rate),
-            Digester(frozenset(config.ignore_attributes)),
+            Sampler(migration.sample_rate),
+            Digester(frozenset(migration.ignore_attributes)),
             metrics.stream_malformed_images.inc,
         ),
         clock,
         metrics,
-        table=config.origin,
+        table=migration.origin,
         skew_ms=lambda: connection.skew_ms,
     )
 
@@ -110,9 +120,9 @@ def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) 
         stop.wait(TICK_SECONDS)
 
 
-def _stream_arn(config: Config, info: TableInfo) -> str:
-    if config.stream_arn:
-        return config.stream_arn
+def _stream_arn(migration: MigrationConfig, info: TableInfo) -> str:
+    if migration.stream_arn:
+        return migration.stream_arn
     if info.stream_arn is None or not info.stream_enabled:
         raise ConfigurationError(
             f"table {info.name} has no enabled stream: enable one (NEW_AND_OLD_IMAGES), or give --stream-arn"

@@ -15,7 +15,7 @@ Layout (little endian), which `lua/prelude.lua` knows as well:
 import struct
 from itertools import starmap
 
-from pipeline.core.judging.history import Held, History
+from pipeline.core.judging.history import HeldLook, History
 from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind
 
 FORMAT = 1
@@ -90,7 +90,7 @@ def decode(raw: bytes) -> History:
     )
 
 
-def _encode_held(held: Held) -> bytes:
+def _encode_held(held: HeldLook) -> bytes:
     look = held.look
     flags = (
         (_HELD_STRONG if look.strong else 0)
@@ -102,7 +102,7 @@ def _encode_held(held: Held) -> bytes:
     )
 
 
-def _decode_held(raw: bytes) -> Held:
+def _decode_held(raw: bytes) -> HeldLook:
     digest, witness, since_ms, at_ms, answered_ms, seen, flags = HELD.unpack_from(raw, HEADER.size)
     look = Look(
         digest=digest,
@@ -113,4 +113,4 @@ def _decode_held(raw: bytes) -> Held:
         expired=bool(flags & _HELD_EXPIRED),
         answered_ms=answered_ms,
     )
-    return Held(look, since_ms)
+    return HeldLook(look, since_ms)

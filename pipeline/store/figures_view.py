@@ -42,7 +42,8 @@ class FiguresView:
         """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
         with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
-        return _checkpoints(raw, f"{producer}:".encode() if producer else b"")
+        mine = f"{producer}:" if producer else ""
+        return {name: at for name, at in _checkpoints(raw).items() if name.startswith(mine)}
 
     def gaps(self) -> list[Gap]:
         """Oldest first."""
@@ -152,12 +153,8 @@ def _milliseconds(time: tuple[int, int]) -> int:
     return seconds * 1000 + micros // 1000
 
 
-def _checkpoints(raw: dict[bytes, bytes], prefix: bytes = b"") -> dict[str, Checkpoint]:
-    return {
-        partition.decode(): Checkpoint.decode(checkpoint)
-        for partition, checkpoint in raw.items()
-        if partition.startswith(prefix)
-    }
+def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
+    return {partition.decode(): Checkpoint.decode(checkpoint) for partition, checkpoint in raw.items()}
 
 
 def _ledger(told: dict[str, Any]) -> Ledger:

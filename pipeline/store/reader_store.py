@@ -19,7 +19,7 @@ from pipeline.store.connection import GROUP, RedisConnection, translated
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
 from pipeline.store.reading import StoreView
 
-#: Why `begin_again` was needed, as the gap tells it.
+#: Why `begin_again` was needed, as the gap says it.
 STATE_LOST = "state lost"
 #: A partition found, its checkpoint, and the watermark (ms) it begins with; None: it has none.
 Found = tuple[str, Checkpoint, int | None]

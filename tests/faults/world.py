@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import pytest
@@ -85,7 +86,7 @@ class World(System):
         self._alarms = 0
         self._numbers = itertools.count()
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

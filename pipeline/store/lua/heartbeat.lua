@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Say that a reader is alive for a while; readers that did not say so any more are dropped.
+-- A reader is alive for another while; those that were not heard of are forgotten.
 -- May run at maxmemory: readers that vanish there would give up their partitions.
 --
--- Returns the number of readers of this producer that are alive
+-- Returns how many readers of this producer are alive
 local readers = key(1, 'zset', 'ZADD ZREMRANGEBYSCORE ZRANGE') -- "<producer>:<reader>" -> alive until (ms)
 if checked() then return refused end
 local prefix, reader, ttl_ms = ARGV[1] .. ':', ARGV[2], tonumber(ARGV[3])

@@ -53,21 +53,17 @@ local function now_ms()
   return clock[1] * 1000 + math.floor(clock[2] / 1000)
 end
 
+-- The lease of a partition: epoch (as text), when it runs out (ms), owner; nothing when it never had one.
+local function lease_of(leases, partition)
+  local epoch, expires_ms, owner = string.match(redis.call('HGET', leases, partition) or '', '^(%d+)|(%d+)|(.*)$')
+  return epoch, tonumber(expires_ms or 0), owner
+end
+
 -- Call with the list's items as arguments, a thousand at a time: unpack of a large table overflows the Lua stack.
 local function in_slices(list, call)
   for first = 1, #list, 1000 do
     call(unpack(list, first, math.min(first + 999, #list)))
   end
-end
-
--- Whether a lease is still the one with this epoch. leases: partition -> "epoch|expires_ms|owner".
-local function is_ours(leases, partition, epoch)
-  local lease = redis.call('HGET', leases, partition)
-  return lease and string.match(lease, '^(%d+)|') == epoch
-end
-
-local function state_lost()
-  return redis.error_reply('STATELOST the state of this migration is gone')
 end
 
 -- Refuses the script, as `checked` does, when one of these fields of a hash cannot be counted up.
