@@ -143,7 +143,7 @@ def make_validator(url: str, store: Store, stable_for_ms: int) -> Validator:
         store,
         (table, table),
         Policy(converge_within_ms=60_000, stable_for_ms=stable_for_ms),
-        metrics.start(None, "bench"),
+        metrics.start(None, "bench").of("bench"),
         consumer="bench",
         verified_side=Side.TARGET,
     )

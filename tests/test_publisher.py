@@ -72,7 +72,14 @@ class Rig:
         )
         selector = Selector(KeySchema("pk", "S", None, None), Sampler(100), Digester())
         producer = StreamProducer(client, discoverer, selector, clock, lambda: connection.skew_ms)
-        return Publisher(store, producer, clock, metrics.start(None, "reader"), table=Side.SOURCE, **options)
+        return Publisher(
+            store,
+            producer,
+            clock,
+            metrics.start(None, "reader").of(self.migration),
+            table=Side.SOURCE,
+            **options,
+        )
 
     @contextmanager
     def reading(self, *, from_latest: bool = False, **options: int) -> Iterator[threading.Event]:
@@ -633,10 +640,11 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
 
     assert not role.is_alive() and beats
     sampled = rig.store.ledger().versions_published
-    assert own.registry.get_sample_value("ddbmm_keys_sampled_total") == sampled < 10
-    read = {"table": "source", "event": "INSERT"}
+    labels = {"migration": rig.migration}
+    assert own.registry.get_sample_value("ddbmm_keys_sampled_total", labels) == sampled < 10
+    read = labels | {"table": "source", "event": "INSERT"}
     assert own.registry.get_sample_value("ddbmm_stream_records_read_total", read) == 10
-    assert own.registry.get_sample_value("ddbmm_sample_ratio") == 0.5
+    assert own.registry.get_sample_value("ddbmm_sample_ratio", labels) == 0.5
 
 
 def test_a_table_without_a_stream_is_refused_with_the_mend(rig: Rig):

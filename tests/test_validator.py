@@ -46,7 +46,7 @@ class World:
             store,
             readers,
             policy,
-            metrics.start(None, "test"),
+            metrics.start(None, "test").of("test"),
             consumer="v",
             verified_side=verified,
             ttl_attributes=("expires", "expires"),

@@ -28,7 +28,7 @@ import structlog
 from pipeline.core.ledger import Lease, Outcome, ReadCounts
 from pipeline.core.model import ChangeType, Position, PositionKind, Side
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 from pipeline.producers.base import Batch, Producer, Stop
 from pipeline.reader.clock import StoreClock
 from pipeline.reader.partitions import LEASE_MS, Held, Holdings, Schedule
@@ -62,7 +62,7 @@ class Publisher:
         store: Store,
         producer: Producer,
         clock: StoreClock,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         table: Side,
         threads: int = 8,

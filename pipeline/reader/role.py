@@ -37,12 +37,13 @@ def run_reader(
     heartbeat: Callable[[], None],
 ) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
+    own_metrics = metrics.of(migration.name)
     store = Store(process.redis_url, migration.name)
     meta = store.open(migration.settings())
     table = migration.table(migration.origin)
-    info = describe_table(connect(migration, migration.origin, metrics), table)
+    info = describe_table(connect(migration, migration.origin, own_metrics), table)
     arn = _stream_arn(migration, info)
-    connection = connect(migration, "stream", metrics)
+    connection = connect(migration, "stream", own_metrics)
     client = StreamClient(connection)
     clock = StoreClock(store.now_ms)
     discoverer = Discoverer(
@@ -63,17 +64,17 @@ def run_reader(
         store,
         producer,
         clock,
-        metrics,
+        own_metrics,
         table=migration.origin,
         threads=process.reader_threads,
         max_backlog=migration.max_backlog,
     )
-    metrics.sample_ratio.set(migration.sample_rate / 100)
+    own_metrics.sample_ratio.set(migration.sample_rate / 100)
     log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=process.reader_threads)
 
     def tick() -> None:
         heartbeat()
-        report(connection, metrics)
+        report(connection, own_metrics)
 
     garbage.settle()
     try:

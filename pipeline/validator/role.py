@@ -38,10 +38,11 @@ def run_validator(
     slot: str,
 ) -> None:
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
+    own_metrics = metrics.of(migration.name)
     store = Store(process.redis_url, migration.name)
     store.open(migration.settings())
     verified = migration.verify_on
-    connections = [connect(migration, side, metrics) for side in (verified, migration.origin)]
+    connections = [connect(migration, side, own_metrics) for side in (verified, migration.origin)]
     names = [migration.table(side) for side in (verified, migration.origin)]
     tables = [describe_table(each, name) for each, name in zip(connections, names, strict=True)]
     readers = [
@@ -55,7 +56,7 @@ def run_validator(
             migration.stable_for_ms,
             leads=verified is Side.SOURCE,
         ),
-        metrics,
+        own_metrics,
         consumer=f"{socket.gethostname()}:{slot}",
         verified_side=verified,
         ignore=frozenset(migration.ignore_attributes),
@@ -70,7 +71,7 @@ def run_validator(
     def alive() -> None:
         heartbeat()
         for connection in connections:
-            report(connection, metrics)
+            report(connection, own_metrics)
 
     garbage.settle()
     _serve(validator, process.in_flight, stop, alive)

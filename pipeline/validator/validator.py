@@ -21,7 +21,7 @@ from pipeline.core.judging.rule import judge, wake
 from pipeline.core.ledger import Entry, Settled
 from pipeline.core.model import Look, Policy, Side
 from pipeline.errors import AwsError
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 from pipeline.store import Store, codec
 from pipeline.validator.batch import NOTHING, Batch, Case, Decided, Seen, put_back, settled
 
@@ -49,7 +49,7 @@ class Validator:
         store: Store,
         readers: tuple[TableReader, TableReader],
         policy: Policy,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         consumer: str,
         verified_side: Side,
@@ -67,8 +67,8 @@ class Validator:
         self._metrics = metrics
         self._consumer = consumer
         sides = (verified_side, verified_side.other)
-        self._batch_keys = [metrics.batch_keys.labels(side) for side in sides]
-        self._waited = [metrics.rate_limit_wait_seconds.labels(side) for side in sides]
+        self._batch_keys = [metrics.batch_keys[side] for side in sides]
+        self._waited = [metrics.rate_limit_wait_seconds[side] for side in sides]
         self._digester = Digester(ignore)
         self._ignore = ignore
         self._ttl_attributes = ttl_attributes
@@ -278,7 +278,7 @@ class Validator:
         metrics.last_validation_timestamp_seconds.set(time.time())
         lags_ms = [judgement.lag_ms for _, judgement in looked if judgement.lag_ms >= 0]
         metrics.replication_lag_seconds.observe_all([lag_ms / 1000 for lag_ms in lags_ms])
-        metrics.validation_rechecks.inc(sum(judgement.verdict is None for _, judgement in looked))
+        metrics.validations_undecided.inc(sum(judgement.verdict is None for _, judgement in looked))
         for case, judgement in looked:
             if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
                 metrics.mismatches[judgement.verdict].inc()
