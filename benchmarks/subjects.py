@@ -16,7 +16,7 @@ from benchmarks.stub import PARTITION_KEY, STREAM_ARN, TABLE, shard_id
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, StreamClient, TableReader
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.ledger import ReadCounts, Settled
+from pipeline.core.ledger import ReadCounts
 from pipeline.core.model import ABSENT, Change, Policy, Position, PositionKind, Side
 from pipeline.core.sampling import Sampler
 from pipeline.process import garbage
@@ -25,13 +25,19 @@ from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
-from pipeline.store import Store
+from pipeline.store import ReaderStore, ValidatorStore
+from pipeline.store.messages import Commit
+from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import Validator
 
 SCHEMA = KeySchema(PARTITION_KEY, "S")
 PARTITION = f"{STREAM_ARN.rpartition('/')[2]}/{shard_id(0)}"
 _HOUR_MS = 3_600_000
 _SOME_DIGEST = b"\x17" * 16
+
+
+class BenchStore(ReaderStore, ValidatorStore):
+    """What readers and validators write: the benchmark plays both."""
 
 
 def shard_reader(url: str, percent: float, now_ms: Callable[[], int]) -> PartitionReader:
@@ -68,7 +74,7 @@ def reader(url: str, percent: float, pages: int) -> Round:
 class Feed:
     """Publishes the stub's first shard, page by page, as the publisher does."""
 
-    def __init__(self, url: str, store: Store, percent: float = 100) -> None:
+    def __init__(self, url: str, store: BenchStore, percent: float = 100) -> None:
         self.store = store
         self.shard = shard_reader(url, percent, store.now_ms)
         self.position = Position(PositionKind.TRIM_HORIZON)
@@ -93,11 +99,9 @@ class Feed:
         self.position = position
 
 
-def open_store(redis_url: str) -> Store:
+def open_store(redis_url: str) -> BenchStore:
     """A migration of its own on that server."""
-    store = Store(redis_url, f"bench-{uuid.uuid4().hex[:8]}")
-    store.open({"benchmark": "yes"})
-    return store
+    return BenchStore.begin(redis_url, f"bench-{uuid.uuid4().hex[:8]}", {"benchmark": "yes"})
 
 
 def publishing(url: str, redis_url: str, percent: float, pages: int) -> Round:
@@ -136,17 +140,16 @@ def server_memory(redis_url: str) -> Callable[[], int]:
     return lambda: int(client.info("memory")["used_memory_dataset"])
 
 
-def make_validator(url: str, store: Store, stable_for_ms: int) -> Validator:
+def make_validator(url: str, store: ValidatorStore, stable_for_ms: int) -> Validator:
     connection = Connection(SideConfig("target", region="us-east-1", endpoint_url=url))
     table = TableReader(connection, TABLE, SCHEMA)
-    return Validator(
-        store,
-        (table, table),
-        Policy(converge_within_ms=60_000, stable_for_ms=stable_for_ms),
-        metrics.start(None, "bench").of("bench"),
-        consumer="bench",
-        verified_side=Side.TARGET,
+    counted, stop = metrics.start(None, "bench").of("bench"), threading.Event()
+    target, source = (
+        SideReader(side, table, counted, digester=Digester(), stop=stop)
+        for side in (Side.TARGET, Side.SOURCE)
     )
+    policy = Policy(converge_within_ms=60_000, stable_for_ms=stable_for_ms)
+    return Validator(store, target, source, policy, counted, consumer="bench", stop=stop)
 
 
 def validator(url: str, redis_url: str, pages: int, threads: int, stable_for_ms: int) -> Round:
@@ -191,4 +194,4 @@ def park(feed: Feed, keys: list[bytes]) -> None:
     claim = feed.store.claim("parking", len(keys), 0)
     assert len(claim.entries) == len(keys)
     later = claim.now_ms + _HOUR_MS
-    feed.store.commit([Settled(entry, entry.raw, later, "") for entry in claim.entries], claim.now_ms)
+    feed.store.commit([Commit(entry, entry.raw, later, "") for entry in claim.entries], claim.now_ms)

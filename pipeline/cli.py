@@ -18,7 +18,7 @@ from pipeline.errors import MonitorError
 from pipeline.process import logs
 
 if TYPE_CHECKING:
-    from pipeline.store import Store
+    from pipeline.commands.inspect import View
 
 INTERRUPTED = 130
 #: The reader of our output went away (`findings | head`): what a shell reports for SIGPIPE.
@@ -117,38 +117,44 @@ def _store_of(process: ProcessConfig, *, begin: bool) -> Iterator[ProcessConfig]
 
 def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import inspect
+    from pipeline.store import StoreView
 
-    return _look(process, migration, lambda store: inspect.status(process, store))
+    return _look(process, migration, StoreView, lambda store: inspect.status(process, store))
 
 
 def _findings(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import inspect
+    from pipeline.store import StoreView
 
-    return _look(process, migration, lambda store: inspect.findings(process, store))
+    return _look(process, migration, StoreView, lambda store: inspect.findings(process, store))
 
 
 def _gate(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import inspect
+    from pipeline.store import StoreView
 
     limits = migration.gate_limits()
-    return _look(process, migration, lambda store: inspect.gate(process, limits, store))
+    return _look(process, migration, StoreView, lambda store: inspect.gate(process, limits, store))
 
 
 def _mark(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import inspect
+    from pipeline.store import MarkStore
 
-    return _look(process, migration, lambda store: inspect.mark(process, store))
+    return _look(process, migration, MarkStore, lambda store: inspect.mark(process, store))
 
 
-def _look(process: ProcessConfig, migration: MigrationConfig, show: "Callable[[Store], int]") -> int:
-    from pipeline.store import Store
+def _look(
+    process: ProcessConfig, migration: MigrationConfig, kind: "type[View]", show: "Callable[[View], int]"
+) -> int:
+    """Show something of the migration, which is opened as `kind`."""
+    from pipeline.commands import inspect
 
-    with _store_of(process, begin=False) as with_store:
-        store = Store(with_store.redis_url, migration.name)
-        try:
-            return show(store)
-        finally:
-            store.close()
+    with (
+        _store_of(process, begin=False) as with_store,
+        contextlib.closing(inspect.begun(with_store, migration, kind)) as store,
+    ):
+        return show(store)
 
 
 def _doctor(process: ProcessConfig, migration: MigrationConfig) -> int:

@@ -15,7 +15,7 @@ from pipeline.core.figures import Figures
 from pipeline.errors import StoreUnavailable
 from pipeline.metrics import Metrics, StoreCollector, Watched
 from pipeline.report import text
-from pipeline.store import Store
+from pipeline.store import FiguresView, RedisConnection
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ HEARTBEAT_SECONDS = 0.5
 
 def store_collector(process: ProcessConfig, migration: MigrationConfig) -> StoreCollector:
     """What to register with the registry that is served: the store's figures, read at each scrape."""
-    store = Store(process.redis_url, migration.name)
+    store = FiguresView(RedisConnection(process.redis_url, migration.name))
     return StoreCollector([Watched(migration.name, store.figures, migration.gate_limits())])
 
 
@@ -41,7 +41,7 @@ def run_monitor(
     While Redis cannot be reached nothing is printed but that; the next round tries again. metrics: every
     role gets them; the monitor's own figures are exported by `store_collector`.
     """
-    store = Store(process.redis_url, migration.name)
+    store = FiguresView(RedisConnection(process.redis_url, migration.name))
     before: Figures | None = None
     try:
         while not stop.is_set():
@@ -58,7 +58,7 @@ def _wait(seconds: float, stop: threading.Event, heartbeat: Callable[[], None]) 
         heartbeat()
 
 
-def _report(process: ProcessConfig, store: Store, before: Figures | None) -> Figures | None:
+def _report(process: ProcessConfig, store: FiguresView, before: Figures | None) -> Figures | None:
     try:
         figures = store.figures()
     except StoreUnavailable as error:

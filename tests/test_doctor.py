@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.commands.doctor import Line, examine
 from pipeline.config import MigrationConfig, ProcessConfig, load
-from pipeline.store import Store
+from pipeline.store import StoreView
 from tests import servers
 from tests.fake import Fake
 
@@ -198,7 +198,7 @@ def test_the_estimate_counts_sampled_keys_only(fake: Fake) -> None:
 
 def test_nothing_is_written_anywhere(fake: Fake, valkey_url: str) -> None:
     lines(fake, "--redis-url", valkey_url, "--migration", "untouched")
-    assert Store(valkey_url, "untouched").load() is None
+    assert StoreView.open(valkey_url, "untouched") is None
     reading = ("Describe", "Get", "BatchGet", "List")
     assert [operation for operation in fake.calls if not operation.startswith(reading)] == []
 

@@ -22,8 +22,8 @@ from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.model import ChangeType, Side, VerdictKind
 from pipeline.errors import ConfigurationError, StoreUnavailable
 from pipeline.metrics.exposition import SlotFilesCollector
-from pipeline.store import Store
 from tests import servers
+from tests.whole_store import watch
 
 #: Endings that name a unit or a convention (Prometheus, "Metric and label naming").
 UNITS = ("_seconds", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
@@ -327,7 +327,7 @@ def test_scrapes_in_quick_succession_read_the_store_once() -> None:
 def test_a_dead_redis_is_told_by_store_up_and_not_by_stale_figures(tmp_path: Path) -> None:
     registry = CollectorRegistry()
     with servers.redis_like(servers.valkey_binary(), tmp_path) as url:
-        store = Store(url, "orders")
+        store = watch(url, "orders")
         collector = watched(store.figures)
         collector.CACHE_SECONDS = 0.0
         registry.register(collector)

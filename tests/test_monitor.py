@@ -3,7 +3,7 @@
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,11 +14,13 @@ from pipeline import metrics, monitor
 from pipeline.commands import inspect
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
-from pipeline.core.ledger import Outcome, ReadCounts, Settled
+from pipeline.core.ledger import ReadCounts
 from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
 from pipeline.errors import ConfigurationError
-from pipeline.store import Store
+from pipeline.store import MarkStore, StoreView
+from pipeline.store.messages import Commit, Outcome
 from tests import servers
+from tests.whole_store import WholeStore
 
 SETTINGS = {"verify_on": "target", "partition_key": "pk", "partition_type": "S"}
 MATCHED = "reached=1 outstanding=-1 matches=1 reads=1 lag:3=1 lag_ms_sum=900"
@@ -27,10 +29,9 @@ FINDING = '{"kind":"missing","versions_behind":1,"attributes":[],"last_looked_ms
 
 
 @pytest.fixture
-def store(valkey_url: str) -> Iterator[Store]:
+def store(valkey_url: str) -> Iterator[WholeStore]:
     """A migration of its own that has just begun."""
-    store = Store(valkey_url, f"orders-{uuid.uuid4().hex}")
-    store.open(SETTINGS)
+    store = WholeStore.begin(valkey_url, f"orders-{uuid.uuid4().hex}", SETTINGS)
     yield store
     store.close()
 
@@ -45,7 +46,7 @@ def process(valkey_url: str) -> ProcessConfig:
 READ = Position(PositionKind.AFTER, "1", 1)
 
 
-def publish(store: Store, *users: str) -> None:
+def publish(store: WholeStore, *users: str) -> None:
     """One INSERT for each user, and one more whose key is not sampled."""
     start = Position(PositionKind.TRIM_HORIZON)
     store.register("shard-1", start, 0)
@@ -57,24 +58,24 @@ def publish(store: Store, *users: str) -> None:
     assert reply.outcome is Outcome.PUBLISHED
 
 
-def judge(store: Store, *missing: str) -> None:
+def judge(store: WholeStore, *missing: str) -> None:
     """Every published key matches, except the missing ones."""
     claim = store.claim("validator-0", 100, 0)
     wrong = {f'"{user}"'.encode() for user in missing}
-    settled = [
-        Settled(entry, entry.raw, claim.now_ms + 60_000, MISSED, FINDING, judged=True)
+    commits = [
+        Commit(entry, entry.raw, claim.now_ms + 60_000, MISSED, FINDING, judged=True)
         if entry.key in wrong
-        else Settled(entry, b"", 0, MATCHED, judged=True)
+        else Commit(entry, b"", 0, MATCHED, judged=True)
         for entry in claim.entries
     ]
-    assert store.commit(settled, claim.now_ms) == []
+    assert store.commit(commits, claim.now_ms) == []
 
 
 # --- status ------------------------------------------------------------------------------------------------
 
 
 def test_status_is_inconclusive_while_nothing_was_compared(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     assert inspect.status(process, store) == 3
@@ -82,7 +83,7 @@ def test_status_is_inconclusive_while_nothing_was_compared(
 
 
 def test_status_is_fine_when_every_judged_key_matches(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store)
@@ -91,7 +92,7 @@ def test_status_is_fine_when_every_judged_key_matches(
 
 
 def test_status_json_tells_the_ledger_and_the_open_findings(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob", "cid", "dot")
     judge(store, "bob")
@@ -108,7 +109,7 @@ def test_status_json_tells_the_ledger_and_the_open_findings(
 
 
 def test_status_of_a_ledger_that_does_not_balance_is_not_fine(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store)
@@ -118,19 +119,19 @@ def test_status_of_a_ledger_that_does_not_balance_is_not_fine(
     assert "accounting identity does not hold" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [inspect.status, inspect.findings])
+@pytest.mark.parametrize("kind", [StoreView, MarkStore])
 def test_a_migration_that_was_never_begun_is_a_configuration_error(
-    process: ProcessConfig, command: Callable[[ProcessConfig, Store], int]
+    process: ProcessConfig, kind: type[StoreView]
 ) -> None:
     with pytest.raises(ConfigurationError, match="no migration typo"):
-        command(process, Store(process.redis_url, "typo"))
+        inspect.begun(process, MigrationConfig(name="typo"), kind)
 
 
 # --- findings ----------------------------------------------------------------------------------------------
 
 
 def test_findings_hide_keys_behind_their_hash_unless_asked(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
@@ -145,7 +146,7 @@ def test_findings_hide_keys_behind_their_hash_unless_asked(
 
 
 def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann")
     judge(store)
@@ -159,7 +160,7 @@ def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
 
 
 def test_the_gate_is_inconclusive_while_nothing_was_compared(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.heartbeat("reader-0", 60_000)
     assert inspect.gate(process, DEFAULT_LIMITS, store) == 3
@@ -167,7 +168,7 @@ def test_the_gate_is_inconclusive_while_nothing_was_compared(
 
 
 def test_an_open_finding_closes_the_gate_and_the_reasons_say_so(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
@@ -184,7 +185,7 @@ def test_an_open_finding_closes_the_gate_and_the_reasons_say_so(
 
 
 def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objective(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, *(f"user-{number}" for number in range(50)))
     judge(store)
@@ -197,14 +198,14 @@ def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objecti
 
 
 def test_a_milestone_is_kept_in_the_store_and_may_be_moved(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert store.figures().marks == {}
     assert inspect.mark(replace(process, milestone="T2"), store) == 0
     assert capsys.readouterr().out.startswith("T2 marked at 20")
-    first = store.marks()["T2"]
+    first = store.figures().marks["T2"]
     inspect.mark(replace(process, milestone="T2"), store)
-    assert store.marks()["T2"] >= first
+    assert store.figures().marks["T2"] >= first
     assert set(store.figures().marks) == {"T2"}
 
 
@@ -227,7 +228,7 @@ def run_for(process: ProcessConfig, migration: str, rounds: int) -> int:
 
 
 def test_monitor_prints_its_final_statistics_when_stopped(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
@@ -239,14 +240,14 @@ def test_monitor_prints_its_final_statistics_when_stopped(
 
 
 def test_monitor_prints_at_every_interval(
-    process: ProcessConfig, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann")
     run_for(replace(process, statistics_every_ms=1), store.migration, rounds=3)
     assert capsys.readouterr().out.count("nothing compared yet") >= 2
 
 
-def test_json_logs_carry_the_statistics_as_fields(process: ProcessConfig, store: Store) -> None:
+def test_json_logs_carry_the_statistics_as_fields(process: ProcessConfig, store: WholeStore) -> None:
     publish(store, "ann")
     judge(store)
     with structlog.testing.capture_logs() as lines:
@@ -265,14 +266,15 @@ def test_monitor_outlives_a_redis_that_is_away(process: ProcessConfig) -> None:
 def test_the_direction_is_the_migrations_not_the_command_lines(
     process: ProcessConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    backwards = Store(process.redis_url, f"backwards-{uuid.uuid4().hex}")
-    backwards.open(SETTINGS | {"verify_on": Side.SOURCE.value})
+    settings = SETTINGS | {"verify_on": Side.SOURCE.value}
+    backwards = WholeStore.begin(process.redis_url, f"backwards-{uuid.uuid4().hex}", settings)
+    assert MigrationConfig().verify_on is Side.TARGET
     inspect.status(process, backwards)
     assert "never reached the target" in capsys.readouterr().out
 
 
 def test_show_keys_without_a_known_schema_says_what_to_do(process: ProcessConfig) -> None:
-    unseen = Store(process.redis_url, f"unseen-{uuid.uuid4().hex}")
-    unseen.open({"verify_on": "target", "partition_key": "pk", "partition_type": ""})
+    settings = {"verify_on": "target", "partition_key": "pk", "partition_type": ""}
+    unseen = WholeStore.begin(process.redis_url, f"unseen-{uuid.uuid4().hex}", settings)
     with pytest.raises(ConfigurationError, match="leave --show-keys out"):
         inspect.findings(replace(process, show_keys=True), unseen)

@@ -20,7 +20,7 @@ from pipeline import metrics
 from pipeline.aws import Connection, StreamClient
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.ledger import Lease, Meta, ReadCounts
+from pipeline.core.ledger import ReadCounts
 from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side, SideConfig
 from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, ConfigurationError, NotFound, StateLost
@@ -30,11 +30,13 @@ from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.reader.role import run_reader
-from pipeline.store import Store
+from pipeline.store import ReaderStore, StoreView
+from pipeline.store.messages import Lease
 from tests import servers
 from tests.fake.control import Control
 from tests.fake.server import Fake
 from tests.servers import eventually
+from tests.whole_store import WholeStore, watch
 
 SETTINGS = {"target_table": "orders"}
 
@@ -47,8 +49,7 @@ class Rig:
         self.fake: Control = fake.control
         self.store_url = store_url
         self.migration = f"test-{uuid.uuid4().hex}"
-        self.store = Store(store_url, self.migration)
-        self.meta = self.store.open(SETTINGS)
+        self.store = WholeStore.begin(store_url, self.migration, SETTINGS)
         arn = self.fake.create_table("orders", view="NEW_AND_OLD_IMAGES", shards=shards)
         assert arn is not None
         self.arn = arn
@@ -56,8 +57,7 @@ class Rig:
 
     def publisher(self, stop: threading.Event, *, from_latest: bool = False, **options: int) -> Publisher:
         connection = Connection(SideConfig("stream", endpoint_url=self.url, region="us-east-1"))
-        store = Store(self.store_url, self.migration)
-        store.open(SETTINGS)
+        store = ReaderStore.begin(self.store_url, self.migration, SETTINGS)
         clock = StoreClock(store.now_ms)
         client = StreamClient(connection)
         discoverer = Discoverer(
@@ -66,7 +66,7 @@ class Rig:
             "orders",
             clock.now_ms,
             stop,
-            started_ms=self.meta.started_ms,
+            started_ms=self.store.meta.started_ms,
             from_latest=from_latest,
             page_spacing_seconds=0.0,
         )
@@ -188,11 +188,11 @@ def test_a_shard_listed_late_is_found(rig: Rig):
 
 def test_changes_made_while_reading_show_within_seconds_and_the_watermark_follows(rig: Rig):
     with rig.reading():
-        eventually(lambda: rig.store.reader_state().read_through_ms)
+        eventually(lambda: rig.store.reader_state().watermark_ms)
         rig.fake.fill("orders", 10)
         written_ms = rig.store.now_ms()
         rig.wait_until_read(10)
-        eventually(lambda: rig.store.reader_state().read_through_ms > written_ms)
+        eventually(lambda: rig.store.reader_state().watermark_ms > written_ms)
 
 
 def test_the_watermark_is_unknown_until_every_shard_was_begun(rig: Rig):
@@ -200,7 +200,7 @@ def test_the_watermark_is_unknown_until_every_shard_was_begun(rig: Rig):
     with rig.reading():
         eventually(lambda: rig.fake.calls("GetRecords"))
         eventually(lambda: rig.state()[PositionKind.TRIM_HORIZON])
-        assert rig.store.reader_state().read_through_ms == 0
+        assert rig.store.reader_state().watermark_ms == 0
 
 
 def test_trimmed_records_are_a_named_gap_and_the_rest_is_read(rig: Rig):
@@ -407,8 +407,8 @@ def test_a_store_that_went_back_is_read_for_again_though_nothing_new_is_written(
         before = _dump(rig)
         rig.fake.fill("orders", 10, start=10)
         rig.wait_until_read(20)
-        reached = eventually(lambda: rig.store.reader_state().read_through_ms)
-        eventually(lambda: rig.store.reader_state().read_through_ms > reached, 30, "the watermark moves on")
+        reached = eventually(lambda: rig.store.reader_state().watermark_ms)
+        eventually(lambda: rig.store.reader_state().watermark_ms > reached, 30, "the watermark moves on")
         _restore(rig, before)
         rig.wait_until_read(20)
     assert_each_once(rig, 20)
@@ -448,7 +448,7 @@ def _stands_still(value: Callable[[], int]) -> int:
     return before if value() == before else 0
 
 
-def _validate_everything(store: Store) -> None:
+def _validate_everything(store: WholeStore) -> None:
     claim = store.claim("test", 100_000, 0)
     store._redis.xack(store._key("work"), "validators", *[entry.id for entry in claim.entries])
     store._redis.xdel(store._key("work"), *[entry.id for entry in claim.entries])
@@ -471,7 +471,7 @@ def test_an_unreachable_store_loses_nothing_and_reads_nothing_meanwhile(fake: Fa
                 assert_each_once(rig, 300)
 
 
-def _pid(store: Store) -> int:
+def _pid(store: WholeStore) -> int:
     return int(store._redis.info("server")["process_id"])
 
 
@@ -589,19 +589,19 @@ def test_a_store_that_lost_its_state_is_filled_with_all_since_the_watch_began_an
         rig.fake.fill("orders", 10, start=10)
         read = 10 if iterator_type == "LATEST" else 20
         rig.wait_until_read(read)
-        started_ms = _meta(rig).started_ms
+        started_ms = _started_ms(rig)
         _restore(rig, {})
         rig.fake.fill("orders", 10, start=20)
         rig.wait_until_read(read + 10)
         assert [gap.reason for gap in rig.store.gaps()] == ["state lost"]
-        assert _meta(rig).started_ms == started_ms
+        assert _started_ms(rig) == started_ms
     assert_each_once(rig, read + 10)
 
 
-def _meta(rig: Rig) -> Meta:
-    meta = rig.store.load()
-    assert meta is not None
-    return meta
+def _started_ms(rig: Rig) -> int:
+    store = StoreView.open(rig.store_url, rig.migration)
+    assert store is not None
+    return store.meta.started_ms
 
 
 @pytest.mark.slow
@@ -674,7 +674,7 @@ def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str
         target_table=table,
         iterator_type=iterator_type,
     )
-    stop, store = threading.Event(), Store(valkey_url, migration.name)
+    stop, store = threading.Event(), watch(valkey_url, migration.name)
     process = ProcessConfig(redis_url=valkey_url)
     role = threading.Thread(
         target=run_reader, args=(process, migration, stop, metrics.start(None, "reader"), lambda: None)

@@ -26,10 +26,12 @@ from pipeline.core.canonical import Digester
 from pipeline.core.model import SideConfig, StreamView
 from pipeline.demo import datadel, datagen
 from pipeline.reader.role import run_reader
-from pipeline.store import Store, codec
+from pipeline.store import ValidatorStore, codec
+from pipeline.store.messages import Claim
 from tests.fake import Fake, Kind
 from tests.servers import ROOT, eventually
 from tests.system import FakeTable, Item, System, balanced
+from tests.whole_store import watch
 
 WRONG, LACKING, RIGHT, DELETES = 50, 20, 25, 5
 
@@ -284,7 +286,7 @@ def test_reads_that_fail_are_not_mismatches_however_long_they_fail(tmp_path: Pat
             eventually(lambda: fake.calls["BatchGetItem"] > refused)
             fake.control.fail(Kind.THROTTLE, "BatchGetItem", calls=None)
             over_ms = system.store.now_ms() + 4_000  # past every deadline, and proven to be
-            eventually(lambda: system.store.reader_state().read_through_ms > over_ms)
+            eventually(lambda: system.store.reader_state().watermark_ms > over_ms)
             eventually(lambda: fake.calls["BatchGetItem"] > refused + 3)
             assert fake.control.keys_read() == read
             storm = system.status()
@@ -337,14 +339,14 @@ class Stream:
         self.fake, self.url = fake.control, redis_url
         self.fake.create_table("orders", view="NEW_AND_OLD_IMAGES", shards=shards)
         self.migration = f"test-{uuid.uuid4().hex}"
-        self.store = Store(redis_url, self.migration)
+        self.store = watch(redis_url, self.migration)
         self._sides: dict[str, Any] = {
             side: SideConfig(side, region="us-east-1", endpoint_url=fake.url)
             for side in ("source", "target", "stream")
         }
 
     @contextlib.contextmanager
-    def reading(self, **options: Any) -> Iterator[None]:
+    def reading(self, *, reader_threads: int = 8, **options: Any) -> Iterator[None]:
         migration = MigrationConfig(
             name=self.migration,
             **self._sides,
@@ -354,7 +356,7 @@ class Stream:
         )
         stop = threading.Event()
         arguments = (
-            ProcessConfig(redis_url=self.url),
+            ProcessConfig(redis_url=self.url, reader_threads=reader_threads),
             migration,
             stop,
             metrics.start(None, "reader"),
@@ -372,6 +374,11 @@ class Stream:
     def wait_until_read(self, count: int, deadline_seconds: float = 30.0) -> None:
         eventually(lambda: self.store.ledger().records_read >= count, deadline_seconds, f"{count} records")
         assert self.store.ledger().records_read == count
+
+    def claim(self, consumer: str, count: int, reclaim_after_ms: int) -> Claim:
+        store = ValidatorStore.open(self.url, self.migration)
+        assert store is not None
+        return store.claim(consumer, count, reclaim_after_ms)
 
     def open_shard(self) -> str:
         [shard] = [one["id"] for one in self.fake.shards("orders") if not one["closed"]]
@@ -427,7 +434,7 @@ def test_a_parent_is_read_before_its_children(stream: Stream):
         stream.fake.split("orders", stream.open_shard(), ways=1)
     with stream.reading():
         stream.wait_until_read(120)
-    entries = stream.store.claim("test", 100, 0).entries
+    entries = stream.claim("test", 100, 0).entries
     assert len(entries) == 30
     for entry in entries:
         key = {"pk": {"S": json.loads(entry.key)}}
@@ -482,7 +489,7 @@ def test_sampling_is_by_key_whatever_the_number_of_its_changes(stream: Stream):
     with stream.reading(sample_rate=20.0):
         stream.wait_until_read(400)
     ledger = stream.store.ledger()
-    assert {json.loads(entry.key) for entry in stream.store.claim("test", 1000, 0).entries} == sampled
+    assert {json.loads(entry.key) for entry in stream.claim("test", 1000, 0).entries} == sampled
     assert ledger.versions_published == len(sampled) + 100
     assert ledger.not_sampled == 400 - ledger.versions_published
 

@@ -23,7 +23,7 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.model import Side, StreamView
 from pipeline.errors import MonitorError
 from pipeline.sides import connect
-from pipeline.store import Store
+from pipeline.store import RedisConnection, check_server
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -195,12 +195,12 @@ class _Examination:
             yield Line("redis", "ok", f"embedded server, state in {self._process.state_dir}")
             return
         preflight.check_store(self._process, self._migration)
-        store = Store(self._process.redis_url, self._migration.name)
+        connection = RedisConnection(self._process.redis_url, self._migration.name)
         try:
-            server = store.check()
-            apart_ms = store.now_ms() - time.time_ns() // 1_000_000
+            server = check_server(connection)
+            apart_ms = connection.now_ms() - time.time_ns() // 1_000_000
         finally:
-            store.close()
+            connection.close()
         version = ".".join(map(str, server.version))
         yield Line("redis", "ok", f"{server.kind} {version}, maxmemory-policy {server.policy}")
         if abs(apart_ms) >= SKEW_WARN_MS:

@@ -27,7 +27,7 @@ from pipeline.errors import (
     Throttled,
 )
 from pipeline.sides import connect
-from pipeline.store import Store
+from pipeline.store import RedisConnection, begin, check_server
 
 log = structlog.get_logger(__name__)
 
@@ -213,25 +213,25 @@ def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
 
 def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     """Raises ConfigurationError for a server that cannot be reached or cannot be used."""
-    store = Store(process.redis_url, migration.name)
+    connection = RedisConnection(process.redis_url, migration.name)
     try:
-        store.check()
+        check_server(connection)
     except ConfigurationError:
         raise
     except StoreError as error:
         raise ConfigurationError(f"{error}; check --redis-url, and that the server runs") from error
     finally:
-        store.close()
+        connection.close()
 
 
 def open_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     """Begin or go on with the migration. Raises SettingsChanged, and what `check_store` does."""
     check_store(process, migration)
-    store = Store(process.redis_url, migration.name)
+    connection = RedisConnection(process.redis_url, migration.name)
     try:
-        store.open(migration.settings())
+        begin(connection, migration.settings())
     finally:
-        store.close()
+        connection.close()
 
 
 # --- asking ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The ledger's terms, and the values that the store takes and gives.
+"""The ledger's terms, and what the store says of a migration: counts, findings, gaps, readers.
 
 Reads: nothing. Writes: nothing. Never: I/O, redis.
 
@@ -8,7 +8,6 @@ The accounting identity, checked after every fault and shown by `status`:
 """
 
 from bisect import bisect_left
-from enum import StrEnum
 from functools import lru_cache
 
 import msgspec
@@ -18,22 +17,6 @@ from pipeline.core.model import MISMATCHES, Position, PositionKind, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 
 
-class ServerInfo(msgspec.Struct, frozen=True):
-    """Which server answered: kind "redis" or "valkey", its version, its eviction policy."""
-
-    kind: str
-    version: tuple[int, ...]
-    policy: str
-
-
-class Meta(msgspec.Struct, frozen=True):
-    """What the migration was begun with. secret: the key of the hashes that stand for keys in reports."""
-
-    started_ms: int
-    secret: bytes
-    settings: dict[str, str]
-
-
 class ReadCounts(msgspec.Struct, frozen=True):
     """Change records of one batch by type, and how many of them the sampler left out."""
 
@@ -41,72 +24,6 @@ class ReadCounts(msgspec.Struct, frozen=True):
     modifies: int = 0
     removes: int = 0
     not_sampled: int = 0
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """The right to publish a partition; `epoch` fences off whoever held it before."""
-
-    partition: str
-    owner: str
-    epoch: int
-
-
-class Outcome(StrEnum):
-    """What became of a batch: PUBLISHED, DUPLICATE: go on; CONFLICT: reload; FENCED: drop the partition."""
-
-    PUBLISHED = "published"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-    FENCED = "fenced"
-
-
-class PublishReply(msgspec.Struct, frozen=True):
-    outcome: Outcome
-    backlog: int
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A claimed entry of the work stream; key "" and raw b"" where there is none (poison)."""
-
-    id: bytes
-    key: bytes
-    raw: bytes
-    deliveries: int
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """What one claim handed out, with the facts that judging needs (see `model.Moment`)."""
-
-    now_ms: int
-    read_through_ms: int
-    gap_ms: int
-    watched_since_ms: int
-    entries: list[Entry]
-
-
-class Settled(msgspec.Struct, frozen=True):
-    """What a validator asks the store to commit for one entry.
-
-    before/after: encoded histories (after b"" = closed). finding: None = as it is, "" = recovered, else JSON.
-    judged: count the key among the distinct keys judged. dead: move the entry to the dead letters.
-    lag_ms: replication lag to add to the sum, -1 = none.
-    """
-
-    entry: Entry
-    after: bytes
-    next_ms: int
-    tally: str
-    finding: str | None = None
-    judged: bool = False
-    dead: bool = False
-    lag_ms: int = -1
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """An entry whose history changed under the validator: judge again against `raw`."""
-
-    index: int
-    raw: bytes
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -142,7 +59,7 @@ class Queue(msgspec.Struct, frozen=True):
 class ReaderState(msgspec.Struct, frozen=True):
     """What the readers have done: watermark, partitions by position kind, gaps, readers alive."""
 
-    read_through_ms: int
+    watermark_ms: int
     partitions: dict[PositionKind, int]
     gaps: int
     readers: int

@@ -129,14 +129,14 @@ class Look(msgspec.Struct, frozen=True):
 class Moment(msgspec.Struct, frozen=True):
     """What is known when a history is judged.
 
-    now_ms: the store's clock. read_through_ms: every change written before it has been published (the
-    readers' watermark; 0 = unknown). gap_ms: when the newest gap was recorded (0 = none).
-    watched_since_ms: changes written before it were never read (0 = the stream was read from its beginning),
-    so what happened to a key shortly before it is not known.
+    now_ms: the store's clock. watermark_ms: every change written before it has been published (0 = unknown).
+    gap_ms: when the newest gap was recorded (0 = none). watched_since_ms: changes written before it were
+    never read (0 = the stream was read from its beginning), so what happened to a key shortly before it is
+    not known.
     """
 
     now_ms: int
-    read_through_ms: int = 0
+    watermark_ms: int = 0
     gap_ms: int = 0
     watched_since_ms: int = 0
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import boto3
 from botocore.config import Config
@@ -140,9 +140,9 @@ def keys_of(dynamodb: "DynamoDBClient", args: argparse.Namespace) -> list[KeyAtt
         ("--sort-key", args.sort_key, names.get("RANGE")),
     ):
         if said is not None and said != real:
-            mend = f"say {flag} {real} or leave it out" if real else "leave it out"
+            remedy = f"say {flag} {real} or leave it out" if real else "leave it out"
             raise ConfigurationError(
-                f"{flag} {said}: the key of table {args.table} is {real or 'none'}; {mend}"
+                f"{flag} {said}: the key of table {args.table} is {real or 'none'}; {remedy}"
             )
     return [KeyAttribute(names[kind], types[names[kind]]) for kind in ("HASH", "RANGE") if kind in names]
 
@@ -278,7 +278,7 @@ class Meter:
         )
         self._task = self._bar.add_task(what, total=total)
 
-    def __enter__(self) -> "Meter":
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 

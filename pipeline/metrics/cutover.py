@@ -6,7 +6,7 @@ Reads: figures. Writes: nothing. Never: judges by itself (see core/gate.py).
 from collections.abc import Iterable
 
 from pipeline.core.figures import Figures
-from pipeline.core.gate import CHECKS, Limits, Result, judge
+from pipeline.core.gate import CHECKS, Limits, Result, evaluate
 from pipeline.core.model import MARKS
 from pipeline.metrics.declared import Sample, StoreMetric, store_metric
 
@@ -42,7 +42,7 @@ def cutover_metrics(limits: Limits) -> tuple[StoreMetric, ...]:
 
 def _checks(name: str, text: str, result: Result, limits: Limits) -> StoreMetric:
     def samples(figures: Figures) -> Iterable[Sample]:
-        return [((check.name,), float(check.result is result)) for check in judge(figures, limits).checks]
+        return [((check.name,), float(check.result is result)) for check in evaluate(figures, limits).checks]
 
     return store_metric("gauge", f"cutover_check_{name}", text, samples, {"check": tuple(CHECKS)})
 

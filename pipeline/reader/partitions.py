@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from pipeline.core.ledger import Lease
 from pipeline.core.model import Position, PositionKind
 from pipeline.errors import StoreUnavailable
 from pipeline.producers.base import Batch, PartitionReader
-from pipeline.store import Store
+from pipeline.store import ReaderStore
+from pipeline.store.messages import Lease
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +115,7 @@ class Holdings:
 
     def __init__(
         self,
-        store: Store,
+        store: ReaderStore,
         owner: str,
         schedule: Schedule,
         open_reader: Callable[[str, Position], PartitionReader],

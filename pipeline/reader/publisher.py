@@ -25,14 +25,15 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from pipeline.core.ledger import Lease, Outcome, ReadCounts
+from pipeline.core.ledger import ReadCounts
 from pipeline.core.model import ChangeType, Position, PositionKind, Side
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StateLost, StoreUnavailable
 from pipeline.metrics import MigrationMetrics
 from pipeline.producers.base import Batch, Producer, Stop
 from pipeline.reader.clock import StoreClock
 from pipeline.reader.partitions import LEASE_MS, Held, Holdings, Schedule
-from pipeline.store import Store
+from pipeline.store import ReaderStore
+from pipeline.store.messages import Lease, Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +60,7 @@ class Publisher:
 
     def __init__(
         self,
-        store: Store,
+        store: ReaderStore,
         producer: Producer,
         clock: StoreClock,
         metrics: MigrationMetrics,

@@ -10,7 +10,6 @@ import structlog
 from pipeline.aws import StreamClient, TableInfo, describe_table
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
-from pipeline.core.ledger import Meta
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
 from pipeline.metrics import Metrics
@@ -22,7 +21,7 @@ from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.sides import connect, report
-from pipeline.store import Store
+from pipeline.store import ReaderStore
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +37,7 @@ def run_reader(
 ) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
     own_metrics = metrics.of(migration.name)
-    store = Store(process.redis_url, migration.name)
-    meta = store.open(migration.settings())
+    store = ReaderStore.begin(process.redis_url, migration.name, migration.settings())
     table = migration.table(migration.origin)
     info = describe_table(connect(migration, migration.origin, own_metrics), table)
     arn = _stream_arn(migration, info)
@@ -52,7 +50,7 @@ def run_reader(
         table,
         clock.now_ms,
         stop,
-        started_ms=meta.started_ms,
+        started_ms=store.meta.started_ms,
         from_latest=migration.iterator_type == "LATEST",
         begun_again=store.begun_again,
     )
@@ -81,17 +79,17 @@ def run_reader(
         publisher.run(stop, tick)
     except StateLost as error:
         log.error("reading everything since the migration was begun once more", error=str(error))
-        _begin_again(store, meta, stop, heartbeat)
+        _begin_again(store, stop, heartbeat)
         raise
     store.close()
     log.info("reader stopped")
 
 
-def _begin_again(store: Store, meta: Meta, stop: Stop, heartbeat: Callable[[], None]) -> None:
+def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
     """Only this process knows when the watch began: it does not end before that is stored again."""
     while not stop.is_set():
         try:
-            store.begin_again(meta)
+            store.begin_again()
             return
         except StoreUnavailable as error:
             log.warning("not begun again yet", error=str(error))

@@ -16,7 +16,7 @@ Layout (little endian); `lua/publish.lua` knows where phase, flags, lo, looked_m
 import struct
 from itertools import starmap
 
-from pipeline.core.judging.history import Held, History
+from pipeline.core.judging.history import HeldLook, History
 from pipeline.core.model import MISMATCHES, UNKNOWN, Look, Phase
 
 FORMAT = 1
@@ -82,7 +82,7 @@ def decode(raw: bytes) -> History:
     )
 
 
-def _encode_held(held: Held) -> bytes:
+def _encode_held(held: HeldLook) -> bytes:
     look = held.look
     flags = (
         (_HELD_STRONG if look.strong else 0)
@@ -94,7 +94,7 @@ def _encode_held(held: Held) -> bytes:
     )
 
 
-def _decode_held(raw: bytes) -> Held:
+def _decode_held(raw: bytes) -> HeldLook:
     digest, witness, since_ms, at_ms, answered_ms, seen, flags = _HELD.unpack_from(raw, _HEADER.size)
     look = Look(
         digest,
@@ -105,4 +105,4 @@ def _decode_held(raw: bytes) -> Held:
         bool(flags & _HELD_EXPIRED),
         answered_ms,
     )
-    return Held(look, since_ms)
+    return HeldLook(look, since_ms)

@@ -11,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from pipeline.aws import TableReader, describe_table
+from pipeline.aws import Connection, TableReader, describe_table
 from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
 from pipeline.errors import AwsError, StoreError
-from pipeline.metrics import Metrics
+from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.sides import connect, report
-from pipeline.store import Store
+from pipeline.store import ValidatorStore
+from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS, Validator
 
 log = structlog.get_logger(__name__)
@@ -39,29 +41,25 @@ def run_validator(
 ) -> None:
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
     own_metrics = metrics.of(migration.name)
-    store = Store(process.redis_url, migration.name)
-    store.open(migration.settings())
-    verified = migration.verify_on
-    connections = [connect(migration, side, own_metrics) for side in (verified, migration.origin)]
-    names = [migration.table(side) for side in (verified, migration.origin)]
-    tables = [describe_table(each, name) for each, name in zip(connections, names, strict=True)]
-    readers = [
-        TableReader(*each) for each in zip(connections, names, [t.schema for t in tables], strict=True)
-    ]
+    store = ValidatorStore.begin(process.redis_url, migration.name, migration.settings())
+    connections = {side: connect(migration, side, own_metrics) for side in Side}
+
+    def reader(side: Side) -> SideReader:
+        max_rcu = migration.max_rcu / process.workers
+        return _side_reader(migration, side, connections[side], own_metrics, max_rcu, stop)
+
     validator = Validator(
         store,
-        (readers[0], readers[1]),
+        reader(migration.verify_on),
+        reader(migration.origin),
         Policy(
-            migration.converge_within_ms,
-            migration.stable_for_ms,
-            leads=verified is Side.SOURCE,
+            converge_within_ms=migration.converge_within_ms,
+            stable_for_ms=migration.stable_for_ms,
+            leads=migration.verify_on is Side.SOURCE,
         ),
         own_metrics,
         consumer=f"{socket.gethostname()}:{slot}",
-        verified_side=verified,
         ignore=frozenset(migration.ignore_attributes),
-        ttl_attributes=(tables[0].ttl_attribute, tables[1].ttl_attribute),
-        max_rcu=migration.max_rcu / process.workers,
         reclaim_after_ms=process.reclaim_after_ms,
         verbose=process.verbose,
         stop=stop,
@@ -70,12 +68,32 @@ def run_validator(
 
     def alive() -> None:
         heartbeat()
-        for connection in connections:
+        for connection in connections.values():
             report(connection, own_metrics)
 
     garbage.settle()
     _serve(validator, process.in_flight, stop, alive)
     store.close()
+
+
+def _side_reader(
+    migration: MigrationConfig,
+    side: Side,
+    connection: Connection,
+    metrics: MigrationMetrics,
+    max_rcu: float,
+    stop: threading.Event,
+) -> SideReader:
+    table = describe_table(connection, migration.table(side))
+    return SideReader(
+        side,
+        TableReader(connection, table.name, table.schema),
+        metrics,
+        digester=Digester(frozenset(migration.ignore_attributes)),
+        ttl_attribute=table.ttl_attribute,
+        max_rcu=max_rcu,
+        stop=stop,
+    )
 
 
 def _serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: Callable[[], None]) -> None:

@@ -1,5 +1,7 @@
 """Plain-Python references of what the store's scripts do, for the simulation and for tests of the scripts."""
 
+import msgspec
+
 from pipeline.core.judging.history import History
 from pipeline.core.judging.rule import ALARMED_MIN_MS, LOOK_SPACING_MS
 from pipeline.core.model import UNKNOWN, Change, Phase, Version
@@ -18,19 +20,8 @@ def append(history: History | None, change: Change) -> History:
     elif change.before not in (UNKNOWN, last[0]):
         incomplete = True
     phase = Phase.WAITING if history.phase is Phase.SETTLING else history.phase
-    return History(
-        (*versions, version),
-        history.lo,
-        phase,
-        history.first,
-        history.alarmed,
-        history.skipped,
-        history.kind,
-        True,
-        incomplete,
-        history.looked_ms,
-        history.late,
-        history.held,
+    return msgspec.structs.replace(
+        history, versions=(*versions, version), phase=phase, settle=True, incomplete=incomplete
     )
 
 

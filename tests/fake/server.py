@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.parse
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -63,7 +63,7 @@ class Fake:
     def close(self) -> None:
         self.server.close()
 
-    def __enter__(self) -> "Fake":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

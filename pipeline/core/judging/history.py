@@ -1,6 +1,7 @@
 """One key's history as data: its versions, what is known of them, and the judgement that changes them.
 
-Reads: nothing. Writes: nothing. Never: judging (see `history`), I/O, item values.
+Reads: nothing. Writes: nothing. Never: judging (what a look proves: `matching`; decisions: `rule`), I/O,
+item values.
 
     versions    0 … lo-1       reached; a few are kept to tell "stale" from "different"
                 lo … g         not proven reached; the first `alarmed` of them belong to an open finding
@@ -11,7 +12,7 @@ from enum import IntEnum
 
 import msgspec
 
-from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKind, Version
+from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind, Version
 
 #: Creation times are floored to one second by DynamoDB Streams, so every deadline gets one second more.
 FLOOR_MS = 1_000
@@ -24,7 +25,7 @@ KEEP_REACHED = 16
 MAX_VERSIONS = 2_048
 
 
-class Held(msgspec.Struct, frozen=True):
+class HeldLook(msgspec.Struct, frozen=True):
     """A look that matched nothing, kept until it can be judged.
 
     since_ms: when the still stand began (the first look with this source digest and no version since);
@@ -55,7 +56,7 @@ class History(msgspec.Struct, frozen=True):
     incomplete: bool = False
     looked_ms: int = 0
     late: int = 0
-    held: Held | None = None
+    held: HeldLook | None = None
 
     @property
     def newest(self) -> int:
@@ -102,35 +103,6 @@ class Judgement(msgspec.Struct, frozen=True):
     finding: FindingChange = FindingChange.NONE
     versions_behind: int = 0
     escalate: bool = False
-
-
-def caught_up(history: History, look: Look, moment: Moment) -> bool:
-    """True when every change of this key that the look may have seen is in its history."""
-    seen_ms = max(look.at_ms, look.answered_ms) + FLOOR_MS
-    return moment.read_through_ms >= seen_ms or history.versions[-1][1] > seen_ms
-
-
-def may_lack_versions(history: History, moment: Moment) -> bool:
-    """True when a version since `lo` may never have been published: records were lost."""
-    oldest = history.versions[min(history.lo, len(history.versions) - 1)]
-    return history.incomplete or oldest[1] <= moment.gap_ms
-
-
-def needs_witness(history: History) -> bool:
-    """True when the stream did not show what the versions in question contain: read the origin as well."""
-    if history.lo >= len(history.versions) - 1:
-        return history.versions[-1][0] == UNKNOWN
-    return any(digest == UNKNOWN for digest, _ in history.versions[history.lo :])
-
-
-def deadline(history: History, policy: Policy) -> int:
-    """Until when the oldest unreached version may take to be replicated."""
-    return history.versions[history.lo][1] + policy.converge_within_ms + FLOOR_MS
-
-
-def late_noted(history: History) -> History:
-    """Note the bucket in which a key that failed a look waits for convergence."""
-    return msgspec.structs.replace(history, late=history.versions[history.lo][1] // LATE_BUCKET_MS)
 
 
 def trim(history: History) -> History:

@@ -1,0 +1,120 @@
+"""One side as the validator reads it: table, read units, TTL, and what that costs in metrics.
+
+Reads: items of one table. Writes: the side's metrics. Never: retries of a failed call (an error is the
+caller's), item values outside this process.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from pipeline.aws import BatchResult, RateLimiter, TableReader
+from pipeline.core.canonical import Digester, Item, MalformedItem
+from pipeline.core.model import ABSENT, Side
+from pipeline.metrics import MigrationMetrics
+
+#: Tries in a row for keys that come back unprocessed before they are left to a later batch.
+READ_TRIES = 4
+#: The pause before the second of them; it doubles.
+RETRY_SECONDS = 0.5
+
+
+class ItemRead(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of an item that was read: its digest, whether it is past its TTL, the item if wanted.
+
+    error: why it has no digest, "" = it has one.
+    """
+
+    digest: bytes = ABSENT
+    expired: bool = False
+    item: Item | None = None
+    error: str = ""
+
+
+#: What is read where there is no item.
+NOTHING = ItemRead()
+
+
+class ReadRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """How a batch is read.
+
+    at_ms: now, by the store's clock. strong: strongly consistent. likely: the digest that a key's item has
+    when the sides are in sync, which is cheap to confirm. whole: keep the items, to tell attributes apart.
+    """
+
+    at_ms: int
+    strong: bool
+    likely: Mapping[bytes, bytes]
+    whole: bool
+
+
+class SideReader:
+    """Reads the items of one side. Thread-safe: a process's threads share one instance."""
+
+    def __init__(
+        self,
+        side: Side,
+        table: TableReader,
+        metrics: MigrationMetrics,
+        *,
+        digester: Digester,
+        ttl_attribute: str | None = None,
+        max_rcu: float = 0,
+        stop: threading.Event,
+    ) -> None:
+        """max_rcu: read units per second, 0 = unlimited."""
+        self._table = table
+        self._digester = digester
+        self._ttl_attribute = ttl_attribute
+        self._limiter = RateLimiter(max_rcu)
+        self._stop = stop
+        self._batch_keys = metrics.batch_keys[side]
+        self._waited = metrics.rate_limit_wait_seconds[side]
+
+    def read(self, keys: list[bytes], request: ReadRequest) -> tuple[dict[bytes, ItemRead], set[bytes]]:
+        """What is read of each key, and the keys that DynamoDB did not get to. Raises AwsError."""
+        found: dict[bytes, ItemRead] = {}
+        left = keys
+        keep = self._keeper(request)
+        for attempt in range(READ_TRIES):
+            if not left or (attempt and self._stop.wait(RETRY_SECONDS * 2 ** (attempt - 1))):
+                break
+            result = self._batch_get(left, keep, request.strong)
+            found.update(result.items)
+            found.update(dict.fromkeys(result.absent, NOTHING))
+            left = result.unprocessed
+        return found, set(left)
+
+    def _batch_get(
+        self, keys: list[bytes], keep: Callable[[bytes, Item], ItemRead], strong: bool
+    ) -> BatchResult[ItemRead]:
+        began = time.monotonic()
+        self._limiter.acquire(self._stop)
+        self._waited.inc(time.monotonic() - began)
+        result = self._table.batch_get(keys, keep, strong)
+        self._limiter.charge(result.consumed_units)
+        self._batch_keys.observe(len(keys))
+        return result
+
+    def _keeper(self, request: ReadRequest) -> Callable[[bytes, Item], ItemRead]:
+        """What makes an `ItemRead` of a key's item."""
+        ttl_attribute, digest_item = self._ttl_attribute, self._digester.digest_item
+        likely, at_ms, whole = request.likely, request.at_ms, request.whole
+
+        def keep(key: bytes, item: Item) -> ItemRead:
+            try:
+                digest = digest_item(item, likely.get(key))
+            except MalformedItem as error:
+                return ItemRead(error=str(error))
+            expired = ttl_attribute is not None and _is_expired(item, ttl_attribute, at_ms)
+            return ItemRead(digest=digest, expired=expired, item=item if whole else None)
+
+        return keep
+
+
+def _is_expired(item: Item, ttl_attribute: str, at_ms: int) -> bool:
+    """True when the item is past its TTL (DynamoDB deletes it within days; until then it can be read)."""
+    value = item.get(ttl_attribute, {}).get("N")
+    return value is not None and 0 < float(value) <= at_ms / 1000
