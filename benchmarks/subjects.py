@@ -59,7 +59,7 @@ def _host_ms() -> int:
 def reader(url: str, percent: float, pages: int) -> Round:
     """next_batch: a page read, decoded, sampled, the sampled ones digested."""
     shard = shard_reader(url, percent, _host_ms)
-    garbage.settle()
+    garbage.freeze()
 
     def run() -> Figures:
         started, read = own_cpu_seconds(), 0
@@ -108,7 +108,7 @@ def publishing(url: str, redis_url: str, percent: float, pages: int) -> Round:
     """next_batch and store.publish."""
     feed = Feed(url, open_store(redis_url), percent)
     server_seconds = server_clock(redis_url)
-    garbage.settle()
+    garbage.freeze()
 
     def run() -> Figures:
         started, server_started = own_cpu_seconds(), server_seconds()
@@ -162,7 +162,7 @@ def judging(url: str, redis_url: str, feed: Feed, pages: int, threads: int, stab
     store = feed.store
     judge = make_validator(url, store, stable_for_ms)
     server_seconds = server_clock(redis_url)
-    garbage.settle()
+    garbage.freeze()
 
     def work() -> None:
         while judge.step():

@@ -1,4 +1,4 @@
-"""The monitor role: reads the ledger again and again and tells the operator.
+"""The monitor role: reads the ledger again and again and reports it.
 
 Reads: the store. Writes: log lines and the console. Never: AWS, anything into the store.
 """

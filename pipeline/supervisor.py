@@ -41,7 +41,7 @@ BOOT_SECONDS = 120.0
 RESTART_MIN_SECONDS, RESTART_MAX_SECONDS, HEALTHY_SECONDS = 1.0, 30.0, 60.0
 #: How long children may take to finish what is under way: the stop grace of a container is 30 s.
 GRACE_SECONDS = 25.0
-#: Exit codes that no restart can mend: usage, configuration, credentials, permissions.
+#: Exit codes that no restart can put right: usage, configuration, credentials, permissions.
 HALTING = (2, 4)
 INTERRUPTED = 130
 TICK_SECONDS = 0.2
@@ -143,7 +143,7 @@ class _Supervisor:
         return INTERRUPTED if self._stop_signal == signal.SIGINT else 0
 
     def _tend(self, child: _Child) -> int | None:
-        """Keep one child running; its exit code when it ended with one that no restart can mend."""
+        """Keep one child running; its exit code when it ended with one that no restart can put right."""
         if child.alive():
             if child.stalled():
                 log.error("process hangs: killed", slot=child.slot)

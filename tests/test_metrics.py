@@ -293,11 +293,11 @@ def test_gate_checks_say_passed_failed_or_neither_while_they_are_inconclusive() 
     registry.register(watched(lambda: figures(queue=Queue(0, 0, 0, 0, 1)), Limits(objective=0.9)))
     found = of_orders(registry)
     words = ("passed", "failed")
-    told = {
+    reported = {
         check: tuple(found[f"ddbmm_cutover_check_{word}", (("check", check),)] for word in words)
         for check in ("gaps", "dead", "compared")
     }
-    assert told == {"gaps": (1, 0), "dead": (0, 1), "compared": (0, 0)}
+    assert reported == {"gaps": (1, 0), "dead": (0, 1), "compared": (0, 0)}
     assert found["ddbmm_cutover_objective_ratio", ()] == 0.9
     assert found["ddbmm_cutover_lag_limit_seconds", ()] == 60
 
@@ -396,6 +396,6 @@ def test_a_client_that_never_finishes_its_request_does_not_hold_up_others(server
         assert get(server.port, "/healthz")[0] == 200
 
 
-def test_a_port_in_use_is_a_configuration_error_with_the_mend(server: m.MetricsServer) -> None:
+def test_a_port_in_use_is_a_configuration_error_with_the_remedy(server: m.MetricsServer) -> None:
     with pytest.raises(ConfigurationError, match="--metrics-port"):
         m.serve("127.0.0.1", server.port, CollectorRegistry(), lambda: (True, "ok"))

@@ -68,8 +68,8 @@ class Prometheus:
     def _ask(self, what: str, **parameters: object) -> Series:
         query = urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(f"{self._url}/api/v1/{what}?{query}", timeout=30) as answer:
-            told: Series = json.load(answer)["data"]["result"]
-        return told
+            found: Series = json.load(answer)["data"]["result"]
+        return found
 
 
 def main(argv: list[str]) -> None:

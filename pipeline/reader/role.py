@@ -74,7 +74,7 @@ def run_reader(
         heartbeat()
         report(connection, own_metrics)
 
-    garbage.settle()
+    garbage.freeze()
     try:
         publisher.run(stop, tick)
     except StateLost as error:

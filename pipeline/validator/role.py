@@ -71,7 +71,7 @@ def run_validator(
         for connection in connections.values():
             report(connection, own_metrics)
 
-    garbage.settle()
+    garbage.freeze()
     _serve(validator, process.in_flight, stop, alive)
     store.close()
 
