@@ -12,7 +12,7 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics
+from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
@@ -36,19 +36,20 @@ def run_reader(
     heartbeat: Callable[[], None],
 ) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
+    own_metrics = metrics.of(migration.name)
     store = ReaderStore.begin(process.redis_url, migration.name, migration.settings())
     clock = StoreClock(store.now_ms)
-    connection = connect(migration, "stream", metrics)
-    producer = _stream_producer(migration, store, connection, clock, metrics, stop)
+    connection = connect(migration, "stream", own_metrics)
+    producer = _stream_producer(migration, store, connection, clock, own_metrics, stop)
     publisher = Publisher(
         store,
         producer,
         clock,
-        metrics,
+        own_metrics,
         threads=process.reader_threads,
         max_backlog=migration.max_backlog,
     )
-    metrics.sample_ratio.set(migration.sample_rate / 100)
+    own_metrics.sample_ratio.set(migration.sample_rate / 100)
     log.info(
         "reader started",
         stream=producer.discoverer.arn,
@@ -58,9 +59,9 @@ def run_reader(
 
     def tick() -> None:
         heartbeat()
-        report(connection, metrics)
+        report(connection, own_metrics)
 
-    garbage.settle()
+    garbage.freeze()
     try:
         publisher.run(stop, tick)
     except StateLost as error:
@@ -76,7 +77,7 @@ def _stream_producer(
     store: ReaderStore,
     connection: Connection,
     clock: StoreClock,
-    metrics: Metrics,
+    metrics: MigrationMetrics,
     stop: Stop,
 ) -> StreamProducer:
     """The producer of the origin's stream. Asks for the table's key schema and, if need be, its stream."""
