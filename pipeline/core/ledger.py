@@ -13,7 +13,7 @@ from functools import lru_cache
 import msgspec
 
 from pipeline.core.judging.history import FindingChange, History, Judgement
-from pipeline.core.model import MISMATCHES, Position, PositionKind, VerdictKind
+from pipeline.core.model import MISMATCHES, Phase, Position, PositionKind, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 
 
@@ -86,6 +86,8 @@ class Ledger(msgspec.Struct, frozen=True):
     mismatches: dict[str, int] = {}
     open: dict[str, int] = {}
     recovered: int = 0
+    findings_excused: int = 0  # closed, because TTL itself will remove what they were about
+    excused: int = 0  # keys whose difference TTL itself will remove; their versions are `expired`
     rechecks: int = 0
     reads: int = 0
     reads_strong: int = 0
@@ -143,7 +145,8 @@ def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) 
         reads_strong,
         judgement.verdict,
         judgement.verdict is None and after is not None and reads_again(judgement),
-        judgement.finding is FindingChange.RECOVERED,
+        judgement.finding,
+        int(after is not None and after.phase is Phase.EXCUSED) - int(before.phase is Phase.EXCUSED),
         (before.kind, kind) if before.kind is not kind else None,
         (before.late, late) if before.late != late else None,
         lag_bucket(judgement.lag_ms) if judgement.lag_ms >= 0 else None,
@@ -160,12 +163,14 @@ def _tally(
     reads_strong: int,
     verdict: VerdictKind | None,
     recheck: bool,
-    recovered: bool,
+    finding: FindingChange,
+    excused: int,
     kinds: tuple[VerdictKind | None, VerdictKind | None] | None,
     lates: tuple[int, int] | None,
     lag: int | None,
 ) -> str:
-    """recheck: only another look follows. kinds, lates: before and after, None = alike. lag: bucket."""
+    """recheck: only another look follows. excused: 1 = the key is from now on, -1 = no longer. kinds, lates:
+    before and after, None = alike. lag: bucket."""
     counts = {
         "reached": reached,
         "alarmed": alarmed,
@@ -176,7 +181,9 @@ def _tally(
         "reads_strong": reads_strong,
         "matches": int(verdict is VerdictKind.MATCH),
         "rechecks": int(recheck),
-        "recovered": int(recovered),
+        "recovered": int(finding is FindingChange.RECOVERED),
+        "findings_excused": int(finding is FindingChange.EXCUSED),
+        "excused": excused,
     }
     if verdict in MISMATCHES:
         counts[f"mismatches:{verdict}"] = 1

@@ -10,7 +10,8 @@ from typing import Any, Self, cast
 
 import msgspec
 
-from pipeline.core.judging.rule import ALARMED_MIN_MS, LOOK_SPACING_MS
+from pipeline.core.judging.divergence import WATCH_MIN_MS
+from pipeline.core.judging.history import LOOK_SPACING_MS
 from pipeline.core.ledger import Gap, ReadCounts
 from pipeline.core.model import Change, Position
 from pipeline.store.beginning import begin
@@ -149,7 +150,7 @@ class ReaderStore(StoreView):
             counts.removes,
             counts.not_sampled,
             LOOK_SPACING_MS,
-            ALARMED_MIN_MS,
+            WATCH_MIN_MS,
             b"".join(map(_packed_change, changes)),
         ]
         keys = ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
