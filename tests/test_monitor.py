@@ -203,9 +203,9 @@ def test_a_milestone_is_kept_in_the_store_and_may_be_moved(
     assert store.figures().marks == {}
     assert inspect.mark(replace(process, milestone="T2"), store) == 0
     assert capsys.readouterr().out.startswith("T2 marked at 20")
-    first = store.marks()["T2"]
+    first = store.figures().marks["T2"]
     inspect.mark(replace(process, milestone="T2"), store)
-    assert store.marks()["T2"] >= first
+    assert store.figures().marks["T2"] >= first
     assert set(store.figures().marks) == {"T2"}
 
 

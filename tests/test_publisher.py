@@ -181,11 +181,11 @@ def test_a_shard_listed_late_is_found(rig: Rig):
 
 def test_changes_made_while_reading_show_within_seconds_and_the_watermark_follows(rig: Rig):
     with rig.reading():
-        eventually(lambda: rig.store.reader_state().read_through_ms)
+        eventually(lambda: rig.store.reader_state().watermark_ms)
         rig.fake.fill("orders", 10)
         written_ms = rig.store.now_ms()
         rig.wait_until_read(10)
-        eventually(lambda: rig.store.reader_state().read_through_ms > written_ms)
+        eventually(lambda: rig.store.reader_state().watermark_ms > written_ms)
 
 
 def test_the_watermark_is_unknown_until_every_shard_was_begun(rig: Rig):
@@ -193,7 +193,7 @@ def test_the_watermark_is_unknown_until_every_shard_was_begun(rig: Rig):
     with rig.reading():
         eventually(lambda: rig.fake.calls("GetRecords"))
         eventually(lambda: rig.state()[PositionKind.TRIM_HORIZON])
-        assert rig.store.reader_state().read_through_ms == 0
+        assert rig.store.reader_state().watermark_ms == 0
 
 
 def test_trimmed_records_are_a_named_gap_and_the_rest_is_read(rig: Rig):
@@ -400,8 +400,8 @@ def test_a_store_that_went_back_is_read_for_again_though_nothing_new_is_written(
         before = _dump(rig)
         rig.fake.fill("orders", 10, start=10)
         rig.wait_until_read(20)
-        reached = eventually(lambda: rig.store.reader_state().read_through_ms)
-        eventually(lambda: rig.store.reader_state().read_through_ms > reached, 30, "the watermark moves on")
+        reached = eventually(lambda: rig.store.reader_state().watermark_ms)
+        eventually(lambda: rig.store.reader_state().watermark_ms > reached, 30, "the watermark moves on")
         _restore(rig, before)
         rig.wait_until_read(20)
     assert_each_once(rig, 20)

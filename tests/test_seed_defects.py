@@ -286,7 +286,7 @@ def test_reads_that_fail_are_not_mismatches_however_long_they_fail(tmp_path: Pat
             eventually(lambda: fake.calls["BatchGetItem"] > refused)
             fake.control.fail(Kind.THROTTLE, "BatchGetItem", calls=None)
             over_ms = system.store.now_ms() + 4_000  # past every deadline, and proven to be
-            eventually(lambda: system.store.reader_state().read_through_ms > over_ms)
+            eventually(lambda: system.store.reader_state().watermark_ms > over_ms)
             eventually(lambda: fake.calls["BatchGetItem"] > refused + 3)
             assert fake.control.keys_read() == read
             storm = system.status()

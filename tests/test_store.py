@@ -1,9 +1,10 @@
 """The store against real servers: atomic publish and commit, fences, rechecks, dead letters, accounting."""
 
 import itertools
+import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -107,6 +108,59 @@ def test_nobody_listening_is_store_unavailable() -> None:
 def test_a_url_that_is_none_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="--redis-url"):
         RedisConnection("http://localhost", "m")
+
+
+@pytest.mark.parametrize("stored", [None, "0", "2"])
+@pytest.mark.parametrize("opening", ["begin", "open", "figures"])
+def test_state_of_another_format_is_refused_and_the_remedy_named(
+    store: WholeStore, store_url: str, stored: str | None, opening: str
+) -> None:
+    """None: as versions before the first release left it."""
+    if stored is None:
+        store._redis.hdel(store._key("meta"), "format")
+    else:
+        store._redis.hset(store._key("meta"), "format", stored)
+    ways: dict[str, Callable[[], object]] = {
+        "begin": lambda: WholeStore.begin(store_url, store.migration, SETTINGS),
+        "open": lambda: StoreView.open(store_url, store.migration),
+        "figures": store.figures,
+    }
+    with pytest.raises(ConfigurationError, match="another --migration name") as refused:
+        ways[opening]()
+    command = re.search(r"`(redis-cli .*?)`", str(refused.value))
+    assert command is not None
+    assert f"'ddbmm:{{{store.migration}}}:*'" in command[1]
+
+
+def test_a_key_has_another_hash_in_every_migration(store: WholeStore, store_url: str) -> None:
+    other = WholeStore.begin(store_url, f"test-{uuid.uuid4().hex}", SETTINGS)
+    assert other.key_hash(b'"k"') != store.key_hash(b'"k"')
+    again = StoreView.open(store_url, store.migration)
+    assert again is not None and again.key_hash(b'"k"') == store.key_hash(b'"k"')
+
+
+def test_many_that_begin_at_once_begin_one_migration(store_url: str) -> None:
+    """One secret, one start: five calls, one after the other, could mix two beginnings."""
+    name, metas = f"test-{uuid.uuid4().hex}", []
+
+    def begin() -> None:
+        metas.append(WholeStore.begin(store_url, name, SETTINGS).meta)
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(metas) == 8 and len(set(map(msgspec.json.encode, metas))) == 1
+
+
+def test_readers_alive_are_counted_by_the_stores_clock(store: WholeStore) -> None:
+    assert store.heartbeat("a", 60_000) == 1
+    assert store.heartbeat("b", 60_000) == 2
+    assert store.heartbeat("a", -1) == 1
+    assert store.reader_state().readers == 1
+    store.retire("b")
+    assert store.reader_state().readers == 0
 
 
 # --- publish -----------------------------------------------------------------------------------------------
@@ -220,10 +274,10 @@ def test_the_watermark_is_the_least_of_all_partitions_and_never_goes_back(
 ) -> None:
     store.register("shard-2", BEGIN, 500)
     store.renew("reader-a", [lease], {"shard-1": (BEGIN, 9_000)}, 10_000)
-    assert store.reader_state().read_through_ms == 500
+    assert store.reader_state().watermark_ms == 500
     store.drop_watermark("shard-2")
     store.renew("reader-a", [lease], {"shard-1": (BEGIN, 8_000)}, 10_000)
-    assert store.reader_state().read_through_ms == 9_000
+    assert store.reader_state().watermark_ms == 9_000
 
 
 def test_a_watermark_is_not_posted_for_another_checkpoint_than_the_stored_one(
@@ -231,7 +285,7 @@ def test_a_watermark_is_not_posted_for_another_checkpoint_than_the_stored_one(
 ) -> None:
     """A Redis that came back older: what it has lost is not read through."""
     assert store.renew("reader-a", [lease], {"shard-1": (after(7), 9_000)}, 10_000) == {"shard-1": False}
-    assert store.reader_state().read_through_ms == 0
+    assert store.reader_state().watermark_ms == 0
 
 
 def test_readers_are_told_that_the_state_is_gone(store: WholeStore, lease: Lease, store_url: str) -> None:
@@ -442,8 +496,8 @@ def test_keys_that_wait_for_convergence_are_known_by_age(store: WholeStore, leas
     publish(store, lease, Change(b'"k"', ABSENT, A, 1_000_000))
     claim = store.claim("v", 10, 0)
     store.commit([settle(store, claim.entries[0], B, 1_001_000)], claim.now_ms)
-    assert store.oldest_waiting_ms() == 1_000_000
+    assert store.figures().oldest_waiting_ms == 1_000_000
     again = store.claim("v", 10, 0)
     store.commit([settle(store, again.entries[0], A, 1_002_000)], again.now_ms)
-    assert store.oldest_waiting_ms() is None
-    assert sum(store.lag_histogram()) == 1
+    assert store.figures().oldest_waiting_ms is None
+    assert sum(store.figures().lag_counts) == 1

@@ -59,7 +59,7 @@ class Queue(msgspec.Struct, frozen=True):
 class ReaderState(msgspec.Struct, frozen=True):
     """What the readers have done: watermark, partitions by position kind, gaps, readers alive."""
 
-    read_through_ms: int
+    watermark_ms: int
     partitions: dict[PositionKind, int]
     gaps: int
     readers: int

@@ -12,7 +12,7 @@ of a cluster):
     due             sorted set: key → when to look next (ms)
     history         hash: key → history (codec.py)
     checkpoints     hash: partition → position            leases        hash: partition → epoch|expires|owner
-    read-through    hash: partition → watermark (ms)      readers       sorted set: reader → alive until (ms)
+    watermarks      hash: partition → watermark (ms)      readers       sorted set: reader → alive until (ms)
     ledger          hash: counters                        late          hash: creation bucket → keys waiting
     lag:<minute>    hash: bucket → count                  gaps          list of JSON
     findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)

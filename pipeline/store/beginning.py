@@ -7,29 +7,30 @@ import secrets
 from typing import cast
 
 import msgspec
-import redis
 
 from pipeline.errors import ConfigurationError, SettingsChanged
+from pipeline.store import scripts
 from pipeline.store.connection import GROUP, RedisConnection, translated
 from pipeline.store.messages import Meta, ServerInfo
 
 #: Redis ≥ 7.0.4: XAUTOCLAIM of older servers keeps trimmed entries pending for ever. Valkey ≥ 8 alike.
 REDIS_FLOOR, VALKEY_FLOOR = (7, 0, 4), (8, 0, 0)
+#: The form of all that is stored: one more whenever it changes. State of another form is refused.
+FORMAT = 2
 
 
 def check_server(connection: RedisConnection) -> ServerInfo:
     """Raises ConfigurationError for a server that is too old or may evict, StoreUnavailable for none."""
     with translated():
-        server = connection.redis.info("server")
-        memory = connection.redis.info("memory")
-    kind = "valkey" if "valkey_version" in server else "redis"
-    version = tuple(int(part) for part in server[f"{kind}_version"].split(".")[:3])
-    info = ServerInfo(kind, version, memory["maxmemory_policy"])
+        found = connection.redis.info("server", "memory")
+    kind = "valkey" if "valkey_version" in found else "redis"
+    version = tuple(int(part) for part in found[f"{kind}_version"].split(".")[:3])
+    info = ServerInfo(kind, version, found["maxmemory_policy"])
     floor = VALKEY_FLOOR if kind == "valkey" else REDIS_FLOOR
     if version < floor:
         wanted = ".".join(map(str, floor))
         raise ConfigurationError(
-            f"{kind} {server[f'{kind}_version']} is too old: use {kind} {wanted} or newer"
+            f"{kind} {found[f'{kind}_version']} is too old: use {kind} {wanted} or newer"
         )
     if info.policy != "noeviction":
         raise ConfigurationError(
@@ -40,38 +41,22 @@ def check_server(connection: RedisConnection) -> ServerInfo:
 
 
 def load(connection: RedisConnection) -> Meta | None:
-    """The migration as it was begun, None when there is none."""
+    """The migration as it was begun, None when there is none. Raises ConfigurationError (`readable`)."""
     with translated():
         raw = cast(dict[bytes, bytes], connection.redis.hgetall(connection.key("meta")))
-    return _meta_of(raw) if b"settings" in raw else None
+    return _meta_of(raw, connection.migration) if raw else None
 
 
 def begin(connection: RedisConnection, settings: dict[str, str]) -> Meta:
-    """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
-
-    Going on writes nothing: a server at maxmemory would refuse, and could never be drained.
-    """
-    meta_key = connection.key("meta")
-    with translated():
-        begun = connection.redis.hexists(meta_key, "settings") and connection.redis.exists(
-            connection.key("work")
-        )
-        if not begun:
-            connection.redis.hsetnx(meta_key, "secret", secrets.token_hex(16))
-            connection.redis.hsetnx(meta_key, "started_ms", connection.now_ms())
-            connection.redis.hsetnx(meta_key, "settings", msgspec.json.encode(settings))
-            try:
-                connection.redis.xgroup_create(connection.key("work"), GROUP, id="0", mkstream=True)
-            except redis.ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
-        raw = cast(dict[bytes, bytes], connection.redis.hgetall(meta_key))
-    meta = _meta_of(raw)
-    stored = meta.settings
+    """Begin the migration or go on with it. Raises SettingsChanged if it was begun with other settings, and
+    ConfigurationError as `readable` does."""
+    encoded = msgspec.json.encode(settings)
+    flat = connection.run(scripts.BEGIN, (secrets.token_hex(16), encoded, FORMAT, GROUP))
+    meta = _meta_of(dict(zip(flat[::2], flat[1::2], strict=True)), connection.migration)
     differing = [
-        f"{name}: {stored.get(name, '(unset)')} → {settings.get(name, '(unset)')}"
-        for name in sorted(stored.keys() | settings.keys())
-        if stored.get(name) != settings.get(name)
+        f"{name}: {meta.settings.get(name, '(unset)')} → {settings.get(name, '(unset)')}"
+        for name in sorted(meta.settings.keys() | settings.keys())
+        if meta.settings.get(name) != settings.get(name)
     ]
     if differing:
         raise SettingsChanged(
@@ -81,6 +66,18 @@ def begin(connection: RedisConnection, settings: dict[str, str]) -> Meta:
     return meta
 
 
-def _meta_of(raw: dict[bytes, bytes]) -> Meta:
+def readable(found: bytes | None, migration: str) -> None:
+    """Raises ConfigurationError for state whose `format` is not ours."""
+    if found != b"%d" % FORMAT:
+        of = f"has format {found.decode()}" if found else "was made before the first release"
+        raise ConfigurationError(
+            f"the state of migration {migration} in this Redis {of}, and this version reads format {FORMAT}: "
+            "begin anew under another --migration name, or delete it with "
+            f"`redis-cli --scan --pattern 'ddbmm:{{{migration}}}:*' | xargs redis-cli del`"
+        )
+
+
+def _meta_of(raw: dict[bytes, bytes], migration: str) -> Meta:
+    readable(raw.get(b"format"), migration)
     settings = msgspec.json.decode(raw[b"settings"], type=dict[str, str])
     return Meta(int(raw[b"started_ms"]), bytes.fromhex(raw[b"secret"].decode()), settings)

@@ -6,7 +6,6 @@ lost reply then counts twice; the scripts may be repeated safely instead, and th
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from typing import Any
 
 import redis
@@ -14,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnavailable
+from pipeline.store.scripts import Script, source
 
 #: The consumer group of the work stream.
 GROUP = "validators"
@@ -29,7 +29,7 @@ class RedisConnection:
         """url: redis://, rediss:// (TLS) or unix://, also with a password. Connects with the first call."""
         self.migration = migration
         self._prefix = f"ddbmm:{{{migration}}}:"
-        self._scripts: dict[str, Callable[..., Any]] = {}
+        self._calls: dict[str, Callable[..., Any]] = {}
         try:
             self.redis = redis.Redis.from_url(
                 url,
@@ -50,24 +50,19 @@ class RedisConnection:
     def keys(self, *names: str) -> list[str]:
         return [self._prefix + name for name in names]
 
-    def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """What the script `lua/<script>.lua` answers. keys: names without the migration's prefix."""
-        call = self._scripts.get(script)
+    def run(self, script: Script, args: Sequence[Any]) -> Any:
+        """What the script answers."""
+        call = self._calls.get(script.name)
         if call is None:
-            call = self._scripts[script] = self.redis.register_script(source(script))
+            call = self._calls[script.name] = self.redis.register_script(source(script.name))
         with translated():
-            return call(keys=self.keys(*keys), args=args)
+            return call(keys=self.keys(*script.keys), args=args)
 
     def now_ms(self) -> int:
         """The store's clock: the one clock that all processes share."""
         with translated():
             seconds, micros = self.redis.time()
         return seconds * 1000 + micros // 1000
-
-
-def source(script: str) -> str:
-    """The text of a script as it is sent."""
-    return resources.files("pipeline.store").joinpath("lua", f"{script}.lua").read_text(encoding="utf-8")
 
 
 @contextmanager

@@ -3,18 +3,23 @@
 Reads: the migration's keys (see `pipeline/store/__init__.py`). Writes: nothing. Never: judging.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import msgspec
-import redis
 
 from pipeline.core.figures import Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
 from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, position_counts
 from pipeline.core.model import Position
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.store.beginning import readable
 from pipeline.store.connection import GROUP, RedisConnection, translated
+
+#: Replication lags are counted by minute; figures speak of the last few.
+LAG_MINUTES = 5
+#: A command and its arguments.
+Question = tuple[str | int, ...]
 
 
 class FiguresView:
@@ -36,104 +41,124 @@ class FiguresView:
         """Every partition that is tracked, with its checkpoint."""
         with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
-        return {partition.decode(): Position.decode(position) for partition, position in raw.items()}
+        return _positions(raw)
 
     def gaps(self) -> list[Gap]:
         with translated():
             raw = cast(list[bytes], self._redis.lrange(self._key("gaps"), 0, -1))
         return [msgspec.json.decode(gap, type=Gap) for gap in raw]
 
-    def ledger(self) -> Ledger:
-        with translated():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.hgetall(self._key("ledger"))
-            pipe.pfcount(self._key("keys-judged"))
-            pipe.pfcount(self._key("keys-sampled"))
-            raw, judged, sampled = pipe.execute()
-        fields = {name.decode(): int(value) for name, value in raw.items()}
-        # HyperLogLog is off by a percent either way; there are never more keys than histories were begun.
-        begun = fields.get("versions_published", 0) - fields.get("keys_coalesced", 0)
-        return Ledger.from_fields(fields, min(judged, begun), min(sampled, begun))
-
-    def queue(self) -> Queue:
-        with translated():
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.xlen(self._key("work"))
-            pipe.hlen(self._key("history"))
-            pipe.zcard(self._key("due"))
-            pipe.xlen(self._key("dead"))
-            backlog, outstanding, due, dead = pipe.execute()
-            try:
-                pending = cast(dict[str, int], self._redis.xpending(self._key("work"), GROUP))["pending"]
-            except redis.ResponseError:  # the migration has not begun
-                pending = 0
-        return Queue(backlog, pending, outstanding, due, dead)
-
-    def lag_histogram(self, minutes: int = 5) -> list[int]:
-        """Replication lags of the last minutes: a count per LAG_BUCKETS_SECONDS and one for more."""
-        this_minute = self.now_ms() // 60_000
-        with translated():
-            pipe = self._redis.pipeline(transaction=False)
-            for minute in range(this_minute - minutes + 1, this_minute + 1):
-                pipe.hgetall(self._key(f"lag:{minute}"))
-            return _bucket_counts(pipe.execute())
-
-    def oldest_waiting_ms(self) -> int | None:
-        """Creation time (to 10 s) of the oldest version that a look did not find and no finding covers."""
-        with translated():
-            buckets = cast(list[bytes], self._redis.hkeys(self._key("late")))
-        return min(map(int, buckets)) * LATE_BUCKET_MS if buckets else None
-
-    def reader_state(self) -> ReaderState:
-        now = self.now_ms()
-        counts = position_counts(self.partitions())
-        with translated():
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.hget(self._key("meta"), "read_through_ms")
-            pipe.llen(self._key("gaps"))
-            pipe.zcount(self._key("readers"), now, "+inf")
-            read_through, gaps, readers = pipe.execute()
-        return ReaderState(int(read_through or 0), counts, gaps, readers)
-
-    def marks(self) -> dict[str, int]:
-        """Milestone → when it was reached, in ms."""
-        with translated():
-            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("marks")))
-        return {name.decode(): int(at_ms) for name, at_ms in sorted(raw.items())}
-
     def begun_again(self) -> bool:
-        """True when the state was lost once (see `begin_again`)."""
+        """True when the state was lost once (see `ReaderStore.begin_again`)."""
         with translated():
             return bool(self._redis.hexists(self._key("meta"), "begun_again_ms"))
 
+    def ledger(self) -> Ledger:
+        return self.figures().ledger
+
+    def queue(self) -> Queue:
+        return self.figures().queue
+
+    def reader_state(self) -> ReaderState:
+        return self.figures().reader
+
     def figures(self) -> Figures:
-        """Everything that statistics, gate and metrics are made of, read now. Raises StoreUnavailable."""
-        with translated():
-            started_ms = cast(bytes | None, self._redis.hget(self._key("meta"), "started_ms"))
-        now_ms = self.now_ms()
+        """Everything that statistics, gate and metrics are made of, of one instant.
+
+        Raises StoreUnavailable, and ConfigurationError for state that this version cannot read.
+        """
+        told = self._ask(figures_questions(self._key, self.now_ms()))
+        form, started_ms, watermark_ms = told["meta"]
+        if started_ms:
+            readable(form, self.migration)
+        now_ms = _milliseconds(told["time"])
+        late = [int(bucket) for bucket in told["late"]]
         return Figures(
             now_ms=now_ms,
             started_ms=int(started_ms or now_ms),
-            ledger=self.ledger(),
-            queue=self.queue(),
-            reader=self.reader_state(),
-            lag_counts=self.lag_histogram(),
-            oldest_waiting_ms=self.oldest_waiting_ms(),
-            marks=self.marks(),
+            ledger=_ledger(told),
+            queue=Queue(
+                backlog=told["work"],
+                pending=told["pending"]["pending"] if told["pending"] else 0,
+                outstanding=told["history"],
+                due=told["due"],
+                dead=told["dead"],
+            ),
+            reader=ReaderState(
+                watermark_ms=int(watermark_ms or 0),
+                partitions=position_counts(_positions(told["checkpoints"])),
+                gaps=told["gaps"],
+                readers=told["readers"],
+            ),
+            lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
+            oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
+            marks={name.decode(): int(at_ms) for name, at_ms in sorted(told["marks"].items())},
         )
+
+    def _ask(self, questions: dict[str, Question]) -> dict[str, Any]:
+        """The answers, all of one instant; None from a consumer group before the migration has begun."""
+        with translated():
+            pipe = self._redis.pipeline(transaction=True)
+            for question in questions.values():
+                pipe.execute_command(*question)  # type: ignore[no-untyped-call]
+            answers = pipe.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and not str(answer).startswith("NOGROUP"):
+                    raise answer
+        shown = (None if isinstance(answer, Exception) else answer for answer in answers)
+        return dict(zip(questions, shown, strict=True))
 
     def findings(self) -> Iterator[Finding]:
         """Open findings, oldest first."""
         with translated():
-            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("findings")))
-            since = cast(
-                list[tuple[bytes, float]],
-                self._redis.zrange(self._key("findings-since"), 0, -1, withscores=True),
-            )
-        for key, first_seen_ms in since:
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.hgetall(self._key("findings"))
+            pipe.zrange(self._key("findings-since"), 0, -1, withscores=True)
+            raw, opened = pipe.execute()
+        for key, first_seen_ms in opened:
             if key in raw:
                 stored = msgspec.json.decode(raw[key])
                 yield msgspec.convert({**stored, "key": key, "first_seen_ms": int(first_seen_ms)}, Finding)
+
+
+def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Question]:
+    """What `figures` asks, each by a name of its own."""
+    this_minute = now_ms // 60_000
+    minutes = range(this_minute - LAG_MINUTES + 1, this_minute + 1)
+    return {
+        "time": ("TIME",),
+        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms"),
+        "ledger": ("HGETALL", key("ledger")),
+        "keys-judged": ("PFCOUNT", key("keys-judged")),
+        "keys-sampled": ("PFCOUNT", key("keys-sampled")),
+        "work": ("XLEN", key("work")),
+        "pending": ("XPENDING", key("work"), GROUP),
+        "history": ("HLEN", key("history")),
+        "due": ("ZCARD", key("due")),
+        "dead": ("XLEN", key("dead")),
+        "checkpoints": ("HGETALL", key("checkpoints")),
+        "gaps": ("LLEN", key("gaps")),
+        "readers": ("ZCOUNT", key("readers"), now_ms, "+inf"),
+        "late": ("HKEYS", key("late")),
+        "marks": ("HGETALL", key("marks")),
+        **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
+    }
+
+
+def _milliseconds(time: tuple[int, int]) -> int:
+    seconds, micros = time
+    return seconds * 1000 + micros // 1000
+
+
+def _positions(raw: dict[bytes, bytes]) -> dict[str, Position]:
+    return {partition.decode(): Position.decode(position) for partition, position in raw.items()}
+
+
+def _ledger(told: dict[str, Any]) -> Ledger:
+    fields = {name.decode(): int(value) for name, value in told["ledger"].items()}
+    # HyperLogLog is off by a percent either way; there are never more keys than histories were begun.
+    begun = fields.get("versions_published", 0) - fields.get("keys_coalesced", 0)
+    return Ledger.from_fields(fields, min(told["keys-judged"], begun), min(told["keys-sampled"], begun))
 
 
 def _bucket_counts(hashes: Iterable[dict[bytes, bytes]]) -> list[int]:

@@ -3,7 +3,7 @@
 Reads and writes: `marks`. Never: anything else.
 """
 
-from pipeline.store.connection import translated
+from pipeline.store import scripts
 from pipeline.store.reading import StoreView
 
 
@@ -12,7 +12,4 @@ class MarkStore(StoreView):
 
     def mark(self, name: str) -> int:
         """Note that a milestone of the cutover is reached now (again: moves it); the instant in ms."""
-        now = self.now_ms()
-        with translated():
-            self._redis.hset(self._key("marks"), name, str(now))
-        return now
+        return int(self._connection.run(scripts.MARK, (name,)))

@@ -59,7 +59,7 @@ class Claim(msgspec.Struct, frozen=True):
     """What one claim handed out, with the facts that judging needs (see `model.Moment`)."""
 
     now_ms: int
-    read_through_ms: int
+    watermark_ms: int
     gap_ms: int
     watched_since_ms: int
     entries: list[Entry]

@@ -14,18 +14,14 @@ from pipeline.core.judging.divergence import WATCH_MIN_MS
 from pipeline.core.judging.history import LOOK_SPACING_MS
 from pipeline.core.ledger import Gap, ReadCounts
 from pipeline.core.model import Change, Position
-from pipeline.store.beginning import begin
+from pipeline.store import scripts
+from pipeline.store.beginning import FORMAT, begin
 from pipeline.store.connection import GROUP, RedisConnection, translated
 from pipeline.store.messages import Lease, Outcome, PublishReply
 from pipeline.store.reading import StoreView
 
 #: Why `begin_again` was needed, as the gap tells it.
 STATE_LOST = "state lost"
-#: What `begin_again` deletes besides the keys that it writes; the minutes' lags run out by themselves.
-_OTHER_KEYS = (
-    *("due", "history", "checkpoints", "leases", "read-through", "readers", "late", "findings"),
-    *("findings-since", "findings-log", "dead", "keys-sampled", "keys-judged"),
-)
 #: How far a partition is read through (ms), and the checkpoint that this holds for.
 ReadThrough = tuple[Position, int]
 #: How `publish` hands over a change; `lua/publish.lua` says what it is.
@@ -47,26 +43,17 @@ class ReaderStore(StoreView):
 
         False: somebody else has done so.
         """
-        meta, now = self.meta, self.now_ms()
-        gap = Gap("all", STATE_LOST, "", now)
+        meta, encode = self.meta, msgspec.json.encode
+        gap = {"partition": "all", "reason": STATE_LOST, "position": ""}
         args = (
-            *(meta.secret.hex(), meta.started_ms, msgspec.json.encode(meta.settings), now),
-            *(msgspec.json.encode(gap), GROUP),
+            *(meta.secret.hex(), meta.started_ms, encode(meta.settings), FORMAT),
+            *(encode(gap), GROUP),
         )
-        return bool(
-            self._connection.run("begin_again", ("meta", "work", "ledger", "gaps", *_OTHER_KEYS), args)
-        )
+        return bool(self._connection.run(scripts.BEGIN_AGAIN, args))
 
     def heartbeat(self, reader: str, ttl_ms: int) -> int:
         """Say that `reader` is alive for another `ttl_ms`; how many readers are."""
-        now = self.now_ms()
-        readers = self._key("readers")
-        with translated():
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.zadd(readers, {reader: now + ttl_ms})
-            pipe.zremrangebyscore(readers, "-inf", now)
-            pipe.zcard(readers)
-            return int(pipe.execute()[2])
+        return int(self._connection.run(scripts.HEARTBEAT, (reader, ttl_ms)))
 
     def retire(self, reader: str) -> None:
         """Say that `reader` has stopped, so that others take its share at once."""
@@ -79,32 +66,32 @@ class ReaderStore(StoreView):
             # In one step: a partition without a watermark would hold nobody's back.
             pipe = self._redis.pipeline(transaction=True)
             pipe.hsetnx(self._key("checkpoints"), partition, position.encode())
-            pipe.hsetnx(self._key("read-through"), partition, str(read_through_ms))
+            pipe.hsetnx(self._key("watermarks"), partition, str(read_through_ms))
             pipe.execute()
 
     def forget(self, partition: str) -> None:
         """Drop a finished partition's tombstone: it has left the listing, so it cannot be read again."""
         with translated():
             pipe = self._redis.pipeline(transaction=True)
-            for name in ("checkpoints", "leases", "read-through"):
+            for name in ("checkpoints", "leases", "watermarks"):
                 pipe.hdel(self._key(name), partition)
             pipe.execute()
 
     def drop_watermark(self, partition: str) -> None:
         """Let a finished partition hold the watermark back no longer."""
         with translated():
-            self._redis.hdel(self._key("read-through"), partition)
+            self._redis.hdel(self._key("watermarks"), partition)
 
     def read_through(self) -> dict[str, int]:
         """Every partition's watermark in ms."""
         with translated():
-            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("read-through")))
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("watermarks")))
         return {partition.decode(): int(value) for partition, value in raw.items()}
 
     def lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
         """Take a partition; None while somebody else holds it. Raises StateLost."""
         args = [self.meta.secret.hex(), partition, owner, ttl_ms]
-        epoch = self._connection.run("lease", ("leases", "meta"), args)
+        epoch = self._connection.run(scripts.LEASE, args)
         return Lease(partition, owner, int(epoch)) if epoch else None
 
     def renew(
@@ -119,8 +106,7 @@ class ReaderStore(StoreView):
         for lease in leases:
             position, ms = read_through.get(lease.partition, (None, 0))
             args += (lease.partition, lease.epoch, position.encode() if position else "", ms)
-        keys = ("leases", "read-through", "meta", "checkpoints", "work")
-        flat = self._connection.run("renew", keys, args)
+        flat = self._connection.run(scripts.RENEW, args)
         return {flat[i].decode(): bool(flat[i + 1]) for i in range(0, len(flat), 2)}
 
     def release(self, lease: Lease) -> None:
@@ -153,8 +139,7 @@ class ReaderStore(StoreView):
             WATCH_MIN_MS,
             b"".join(map(_packed_change, changes)),
         ]
-        keys = ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
-        outcome, backlog = self._connection.run("publish", keys, args)
+        outcome, backlog = self._connection.run(scripts.PUBLISH, args)
         return PublishReply(Outcome(outcome.decode()), backlog)
 
     def backlog(self) -> int:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import Self
 
+from pipeline.store import scripts
 from pipeline.store.beginning import begin
 from pipeline.store.connection import GROUP, RedisConnection
 from pipeline.store.messages import Claim, Commit, Entry, Refused
@@ -36,14 +37,13 @@ class ValidatorStore(StoreView):
         adopt: also take back what an earlier life of this consumer left pending.
         """
         args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else ""]
-        keys = ("work", "due", "history", "meta", "ledger")
-        now, read_through, gap, watched_since, flat = self._connection.run("claim", keys, args)
+        now, watermark, gap, watched_since, flat = self._connection.run(scripts.CLAIM, args)
         fields = iter(flat)
         entries = [
             Entry(entry_id, key or b"", raw or b"", deliveries)
             for entry_id, key, raw, deliveries in zip(fields, fields, fields, fields, strict=True)
         ]
-        return Claim(now, int(read_through), int(gap), int(watched_since), entries)
+        return Claim(now, int(watermark), int(gap), int(watched_since), entries)
 
     def commit(self, commits: Sequence[Commit], now_ms: int) -> list[Refused]:
         """Commit what was found, each entry whole or not at all (lua/commit.lua).
@@ -51,13 +51,8 @@ class ValidatorStore(StoreView):
         Returns the entries whose history changed meanwhile. Entries that another validator took over are
         left out silently: they are its to commit.
         """
-        minute = now_ms // 60_000
-        keys = (
-            *("work", "due", "history", "ledger", "findings", "findings-since", "findings-log"),
-            *(f"lag:{minute}", "late", "keys-judged", "dead"),
-        )
         args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits)]
-        flat = self._connection.run("commit", keys, args)
+        flat = self._connection.run(scripts.commit(now_ms // 60_000), args)
         return [Refused(flat[i] - 1, flat[i + 1]) for i in range(0, len(flat), 2)]
 
 

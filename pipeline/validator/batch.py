@@ -62,7 +62,7 @@ class WorkBatch:
         claim = self._claim
         return Moment(
             now_ms=self.now_ms(),
-            watermark_ms=claim.read_through_ms,
+            watermark_ms=claim.watermark_ms,
             gap_ms=claim.gap_ms,
             watched_since_ms=claim.watched_since_ms,
         )

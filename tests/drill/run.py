@@ -106,7 +106,7 @@ def drill(scenario: Scenario, redis_url: str, directory: Path) -> Report:
         source, target = (FakeTable(world, side) for side in (Side.SOURCE, Side.TARGET))
         system = System(directory, redis_url, source, target, name, *options, verify_on=scenario.verify_on)
         with system.running():
-            _until(lambda: store.reader_state().read_through_ms > 0, 60)
+            _until(lambda: store.reader_state().watermark_ms > 0, 60)
             world.begin()
             truth = _watch(world, system, scenario)
             seen = _Watch(scenario, truth, system, store, redis_url)

@@ -47,7 +47,7 @@ local function begin(key, before, version)
   if before ~= UNKNOWN then
     lo, versions = 1, before .. string.rep('\0', 8) .. version
   end
-  redis.call('HSET', KEYS[3], key, string.char(1, WAITING, 0, 0, lo) .. string.rep('\0', 24) .. versions)
+  redis.call('HSET', KEYS[3], key, string.char(FORMAT, WAITING, 0, 0, lo) .. string.rep('\0', 24) .. versions)
   enqueue(key)
 end
 
@@ -61,7 +61,8 @@ local function append(key, history, before, version)
     flags = bit.bor(flags, INCOMPLETE) -- a version between the two was never published
   end
   if phase ~= WAITING and redis.call('ZSCORE', KEYS[5], key) then
-    local spacing = phase == ALARMED and tonumber(ARGV[10]) or tonumber(ARGV[9])
+    local watched = phase == ALARMED or phase == EXCUSED
+    local spacing = watched and tonumber(ARGV[10]) or tonumber(ARGV[9])
     local at = struct.unpack('<I8', history, 22) + spacing
     if at <= now then
       redis.call('ZREM', KEYS[5], key)

@@ -4,8 +4,8 @@
 -- A watermark holds for the checkpoint it was reached with: where the stored one is another (a Redis that came
 -- back older), it is not posted, and the reader is told.
 --
--- KEYS  1 leases  2 read-through  hash partition -> ms  3 meta  4 checkpoints  5 work
--- ARGV  1 the migration's secret  2 owner  3 ttl ms  4… fours: partition, epoch, checkpoint, read_through_ms
+-- KEYS  1 leases  2 watermarks  hash partition -> ms  3 meta  4 checkpoints  5 work
+-- ARGV  1 the migration's secret  2 owner  3 ttl ms  4… fours: partition, epoch, checkpoint, watermark_ms
 -- Returns {partition still ours, 1 = its checkpoint is the one given, …}, or the error STATELOST
 if redis.call('HGET', KEYS[3], 'secret') ~= ARGV[1] or redis.call('EXISTS', KEYS[5]) == 0 then
   return redis.error_reply('STATELOST the state of this migration is gone')
@@ -32,5 +32,5 @@ for _, value in ipairs(redis.call('HVALS', KEYS[2])) do
   local ms = tonumber(value)
   if not least or ms < least then least = ms end
 end
-if least then redis.call('HSET', KEYS[3], 'read_through_ms', string.format('%d', least)) end
+if least then redis.call('HSET', KEYS[3], 'watermark_ms', string.format('%d', least)) end
 return kept
