@@ -153,6 +153,15 @@ def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) 
     )
 
 
+def buried(history: History) -> str:
+    """The counter changes of a key that is given up as a dead letter, as `tally` writes them."""
+    excused = int(history.phase is Phase.EXCUSED)
+    return (
+        f"dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed} "
+        f"expired={-history.excused} excused={-excused}"
+    )
+
+
 @lru_cache(1024)
 def _tally(
     reached: int,

@@ -45,9 +45,9 @@ class History(msgspec.Struct, frozen=True):
     versions: oldest first; versions[:lo] are reached, versions[lo:] are not. first: ordinal of versions[0].
     alarmed, excused: how many unreached versions (oldest first) are counted as alarmed, or as expired; never
     both. excused_since_ms: when a look first showed the present difference to be one that TTL will remove
-    (0 = it is not). skipped: versions thinned out after versions[lo], not reached until a later one is. settle:
-    a settling look is due before closing. incomplete: a version may be missing. late: bucket in which the key
-    is counted as waiting.
+    (0 = it is not). skipped: versions thinned out after versions[lo], not reached until a later one is.
+    settle: a settling look is due before closing. incomplete: a version may be missing. late: bucket in which
+    the key is counted as waiting.
     """
 
     versions: tuple[Version, ...]
