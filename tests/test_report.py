@@ -176,7 +176,7 @@ def test_status_json_has_the_agreed_fields() -> None:
     told = json.loads(json.dumps(status_object(ORDERS, running())))
     terms = {"records_read", "not_sampled", "versions_published", "reached", "alarmed", "expired"}
     assert terms | {"indeterminate", "dead", "outstanding"} <= told["ledger"].keys()
-    assert told["success"].keys() == {"ratio", "low", "high", "confidence", "keys"}
+    assert told["success"].keys() == {"ratio", "low", "high", "confidence", "keys", "excused"}
     assert told["open"] == {"missing": 2, "stale": 1, "different": 0, "extra": 0}
     assert told["lag_seconds"].keys() == {"p50", "p95", "p99"}
     assert told["reader"] == {

@@ -12,6 +12,9 @@ NOT_SHOWN = {
     "ddbmm_ledger_records_read_total": "as ledger_inserts_total",
     "ddbmm_ledger_rechecks_total": "the panel Looks shows validation_rechecks_total",
     "ddbmm_validation_mismatches_total": "the panel Findings opened and recovered shows the ledger's count",
+    "ddbmm_ledger_findings_excused_total": "the panels show the keys and versions that are excused now",
+    "ddbmm_keys_excused": "said beside the success rate by statistics, status and gate; its panel is to come",
+    "ddbmm_cutover_excused_limit_ratio": "as keys_excused",
     "ddbmm_ledger_reads_strong_total": "a share of ledger_reads_total that only a developer asks for",
 }
 EVERYTHING = [
