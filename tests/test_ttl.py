@@ -258,7 +258,7 @@ def test_the_description_of_a_real_table_is_followed(tmp_path: Path, monkeypatch
         reader = SideReader(
             Side.SOURCE,
             TableReader(connection, "t", info.schema),
-            metrics.start(None, "test"),
+            metrics.start(None, "test").of("test"),
             digester=Digester(),
             ttl_attribute=info.ttl_attribute,
             stop=threading.Event(),

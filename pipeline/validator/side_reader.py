@@ -16,7 +16,7 @@ from pipeline.core.canonical import Digester, Item, MalformedItem
 from pipeline.core.model import ABSENT, Side
 from pipeline.core.ttl import will_be_deleted
 from pipeline.errors import AwsError
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class SideReader:
         self,
         side: Side,
         table: TableReader,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         digester: Digester,
         ttl_attribute: str | None = None,
@@ -82,8 +82,8 @@ class SideReader:
         self._ttl_lock = threading.Lock()
         self._limiter = RateLimiter(max_rcu)
         self._stop = stop
-        self._batch_keys = metrics.batch_keys.labels(side)
-        self._waited = metrics.rate_limit_wait_seconds.labels(side)
+        self._batch_keys = metrics.batch_keys[side]
+        self._waited = metrics.rate_limit_wait_seconds[side]
 
     def read(self, keys: list[bytes], request: ReadRequest) -> tuple[dict[bytes, ItemRead], set[bytes]]:
         """What is read of each key, and the keys that DynamoDB did not get to. Raises AwsError."""
