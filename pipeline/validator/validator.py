@@ -18,6 +18,7 @@ from pipeline.aws import MAX_KEYS
 from pipeline.core.canonical import diff
 from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
+from pipeline.core.ledger import buried
 from pipeline.core.model import Look, Policy
 from pipeline.errors import AwsError
 from pipeline.metrics import MigrationMetrics
@@ -125,9 +126,7 @@ class Validator:
         )
         counts = f"dead_entries:{reason}=1"
         if history is not None:
-            counts += (
-                f" dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed}"
-            )
+            counts += f" {buried(history)}"
         return Decided(Commit(entry=entry, after=b"", next_ms=0, tally=counts, dead=True))
 
     # --- looking -----------------------------------------------------------------------------------------
@@ -173,7 +172,8 @@ class Validator:
                 seen=case.history.newest,
                 strong=strong,
                 witness=witness.digest if witness else None,
-                expired=item.expired or (witness is not None and witness.expired),
+                verified_expires=item.expires,
+                witness_expires=witness is not None and witness.expires,
                 answered_ms=answered_ms,
             )
             case.attributes = self._differing(item, witness) or case.attributes
