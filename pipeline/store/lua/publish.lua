@@ -12,12 +12,12 @@ local due          = key(5, 'zset', 'ZSCORE ZADD ZREM')  -- key -> when to look 
 local ledger       = key(6, 'hash', 'HMGET HINCRBY')
 local keys_sampled = key(7, 'string', 'PFADD')           -- HyperLogLog
 local meta         = key(8, 'hash', 'HGET HSET')
-if checked() then return end
+if checked() then return refused end
 local partition, epoch, expected, checkpoint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local records_read, not_sampled = tonumber(ARGV[5]), tonumber(ARGV[6])
 local by_name = ARGV[7] -- records read: "name=number name=number …"
 local watch_began_ms = tonumber(ARGV[8]) -- 0: this batch begins no watch
-local look_spacing_ms, watch_spacing_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
+local look_spacing_ms, watched_spacing_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
 -- The changes, one after the other (little endian): length of the key (u16), created_ms (u64), digest before (16),
 -- digest after (16), key.
 local changes = ARGV[11]
@@ -91,8 +91,7 @@ countable(ledger, fields)
 local function bring_forward(name, history)
   local phase = string.byte(history, AT_PHASE)
   if phase == WAITING or not redis.call('ZSCORE', due, name) then return end
-  local watched = phase == ALARMED or phase == EXCUSED
-  local spacing_ms = watched and watch_spacing_ms or look_spacing_ms
+  local spacing_ms = (phase == ALARMED or phase == EXCUSED) and watched_spacing_ms or look_spacing_ms
   local at_ms = struct.unpack('<I8', history, AT_LOOKED_MS) + spacing_ms
   if at_ms <= now then
     redis.call('XADD', work, '*', 'k', name)

@@ -7,7 +7,7 @@
 local leases      = key(1, 'hash', 'HGET HDEL')        -- partition -> "epoch|expires_ms|owner"
 local checkpoints = key(2, 'hash', 'HSETNX HDEL')      -- partition -> checkpoint
 local watermarks  = key(3, 'hash', 'HSET HDEL')        -- partition -> ms
-if checked() then return end
+if checked() then return refused end
 local leased, epoch, found, unwatched = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local FIRST_FOUND, FIELDS = 5, 3 -- partitions found, in threes: name, checkpoint, watermark (ms; '' = it has none)
 local first_unwatched = FIRST_FOUND + FIELDS * found
