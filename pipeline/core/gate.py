@@ -28,13 +28,15 @@ class Limits(msgspec.Struct, frozen=True):
 
     objective: share of right keys, 0..1, that the lower bound of the 95 % interval must reach.
     lag_ms: for the 99th percentile of the replication lag, and for the oldest version still waited for.
-    reader_lag_ms: how old the oldest unread change may be. backlog: entries due for a look.
+    reader_lag_ms: how old the oldest unread change may be. backlog: entries due for a look. excused: share of
+    the keys, 0..1, that may differ in what TTL will remove.
     """
 
     objective: float = 0.999
     lag_ms: int = 60_000
     reader_lag_ms: int = 60_000
     backlog: int = 10_000
+    excused: float = 0.05
 
 
 DEFAULT_LIMITS = Limits()
@@ -113,6 +115,19 @@ def keys_needed(objective: float, confidence: float) -> int:
     return max(1, math.ceil(math.log((1 - confidence) / 2) / math.log(objective)))
 
 
+def _excused(figures: Figures, limits: Limits) -> _Answer:
+    """What is excused is not known to be right: of a table where much is, the rest says little."""
+    excused = figures.success.excused
+    if excused <= 0:
+        return Result.PASSED, "no key is excused"
+    share = excused / (excused + figures.success.keys)
+    reason = (
+        f"keys excused, because they differ in what TTL itself will remove: {excused:,}, {share:.2%} of all "
+        f"with an answer, {limits.excused:.2%} is allowed"
+    )
+    return (Result.PASSED if share <= limits.excused else Result.INCONCLUSIVE), reason
+
+
 def _lag(figures: Figures, limits: Limits) -> _Answer:
     p99 = figures.lag.p99
     if p99 is not None:
@@ -174,6 +189,7 @@ CHECKS: dict[str, Callable[[Figures, Limits], _Answer]] = {
     "compared": _compared,
     "mismatches": _mismatches,
     "success": _success,
+    "excused": _excused,
     "lag": _lag,
     "waiting": _waiting,
     "reader": _reader,

@@ -11,6 +11,9 @@ NOT_SHOWN = {
     "ddbmm_stream_malformed_images_total": "0 but for a defect; the log tells the first one as an error",
     "ddbmm_ledger_looks_without_progress_total": "the panel Looks shows validations_undecided_total",
     "ddbmm_validation_mismatches_total": "the panel Findings opened and recovered shows the ledger's count",
+    "ddbmm_ledger_findings_excused_total": "the panels show the keys and versions that are excused now",
+    "ddbmm_keys_excused": "said beside the success rate by statistics, status and gate; its panel is to come",
+    "ddbmm_cutover_excused_limit_ratio": "as keys_excused",
     "ddbmm_ledger_reads_strong_total": "a share of ledger_reads_total that only a developer asks for",
 }
 EVERYTHING = [
