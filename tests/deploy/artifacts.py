@@ -6,7 +6,9 @@ Reads: files of deploy/, the declared metrics. Writes: nothing.
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import promql_parser
@@ -41,6 +43,10 @@ FOREIGN = {
     "redis_memory_used_bytes": {"job", "instance"},
     "redis_memory_max_bytes": {"job", "instance"},
 }
+
+
+#: A colour that says neither good nor bad.
+GREY = "#808080"
 
 
 class Query(NamedTuple):
@@ -156,6 +162,19 @@ def declared() -> dict[str, set[str]]:
 def family(series: str) -> str:
     """The declared name behind a series of a histogram."""
     return re.sub(r"_(bucket|sum|count)$", "", series)
+
+
+def check_queries(
+    directory: Path, series: list[dict[str, Any]], expected: Iterable[tuple[str, list[dict[str, Any]]]]
+) -> None:
+    """Asks promtool what each query gives after five minutes of these series."""
+    cases = [{"expr": expr, "eval_time": "5m", "exp_samples": samples} for expr, samples in expected]
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": cases}
+    file = directory / "queries.yml"
+    file.write_text(yaml.safe_dump({"tests": [test]}), encoding="utf-8")
+    command = [tool("promtool", "prometheus"), "test", "rules", str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def tool(name: str, package: str) -> str:
