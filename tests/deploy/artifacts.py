@@ -159,6 +159,39 @@ def declared() -> dict[str, set[str]]:
     return names
 
 
+def of_the_monitor() -> set[str]:
+    """Every metric that the monitor reads from Redis: two monitors export the same figure twice."""
+    return {one.name for one in metrics.declarations(metrics.start(None, "deploy")) if one.by == "monitor"}
+
+
+def added_up(expr: str) -> set[str]:
+    """The metrics whose series the query adds up over processes: no max or min comes before sum or count."""
+    found: set[str] = set()
+
+    def visit(node: Any, by: str) -> None:
+        if isinstance(node, promql_parser.VectorSelector) and by:
+            found.add(node.name or "")
+        elif isinstance(node, promql_parser.AggregateExpr):
+            adds = str(node.op) in ("sum", "count", "avg")
+            visit(node.expr, str(node.op) if adds else "")
+        else:
+            for child in _children(node):
+                visit(child, by)
+
+    visit(promql_parser.parse(filled(expr)), "")
+    return found
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, promql_parser.BinaryExpr):
+        return [node.lhs, node.rhs]
+    if isinstance(node, promql_parser.Call):
+        return list(node.args)
+    if isinstance(node, promql_parser.MatrixSelector):
+        return [node.vector_selector]
+    return [node.expr] if hasattr(node, "expr") else []
+
+
 def family(series: str) -> str:
     """The declared name behind a series of a histogram."""
     return re.sub(r"_(bucket|sum|count)$", "", series)
