@@ -29,7 +29,7 @@ from tests.whole_store import watch
 UNITS = ("_seconds", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
 #: Gauges that count things and carry the thing's name instead.
 COUNTS = {
-    *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_stream_shards"),
+    *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_partitions"),
     *("ddbmm_keys_judged", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
     *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed"),
     *(
@@ -276,7 +276,7 @@ def test_what_was_not_measured_has_no_sample_and_known_labels_are_zero() -> None
     assert ("ddbmm_stream_reader_lag_seconds", ()) not in found
     assert ("ddbmm_oldest_unconverged_timestamp_seconds", ()) not in found
     assert found["ddbmm_mismatches_open", (("kind", "extra"),)] == 0
-    assert found["ddbmm_stream_shards", (("state", "after"),)] == 0
+    assert found["ddbmm_partitions", (("state", "open"),)] == 0
 
 
 def test_reader_lag_grows_while_nothing_is_read() -> None:

@@ -14,8 +14,7 @@ from pipeline import metrics, monitor
 from pipeline.commands import inspect
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
-from pipeline.core.ledger import ReadCounts
-from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
+from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Side
 from pipeline.errors import ConfigurationError
 from pipeline.store import MarkStore, StoreView
 from pipeline.store.messages import Commit, Outcome
@@ -43,17 +42,17 @@ def process(valkey_url: str) -> ProcessConfig:
 
 
 #: Where `publish` leaves the partition.
-READ = Position(PositionKind.AFTER, "1", 1)
+READ = Checkpoint(b"1")
 
 
 def publish(store: WholeStore, *users: str) -> None:
     """One INSERT for each user, and one more whose key is not sampled."""
-    start = Position(PositionKind.TRIM_HORIZON)
-    store.register("shard-1", start, 0)
-    lease = store.lease("shard-1", "reader-0", 60_000)
+    start = Checkpoint(b"")
+    store.register("test:1", start, 0)
+    lease = store.lease("test:1", "reader-0", 60_000)
     assert lease is not None
     changes = [Change(f'"{user}"'.encode(), ABSENT, b"d" * 16, store.now_ms()) for user in users]
-    counts = ReadCounts(inserts=len(users) + 1, not_sampled=1)
+    counts = Counts(len(users) + 1, 1, {"INSERT": len(users) + 1})
     reply = store.publish(lease, start, READ, changes, counts)
     assert reply.outcome is Outcome.PUBLISHED
 
@@ -104,7 +103,7 @@ def test_status_json_tells_the_ledger_and_the_open_findings(
     assert reported["balanced"] is True
     assert (reported["success"]["ratio"], reported["success"]["keys"]) == (0.75, 4)
     assert reported["open"]["missing"] == 1
-    assert reported["reader"]["shards"] == 1
+    assert reported["reader"]["partitions"] == {"test": {"open": 1, "finished": 0}}
     assert 0.5 <= reported["lag_seconds"]["p50"] <= 1
 
 
@@ -162,7 +161,7 @@ def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
 def test_the_gate_is_inconclusive_while_nothing_was_compared(
     process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store.heartbeat("reader-0", 60_000)
+    store.heartbeat("test", "reader-0", 60_000)
     assert inspect.gate(process, DEFAULT_LIMITS, store) == 3
     assert "TOO EARLY TO SAY" in capsys.readouterr().out
 
@@ -189,10 +188,10 @@ def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objecti
 ) -> None:
     publish(store, *(f"user-{number}" for number in range(50)))
     judge(store)
-    store.heartbeat("reader-0", 60_000)
-    lease = store.lease("shard-1", "reader-0", 60_000)
+    store.heartbeat("test", "reader-0", 60_000)
+    lease = store.lease("test:1", "reader-0", 60_000)
     assert lease is not None
-    store.renew("reader-0", [lease], {"shard-1": (READ, store.now_ms())}, 60_000)
+    store.renew("reader-0", [lease], {"test:1": (READ, store.now_ms())}, 60_000)
     assert inspect.gate(process, Limits(objective=0.9), store) == 0, capsys.readouterr().out
     assert capsys.readouterr().out.startswith(f"migration {store.migration}: GO")
 

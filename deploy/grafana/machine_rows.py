@@ -52,9 +52,9 @@ def pipeline() -> Panels:
             "cps",
         ),
         lines(
-            "Shards",
-            "Shards by how far they are read.",
-            [("max by (state) (ddbmm_stream_shards{m})", "{{state}}")],
+            "Partitions",
+            "Partitions (of a stream: shards) by whether they are read to their end.",
+            [("max by (state) (ddbmm_partitions{m})", "{{state}}")],
             stacked=True,
         ),
         number(

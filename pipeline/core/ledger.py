@@ -8,22 +8,15 @@ The accounting identity, checked after every fault and shown by `status`:
 """
 
 from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 
 import msgspec
 
 from pipeline.core.judging.history import FindingChange, History, Judgement
-from pipeline.core.model import MISMATCHES, Position, PositionKind, VerdictKind
+from pipeline.core.model import MISMATCHES, ChangeType, Checkpoint, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
-
-
-class ReadCounts(msgspec.Struct, frozen=True):
-    """Change records of one batch by type, and how many of them the sampler left out."""
-
-    inserts: int = 0
-    modifies: int = 0
-    removes: int = 0
-    not_sampled: int = 0
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -56,13 +49,28 @@ class Queue(msgspec.Struct, frozen=True):
     dead: int
 
 
+class PartitionCounts(msgspec.Struct, frozen=True):
+    """Partitions that are being read, and those that are read to their end."""
+
+    open: int = 0
+    finished: int = 0
+
+
 class ReaderState(msgspec.Struct, frozen=True):
-    """What the readers have done: watermark, partitions by position kind, gaps, readers alive."""
+    """What the readers have done: watermark, partitions by producer, gaps, readers alive."""
 
     watermark_ms: int
-    partitions: dict[PositionKind, int]
+    partitions: dict[str, PartitionCounts]
     gaps: int
     readers: int
+
+    @property
+    def partitions_open(self) -> int:
+        return sum(counts.open for counts in self.partitions.values())
+
+    @property
+    def partitions_finished(self) -> int:
+        return sum(counts.finished for counts in self.partitions.values())
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -70,9 +78,7 @@ class Ledger(msgspec.Struct, frozen=True):
 
     records_read: int = 0
     records_repeated: int = 0  # read again and discarded: not part of the identity
-    inserts: int = 0
-    modifies: int = 0
-    removes: int = 0
+    records: dict[str, int] = {}  # those read, by the name that their producer gives them
     not_sampled: int = 0
     versions_published: int = 0
     keys_coalesced: int = 0
@@ -111,6 +117,7 @@ class Ledger(msgspec.Struct, frozen=True):
     def from_fields(cls, fields: dict[str, int], keys_judged: int, keys_sampled: int) -> "Ledger":
         """fields: the ledger hash; "group:label" fields go into the group's dict, all labels present."""
         groups: dict[str, dict[str, int]] = {
+            "records": dict.fromkeys(ChangeType, 0),
             "mismatches": dict.fromkeys(MISMATCHES, 0),
             "open": dict.fromkeys(MISMATCHES, 0),
             "dead_entries": {"poison": 0, "redelivered": 0},
@@ -199,8 +206,8 @@ def lag_bucket(lag_ms: int) -> int:
     return bisect_left(LAG_BUCKETS_SECONDS, lag_ms / 1000)
 
 
-def position_counts(positions: dict[str, Position]) -> dict[PositionKind, int]:
-    counts = dict.fromkeys(PositionKind, 0)
-    for position in positions.values():
-        counts[position.kind] += 1
-    return counts
+def partition_counts(checkpoints: Mapping[str, Checkpoint]) -> dict[str, PartitionCounts]:
+    """By producer: what a partition's name begins with."""
+    finished = Counter(name.partition(":")[0] for name, at in checkpoints.items() if at.finished)
+    tracked = Counter(name.partition(":")[0] for name in checkpoints)
+    return {name: PartitionCounts(all_ - finished[name], finished[name]) for name, all_ in tracked.items()}

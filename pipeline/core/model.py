@@ -7,6 +7,7 @@ Units: every `*_ms` is an integer number of milliseconds; instants are Unix time
 compact canonical form of an item's primary key (see `canonical.KeySchema`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
@@ -152,31 +153,31 @@ class Policy(msgspec.Struct, frozen=True):
     leads: bool = False
 
 
-class PositionKind(StrEnum):
-    """Where in a partition reading goes on."""
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Where reading of a partition goes on: "after the last published item".
 
-    LATEST = "latest"  # only what comes after `at_ms`; nothing has been read yet
-    TRIM_HORIZON = "trim_horizon"  # the oldest record there is
-    AFTER = "after"  # after the item `sequence`
-    FINISHED = "finished"  # read to its end: a tombstone
-
-
-class Position(msgspec.Struct, frozen=True):
-    """A partition's checkpoint: "after the last published item".
-
-    sequence: the last published item's sequence number (AFTER and FINISHED; "" when there was none).
-    at_ms: for LATEST when the watch began, for AFTER when the last published item was created.
+    position: bytes that only the partition's producer reads. finished: the partition is read to its end; its
+    checkpoint stays as a tombstone.
     """
 
-    kind: PositionKind
-    sequence: str = ""
-    at_ms: int = 0
+    position: bytes
+    finished: bool = False
 
     def encode(self) -> bytes:
-        return f"{self.kind}|{self.sequence}|{self.at_ms}".encode()
+        return (b"f" if self.finished else b"o") + self.position
 
     @classmethod
-    def decode(cls, raw: bytes) -> "Position":
+    def decode(cls, raw: bytes) -> "Checkpoint":
         """Raises ValueError for bytes that `encode` did not make."""
-        kind, sequence, at_ms = raw.decode().split("|")
-        return cls(PositionKind(kind), sequence, int(at_ms))
+        if raw[:1] not in (b"f", b"o"):
+            raise ValueError("not a checkpoint: unknown flag")
+        return cls(raw[1:], raw[:1] == b"f")
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What one batch read. read: all records; not_sampled: those that the sampler left out; by_name: all
+    records again, by a name that the producer chooses (of a stream: the type of the change)."""
+
+    read: int = 0
+    not_sampled: int = 0
+    by_name: Mapping[str, int] = {}

@@ -84,6 +84,11 @@ class MigrationFamilies:
         self.stream_last_poll_timestamp_seconds = make.of_migration(
             Gauge, "stream_last_poll_timestamp_seconds", "When GetRecords last answered."
         )
+        self.stream_malformed_images = make.of_migration(
+            Counter,
+            "stream_malformed_images",
+            "Images of change records that are not valid items: versions unknown.",
+        )
         self.checkpoint_timestamp_seconds = make.of_migration(
             Gauge, "checkpoint_timestamp_seconds", "When a checkpoint was last committed."
         )
@@ -193,6 +198,7 @@ class MigrationMetrics:
             for side in Side
         }
         self.stream_last_poll_timestamp_seconds = declared.stream_last_poll_timestamp_seconds.of(migration)
+        self.stream_malformed_images = declared.stream_malformed_images.of(migration)
         self.checkpoint_timestamp_seconds = declared.checkpoint_timestamp_seconds.of(migration)
         self.keys_sampled = declared.keys_sampled.of(migration)
         self.sample_ratio = declared.sample_ratio.of(migration)

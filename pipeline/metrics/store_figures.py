@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from pipeline.core.figures import Figures
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
-from pipeline.core.model import MISMATCHES, PositionKind
+from pipeline.core.model import MISMATCHES, ChangeType
 from pipeline.errors import StoreError
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared, Sample, StoreMetric, store_metric
@@ -27,9 +27,6 @@ log = structlog.get_logger(__name__)
 LEDGER_COUNTERS = {
     "records_read": "Change records read and published, each once.",
     "records_repeated": "Change records that were read again and dropped as repeats.",
-    "inserts": "INSERT records among those published.",
-    "modifies": "MODIFY records among those published.",
-    "removes": "REMOVE records among those published.",
     "not_sampled": "Change records whose key the sampler left out.",
     "versions_published": "Change records whose key the sampler kept: versions to be proven.",
     "matches": "Looks that proved a key to be right.",
@@ -79,6 +76,12 @@ def _per(
     return store_metric(kind, name, text, samples, {label: values})
 
 
+def _closed(counts: Mapping[str, int], known: Iterable[str]) -> dict[str, int]:
+    """Names that are not known together count as "other", so that the label set stays closed."""
+    named = {str(name): counts.get(name, 0) for name in known}
+    return {**named, "other": sum(counts.values()) - sum(named.values())}
+
+
 def _counter(name: str, text: str) -> StoreMetric:
     return _one("counter", f"ledger_{name}_total", text, lambda f: getattr(f.ledger, name))
 
@@ -120,8 +123,11 @@ STORE_METRICS = (
          lambda f: f.reader_lag_seconds),
     _one("gauge", "stream_retention_headroom_seconds", "Until DynamoDB drops the oldest unread change.",
          lambda f: f.retention_headroom_seconds),
-    _per("state", PositionKind, "gauge", "stream_shards", "Shards by how far they are read.",
-         lambda f: f.reader.partitions),
+    _per("state", ("open", "finished"), "gauge", "partitions",
+         "Partitions (of a stream: shards) by whether they are read to their end.",
+         lambda f: {"open": f.reader.partitions_open, "finished": f.reader.partitions_finished}),
+    _per("event", (*ChangeType, "other"), "counter", "ledger_records_total", "Records published, by event.",
+         lambda f: _closed(f.ledger.records, ChangeType)),
     _one("counter", "stream_gaps_total", "Losses of stream records.", lambda f: f.reader.gaps),
     _one("gauge", "reader_processes", "Stream readers with a heartbeat.", lambda f: f.reader.readers),
     _one("gauge", "ledger_balanced", "1 while the accounting identity holds.",

@@ -52,6 +52,12 @@ local function now_ms()
   return clock[1] * 1000 + math.floor(clock[2] / 1000)
 end
 
+-- The lease of a partition: epoch (as text), when it runs out (ms), owner; nothing when it never had one.
+local function lease_of(leases, partition)
+  local epoch, expires_ms, owner = string.match(redis.call('HGET', leases, partition) or '', '^(%d+)|(%d+)|(.*)$')
+  return epoch, tonumber(expires_ms or 0), owner
+end
+
 -- Call with the list's items as arguments, a thousand at a time: unpack of a large table overflows the Lua stack.
 local function in_slices(list, call)
   for first = 1, #list, 1000 do
