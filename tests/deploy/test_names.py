@@ -45,6 +45,12 @@ def test_every_metric_and_label_of_a_query_exists(expr: str) -> None:
     assert artifacts.grouped_by(expr) <= labels
 
 
+@pytest.mark.parametrize("expr", EVERYTHING)
+def test_a_second_monitor_doubles_no_figure(expr: str) -> None:
+    counted = {"ddbmm_store_up"}  # monitors themselves are counted, by role
+    assert not artifacts.added_up(expr) & artifacts.of_the_monitor() - counted
+
+
 @pytest.mark.parametrize("query", artifacts.queries(), ids=lambda q: f"{q.panel}: {q.legend}")
 def test_every_label_of_a_legend_survives_the_query(query: artifacts.Query) -> None:
     if "by" in query.expr:
