@@ -41,7 +41,7 @@ BOOT_SECONDS = 120.0
 RESTART_MIN_SECONDS, RESTART_MAX_SECONDS, HEALTHY_SECONDS = 1.0, 30.0, 60.0
 #: How long children may take to finish what is under way: the stop grace of a container is 30 s.
 GRACE_SECONDS = 25.0
-#: Exit codes that no restart can mend: usage, configuration, credentials, permissions.
+#: Exit codes that no restart can put right: usage, configuration, credentials, permissions.
 HALTING = (2, 4)
 INTERRUPTED = 130
 TICK_SECONDS = 0.2
@@ -103,13 +103,13 @@ class _Supervisor:
         metrics.prepare_directory(directory)
         self._metrics = metrics.start(directory, "supervisor")
         logs.count(self._metrics.logged)
-        self._with_ledger = "monitor" in roles
+        self._with_monitor = "monitor" in roles
 
     def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        if self._with_ledger:
-            self._metrics.registry.register(monitor.ledger_collector(self._process, self._migration))
+        if self._with_monitor:
+            self._metrics.registry.register(monitor.store_collector(self._process, self._migration))
         server = metrics.serve(
             self._process.bind_address, self._process.metrics_port, self._metrics.registry, self._health
         )
@@ -143,7 +143,7 @@ class _Supervisor:
         return INTERRUPTED if self._stop_signal == signal.SIGINT else 0
 
     def _tend(self, child: _Child) -> int | None:
-        """Keep one child running; its exit code when it ended with one that no restart can mend."""
+        """Keep one child running; its exit code when it ended with one that no restart can put right."""
         if child.alive():
             if child.stalled():
                 log.error("process hangs: killed", slot=child.slot)

@@ -169,20 +169,20 @@ def test_the_limits_of_following_the_target_are_said_only_there() -> None:
 
 
 def test_status_json_has_the_agreed_fields() -> None:
-    told = json.loads(json.dumps(status_object(ORDERS, running())))
+    reported = json.loads(json.dumps(status_object(ORDERS, running())))
     terms = {"records_read", "not_sampled", "versions_published", "reached", "alarmed", "expired"}
-    assert terms | {"indeterminate", "dead", "outstanding"} <= told["ledger"].keys()
-    assert told["success"].keys() == {"ratio", "low", "high", "confidence", "keys"}
-    assert told["open"] == {"missing": 2, "stale": 1, "different": 0, "extra": 0}
-    assert told["lag_seconds"].keys() == {"p50", "p95", "p99"}
-    assert told["reader"] == {
+    assert terms | {"indeterminate", "dead", "outstanding"} <= reported["ledger"].keys()
+    assert reported["success"].keys() == {"ratio", "low", "high", "confidence", "keys"}
+    assert reported["open"] == {"missing": 2, "stale": 1, "different": 0, "extra": 0}
+    assert reported["lag_seconds"].keys() == {"p50", "p95", "p99"}
+    assert reported["reader"] == {
         "lag_seconds": 0.9,
         "retention_headroom_seconds": 24 * 3600 - 0.9,
         "partitions": {"stream": {"open": 4, "finished": 2}},
         "gaps": 0,
     }
-    assert told["queue"] == {"backlog": 12, "outstanding": 40, "due": 30, "dead": 0}
-    assert told["balanced"] is True
+    assert reported["queue"] == {"backlog": 12, "outstanding": 40, "due": 30, "dead": 0}
+    assert reported["balanced"] is True
 
 
 def test_findings_json_is_one_line_with_instants_in_utc() -> None:

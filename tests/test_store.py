@@ -436,7 +436,7 @@ def test_a_due_recheck_comes_back_through_the_work_stream(store: WholeStore, lea
     publish(store, lease, change())
     claim = store.claim("v", 10, 0)
     entry = claim.entries[0]
-    store.commit([Commit(entry, entry.raw, claim.now_ms, "rechecks=1")], claim.now_ms)
+    store.commit([Commit(entry, entry.raw, claim.now_ms, "looks_without_progress=1")], claim.now_ms)
     again = store.claim("v", 10, 0)
     assert [one.key for one in again.entries] == [entry.key]
     assert store.queue().due == 0

@@ -3,7 +3,8 @@
 Reads: the options that `pipeline/config` declares. Writes: standard output.
 """
 
-from pipeline.config.options import COMMANDS, GROUPS, Option
+from pipeline.config.declaration import Option
+from pipeline.config.options import COMMANDS, GROUPS
 
 _HEAD = """# Configuration
 

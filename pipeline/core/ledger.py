@@ -92,7 +92,7 @@ class Ledger(msgspec.Struct, frozen=True):
     mismatches: dict[str, int] = {}
     open: dict[str, int] = {}
     recovered: int = 0
-    rechecks: int = 0
+    looks_without_progress: int = 0
     reads: int = 0
     reads_strong: int = 0
     entries_redelivered: int = 0
@@ -182,7 +182,7 @@ def _tally(
         "reads": reads,
         "reads_strong": reads_strong,
         "matches": int(verdict is VerdictKind.MATCH),
-        "rechecks": int(recheck),
+        "looks_without_progress": int(recheck),
         "recovered": int(recovered),
     }
     if verdict in MISMATCHES:

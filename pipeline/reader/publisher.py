@@ -29,7 +29,7 @@ import msgspec
 import structlog
 
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 from pipeline.producers.base import Batch, Producer, Stop
 from pipeline.reader.clock import StoreClock
 from pipeline.reader.discovery import DiscoveryLoop
@@ -63,7 +63,7 @@ class Publisher:
         store: ReaderStore,
         producer: Producer,
         clock: StoreClock,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         threads: int = 8,
         max_backlog: int = 100_000,

@@ -12,7 +12,7 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics
+from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
@@ -36,27 +36,28 @@ def run_reader(
     heartbeat: Callable[[], None],
 ) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
+    own_metrics = metrics.of(migration.name)
     store = ReaderStore.begin(process.redis_url, migration.name, migration.settings())
     clock = StoreClock(store.now_ms)
-    connection = connect(migration, "stream", metrics)
-    producer = _stream_producer(migration, store, connection, clock, metrics, stop)
+    connection = connect(migration, "stream", own_metrics)
+    producer = _stream_producer(migration, store, connection, clock, own_metrics, stop)
     publisher = Publisher(
         store,
         producer,
         clock,
-        metrics,
+        own_metrics,
         threads=process.reader_threads,
         max_backlog=migration.max_backlog,
     )
-    metrics.sample_ratio.set(migration.sample_rate / 100)
+    own_metrics.sample_ratio.set(migration.sample_rate / 100)
     arn, threads = producer.discoverer.arn, process.reader_threads
     log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=threads)
 
     def tick() -> None:
         heartbeat()
-        report(connection, metrics)
+        report(connection, own_metrics)
 
-    garbage.settle()
+    garbage.freeze()
     _publish(publisher, store, stop, tick)
     store.close()
     log.info("reader stopped")
@@ -91,7 +92,7 @@ def _stream_producer(
     store: ReaderStore,
     connection: Connection,
     clock: StoreClock,
-    metrics: Metrics,
+    metrics: MigrationMetrics,
     stop: Stop,
 ) -> StreamProducer:
     """Asks for the table's key schema and, without --stream-arn, its stream."""
@@ -118,7 +119,7 @@ def _stream_producer(
     )
 
 
-def _selector(migration: MigrationConfig, table: TableInfo, metrics: Metrics) -> Selector:
+def _selector(migration: MigrationConfig, table: TableInfo, metrics: MigrationMetrics) -> Selector:
     return Selector(
         table.schema,
         Sampler(migration.sample_rate),

@@ -13,7 +13,7 @@ import msgspec
 from pipeline.aws import BatchResult, RateLimiter, TableReader
 from pipeline.core.canonical import Digester, Item, MalformedItem
 from pipeline.core.model import ABSENT, Side
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 
 #: Tries in a row for keys that come back unprocessed before they are left to a later batch.
 READ_TRIES = 4
@@ -57,7 +57,7 @@ class SideReader:
         self,
         side: Side,
         table: TableReader,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         digester: Digester,
         ttl_attribute: str | None = None,
@@ -70,8 +70,8 @@ class SideReader:
         self._ttl_attribute = ttl_attribute
         self._limiter = RateLimiter(max_rcu)
         self._stop = stop
-        self._batch_keys = metrics.batch_keys.labels(side)
-        self._waited = metrics.rate_limit_wait_seconds.labels(side)
+        self._batch_keys = metrics.batch_keys[side]
+        self._waited = metrics.rate_limit_wait_seconds[side]
 
     def read(self, keys: list[bytes], request: ReadRequest) -> tuple[dict[bytes, ItemRead], set[bytes]]:
         """What is read of each key, and the keys that DynamoDB did not get to. Raises AwsError."""

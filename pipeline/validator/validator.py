@@ -20,7 +20,7 @@ from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.model import Look, Policy
 from pipeline.errors import AwsError
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 from pipeline.store import ValidatorStore, codec
 from pipeline.store.messages import Commit, Entry
 from pipeline.validator.batch import Case, Decided, WorkBatch, concluded, put_back
@@ -49,7 +49,7 @@ class Validator:
         verified: SideReader,
         origin: SideReader,
         policy: Policy,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         consumer: str,
         ignore: frozenset[str] = frozenset(),
@@ -245,7 +245,7 @@ class Validator:
         metrics.last_validation_timestamp_seconds.set(time.time())
         lags_ms = [judgement.lag_ms for _, judgement in looked if judgement.lag_ms >= 0]
         metrics.replication_lag_seconds.observe_all([lag_ms / 1000 for lag_ms in lags_ms])
-        metrics.validation_rechecks.inc(sum(judgement.verdict is None for _, judgement in looked))
+        metrics.validations_undecided.inc(sum(judgement.verdict is None for _, judgement in looked))
         for case, judgement in looked:
             if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
                 metrics.mismatches[judgement.verdict].inc()
