@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 
 import msgspec
 
+from pipeline.core.judging.history import MAX_VERSIONS
 from pipeline.core.judging.rule import ALARMED_MIN_MS, LOOK_SPACING_MS
 from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
@@ -132,6 +133,7 @@ class ReaderStore(StoreView):
             watch_began_ms,
             LOOK_SPACING_MS,
             ALARMED_MIN_MS,
+            MAX_VERSIONS,
             b"".join(map(_packed_change, changes)),
         ]
         outcome, backlog = self._connection.run(scripts.PUBLISH, args)

@@ -8,7 +8,7 @@ local leases = key(1, 'hash', 'HGET')            -- partition -> "epoch|expires_
 local gaps   = key(2, 'hash', 'HEXISTS HSET')    -- gap -> when it was recorded (ms)
 local ledger = key(3, 'hash', 'HMGET HINCRBY')
 local meta   = key(4, 'hash', 'HSET')
-if checked() then return end
+if checked() then return refused end
 local leased, epoch = ARGV[1], ARGV[2]
 local gap = ARGV[3] -- partition, reason and position, as store/messages.py writes them
 countable(ledger, {'gaps'})

@@ -9,7 +9,7 @@ local work   = key(2, 'stream', 'EXISTS XGROUP DEL')
 local ledger = key(3, 'hash', 'HINCRBY DEL')
 local gaps   = key(4, 'hash', 'HSET DEL') -- gap -> when it was recorded (ms)
 for number = 5, #KEYS do key(number, nil, 'DEL') end -- everything else of the migration
-if checked() then return end
+if checked() then return refused end
 local secret, started_ms, settings, format = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local gap, group = ARGV[5], ARGV[6]
 local now = string.format('%d', now_ms())

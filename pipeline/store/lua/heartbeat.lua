@@ -4,7 +4,7 @@
 --
 -- Returns how many readers of this producer are alive
 local readers = key(1, 'zset', 'ZADD ZREMRANGEBYSCORE ZRANGE') -- "<producer>:<reader>" -> alive until (ms)
-if checked() then return end
+if checked() then return refused end
 local prefix, reader, ttl_ms = ARGV[1] .. ':', ARGV[2], tonumber(ARGV[3])
 local now = now_ms()
 

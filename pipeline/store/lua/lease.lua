@@ -4,7 +4,7 @@
 -- Returns the epoch, or 0 when somebody else holds it, or the error STATELOST
 local leases = key(1, 'hash', 'HGET HSET') -- partition -> "epoch|expires_ms|owner"
 local meta   = key(2, 'hash', 'HGET HMGET HINCRBY')
-if checked() then return end
+if checked() then return refused end
 local secret, partition, owner, ttl_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 countable(meta, {'epoch'})
 local now = now_ms()

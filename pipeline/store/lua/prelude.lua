@@ -28,7 +28,7 @@ local function key(number, kind, commands)
     else
       allowed = redis.acl_check_cmd(command, name)
     end
-    if not allowed then refused[#refused + 1] = command .. ' ' .. name end
+    if not allowed then refused[#refused + 1] = command .. ' on ' .. name end
   end
   if #refused == 0 then
     local found = redis.call('TYPE', name).ok
@@ -39,11 +39,12 @@ local function key(number, kind, commands)
   return name
 end
 
--- To be called when all keys are named. True: the script was called without arguments, only to try what it may.
+-- To be called when all keys are named. True: the script was called without arguments, only to say what is
+-- `refused` (permissions.py).
 local function checked()
   if not redis.acl_check_cmd('TIME') then refused[#refused + 1] = 'TIME' end
-  if #refused > 0 then error({err = 'NOPERM ' .. table.concat(refused, ', ')}) end
-  return #ARGV == 0
+  if #ARGV == 0 then return true end
+  if #refused > 0 then error({err = 'NOPERM refused: ' .. table.concat(refused, ', ')}) end
 end
 
 -- The store's clock, the one clock that all processes share.

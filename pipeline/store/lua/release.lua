@@ -4,7 +4,7 @@
 --
 -- Returns 1, or 0 when the lease is not ours any more
 local leases = key(1, 'hash', 'HGET HSET') -- partition -> "epoch|expires_ms|owner"
-if checked() then return end
+if checked() then return refused end
 local partition, epoch, owner = ARGV[1], ARGV[2], ARGV[3]
 
 if lease_of(leases, partition) ~= epoch then return 0 end

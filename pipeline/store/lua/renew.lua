@@ -11,7 +11,7 @@ local watermarks  = key(2, 'hash', 'HGET HSET HVALS') -- partition -> ms
 local meta        = key(3, 'hash', 'HGET HSET')
 local checkpoints = key(4, 'hash', 'HGET')            -- partition -> checkpoint
 local work        = key(5, 'stream', 'EXISTS')
-if checked() then return end
+if checked() then return refused end
 local secret, owner, ttl_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local FIRST, FIELDS = 4, 4 -- the partitions, in fours: name, epoch, checkpoint, watermark (ms)
 local now = now_ms()
