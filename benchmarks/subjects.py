@@ -53,7 +53,7 @@ def shard_reader(url: str, percent: float, now_ms: Callable[[], int]) -> Partiti
         discoverer,
         Selector(SCHEMA, Sampler(percent), Digester()),
         StoreClock(now_ms),
-        metrics.start(None, "reader"),
+        metrics.start(None, "reader").of("bench"),
         table=Side.SOURCE,
         skew_ms=lambda: None,
     )
@@ -67,7 +67,7 @@ def _host_ms() -> int:
 def reader(url: str, percent: float, pages: int) -> Round:
     """next_batch: a page read, decoded, sampled, the sampled ones digested."""
     shard = shard_reader(url, percent, _host_ms)
-    garbage.settle()
+    garbage.freeze()
 
     def run() -> Figures:
         started, read = own_cpu_seconds(), 0
@@ -127,7 +127,7 @@ def publishing(url: str, redis_url: str, percent: float, pages: int) -> Round:
     """next_batch and store.publish."""
     feed = Feed(url, open_store(redis_url), percent)
     server_seconds = server_clock(redis_url)
-    garbage.settle()
+    garbage.freeze()
 
     def run() -> Figures:
         started, server_started = own_cpu_seconds(), server_seconds()
@@ -168,7 +168,7 @@ def server_log(redis_url: str) -> Callable[[], int]:
 def make_validator(url: str, store: ValidatorStore, stable_for_ms: int) -> Validator:
     connection = Connection(SideConfig("target", region="us-east-1", endpoint_url=url))
     table = TableReader(connection, TABLE, SCHEMA)
-    counted, stop = metrics.start(None, "bench"), threading.Event()
+    counted, stop = metrics.start(None, "bench").of("bench"), threading.Event()
     target, source = (
         SideReader(side, table, counted, digester=Digester(), stop=stop)
         for side in (Side.TARGET, Side.SOURCE)
@@ -187,7 +187,7 @@ def judging(url: str, redis_url: str, feed: Feed, pages: int, threads: int, stab
     store = feed.store
     judge = make_validator(url, store, stable_for_ms)
     server_seconds = server_clock(redis_url)
-    garbage.settle()
+    garbage.freeze()
 
     def work() -> None:
         while judge.step():

@@ -96,15 +96,15 @@ def test_status_json_tells_the_ledger_and_the_open_findings(
     publish(store, "ann", "bob", "cid", "dot")
     judge(store, "bob")
     assert inspect.status(replace(process, json=True), store) == 1
-    told = json.loads(capsys.readouterr().out)
-    ledger = told["ledger"]
+    reported = json.loads(capsys.readouterr().out)
+    ledger = reported["ledger"]
     assert (ledger["records_read"], ledger["not_sampled"], ledger["versions_published"]) == (5, 1, 4)
     assert (ledger["reached"], ledger["alarmed"], ledger["outstanding"]) == (3, 1, 0)
-    assert told["balanced"] is True
-    assert (told["success"]["ratio"], told["success"]["keys"]) == (0.75, 4)
-    assert told["open"]["missing"] == 1
-    assert told["reader"]["partitions"] == {"test": {"open": 1, "finished": 0}}
-    assert 0.5 <= told["lag_seconds"]["p50"] <= 1
+    assert reported["balanced"] is True
+    assert (reported["success"]["ratio"], reported["success"]["keys"]) == (0.75, 4)
+    assert reported["open"]["missing"] == 1
+    assert reported["reader"]["partitions"] == {"test": {"open": 1, "finished": 0}}
+    assert 0.5 <= reported["lag_seconds"]["p50"] <= 1
 
 
 def test_status_of_a_ledger_that_does_not_balance_is_not_fine(
@@ -172,15 +172,15 @@ def test_an_open_finding_closes_the_gate_and_the_reasons_say_so(
     publish(store, "ann", "bob")
     judge(store, "bob")
     assert inspect.gate(replace(process, json=True), DEFAULT_LIMITS, store) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["result"] == "failed"
-    checks = {check["name"]: check for check in told["checks"]}
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["result"] == "failed"
+    checks = {check["name"]: check for check in reported["checks"]}
     assert checks["mismatches"] == {
         "name": "mismatches",
         "result": "failed",
         "reason": "open findings: 1 missing",
     }
-    assert told["limits"]["lag_ms"] == 60_000
+    assert reported["limits"]["lag_ms"] == 60_000
 
 
 def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objective(
@@ -232,10 +232,10 @@ def test_monitor_prints_its_final_statistics_when_stopped(
     publish(store, "ann", "bob")
     judge(store, "bob")
     assert run_for(process, store.migration, rounds=1) == 1
-    told = capsys.readouterr().out
-    assert told.count("statistics after") == 1
-    assert "3 total, 3 unique (INSERT 3, MODIFY 0, REMOVE 0)" in told
-    assert "1 finding: 1 missing" in told
+    reported = capsys.readouterr().out
+    assert reported.count("statistics after") == 1
+    assert "3 total, 3 unique (INSERT 3, MODIFY 0, REMOVE 0)" in reported
+    assert "1 finding: 1 missing" in reported
 
 
 def test_monitor_prints_at_every_interval(

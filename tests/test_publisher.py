@@ -70,7 +70,7 @@ class Rig:
             from_latest=from_latest,
             page_spacing_seconds=0.0,
         )
-        own = metrics.start(None, "reader")
+        own = metrics.start(None, "reader").of(self.migration)
         producer = StreamProducer(
             client,
             discoverer,
@@ -644,10 +644,11 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
 
     assert not role.is_alive() and beats
     sampled = rig.store.ledger().versions_published
-    assert own.registry.get_sample_value("ddbmm_keys_sampled_total") == sampled < 10
-    read = {"table": "source", "event": "INSERT"}
+    labels = {"migration": rig.migration}
+    assert own.registry.get_sample_value("ddbmm_keys_sampled_total", labels) == sampled < 10
+    read = labels | {"table": "source", "event": "INSERT"}
     assert own.registry.get_sample_value("ddbmm_stream_records_read_total", read) == 10
-    assert own.registry.get_sample_value("ddbmm_sample_ratio") == 0.5
+    assert own.registry.get_sample_value("ddbmm_sample_ratio", labels) == 0.5
 
 
 def test_a_table_without_a_stream_is_refused_with_the_remedy(rig: Rig):

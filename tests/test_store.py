@@ -114,7 +114,7 @@ def test_a_url_that_is_none_is_a_configuration_error() -> None:
         RedisConnection("http://localhost", "m")
 
 
-@pytest.mark.parametrize("stored", [None, "0", "2"])
+@pytest.mark.parametrize("stored", [None, "1", "99"])
 @pytest.mark.parametrize("opening", ["begin", "open", "figures"])
 def test_state_of_another_format_is_refused_and_the_remedy_named(
     store: WholeStore, store_url: str, stored: str | None, opening: str
@@ -490,7 +490,7 @@ def test_a_due_recheck_comes_back_through_the_work_stream(store: WholeStore, lea
     publish(store, lease, change())
     claim = store.claim("v", 10, 0)
     entry = claim.entries[0]
-    store.commit([Commit(entry, entry.raw, claim.now_ms, "rechecks=1")], claim.now_ms)
+    store.commit([Commit(entry, entry.raw, claim.now_ms, "looks_without_progress=1")], claim.now_ms)
     again = store.claim("v", 10, 0)
     assert [one.key for one in again.entries] == [entry.key]
     assert store.queue().due == 0

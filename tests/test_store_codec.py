@@ -56,9 +56,10 @@ def test_the_golden_file_holds_every_kind_phase_and_flag() -> None:
     for flag in ("settle", "incomplete"):
         assert {getattr(one, flag) for one in found} == {True, False}
     looks = [one.held.look for one in found if one.held]
-    for flag in ("strong", "expired"):
+    for flag in ("strong", "verified_expires", "witness_expires"):
         assert {getattr(one, flag) for one in looks} == {True, False}
     assert {one.witness is None for one in looks} == {True, False}
+    assert {one.excused > 0 for one in found if one.excused_since_ms} == {True, False}
 
 
 @pytest.mark.parametrize(
@@ -80,9 +81,14 @@ def lua_constants() -> dict[str, str]:
 
 
 def test_lua_knows_the_layout_as_the_codec_does() -> None:
-    structs = {"HEADER": codec.HEADER, "HELD": codec.HELD, "VERSION": codec.VERSION}
+    structs = {"HEADER": codec.HEADER, "EXCUSE": codec.EXCUSE, "HELD": codec.HELD, "VERSION": codec.VERSION}
     sizes = {f"{name}_BYTES": one.size for name, one in structs.items()}
-    flags = {"SETTLE": codec.FLAG_SETTLE, "INCOMPLETE": codec.FLAG_INCOMPLETE, "HELD": codec.FLAG_HELD}
+    flags = {
+        "SETTLE": codec.FLAG_SETTLE,
+        "INCOMPLETE": codec.FLAG_INCOMPLETE,
+        "HELD": codec.FLAG_HELD,
+        "EXCUSE": codec.FLAG_EXCUSE,
+    }
     phases = {phase.name: code for phase, code in codec.PHASE_CODES.items()}
     named = {f"AT_{name}": place for name, place in places().items()}
     expected = {"FORMAT": codec.FORMAT, "DIGEST_BYTES": len(UNKNOWN), **sizes, **flags, **phases, **named}

@@ -88,10 +88,10 @@ class Rig:
                 KeySchema("pk", "S", None, None),
                 Sampler(percent),
                 Digester(),
-                self.metrics.stream_malformed_images.inc,
+                self.metrics.of("orders").stream_malformed_images.inc,
             ),
             self.clock,
-            self.metrics,
+            self.metrics.of("orders"),
             table=Side.SOURCE,
             skew_ms=lambda: self.connection.skew_ms,
         )
@@ -206,7 +206,7 @@ def test_an_image_that_is_no_valid_item_is_counted_and_published_as_unknown(rig:
 
 
 def _metric(rig: Rig, name: str) -> float | None:
-    return rig.metrics.registry.get_sample_value(name)
+    return rig.metrics.registry.get_sample_value(name, {"migration": "orders"})
 
 
 def _with_bad_image(rig: Rig) -> Batch:

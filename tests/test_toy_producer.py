@@ -96,9 +96,8 @@ def fill(folder: Path, files: int, lines: int) -> None:
 def serve(url: str, migration: str, settings: dict[str, str], folder: Path, stop: threading.Event) -> None:
     store = ReaderStore.begin(url, migration, settings)
     clock = StoreClock(store.now_ms)
-    Publisher(store, LineProducer(folder), clock, metrics.start(None, "reader"), threads=2).run(
-        stop, lambda: None
-    )
+    own = metrics.start(None, "reader").of(migration)
+    Publisher(store, LineProducer(folder), clock, own, threads=2).run(stop, lambda: None)
 
 
 @contextmanager

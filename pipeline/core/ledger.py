@@ -15,7 +15,7 @@ from functools import lru_cache
 import msgspec
 
 from pipeline.core.judging.history import FindingChange, History, Judgement
-from pipeline.core.model import MISMATCHES, ChangeType, Checkpoint, VerdictKind
+from pipeline.core.model import MISMATCHES, ChangeType, Checkpoint, Phase, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 
 
@@ -92,7 +92,9 @@ class Ledger(msgspec.Struct, frozen=True):
     mismatches: dict[str, int] = {}
     open: dict[str, int] = {}
     recovered: int = 0
-    rechecks: int = 0
+    findings_excused: int = 0  # closed, because TTL itself will remove what they were about
+    excused: int = 0  # keys whose difference TTL itself will remove; their versions are `expired`
+    looks_without_progress: int = 0
     reads: int = 0
     reads_strong: int = 0
     entries_redelivered: int = 0
@@ -115,7 +117,12 @@ class Ledger(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_fields(cls, fields: dict[str, int], keys_judged: int, keys_sampled: int) -> "Ledger":
-        """fields: the ledger hash; "group:label" fields go into the group's dict, all labels present."""
+        """fields: the ledger hash; "group:label" fields go into the group's dict, all labels present.
+
+        keys_judged: distinct keys that were ever given a verdict. Those under an excuse now are left out of
+        what the ledger says: they are neither right nor wrong.
+        """
+        keys_judged = max(0, keys_judged - fields.get("excused", 0))
         groups: dict[str, dict[str, int]] = {
             "records": dict.fromkeys(ChangeType, 0),
             "mismatches": dict.fromkeys(MISMATCHES, 0),
@@ -150,10 +157,20 @@ def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) 
         reads_strong,
         judgement.verdict,
         judgement.verdict is None and after is not None and reads_again(judgement),
-        judgement.finding is FindingChange.RECOVERED,
+        judgement.finding,
+        int(after is not None and after.phase is Phase.EXCUSED) - int(before.phase is Phase.EXCUSED),
         (before.kind, kind) if before.kind is not kind else None,
         (before.late, late) if before.late != late else None,
         lag_bucket(judgement.lag_ms) if judgement.lag_ms >= 0 else None,
+    )
+
+
+def buried(history: History) -> str:
+    """The counter changes of a key that is given up as a dead letter, as `tally` writes them."""
+    excused = int(history.phase is Phase.EXCUSED)
+    return (
+        f"dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed} "
+        f"expired={-history.excused} excused={-excused}"
     )
 
 
@@ -167,12 +184,14 @@ def _tally(
     reads_strong: int,
     verdict: VerdictKind | None,
     recheck: bool,
-    recovered: bool,
+    finding: FindingChange,
+    excused: int,
     kinds: tuple[VerdictKind | None, VerdictKind | None] | None,
     lates: tuple[int, int] | None,
     lag: int | None,
 ) -> str:
-    """recheck: only another look follows. kinds, lates: before and after, None = alike. lag: bucket."""
+    """recheck: only another look follows. excused: 1 = the key is from now on, -1 = no longer. kinds, lates:
+    before and after, None = alike. lag: bucket."""
     counts = {
         "reached": reached,
         "alarmed": alarmed,
@@ -182,8 +201,10 @@ def _tally(
         "reads": reads,
         "reads_strong": reads_strong,
         "matches": int(verdict is VerdictKind.MATCH),
-        "rechecks": int(recheck),
-        "recovered": int(recovered),
+        "looks_without_progress": int(recheck),
+        "recovered": int(finding is FindingChange.RECOVERED),
+        "findings_excused": int(finding is FindingChange.EXCUSED),
+        "excused": excused,
     }
     if verdict in MISMATCHES:
         counts[f"mismatches:{verdict}"] = 1

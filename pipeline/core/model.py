@@ -70,7 +70,7 @@ class VerdictKind(StrEnum):
     STALE = "stale"  # the target holds an older version
     DIFFERENT = "different"  # the target holds something no known version was
     EXTRA = "extra"  # the target holds an item that the source lacks
-    EXPIRED = "expired"  # past its TTL: neither a match nor a mismatch
+    EXPIRED = "expired"  # differs, but TTL itself will remove what differs: neither a match nor a mismatch
     INDETERMINATE = "indeterminate"  # could not be decided: neither
 
 
@@ -89,6 +89,7 @@ class Phase(IntEnum):
     WAITING = 0  # versions lo … g are not yet seen on the verified side
     SETTLING = 1  # all versions reached; one more look after --stable-for
     ALARMED = 2  # a finding is open
+    EXCUSED = 3  # a difference that TTL itself will remove is under watch
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -115,7 +116,8 @@ class Look(msgspec.Struct, frozen=True):
     answers were in: the process may have stood still in between, and the item was read at any time of it.
     seen: ordinal of the newest version in the history that was known before the read was sent.
     strong: both reads were strongly consistent. witness: what the origin held, read *after* the
-    verified side, or None when it was not read. expired: the item is past its TTL on either side.
+    verified side, or None when it was not read. verified_expires, witness_expires: TTL will delete the item
+    that this side held.
     """
 
     digest: bytes
@@ -123,7 +125,8 @@ class Look(msgspec.Struct, frozen=True):
     seen: int
     strong: bool = False
     witness: bytes | None = None
-    expired: bool = False
+    verified_expires: bool = False
+    witness_expires: bool = False
     answered_ms: int = 0
 
 
@@ -145,12 +148,14 @@ class Moment(msgspec.Struct, frozen=True):
 class Policy(msgspec.Struct, frozen=True):
     """The operator's choices that judging depends on.
 
-    leads: the verified side is ahead of the origin (`--verify-on source`).
+    leads: the verified side is ahead of the origin (`--verify-on source`). ttl_grace_ms: how long a
+    difference that TTL itself will remove may last before it is a mismatch.
     """
 
     converge_within_ms: int
     stable_for_ms: int
     leads: bool = False
+    ttl_grace_ms: int = 7 * 24 * 3_600_000
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

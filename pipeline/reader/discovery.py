@@ -11,6 +11,7 @@ import threading
 
 import structlog
 
+from pipeline.backoff import Backoff
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StoreUnavailable
 from pipeline.producers.base import Discovery, Producer
 from pipeline.reader.partitions import LEASE_MS
@@ -20,7 +21,7 @@ from pipeline.store.messages import Lease, Outcome
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 1.0
-BACKOFF_MAX_SECONDS = 30.0
+BACKOFF = Backoff(2.0, 30.0)
 
 
 class DiscoveryLoop:
@@ -47,7 +48,7 @@ class DiscoveryLoop:
                 if isinstance(error, (AccessDenied, NotFound, ConfigurationError)) and not self._proven:
                     raise
                 failures += 1
-                delay = min(BACKOFF_MAX_SECONDS, EVERY_SECONDS * 2 ** min(failures, 10))
+                delay = BACKOFF.after(failures)
                 log.warning("discovery failed: trying again", error=str(error), retry_seconds=delay)
                 self._ended.wait(delay)
             else:

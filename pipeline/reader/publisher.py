@@ -28,8 +28,9 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
+from pipeline.backoff import Backoff
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 from pipeline.producers.base import Batch, Producer, Stop
 from pipeline.reader.clock import StoreClock
 from pipeline.reader.discovery import DiscoveryLoop
@@ -46,8 +47,8 @@ IDLE_SECONDS = 1.0
 #: … and when there are many partitions, so seldom that empty answers (0.8 ms of CPU each, measured) take no
 #: more than a quarter of a core: 300 partitions at 1 s, 1000 at 3.2 s.
 IDLE_SECONDS_PER_PARTITION = 0.0008 / 0.25
-#: Back-off of one partition after failures in a row, doubling between these bounds, with jitter.
-BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
+#: Of one partition after failures in a row.
+BACKOFF = Backoff(0.5, 30.0, jittered=True)
 #: Reading goes on once the backlog has fallen below this share of --max-backlog.
 RESUME_SHARE = 0.8
 CLOCK_EVERY_SECONDS = 10.0
@@ -63,7 +64,7 @@ class Publisher:
         store: ReaderStore,
         producer: Producer,
         clock: StoreClock,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         threads: int = 8,
         max_backlog: int = 100_000,
@@ -127,7 +128,7 @@ class Publisher:
             held.moved = False
             if held.batch is None:
                 if began < self._store_due:
-                    return self._store_due + random.uniform(0, BACKOFF_MIN_SECONDS)
+                    return self._store_due + random.uniform(0, BACKOFF.first_seconds)
                 held.batch = held.reader.next_batch()
                 self._proven = True
             keep = self._publish(held, held.batch)
@@ -205,8 +206,7 @@ class Publisher:
 
     def _backoff(self, held: LeasedPartition) -> float:
         held.failures += 1
-        longest = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(held.failures - 1, 10))
-        return random.uniform(longest / 2, longest)
+        return BACKOFF.after(held.failures)
 
     def _note_backlog(self, backlog: int) -> None:
         if backlog > self._max_backlog and not self._paused:

@@ -4,9 +4,10 @@ Reads: bytes or a `History`. Writes: the other. Never: I/O, judging.
 
 Layout (little endian), which `lua/prelude.lua` knows as well:
 
-    byte 0  format (1)          byte 3  finding kind (0 = none)
+    byte 0  format (2)          byte 3  finding kind (0 = none)
     byte 1  phase               byte 4  lo
     byte 2  flags               5..28   first, alarmed, skipped, late (u32 each), looked_ms (u64)
+    excuse section, only with FLAG_EXCUSE: excused (u32), excused_since_ms (u64)
     held section, only with FLAG_HELD: digest, witness (16 each), since_ms, at_ms, answered_ms (u64), seen,
                    flags (u32)
     versions, to the end, 24 bytes each: digest (16), created_ms (u64); appending a version = appending bytes
@@ -18,12 +19,13 @@ from itertools import starmap
 from pipeline.core.judging.history import HeldLook, History
 from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind
 
-FORMAT = 1
+FORMAT = 2
 #: Bits of the flags; those of a held look are its own.
-FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD = 2, 4, 8
-_HELD_STRONG, _HELD_EXPIRED, _HELD_WITNESS = 1, 2, 4
+FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD, FLAG_EXCUSE = 2, 4, 8, 16
+_HELD_STRONG, _HELD_VERIFIED_EXPIRES, _HELD_WITNESS, _HELD_WITNESS_EXPIRES = 1, 2, 4, 8
 
 HEADER = struct.Struct("<5B4IQ")
+EXCUSE = struct.Struct("<IQ")
 HELD = struct.Struct("<16s16sQQQII")
 VERSION = struct.Struct("<16sQ")
 #: What stands in Redis for a kind and a phase. A code keeps its meaning for ever, or FORMAT changes.
@@ -34,18 +36,19 @@ KIND_CODES: dict[VerdictKind | None, int] = {
     VerdictKind.DIFFERENT: 3,
     VerdictKind.EXTRA: 4,
 }
-PHASE_CODES = {Phase.WAITING: 0, Phase.SETTLING: 1, Phase.ALARMED: 2}
+PHASE_CODES = {Phase.WAITING: 0, Phase.SETTLING: 1, Phase.ALARMED: 2, Phase.EXCUSED: 3}
 _KINDS = {code: kind for kind, code in KIND_CODES.items()}
 _PHASES = {code: phase for phase, code in PHASE_CODES.items()}
 
 
 def encode(history: History) -> bytes:
     """The bytes that `decode` turns back into an equal history."""
-    held = history.held
+    held, excused = history.held, bool(history.excused or history.excused_since_ms)
     flags = (
         (FLAG_SETTLE if history.settle else 0)
         | (FLAG_INCOMPLETE if history.incomplete else 0)
         | (FLAG_HELD if held else 0)
+        | (FLAG_EXCUSE if excused else 0)
     )
     header = HEADER.pack(
         FORMAT,
@@ -60,15 +63,21 @@ def encode(history: History) -> bytes:
         history.looked_ms,
     )
     versions = b"".join(starmap(VERSION.pack, history.versions))
-    return header + (_encode_held(held) if held else b"") + versions
+    excuse = EXCUSE.pack(history.excused, history.excused_since_ms) if excused else b""
+    return header + excuse + (_encode_held(held) if held else b"") + versions
 
 
 def decode(raw: bytes) -> History:
     """Raises ValueError for bytes that are not a history of this format."""
     try:
         form, phase, flags, kind, lo, first, alarmed, skipped, late, looked_ms = HEADER.unpack_from(raw)
-        start = HEADER.size + (HELD.size if flags & FLAG_HELD else 0)
-        held = _decode_held(raw) if flags & FLAG_HELD else None
+        start, excuse, held = HEADER.size, (0, 0), None
+        if flags & FLAG_EXCUSE:
+            excuse = EXCUSE.unpack_from(raw, start)
+            start += EXCUSE.size
+        if flags & FLAG_HELD:
+            held = _decode_held(raw, start)
+            start += HELD.size
         versions = tuple(VERSION.iter_unpack(raw[start:]))
     except struct.error as error:
         raise ValueError("not a history: wrong length") from error
@@ -87,6 +96,8 @@ def decode(raw: bytes) -> History:
         looked_ms=looked_ms,
         late=late,
         held=held,
+        excused=excuse[0],
+        excused_since_ms=excuse[1],
     )
 
 
@@ -94,23 +105,25 @@ def _encode_held(held: HeldLook) -> bytes:
     look = held.look
     flags = (
         (_HELD_STRONG if look.strong else 0)
-        | (_HELD_EXPIRED if look.expired else 0)
+        | (_HELD_VERIFIED_EXPIRES if look.verified_expires else 0)
         | (_HELD_WITNESS if look.witness is not None else 0)
+        | (_HELD_WITNESS_EXPIRES if look.witness_expires else 0)
     )
     return HELD.pack(
         look.digest, look.witness or UNKNOWN, held.since_ms, look.at_ms, look.answered_ms, look.seen, flags
     )
 
 
-def _decode_held(raw: bytes) -> HeldLook:
-    digest, witness, since_ms, at_ms, answered_ms, seen, flags = HELD.unpack_from(raw, HEADER.size)
+def _decode_held(raw: bytes, start: int) -> HeldLook:
+    digest, witness, since_ms, at_ms, answered_ms, seen, flags = HELD.unpack_from(raw, start)
     look = Look(
         digest=digest,
         at_ms=at_ms,
         seen=seen,
         strong=bool(flags & _HELD_STRONG),
         witness=witness if flags & _HELD_WITNESS else None,
-        expired=bool(flags & _HELD_EXPIRED),
+        verified_expires=bool(flags & _HELD_VERIFIED_EXPIRES),
+        witness_expires=bool(flags & _HELD_WITNESS_EXPIRES),
         answered_ms=answered_ms,
     )
     return HeldLook(look, since_ms)

@@ -10,8 +10,8 @@ from typing import Any, Self, cast
 
 import msgspec
 
-from pipeline.core.judging.history import MAX_VERSIONS
-from pipeline.core.judging.rule import ALARMED_MIN_MS, LOOK_SPACING_MS
+from pipeline.core.judging.divergence import WATCH_MIN_MS
+from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
 from pipeline.store.beginning import FORMAT, begin
@@ -132,7 +132,7 @@ class ReaderStore(StoreView):
             " ".join(f"{name}={number}" for name, number in counts.by_name.items()),
             watch_began_ms,
             LOOK_SPACING_MS,
-            ALARMED_MIN_MS,
+            WATCH_MIN_MS,
             MAX_VERSIONS,
             b"".join(map(_packed_change, changes)),
         ]

@@ -18,9 +18,10 @@ from pipeline.aws import MAX_KEYS
 from pipeline.core.canonical import diff
 from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
+from pipeline.core.ledger import buried
 from pipeline.core.model import Look, Policy
 from pipeline.errors import AwsError
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 from pipeline.store import ValidatorStore, codec
 from pipeline.store.messages import Commit, Entry
 from pipeline.validator.batch import Case, Decided, WorkBatch, concluded, put_back
@@ -32,8 +33,8 @@ log = structlog.get_logger(__name__)
 CLAIM_KEYS = 200
 #: An entry delivered more often than this has taken down its validators: it becomes a dead letter.
 MAX_DELIVERIES = 10
-#: Back-off after failed calls, doubling between these bounds.
-BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
+#: When a key is due again that was not read, and one whose item nobody can read.
+UNREAD_SECONDS, UNREADABLE_SECONDS = 0.5, 30.0
 #: How often entries of validators that went silent are looked for.
 RECLAIM_EVERY_SECONDS = 5.0
 #: A commit refused this often in a row is left to be claimed again.
@@ -49,7 +50,7 @@ class Validator:
         verified: SideReader,
         origin: SideReader,
         policy: Policy,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         consumer: str,
         ignore: frozenset[str] = frozenset(),
@@ -125,9 +126,7 @@ class Validator:
         )
         counts = f"dead_entries:{reason}=1"
         if history is not None:
-            counts += (
-                f" dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed}"
-            )
+            counts += f" {buried(history)}"
         return Decided(Commit(entry=entry, after=b"", next_ms=0, tally=counts, dead=True))
 
     # --- looking -----------------------------------------------------------------------------------------
@@ -141,7 +140,7 @@ class Validator:
                     again += self._look_once(batch, cases[start : start + MAX_KEYS], strong)
                 except AwsError as error:
                     batch.error = error
-                    batch.postpone([*again, *cases[start:]], BACKOFF_MIN_SECONDS)
+                    batch.postpone([*again, *cases[start:]], UNREAD_SECONDS)
                     return
             cases = again
         batch.postpone(cases, 0)
@@ -157,7 +156,7 @@ class Validator:
         request = ReadRequest(at_ms=at_ms, strong=True, likely=likely, whole=True)
         witnessed, unwitnessed = self._read(self._origin, doubtful, request)
         if unread := missed | unwitnessed:
-            batch.postpone((c for c in cases if c.entry.key in unread), BACKOFF_MIN_SECONDS)
+            batch.postpone((c for c in cases if c.entry.key in unread), UNREAD_SECONDS)
             cases = [case for case in cases if case.entry.key not in unread]
         answered_ms = batch.latest_ms()
         looked: list[Case] = []
@@ -165,7 +164,7 @@ class Validator:
             item, witness = seen[case.entry.key], witnessed.get(case.entry.key)
             if error := item.error or (witness and witness.error):
                 log.error("item cannot be read", key=self._store.key_hash(case.entry.key), error=error)
-                batch.postpone([case], BACKOFF_MAX_SECONDS)
+                batch.postpone([case], UNREADABLE_SECONDS)
                 continue
             case.look = Look(
                 digest=item.digest,
@@ -173,7 +172,8 @@ class Validator:
                 seen=case.history.newest,
                 strong=strong,
                 witness=witness.digest if witness else None,
-                expired=item.expired or (witness is not None and witness.expired),
+                verified_expires=item.expires,
+                witness_expires=witness is not None and witness.expires,
                 answered_ms=answered_ms,
             )
             case.attributes = self._differing(item, witness) or case.attributes
@@ -245,7 +245,7 @@ class Validator:
         metrics.last_validation_timestamp_seconds.set(time.time())
         lags_ms = [judgement.lag_ms for _, judgement in looked if judgement.lag_ms >= 0]
         metrics.replication_lag_seconds.observe_all([lag_ms / 1000 for lag_ms in lags_ms])
-        metrics.validation_rechecks.inc(sum(judgement.verdict is None for _, judgement in looked))
+        metrics.validations_undecided.inc(sum(judgement.verdict is None for _, judgement in looked))
         for case, judgement in looked:
             if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
                 metrics.mismatches[judgement.verdict].inc()

@@ -21,7 +21,7 @@ import structlog
 from pipeline.aws import IteratorKind, Record, RecordsPage, StreamClient
 from pipeline.core.model import Checkpoint, Side
 from pipeline.errors import IteratorExpired, NotFound, Trimmed
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 from pipeline.producers.base import Batch, Clock, Discovery
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.position import (
@@ -59,7 +59,7 @@ class StreamProducer:
         discoverer: Discoverer,
         selector: Selector,
         clock: Clock,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         table: Side,
         skew_ms: Callable[[], int | None],

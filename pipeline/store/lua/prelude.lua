@@ -5,12 +5,12 @@
 -- refuses the whole of it before anything is written.
 --
 -- The bytes of a history (codec.py); places count from 1, as Lua does.
-local FORMAT = 1
+local FORMAT = 2
 local AT_FORMAT, AT_PHASE, AT_FLAGS, AT_KIND, AT_LO = 1, 2, 3, 4, 5
 local AT_FIRST, AT_ALARMED, AT_SKIPPED, AT_LATE, AT_LOOKED_MS = 6, 10, 14, 18, 22
-local HEADER_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 29, 64, 24, 16
-local WAITING, SETTLING, ALARMED = 0, 1, 2
-local SETTLE, INCOMPLETE, HELD = 2, 4, 8
+local HEADER_BYTES, EXCUSE_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 29, 12, 64, 24, 16
+local WAITING, SETTLING, ALARMED, EXCUSED = 0, 1, 2, 3
+local SETTLE, INCOMPLETE, HELD, EXCUSE = 2, 4, 8, 16
 local ABSENT, UNKNOWN = string.rep('\0', 16), string.rep('\255', 16)
 
 local refused = {}

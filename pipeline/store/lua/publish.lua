@@ -18,7 +18,7 @@ local partition, epoch, expected, checkpoint = ARGV[1], ARGV[2], ARGV[3], ARGV[4
 local records_read, not_sampled = tonumber(ARGV[5]), tonumber(ARGV[6])
 local by_name = ARGV[7] -- records by name: "name=number name=number …"
 local watch_began_ms = tonumber(ARGV[8]) -- when this batch began a watch; 0 = it began none
-local look_spacing_ms, alarmed_spacing_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
+local look_spacing_ms, watched_spacing_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
 local max_versions = tonumber(ARGV[11]) -- that are not reached
 -- The changes, one after the other (little endian): length of the key (u16), created_ms (u64), digest before (16),
 -- digest after (16), key.
@@ -94,7 +94,8 @@ end
 -- Histories longer than that would cost every later change of the key, which writes the history anew.
 local function thinned(bytes)
   local flags, lo = string.byte(bytes, AT_FLAGS), string.byte(bytes, AT_LO)
-  local head_bytes = HEADER_BYTES + (bit.band(flags, HELD) ~= 0 and HELD_BYTES or 0)
+  local head_bytes = HEADER_BYTES + (bit.band(flags, EXCUSE) ~= 0 and EXCUSE_BYTES or 0)
+    + (bit.band(flags, HELD) ~= 0 and HELD_BYTES or 0)
   local unreached = (#bytes - head_bytes) / VERSION_BYTES - lo
   if unreached <= max_versions then return bytes end
   local kept = math.floor(max_versions / 2)
@@ -170,7 +171,7 @@ countable(ledger, fields)
 local function bring_forward(name, bytes)
   local phase = string.byte(bytes, AT_PHASE)
   if phase == WAITING or not redis.call('ZSCORE', due, name) then return end
-  local spacing_ms = phase == ALARMED and alarmed_spacing_ms or look_spacing_ms
+  local spacing_ms = (phase == ALARMED or phase == EXCUSED) and watched_spacing_ms or look_spacing_ms
   local at_ms = struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms
   if at_ms <= now then
     redis.call('XADD', work, '*', 'k', name)
