@@ -175,7 +175,7 @@ def correctness() -> Panels:
             "Findings opened and recovered",
             "Verdicts that opened a finding, by kind, and findings that a later look found right.",
             [
-                (store_rate("ddbmm_ledger_mismatches_total", "kind"), "{{kind}}"),
+                (rate("ddbmm_validation_mismatches_total", "kind"), "{{kind}}"),
                 (store_rate("ddbmm_ledger_recovered_total"), "recovered"),
             ],
             "cps",
@@ -186,7 +186,7 @@ def correctness() -> Panels:
             "only led to another look.",
             [
                 (rate("ddbmm_validations_total"), "judged"),
-                (store_rate("ddbmm_ledger_matches_total"), "right"),
+                (rate("ddbmm_validation_matches_total"), "right"),
                 (rate("ddbmm_validations_undecided_total"), "looked again"),
             ],
             "cps",

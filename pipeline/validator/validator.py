@@ -19,7 +19,7 @@ from pipeline.core.canonical import diff
 from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.ledger import buried
-from pipeline.core.model import Look, Policy
+from pipeline.core.model import Look, Policy, VerdictKind
 from pipeline.errors import AwsError
 from pipeline.metrics import MigrationMetrics
 from pipeline.store import ValidatorStore, codec
@@ -246,6 +246,7 @@ class Validator:
         lags_ms = [judgement.lag_ms for _, judgement in looked if judgement.lag_ms >= 0]
         metrics.replication_lag_seconds.observe_all([lag_ms / 1000 for lag_ms in lags_ms])
         metrics.validations_undecided.inc(sum(judgement.verdict is None for _, judgement in looked))
+        metrics.validation_matches.inc(sum(judgement.verdict is VerdictKind.MATCH for _, judgement in looked))
         for case, judgement in looked:
             if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
                 metrics.mismatches[judgement.verdict].inc()
