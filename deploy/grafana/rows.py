@@ -159,6 +159,7 @@ def correctness() -> Panels:
             ("migration:ddbmm_cutover_objective:max{r}", "demanded"),
         ],
         "percentunit",
+        width=6,
         low=None,
         high=1,
     )
@@ -169,7 +170,15 @@ def correctness() -> Panels:
             "missing: the target lacks the item. stale: an older version. different: no known version. "
             "extra: the target holds an item that the source lacks.",
             [("max by (kind) (ddbmm_mismatches_open{m})", "{{kind}}")],
+            width=6,
             stacked=True,
+        ),
+        lines(
+            "Oldest open finding",
+            "How long the finding that has been open longest has been so; empty while none is open.",
+            [("time() - min(ddbmm_oldest_finding_timestamp_seconds{m})", "oldest")],
+            "s",
+            width=6,
         ),
         lines(
             "Findings opened and recovered",
@@ -179,6 +188,7 @@ def correctness() -> Panels:
                 (store_rate("ddbmm_ledger_recovered_total"), "recovered"),
             ],
             "cps",
+            width=6,
         ),
         lines(
             "Looks",
