@@ -26,7 +26,8 @@ from typing import Any
 
 import structlog
 
-from pipeline import metrics, monitor
+from pipeline import exit_codes, metrics, monitor
+from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import MonitorError
 from pipeline.process import logs, tether
@@ -37,13 +38,10 @@ log = structlog.get_logger(__name__)
 STALL_SECONDS = 60.0
 #: Spawning, importing boto3 and opening connections takes a few seconds; slow credential helpers take longer.
 BOOT_SECONDS = 120.0
-#: Restarts back off between these bounds; a child that ran this long begins at the lower one again.
-RESTART_MIN_SECONDS, RESTART_MAX_SECONDS, HEALTHY_SECONDS = 1.0, 30.0, 60.0
+#: Between restarts; a child that ran this long begins at the shortest wait again.
+RESTART_BACKOFF, HEALTHY_SECONDS = Backoff(1.0, 30.0), 60.0
 #: How long children may take to finish what is under way: the stop grace of a container is 30 s.
 GRACE_SECONDS = 25.0
-#: Exit codes that no restart can mend: usage, configuration, credentials, permissions.
-HALTING = (2, 4)
-INTERRUPTED = 130
 TICK_SECONDS = 0.2
 
 
@@ -65,7 +63,7 @@ class _Child:
         self.heartbeat: Any = sharedctypes.RawValue(ctypes.c_double, 0.0)
         self.started = 0.0
         self.restart_at = 0.0
-        self.backoff = RESTART_MIN_SECONDS
+        self.failures = 0  # in a row
 
     def spawn(self, context: Any, process: ProcessConfig, migration: MigrationConfig, directory: str) -> None:
         self.heartbeat.value = 0.0
@@ -135,34 +133,35 @@ class _Supervisor:
         while not self._stop_signal:
             for child in self._children:
                 code = self._tend(child)
-                if code in HALTING:
+                if code in exit_codes.HALTING:
                     return code
             self._metrics.worker_processes.set(sum(child.alive() for child in self._children))
             self._wakeup.wait(TICK_SECONDS)
         log.info("stopping", signal=signal.Signals(self._stop_signal).name)
-        return INTERRUPTED if self._stop_signal == signal.SIGINT else 0
+        return exit_codes.INTERRUPTED if self._stop_signal == signal.SIGINT else exit_codes.FINE
 
     def _tend(self, child: _Child) -> int | None:
-        """Keep one child running; its exit code when it ended with one that no restart can mend."""
+        """Keep one child running; its exit code when a restart would change nothing."""
         if child.alive():
             if child.stalled():
                 log.error("process hangs: killed", slot=child.slot)
                 child.signal(signal.SIGKILL)
             elif time.monotonic() - child.started > HEALTHY_SECONDS:
-                child.backoff = RESTART_MIN_SECONDS
+                child.failures = 0
             return None
         if child.process is not None:
             code = child.process.exitcode
             child.process.join()
             child.process = None
-            if code in HALTING:
+            if code in exit_codes.HALTING:
                 return code
+            child.failures += 1
+            wait_seconds = RESTART_BACKOFF.after(child.failures)
             log.error(
-                "process ended: restarting", slot=child.slot, exit_code=code, after_seconds=child.backoff
+                "process ended: restarting", slot=child.slot, exit_code=code, after_seconds=wait_seconds
             )
             self._metrics.worker_restarts.inc()
-            child.restart_at = time.monotonic() + child.backoff
-            child.backoff = min(child.backoff * 2, RESTART_MAX_SECONDS)
+            child.restart_at = time.monotonic() + wait_seconds
         elif time.monotonic() >= child.restart_at:
             self._spawn(child)
         return None
@@ -223,7 +222,7 @@ def _child_main(
         sys.exit(error.exit_code)
     except Exception:
         log.exception("process failed", role=role)
-        sys.exit(1)
+        sys.exit(exit_codes.DEFECT)
 
 
 def _run_role(

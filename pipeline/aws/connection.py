@@ -23,6 +23,7 @@ from botocore.credentials import DeferredRefreshableCredentials
 from pipeline.aws import wire
 from pipeline.aws.errors import FOREIGN, UNUSABLE, code_of, headers_of, translate
 from pipeline.aws.service import USER_AGENT, Service
+from pipeline.backoff import Backoff
 from pipeline.core.model import SideConfig
 from pipeline.errors import AwsError, CredentialsExpired, MalformedResponse
 
@@ -35,8 +36,8 @@ READ_TIMEOUT_SECONDS = 5
 SKEW_EVERY_SECONDS = 30.0
 #: An answer that took longer, or was taken up later because this process stood still, tells no clock.
 SKEW_WITHIN_SECONDS = 1.0
-#: Between rebuilds of a session whose credentials AWS refuses: 1, 2, 4 … s, at most this.
-REBUILD_BACKOFF_MAX_SECONDS = 60.0
+#: Between rebuilds of a session whose credentials AWS refuses.
+REBUILD_BACKOFF = Backoff(1.0, 60.0)
 
 _Told = TypeVar("_Told")
 
@@ -202,7 +203,7 @@ class Connection:
                 wait_seconds = self._rebuild_at - self._clock()
                 if wait_seconds > 0:
                     raise CredentialsExpired(
-                        f"{self.config.side}: credentials were refused; new session in {wait_seconds:.0f} s"
+                        f"{self.config.side}: credentials were refused, new session in {wait_seconds:.0f} s"
                     )
                 self.rebuild()
             return self._session
@@ -231,9 +232,9 @@ class Connection:
 
     def _back_off(self) -> None:
         if self._rebuild_at is None:
-            wait_seconds = min(REBUILD_BACKOFF_MAX_SECONDS, 2.0 ** min(self._refusals, 10))
-            self._rebuild_at = self._clock() + wait_seconds
             self._refusals += 1
+            wait_seconds = REBUILD_BACKOFF.after(self._refusals)
+            self._rebuild_at = self._clock() + wait_seconds
             log.warning("aws credentials refused", side=self.config.side, new_session_in_seconds=wait_seconds)
 
     def _note_skew(self, date: str | None, started: float) -> None:

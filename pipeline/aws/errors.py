@@ -55,7 +55,7 @@ BY_CODE: dict[str, type[AwsError]] = {
     "TableNotFoundException": NotFound,
 }
 
-_HINTS: dict[type[AwsError], str] = {
+_REMEDIES: dict[type[AwsError], str] = {
     CredentialsExpired: "renew the credentials (for example `aws sso login`) and check this host's clock",
     AccessDenied: "allow the operation in the IAM policy of the profile or role",
     NotFound: "check the name, the region and the account",
@@ -101,13 +101,13 @@ def translate(error: Exception, side: str, operation: str) -> MonitorError:
     if isinstance(error, boto.ClientError):
         return _translate_answer(error, side, operation)
     if isinstance(error, (*_CONFIGURATION, ValueError)):
-        return ConfigurationError(f"{side}: {error}; check the {side} profile, region and endpoint")
+        return ConfigurationError(f"{side}: {error}", f"check the {side} profile, region and endpoint")
     kind: type[AwsError] = AwsUnavailable
     if isinstance(error, _CREDENTIALS):
         kind = CredentialsExpired
     elif isinstance(error, ResponseParserError):
         kind = MalformedResponse
-    return kind(_message(side, operation, str(error), kind))
+    return kind(f"{side}: {operation}: {error}", _REMEDIES.get(kind, ""))
 
 
 def _translate_answer(error: boto.ClientError, side: str, operation: str) -> AwsError:
@@ -117,9 +117,4 @@ def _translate_answer(error: boto.ClientError, side: str, operation: str) -> Aws
     # The failing operation may be another one than ours: AssumeRole on the way to credentials.
     asked = error.operation_name or operation
     said = error.response.get("Error", {}).get("Message", "")
-    return kind(_message(side, asked, f"{code}: {said}" if said else code, kind))
-
-
-def _message(side: str, operation: str, said: str, kind: type[AwsError]) -> str:
-    hint = _HINTS.get(kind)
-    return f"{side}: {operation}: {said}" + (f"; {hint}" if hint else "")
+    return kind(f"{side}: {asked}: {f'{code}: {said}' if said else code}", _REMEDIES.get(kind, ""))

@@ -1,4 +1,4 @@
-"""The preflight: every check a line, ok, warn or fail, with the mend; and the plan of `run --dry-run`.
+"""The preflight: every check a line, ok, warn or fail, with its remedy; and the plan of `run --dry-run`.
 
 Reads: both tables (one key that does not exist), the stream (at most one record), STS, Redis, modes of AWS's
 files. Writes: standard output. Never: Redis, an item's values.
@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from pipeline import exit_codes
 from pipeline.aws import Connection, TableInfo, credential_files
 from pipeline.commands import preflight
 from pipeline.commands.preflight import StreamSeen, Tables
@@ -27,7 +28,6 @@ from pipeline.store import RedisConnection, check_server
 
 Level = Literal["ok", "warn", "fail"]
 
-FINE, FAILED = 0, 4
 #: AWS refuses requests that are signed 5 minutes off; lag figures suffer from much less.
 SKEW_WARN_MS, SKEW_FAIL_MS = 2_000, 300_000
 EXPIRY_WARN_SECONDS = 3600
@@ -39,12 +39,12 @@ _STYLES: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One finding of the preflight. mend: what to do, "" where nothing is to be done."""
+    """One line of the preflight. remedy: what to do, "" where nothing is to be done."""
 
     check: str
     level: Level
     says: str
-    mend: str = ""
+    remedy: str = ""
 
 
 def run(process: ProcessConfig, migration: MigrationConfig) -> int:
@@ -56,11 +56,11 @@ def run(process: ProcessConfig, migration: MigrationConfig) -> int:
     else:
         console = Console(highlight=False, soft_wrap=True)
         for line in lines:
-            mend = f"; {line.mend}" if line.mend else ""
+            remedy = f"; {line.remedy}" if line.remedy else ""
             console.print(
-                Text(f"{line.level:<5}", _STYLES[line.level]) + Text(f"{line.check}: {line.says}{mend}")
+                Text(f"{line.level:<5}", _STYLES[line.level]) + Text(f"{line.check}: {line.says}{remedy}")
             )
-    return FAILED if failed else FINE
+    return exit_codes.CONFIGURATION if failed else exit_codes.FINE
 
 
 def examine(process: ProcessConfig, migration: MigrationConfig) -> list[Line]:
@@ -225,15 +225,14 @@ def _checked(check: str, lines: Callable[[], Iterable[Line]]) -> list[Line]:
         for line in lines():
             found.append(line)
     except MonitorError as error:
-        says, _, mend = str(error).rpartition("; ")
-        found.append(Line(check, "fail", says or mend, mend if says else ""))
+        found.append(Line(check, "fail", error.problem, error.remedy))
     return found
 
 
 def _files(migration: MigrationConfig) -> list[Line]:
     profiles = (migration.source.profile, migration.target.profile, migration.stream.profile)
     return [
-        Line("AWS files", "warn", trouble.says, trouble.mend)
+        Line("AWS files", "warn", trouble.says, trouble.remedy)
         for trouble in credential_files.troubles(profiles, os.environ)
     ]
 
@@ -242,8 +241,8 @@ def _expiry(side: str, seconds: float) -> Line:
     if seconds <= 0:
         return Line(f"{side} credentials", "fail", "expired", "renew them, for example `aws sso login`")
     level: Level = "ok" if seconds > EXPIRY_WARN_SECONDS else "warn"
-    mend = "" if level == "ok" else "use credentials that renew themselves: a role, or an SSO session"
-    return Line(f"{side} credentials", level, f"expire in {seconds / 60:.0f} min", mend)
+    remedy = "" if level == "ok" else "use credentials that renew themselves: a role, or an SSO session"
+    return Line(f"{side} credentials", level, f"expire in {seconds / 60:.0f} min", remedy)
 
 
 def _table_line(side: Side, table: TableInfo) -> Line:
@@ -263,8 +262,8 @@ def _view_line(stream: StreamSeen) -> Line:
         missing = "without old images an older version may be called different instead of stale"
     else:
         missing = "without new images every change costs a read of its own table as well"
-    mend = "a view cannot be changed; where you may, enable the stream anew with NEW_AND_OLD_IMAGES"
-    return Line("stream", "warn", f"{says}: {missing}", mend)
+    remedy = "a view cannot be changed; where you may, enable the stream anew with NEW_AND_OLD_IMAGES"
+    return Line("stream", "warn", f"{says}: {missing}", remedy)
 
 
 def estimate(migration: MigrationConfig, verified: TableInfo) -> str:

@@ -3,7 +3,7 @@
 Reads: both tables' descriptions, the stream's, Redis. Writes: the migration's settings into Redis, the first
 time (`open_store`). Never: what items and records hold, a second message for one mistake.
 
-Every refusal is a MonitorError of exit code 2 or 4 whose text is "what is wrong; what to do".
+Every refusal is a MonitorError of exit code 2 or 4 with its remedy.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from pipeline.aws import Connection, StreamClient, StreamInfo, TableInfo, TableReader, describe_table
+from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.model import Side
 from pipeline.errors import (
@@ -33,8 +34,8 @@ log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
-#: Tries, and the pause after the first, for what AWS may refuse only now; then the start is given up.
-TRIES, PAUSE_SECONDS = 3, 0.5
+#: Tries, and the pauses between them, for what AWS may refuse only now; then the start is given up.
+TRIES, PAUSES = 3, Backoff(0.5, 2.0)
 _PROBE = {"S": "migration-monitor probe", "N": "0", "B": "cHJvYmU="}
 ENABLE_STREAM = "enable a stream with view NEW_AND_OLD_IMAGES on the table"
 
@@ -114,7 +115,8 @@ def check_distinct(tables: Tables) -> None:
     ):
         raise ConfigurationError(
             f"source and target are the same table ({tables.source.arn} at {tables.source_endpoint}), "
-            "which always equals itself; give another --source-profile, --source-region or --source-table"
+            "which always equals itself",
+            "give another --source-profile, --source-region or --source-table",
         )
 
 
@@ -122,7 +124,8 @@ def check_keys(tables: Tables) -> None:
     if tables.source.schema != tables.target.schema:
         raise ConfigurationError(
             f"the key schemas differ: source {describe_keys(tables.source)}, "
-            f"target {describe_keys(tables.target)}; check --source-table and --target-table"
+            f"target {describe_keys(tables.target)}",
+            "check --source-table and --target-table",
         )
 
 
@@ -134,8 +137,8 @@ def check_key_flags(migration: MigrationConfig, table: TableInfo) -> None:
     ):
         if given is not None and given != real:
             raise ConfigurationError(
-                f"{flag} is {given}, but table {table.name} has {describe_keys(table)}; "
-                f"{f'write {flag} {real}' if real else 'leave it out'}"
+                f"{flag} is {given}, but table {table.name} has {describe_keys(table)}",
+                f"write {flag} {real}" if real else "leave it out",
             )
 
 
@@ -180,12 +183,12 @@ def see_stream(migration: MigrationConfig, origin: TableInfo, connection: Connec
     arn = migration.stream_arn or origin.stream_arn
     if arn is None or (migration.stream_arn is None and not origin.stream_enabled):
         raise ConfigurationError(
-            f"{migration.origin} table {origin.name} has no enabled stream; {ENABLE_STREAM}"
+            f"{migration.origin} table {origin.name} has no enabled stream", ENABLE_STREAM
         )
     if not arn.startswith(f"{origin.arn}/stream/"):
         raise ConfigurationError(
-            f"--stream-arn {arn} is not a stream of the {migration.origin} table {origin.arn}; "
-            f"leave it out to use the table's latest stream, {origin.stream_arn or 'once there is one'}"
+            f"--stream-arn {arn} is not a stream of the {migration.origin} table {origin.arn}",
+            f"leave it out to use the table's latest stream, {origin.stream_arn or 'once there is one'}",
         )
     client = StreamClient(connection)
     info, shards, after = asked(lambda: client.describe_stream(arn))
@@ -195,7 +198,7 @@ def see_stream(migration: MigrationConfig, origin: TableInfo, connection: Connec
         count += len(shards)
     if not info.enabled:
         newest = f"use the newer one, {origin.stream_arn}" if origin.stream_enabled else ENABLE_STREAM
-        raise ConfigurationError(f"stream {arn} is disabled; {newest}")
+        raise ConfigurationError(f"stream {arn} is disabled", newest)
     return StreamSeen(info, count, a_shard, connection.endpoint)
 
 
@@ -219,7 +222,9 @@ def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     except ConfigurationError:
         raise
     except StoreError as error:
-        raise ConfigurationError(f"{error}; check --redis-url, and that the server runs") from error
+        raise ConfigurationError(
+            error.problem, error.remedy or "check --redis-url, and that the server runs"
+        ) from error
     finally:
         connection.close()
 
@@ -243,13 +248,13 @@ def asked(question: Callable[[], Answer]) -> Answer:
         try:
             return question()
         except CredentialsExpired as error:
-            raise ConfigurationError(str(error)) from error
+            raise ConfigurationError(error.problem, error.remedy) from error
         except (AwsUnavailable, Throttled) as error:
             last: MonitorError = error
             if attempt < TRIES:
-                time.sleep(PAUSE_SECONDS * attempt)
-    mend = "try again" if isinstance(last, Throttled) else "check the endpoint, the region and the network"
-    raise ConfigurationError(f"{last}; {mend}") from last
+                time.sleep(PAUSES.after(attempt))
+    remedy = "try again" if isinstance(last, Throttled) else "check the endpoint, the region and the network"
+    raise ConfigurationError(last.problem, last.remedy or remedy) from last
 
 
 def allowed(question: Callable[[], object]) -> None:

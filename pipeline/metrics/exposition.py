@@ -165,7 +165,7 @@ def serve(
         listener = (_Listener6 if ":" in bind else _Listener)((bind, port), Handler)
     except (OSError, OverflowError) as error:
         raise ConfigurationError(
-            f"cannot serve metrics on {bind}:{port} ({error}): "
-            "choose another --metrics-port or --bind-address"
+            f"cannot serve metrics on {bind}:{port} ({error})",
+            "choose another --metrics-port or --bind-address",
         ) from error
     return Server(listener)

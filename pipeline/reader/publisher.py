@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
+from pipeline.backoff import Backoff
 from pipeline.core.ledger import ReadCounts
 from pipeline.core.model import ChangeType, Position, PositionKind, Side
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StateLost, StoreUnavailable
@@ -46,8 +47,9 @@ IDLE_SECONDS = 1.0
 #: … and when there are many partitions, so seldom that empty answers (0.8 ms of CPU each, measured) take no
 #: more than a quarter of a core: 300 partitions at 1 s, 1000 at 3.2 s.
 IDLE_SECONDS_PER_PARTITION = 0.0008 / 0.25
-#: Back-off of one partition after failures in a row, doubling between these bounds, with jitter.
-BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
+#: Of one partition after failures in a row.
+BACKOFF = Backoff(0.5, 30.0, jittered=True)
+DISCOVERY_BACKOFF = Backoff(2.0, 30.0)
 #: Reading goes on once the backlog has fallen below this share of --max-backlog.
 RESUME_SHARE = 0.8
 CLOCK_EVERY_SECONDS = 10.0
@@ -132,7 +134,7 @@ class Publisher:
             held.moved = False
             if held.batch is None:
                 if began < self._store_due:
-                    return self._store_due + random.uniform(0, BACKOFF_MIN_SECONDS)
+                    return self._store_due + random.uniform(0, BACKOFF.first_seconds)
                 held.batch = held.reader.next_batch()
                 self._proven = True
                 self._metrics.stream_last_poll_timestamp_seconds.set(time.time())
@@ -208,8 +210,7 @@ class Publisher:
 
     def _backoff(self, held: Held) -> float:
         held.failures += 1
-        longest = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(held.failures - 1, 10))
-        return random.uniform(longest / 2, longest)
+        return BACKOFF.after(held.failures)
 
     def _note_backlog(self, backlog: int) -> None:
         if backlog > self._max_backlog and not self._paused:
@@ -257,7 +258,7 @@ class Publisher:
                 if isinstance(error, (AccessDenied, NotFound, ConfigurationError)) and not self._discovered:
                     raise
                 failures += 1
-                delay = min(BACKOFF_MAX_SECONDS, TICK_SECONDS * 2 ** min(failures, 10))
+                delay = DISCOVERY_BACKOFF.after(failures)
                 log.warning("discovery failed: trying again", error=str(error), retry_seconds=delay)
                 self._ended.wait(delay)
             else:

@@ -101,7 +101,8 @@ def _stream_arn(migration: MigrationConfig, info: TableInfo) -> str:
         return migration.stream_arn
     if info.stream_arn is None or not info.stream_enabled:
         raise ConfigurationError(
-            f"table {info.name} has no enabled stream: enable one (NEW_AND_OLD_IMAGES), or give --stream-arn"
+            f"table {info.name} has no enabled stream",
+            "enable one (NEW_AND_OLD_IMAGES), or give --stream-arn",
         )
     log.info("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
     return info.stream_arn

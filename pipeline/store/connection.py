@@ -80,7 +80,7 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
     except redis.OutOfMemoryError as error:
         raise StoreUnavailable(
-            "Redis is at maxmemory: publishing waits until there is room; raise maxmemory"
+            "Redis is at maxmemory, and publishing waits until there is room", "raise maxmemory"
         ) from error
     except redis.RedisError as error:
         if str(error).startswith(("STATELOST", "NOGROUP")):

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from pipeline.aws import Connection, TableReader, describe_table
+from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
@@ -21,12 +22,14 @@ from pipeline.process import garbage
 from pipeline.sides import connect, report
 from pipeline.store import ValidatorStore
 from pipeline.validator.side_reader import SideReader
-from pipeline.validator.validator import BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS, Validator
+from pipeline.validator.validator import Validator
 
 log = structlog.get_logger(__name__)
 
 #: An idle thread asks for work this often; threads start staggered, so the process asks more often.
 IDLE_SECONDS = 0.4
+#: Of a thread whose batches fail.
+BACKOFF = Backoff(1.0, 30.0)
 #: When no thread of the process began a batch for this long, the process hangs.
 HANGING_SECONDS = 120.0
 
@@ -121,7 +124,7 @@ def _loop(validator: Validator, number: int, active: list[float], stop: threadin
             claimed = validator.step()
         except (AwsError, StoreError) as error:
             failures += 1
-            delay = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(failures, 10))
+            delay = BACKOFF.after(failures)
             log.warning("batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
             stop.wait(delay)
             continue

@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from pipeline.aws import BatchResult, RateLimiter, TableReader
+from pipeline.backoff import Backoff
 from pipeline.core.canonical import Digester, Item, MalformedItem
 from pipeline.core.model import ABSENT, Side
 from pipeline.metrics import Metrics
 
 #: Tries in a row for keys that come back unprocessed before they are left to a later batch.
 READ_TRIES = 4
-#: The pause before the second of them; it doubles.
-RETRY_SECONDS = 0.5
+#: Between them.
+RETRIES = Backoff(0.5, 2.0)
 
 
 class ItemRead(msgspec.Struct, frozen=True, gc=False):
@@ -79,7 +80,7 @@ class SideReader:
         left = keys
         keep = self._keeper(request)
         for attempt in range(READ_TRIES):
-            if not left or (attempt and self._stop.wait(RETRY_SECONDS * 2 ** (attempt - 1))):
+            if not left or (attempt and self._stop.wait(RETRIES.after(attempt))):
                 break
             result = self._batch_get(left, keep, request.strong)
             found.update(result.items)

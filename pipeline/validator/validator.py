@@ -32,8 +32,8 @@ log = structlog.get_logger(__name__)
 CLAIM_KEYS = 200
 #: An entry delivered more often than this has taken down its validators: it becomes a dead letter.
 MAX_DELIVERIES = 10
-#: Back-off after failed calls, doubling between these bounds.
-BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
+#: When a key is due again that was not read, and one whose item nobody can read.
+UNREAD_SECONDS, UNREADABLE_SECONDS = 0.5, 30.0
 #: How often entries of validators that went silent are looked for.
 RECLAIM_EVERY_SECONDS = 5.0
 #: A commit refused this often in a row is left to be claimed again.
@@ -141,7 +141,7 @@ class Validator:
                     again += self._look_once(batch, cases[start : start + MAX_KEYS], strong)
                 except AwsError as error:
                     batch.error = error
-                    batch.postpone([*again, *cases[start:]], BACKOFF_MIN_SECONDS)
+                    batch.postpone([*again, *cases[start:]], UNREAD_SECONDS)
                     return
             cases = again
         batch.postpone(cases, 0)
@@ -157,7 +157,7 @@ class Validator:
         request = ReadRequest(at_ms=at_ms, strong=True, likely=likely, whole=True)
         witnessed, unwitnessed = self._read(self._origin, doubtful, request)
         if unread := missed | unwitnessed:
-            batch.postpone((c for c in cases if c.entry.key in unread), BACKOFF_MIN_SECONDS)
+            batch.postpone((c for c in cases if c.entry.key in unread), UNREAD_SECONDS)
             cases = [case for case in cases if case.entry.key not in unread]
         answered_ms = batch.latest_ms()
         looked: list[Case] = []
@@ -165,7 +165,7 @@ class Validator:
             item, witness = seen[case.entry.key], witnessed.get(case.entry.key)
             if error := item.error or (witness and witness.error):
                 log.error("item cannot be read", key=self._store.key_hash(case.entry.key), error=error)
-                batch.postpone([case], BACKOFF_MAX_SECONDS)
+                batch.postpone([case], UNREADABLE_SECONDS)
                 continue
             case.look = Look(
                 digest=item.digest,

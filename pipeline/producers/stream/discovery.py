@@ -80,7 +80,8 @@ class Discoverer:
         """
         if "/stream/" not in arn:
             raise ConfigurationError(
-                f"--stream-arn {arn} is not a stream's ARN (arn:…:table/<name>/stream/<label>)"
+                f"--stream-arn {arn} is not a stream's ARN",
+                "write it as AWS shows it (arn:…:table/<name>/stream/<label>)",
             )
         self.arn = arn
         self._client = client
@@ -166,10 +167,12 @@ class Discoverer:
     def _check(self, info: StreamInfo, tracked: Mapping[str, Position]) -> None:
         if info.table_name != self._table:
             raise ConfigurationError(
-                f"--stream-arn is a stream of table {info.table_name}, not of {self._table}: correct it"
+                f"--stream-arn is a stream of table {info.table_name}, not of {self._table}", "correct it"
             )
         if not tracked and not info.enabled:
-            raise ConfigurationError(f"stream {info.arn} is disabled: enable a stream on table {self._table}")
+            raise ConfigurationError(
+                f"stream {info.arn} is disabled", f"enable a stream on table {self._table}"
+            )
 
     def _look_for_newer(self) -> None:
         try:
