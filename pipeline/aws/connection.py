@@ -316,6 +316,6 @@ def _caller(sts: Any) -> tuple[Mapping[str, str], dict[str, Any]]:
 def _ahead_ms(date: str, now_seconds: float) -> int | None:
     try:
         theirs = email.utils.parsedate_to_datetime(date).timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
     return round((theirs + 0.5 - now_seconds) * 1000)  # a Date header is cut to whole seconds

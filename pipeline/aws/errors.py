@@ -124,9 +124,9 @@ def code_of(error: Exception) -> str:
 
 
 def headers_of(error: Exception) -> Mapping[str, str]:
-    """The headers of the answer that was an error; none where there was no answer."""
+    """The headers of AWS's answer that was an error; none where AWS did not answer."""
     if isinstance(error, Refusal):
-        return error.headers
+        return error.headers if error.code else {}
     answer = error.response if isinstance(error, boto.ClientError) else {}
     headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers

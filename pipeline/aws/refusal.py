@@ -12,7 +12,7 @@ import msgspec
 from pipeline.core.quoting import quoted
 
 #: `com.amazonaws.dynamodb.v20120810#ThrottlingException:http://…`: the code is what stands in the middle.
-_CODE = re.compile(r"(?:.*#)?([A-Za-z][A-Za-z0-9.]{0,99})(?::.*)?", re.DOTALL)
+_CODE = re.compile(r"(?:[^#:]*#)?([A-Za-z][A-Za-z0-9.]{0,99})(?::.*)?", re.DOTALL)
 #: AWS's errors are shorter, and no code stands at the end of a page.
 _LOOK_AT_BYTES = 64 * 1024
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
