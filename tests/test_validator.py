@@ -13,8 +13,8 @@ import structlog
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, TableReader, describe_table
 from pipeline.core.canonical import Digester
-from pipeline.core.ledger import Finding, Ledger, ReadCounts
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Position, PositionKind, Side, VerdictKind
+from pipeline.core.ledger import Finding, Ledger
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Checkpoint, Counts, Policy, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
 from pipeline.store.messages import Lease
 from pipeline.validator.side_reader import SideReader
@@ -25,7 +25,7 @@ from tests.whole_store import WholeStore
 
 #: Deadlines of no length: the first look that mismatches is decided at once, settling is over at once.
 AT_ONCE = Policy(converge_within_ms=-1_000, stable_for_ms=0)
-BEGIN = Position(PositionKind.TRIM_HORIZON)
+BEGIN = Checkpoint(b"")
 
 
 class World:
@@ -35,14 +35,14 @@ class World:
         self.fake, self.store, self.key_type = fake, store, key_type
         for name in (Side.SOURCE, Side.TARGET):
             fake.control.create_table(name, partition_type=key_type, ttl="expires")
-        store.register("shard", BEGIN, 0)
-        lease = store.lease("shard", "reader", 600_000)
+        store.register("test:shard", BEGIN, 0)
+        lease = store.lease("test:shard", "reader", 600_000)
         assert lease is not None
         self.lease: Lease = lease
-        self.position = BEGIN
+        self.checkpoint = BEGIN
         connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
         self.schema = describe_table(connection, "source").schema
-        self.metrics, self.stop = metrics.start(None, "test"), threading.Event()
+        self.metrics, self.stop = metrics.start(None, "test").of("test"), threading.Event()
         self.validator = Validator(
             store,
             self.side_reader(verified, connection),
@@ -73,11 +73,11 @@ class World:
         self.publish(changes)
 
     def publish(self, changes: list[Change]) -> None:
-        following = Position(PositionKind.AFTER, uuid.uuid4().hex, 0)
-        self.store.publish(self.lease, self.position, following, changes, ReadCounts(inserts=len(changes)))
-        self.position = following
-        read_through = {"shard": (following, self.store.now_ms() + 3_600_000)}
-        self.store.renew("reader", [self.lease], read_through, 600_000)
+        following = Checkpoint(uuid.uuid4().hex.encode())
+        self.store.publish(self.lease, self.checkpoint, following, changes, Counts(len(changes)))
+        self.checkpoint = following
+        watermarks = {"test:shard": (following, self.store.now_ms() + 3_600_000)}
+        self.store.renew("reader", [self.lease], watermarks, 600_000)
 
     def compact(self, key: str) -> bytes:
         return self.schema.compact_of({"pk": {self.key_type: key}})

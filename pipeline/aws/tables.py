@@ -51,18 +51,17 @@ class BatchResult(msgspec.Struct, Generic[Kept], frozen=True):
 
 def describe_table(connection: Connection, table: str) -> TableInfo:
     """What there is to know about a table. Raises NotFound, AccessDenied and the other AwsErrors."""
-    asked = {"TableName": table}
-    found = connection.call(DESCRIBE_TABLE, asked).table
-    ttl = connection.call(DESCRIBE_TIME_TO_LIVE, asked).time_to_live_description
+    found = connection.call(DESCRIBE_TABLE, {"TableName": table}).table
+    ttl_attribute = _ttl_attribute(connection, table)
     try:
-        return _table_info(found, ttl)
+        return _table_info(found, ttl_attribute)
     except (KeyError, ValueError) as error:
         raise MalformedResponse(
             f"DescribeTable: a description that does not fit together: {quoted(repr(error))}"
         ) from error
 
 
-def _table_info(found: wire.WireTable, ttl: wire.TimeToLive) -> TableInfo:
+def _table_info(found: wire.WireTable, ttl_attribute: str | None) -> TableInfo:
     """Raises KeyError or ValueError for a description that contradicts itself."""
     _, _, _, region, account, _ = found.table_arn.split(":", 5)
     stream = found.stream_specification or wire.StreamSpecification()
@@ -76,10 +75,16 @@ def _table_info(found: wire.WireTable, ttl: wire.TimeToLive) -> TableInfo:
         stream_arn=found.latest_stream_arn,
         stream_enabled=stream.stream_enabled,
         view=StreamView(stream.stream_view_type) if stream.stream_view_type else None,
-        ttl_attribute=ttl.attribute_name if ttl.time_to_live_status in ("ENABLED", "ENABLING") else None,
+        ttl_attribute=ttl_attribute,
         item_count=found.item_count,
         size_bytes=found.table_size_bytes,
     )
+
+
+def _ttl_attribute(connection: Connection, table: str) -> str | None:
+    """The attribute by which TTL deletes items; None while it does not."""
+    ttl = connection.call(DESCRIBE_TIME_TO_LIVE, {"TableName": table}).time_to_live_description
+    return ttl.attribute_name if ttl.time_to_live_status in ("ENABLED", "ENABLING") else None
 
 
 class TableReader:
@@ -93,6 +98,10 @@ class TableReader:
 
     def describe(self) -> TableInfo:
         return describe_table(self._connection, self.table)
+
+    def ttl_attribute(self) -> str | None:
+        """The attribute by which TTL deletes items, as of now; None while it does not. Raises AwsError."""
+        return _ttl_attribute(self._connection, self.table)
 
     def batch_get(
         self, keys: list[bytes], keep: Callable[[bytes, Item], Kept], strong: bool = False

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import structlog
 
-from pipeline.aws import StreamClient, TableInfo, describe_table
+from pipeline.aws import Connection, StreamClient, TableInfo, describe_table
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics
+from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
@@ -36,44 +36,32 @@ def run_reader(
     heartbeat: Callable[[], None],
 ) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
+    own_metrics = metrics.of(migration.name)
     store = ReaderStore.begin(process.redis_url, migration.name, migration.settings())
-    table = migration.table(migration.origin)
-    info = describe_table(connect(migration, migration.origin, metrics), table)
-    arn = _stream_arn(migration, info)
-    connection = connect(migration, "stream", metrics)
-    client = StreamClient(connection)
     clock = StoreClock(store.now_ms)
-    discoverer = Discoverer(
-        client,
-        arn,
-        table,
-        clock.now_ms,
-        stop,
-        started_ms=store.meta.started_ms,
-        from_latest=migration.iterator_type == "LATEST",
-        begun_again=store.begun_again,
-    )
-    selector = Selector(
-        info.schema, Sampler(migration.sample_rate), Digester(frozenset(migration.ignore_attributes))
-    )
-    producer = StreamProducer(client, discoverer, selector, clock, lambda: connection.skew_ms)
+    connection = connect(migration, "stream", own_metrics)
+    producer = _stream_producer(migration, store, connection, clock, own_metrics, stop)
     publisher = Publisher(
         store,
         producer,
         clock,
-        metrics,
-        table=migration.origin,
+        own_metrics,
         threads=process.reader_threads,
         max_backlog=migration.max_backlog,
     )
-    metrics.sample_ratio.set(migration.sample_rate / 100)
-    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=process.reader_threads)
+    own_metrics.sample_ratio.set(migration.sample_rate / 100)
+    log.info(
+        "reader started",
+        stream=producer.discoverer.arn,
+        endpoint=connection.endpoint,
+        threads=process.reader_threads,
+    )
 
     def tick() -> None:
         heartbeat()
-        report(connection, metrics)
+        report(connection, own_metrics)
 
-    garbage.settle()
+    garbage.freeze()
     try:
         publisher.run(stop, tick)
     except StateLost as error:
@@ -82,6 +70,43 @@ def run_reader(
         raise
     store.close()
     log.info("reader stopped")
+
+
+def _stream_producer(
+    migration: MigrationConfig,
+    store: ReaderStore,
+    connection: Connection,
+    clock: StoreClock,
+    metrics: MigrationMetrics,
+    stop: Stop,
+) -> StreamProducer:
+    """The producer of the origin's stream. Asks for the table's key schema and, if need be, its stream."""
+    table = migration.table(migration.origin)
+    info = describe_table(connect(migration, migration.origin, metrics), table)
+    client = StreamClient(connection)
+    return StreamProducer(
+        client,
+        Discoverer(
+            client,
+            _stream_arn(migration, info),
+            table,
+            clock.now_ms,
+            stop,
+            started_ms=store.meta.started_ms,
+            from_latest=migration.iterator_type == "LATEST",
+            begun_again=store.begun_again,
+        ),
+        Selector(
+            info.schema,
+            Sampler(migration.sample_rate),
+            Digester(frozenset(migration.ignore_attributes)),
+            metrics.stream_malformed_images.inc,
+        ),
+        clock,
+        metrics,
+        table=migration.origin,
+        skew_ms=lambda: connection.skew_ms,
+    )
 
 
 def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:

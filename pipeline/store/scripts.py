@@ -26,6 +26,9 @@ BEGIN_AGAIN = Script(
 HEARTBEAT = Script("heartbeat", ("readers",))
 LEASE = Script("lease", ("leases", "meta"))
 RENEW = Script("renew", ("leases", "watermarks", "meta", "checkpoints", "work"))
+RELEASE = Script("release", ("leases",))
+TRACK = Script("track", ("leases", "checkpoints", "watermarks"))
+ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
 PUBLISH = Script(
     "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
 )
