@@ -87,12 +87,20 @@ def _ttl_attribute(connection: Connection, table: str) -> str | None:
     return ttl.attribute_name if ttl.time_to_live_status in ("ENABLED", "ENABLING") else None
 
 
+#: A key of each type that no item has.
+_NOBODY = {"S": "migration-monitor probe", "N": "0", "B": "cHJvYmU="}
+
+
 class TableReader:
-    """Reads the items of one table by key. Thread-safe."""
+    """Reads the items of one table by key. Thread-safe.
+
+    `nobody` is a key that no item has: reading it shows that items may be read at all.
+    """
 
     def __init__(self, connection: Connection, table: str, schema: KeySchema) -> None:
         self.table = table
         self.schema = schema
+        self.nobody = schema.compact_of(_nobody(schema))
         self._connection = connection
         self._head = b'{"RequestItems":{' + msgspec.json.encode(table) + b':{"Keys":['
 
@@ -165,6 +173,13 @@ class TableReader:
 
     def _malformed(self, what: str) -> MalformedResponse:
         return MalformedResponse(f"BatchGetItem on {self.table}: {what}")
+
+
+def _nobody(schema: KeySchema) -> Item:
+    key = {schema.partition_key: {schema.partition_type: _NOBODY[schema.partition_type]}}
+    if schema.sort_key and schema.sort_type:
+        key[schema.sort_key] = {schema.sort_type: _NOBODY[schema.sort_type]}
+    return key
 
 
 def _schema(table: wire.WireTable) -> KeySchema:
