@@ -121,7 +121,9 @@ def scaling(run: Run) -> None:
 def growth_curves(run: Run) -> None:
     shards = (1, 10, 100) if run.quick else (1, 10, 100, 1000)
     keys = (1_000, 10_000) if run.quick else (1_000, 10_000, 100_000, 1_000_000)
+    versions = (1_000, 100_000) if run.quick else (1_000, 10_000 * growth.REPEATS, 100_000, 1_000_000)
     with stub.serve() as server:
+        by_versions = growth.hot_key(run.redis_url, server.url, versions)
         queued = growth.queued_bytes(run.redis_url, server.url, run.sized(20_000, 200_000))
         run.results.by_keys = growth.outstanding(run.redis_url, server.url, keys)
     run.results.by_shards = growth.shards(run.redis_url, run.directory, shards, run.sized(1, growth.REPEATS))
@@ -131,6 +133,8 @@ def growth_curves(run: Run) -> None:
         at_most("Redis per outstanding key, waiting for its next look", "B", [waiting], 300),
         results.growth("CPU per record by shards", run.results.by_shards),
         results.growth("CPU per key by outstanding keys", run.results.by_keys),
+        results.growth("Redis's CPU per version of one key that nobody looks at", by_versions),
+        at_most("… and its append-only file", "B", [one["log_bytes"] for one in by_versions.values()], 100),
     )
 
 
