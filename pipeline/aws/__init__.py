@@ -5,7 +5,9 @@ Rooms inside: `connection` (session, credentials), `service` (requests), `tables
 """
 
 from pipeline.aws.connection import Connection, Identity, Observer, SideConfig, Silent
+from pipeline.aws.exports import ExportInfo, describe_export
 from pipeline.aws.rate_limiter import RateLimiter
+from pipeline.aws.s3 import Bucket
 from pipeline.aws.tables import (
     MAX_KEYS,
     BatchResult,
@@ -22,7 +24,9 @@ from pipeline.aws.wire import Record
 __all__ = [
     "MAX_KEYS",
     "BatchResult",
+    "Bucket",
     "Connection",
+    "ExportInfo",
     "Identity",
     "IteratorKind",
     "Observer",
@@ -35,5 +39,6 @@ __all__ = [
     "StreamInfo",
     "TableInfo",
     "TableReader",
+    "describe_export",
     "describe_table",
 ]

@@ -130,6 +130,7 @@ class Connection:
         with self._lock:
             self._rebuild_at = None
             self._services: dict[str, Service] = {}
+            self._clients: dict[str, Any] = {}
             try:
                 self._session = _session(self.config)
             except UNUSABLE as error:
@@ -177,6 +178,18 @@ class Connection:
             return answer.headers, wire.decode(operation, answer.content, answer.headers.get("x-amz-crc32"))
 
         return self._asked(operation, session, ask)
+
+    def ask(self, service: str, method: str, **params: Any) -> dict[str, Any]:
+        """One request, one attempt, through boto3's own client of another service than DynamoDB.
+
+        Raises what `call` does.
+        """
+        with self._lock:
+            session = self._current()
+            if service not in self._clients:
+                self._clients[service] = self._client(service, None)
+            send = getattr(self._clients[service], method)
+        return self._asked(method, session, lambda: _with_headers(send(**params)))
 
     def close(self) -> None:
         """Close idle sockets."""

@@ -146,6 +146,19 @@ class DescribeTimeToLiveBody(Camel, frozen=True):
     time_to_live_description: TimeToLive
 
 
+class WireExport(Camel, frozen=True):
+    export_arn: str
+    export_status: str
+    s3_bucket: str = msgspec.field(name="S3Bucket")
+    export_manifest: str | None = None
+    export_format: str = "DYNAMODB_JSON"
+    filter_specification: dict[str, Any] | None = None
+
+
+class DescribeExportBody(Camel, frozen=True):
+    export_description: WireExport
+
+
 class UnprocessedKeys(Camel, frozen=True):
     keys: list[dict[str, Any]]
 
@@ -172,6 +185,7 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "DescribeStream": msgspec.json.Decoder(DescribeStreamBody),
     "ListStreams": msgspec.json.Decoder(ListStreamsBody),
     "DescribeTable": msgspec.json.Decoder(DescribeTableBody),
+    "DescribeExport": msgspec.json.Decoder(DescribeExportBody),
     "DescribeTimeToLive": msgspec.json.Decoder(DescribeTimeToLiveBody),
 }
 _decode_item = msgspec.json.Decoder(dict[str, Any]).decode
