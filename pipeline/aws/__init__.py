@@ -8,6 +8,7 @@ from pipeline.aws.connection import Connection, Identity, Observer, SideConfig, 
 from pipeline.aws.exports import ExportInfo, describe_export
 from pipeline.aws.rate_limiter import RateLimiter
 from pipeline.aws.s3 import Bucket
+from pipeline.aws.scanning import ScanPage, TableScanner
 from pipeline.aws.tables import (
     MAX_KEYS,
     BatchResult,
@@ -33,12 +34,14 @@ __all__ = [
     "RateLimiter",
     "Record",
     "RecordsPage",
+    "ScanPage",
     "SideConfig",
     "Silent",
     "StreamClient",
     "StreamInfo",
     "TableInfo",
     "TableReader",
+    "TableScanner",
     "describe_export",
     "describe_table",
 ]

@@ -178,11 +178,22 @@ class BatchGetBody(Camel, frozen=True):
     consumed_capacity: list[Capacity] = []
 
 
+class ScanBody(Camel, frozen=True):
+    """`items` is a list, still to be decoded; an answer without it, or without its count, is not one."""
+
+    items: msgspec.Raw
+    count: int
+    scanned_count: int
+    last_evaluated_key: msgspec.Raw = msgspec.Raw()
+    consumed_capacity: Capacity = Capacity()
+
+
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "BatchGetItem": msgspec.json.Decoder(BatchGetBody),
     "GetRecords": msgspec.json.Decoder(GetRecordsBody),
     "GetShardIterator": msgspec.json.Decoder(GetShardIteratorBody),
     "DescribeStream": msgspec.json.Decoder(DescribeStreamBody),
+    "Scan": msgspec.json.Decoder(ScanBody),
     "ListStreams": msgspec.json.Decoder(ListStreamsBody),
     "DescribeTable": msgspec.json.Decoder(DescribeTableBody),
     "DescribeExport": msgspec.json.Decoder(DescribeExportBody),
