@@ -72,6 +72,7 @@ def test_a_malformed_item_differs_from_all_but_itself_and_has_no_digest() -> Non
     pairs = PairComparer(Digester())
     malformed, well = wire({"a": {"X": "1"}}), wire({"a": {"S": "1"}})
     assert pairs.equal(malformed, malformed)
+    assert pairs.equal(malformed, msgspec.Raw(malformed)), "a view of the same bytes"
     assert not pairs.equal(malformed, well)
     assert not pairs.equal(b"[]", well)
     assert pairs.digest(malformed) == UNKNOWN
@@ -81,6 +82,8 @@ def test_a_malformed_item_differs_from_all_but_itself_and_has_no_digest() -> Non
     ("schema", "item"),
     [
         (KeySchema("pk", "S"), {"pk": {"S": 'ключ "1"\n'}}),
+        (KeySchema("pk", "S"), {"pk": {"S": "a\\b"}}),
+        (KeySchema("pk", "S", "sk", "S"), {"sk": {"S": "é"}, "pk": {"S": ""}}),
         (KeySchema("pk", "N"), {"pk": {"N": "1.50"}}),
         (KeySchema("pk", "B"), {"pk": {"B": "AP8="}}),
         (KeySchema("pk", "S", "sk", "N"), {"sk": {"N": "1E2"}, "pk": {"S": 'a","b'}}),
@@ -89,13 +92,19 @@ def test_a_malformed_item_differs_from_all_but_itself_and_has_no_digest() -> Non
 )
 def test_keys_of_many_items_are_those_of_each(schema: KeySchema, item: Any) -> None:
     items = [item | {"other": {"M": {"pk": {"S": "not it"}}}}, {"other": {"L": []}} | item]
-    assert KeyReader(schema).keys(wire(items)) == [schema.compact_of(one) for one in items]
+    compact = [schema.compact_of(one) for one in items]
+    keys = KeyReader(schema)
+    assert keys.keys(wire(items)) == compact
+    undecoded = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    assert keys.keys_of([undecoded.decode(wire(one)) for one in items]) == compact
 
 
-@pytest.mark.parametrize("item", [{}, {"pk": {"N": "1"}}, {"pk": {"S": 1}}, {"sk": {"S": "1"}}])
+@pytest.mark.parametrize("item", [{}, {"pk": {"N": "1"}}, {"pk": {"S": 1}}, {"pk": []}, {"sk": {"S": "1"}}])
 def test_an_item_without_its_key_is_refused(item: Any) -> None:
     with pytest.raises(MalformedItem):
         KeyReader(KeySchema("pk", "S")).keys(wire([item]))
+    with pytest.raises(MalformedItem):
+        KeyReader(KeySchema("pk", "S")).keys_of([{n: msgspec.Raw(wire(v)) for n, v in item.items()}])
 
 
 def test_partition_keys_are_counted_once_whatever_the_order_and_never_beyond_the_bound() -> None:

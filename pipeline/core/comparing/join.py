@@ -64,31 +64,24 @@ class JoinCounts(msgspec.Struct):
 
 
 class _Half:
-    """One side's unmatched items, oldest first, and how many bytes they are."""
+    """One side's unmatched items, oldest first, and how many bytes they and their keys are."""
 
     def __init__(self) -> None:
         self.items: dict[bytes, bytes] = {}
         self.bytes = 0
 
-    def put(self, key: bytes, item: bytes) -> None:
-        self.items[key] = item
-        self.bytes += len(key) + len(item)
-
-    def take(self, key: bytes) -> bytes:
-        item = self.items.pop(key)
-        self.bytes -= len(key) + len(item)
-        return item
-
     def take_oldest(self, size: int) -> list[tuple[bytes, bytes]]:
         """At least `size` bytes of items, or all. Many at once: a dict finds its first slowly after gaps."""
         taken: list[tuple[bytes, bytes]] = []
+        freed = 0
         for key, item in self.items.items():
-            if size <= 0:
+            if freed >= size:
                 break
-            size -= len(key) + len(item)
+            freed += len(key) + len(item)
             taken.append((key, item))
         for key, _ in taken:
-            self.take(key)
+            del self.items[key]
+        self.bytes -= freed
         return taken
 
 
@@ -114,21 +107,23 @@ class Join:
         """Take one page of a side; the suspects that are known by now."""
         mine, theirs = self._unmatched[side], self._unmatched[side.other]
         suspects: list[Suspect] = []
-        size = equal = 0
-        waiting = theirs.items
+        size = equal = matched = 0
         for key, item in zip(keys, items, strict=True):
-            size += len(item)
-            if key in waiting:
-                partner = theirs.take(key)
-                if partner == item or self._pairs.equal(partner, item):
-                    equal += 1
-                else:
-                    suspects.append(self._different(key, *_in_order(side, item, partner)))
+            wire = bytes(item)  # a copy: a view would keep its whole page
+            size += len(wire)
+            partner = theirs.items.pop(key, None)
+            if partner is None:
+                if key in mine.items:
+                    suspects.append(self._repeated(side, key))
+                mine.items[key] = wire
+                mine.bytes += len(key) + len(wire)
                 continue
-            if key in mine.items:
-                suspects.append(self._alone(side, key, mine.take(key), ended=False))
-            # A copy: a view would keep the whole page.
-            mine.put(key, bytes(item))
+            matched += len(key) + len(partner)
+            if partner == wire or self._pairs.equal(partner, wire):
+                equal += 1
+            else:
+                suspects.append(self._different(key, *_in_order(side, wire, partner)))
+        theirs.bytes -= matched
         self._count(side, len(keys), size, equal)
         suspects += self._overflow()
         return suspects
@@ -156,7 +151,14 @@ class Join:
             for key, item in self._unmatched[side].take_oldest(self._most // 4 + 1):
                 yield self._alone(side, key, item, ended=False)
 
-    def _different(self, key: bytes, source: Wire, target: Wire) -> Suspect:
+    def _repeated(self, side: Side, key: bytes) -> Suspect:
+        """The older of two items that a side showed of one key."""
+        mine = self._unmatched[side]
+        item = mine.items.pop(key)
+        mine.bytes -= len(key) + len(item)
+        return self._alone(side, key, item, ended=False)
+
+    def _different(self, key: bytes, source: bytes, target: bytes) -> Suspect:
         self.counts.different += 1
         return Suspect(key, self._pairs.digest(source), Showed.BOTH)
 
@@ -169,6 +171,6 @@ class Join:
         return Suspect(key, ABSENT if ended else UNKNOWN, Showed.TARGET)
 
 
-def _in_order(side: Side, item: Wire, partner: Wire) -> tuple[Wire, Wire]:
+def _in_order(side: Side, item: bytes, partner: bytes) -> tuple[bytes, bytes]:
     """(source's, target's) of an item of `side` and its partner."""
     return (item, partner) if side is Side.SOURCE else (partner, item)

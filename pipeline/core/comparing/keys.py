@@ -5,7 +5,7 @@ in C: a quarter of a microsecond an item).
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ class KeyReader:
         self.schema = schema
         self._decode_all = msgspec.json.Decoder(list[_shape(schema)]).decode  # type: ignore[misc]
         self._compact = _compact_of(schema)
+        self._names = [name for name in (schema.partition_key, schema.sort_key) if name is not None]
 
     def keys(self, items: bytes | msgspec.Raw) -> list[bytes]:
         """Of a JSON array of items. Raises MalformedItem for an item without its key."""
@@ -34,6 +35,15 @@ class KeyReader:
         except (ValueError, RecursionError) as error:
             raise MalformedItem("an item without the key attributes of the schema") from error
         return list(map(self._compact, found))
+
+    def keys_of(self, items: Iterable[Mapping[str, msgspec.Raw]]) -> list[bytes]:
+        """Of items whose attributes are not decoded. Raises MalformedItem for an item without its key."""
+        names = self._names
+        try:
+            alone = [{name: item[name] for name in names} for item in items]
+        except KeyError as error:
+            raise MalformedItem("an item without the key attributes of the schema") from error
+        return self.keys(_encode(alone))
 
 
 def _compact_of(schema: KeySchema) -> Callable[[Any], bytes]:

@@ -30,7 +30,7 @@ class PairComparer:
         self._digester = digester
 
     def equal(self, a: Wire, b: Wire) -> bool:
-        if a == b:
+        if bytes(a) == bytes(b):  # a view is never equal to bytes
             return True
         try:
             left, right = _attributes(a), _attributes(b)

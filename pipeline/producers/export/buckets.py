@@ -3,7 +3,7 @@
 Reads: exports, segments, the spill. Writes: the spill. Never: more than a run or a bucket of items in memory.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -32,7 +32,7 @@ def bucket_count(side_bytes: int) -> int:
 
 
 def sort_partition(
-    pages: Iterable[tuple[list[bytes], list[msgspec.Raw]]],
+    pages: Iterable[tuple[list[bytes], Sequence[Wire]]],
     writer: SpillWriter,
     sampler: Sampler | None = None,
 ) -> Sorted:
@@ -53,7 +53,7 @@ def sort_partition(
     return Sorted(items, size, items - writer.items)
 
 
-def _sampled(keys: list[bytes], items: list[msgspec.Raw], sampler: Sampler) -> tuple[list[bytes], list[Wire]]:
+def _sampled(keys: list[bytes], items: Sequence[Wire], sampler: Sampler) -> tuple[list[bytes], list[Wire]]:
     kept = [(key, item) for key, item in zip(keys, items, strict=True) if sampler.keeps(key)]
     return [key for key, _ in kept], [item for _, item in kept]
 

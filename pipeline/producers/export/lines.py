@@ -20,7 +20,7 @@ from pipeline.producers.export.files import Files
 from pipeline.producers.export.manifest import COPY_AGAIN, DataFile
 
 #: Unzipped at a time: stays in a core's cache while it is decoded.
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 128 * 1024
 #: An item is at most 400 KB; as JSON with both images and every character escaped far less than this.
 MAX_LINE_BYTES = 16 * 1024 * 1024
 #: zlib's parameter for a gzip header and the largest window.
@@ -28,10 +28,14 @@ _GZIP = 31
 
 
 class ItemsPage(msgspec.Struct, frozen=True):
-    """Some items of a full export. `items` are wire JSON, views into one block."""
+    """Some items of a full export; `items` are wire JSON.
+
+    Their attributes are in the order of their names: exports have them in any order, and put in one here,
+    once an item, most pairs are equal as they stand.
+    """
 
     keys: list[bytes]
-    items: list[msgspec.Raw]
+    items: list[bytes]
 
 
 class ChangedItem(msgspec.Struct, frozen=True):
@@ -46,7 +50,7 @@ class ChangedItem(msgspec.Struct, frozen=True):
 
 
 class _FullLine(msgspec.Struct, frozen=True, gc=False):
-    item: msgspec.Raw = msgspec.field(name="Item")
+    item: dict[str, msgspec.Raw] = msgspec.field(name="Item")
 
 
 class _Number(msgspec.Struct, frozen=True, gc=False):
@@ -64,6 +68,7 @@ class _ChangeLine(msgspec.Struct, frozen=True, gc=False):
 
 
 _full_lines = msgspec.json.Decoder(_FullLine).decode_lines
+_in_order = msgspec.json.Encoder(order="deterministic").encode
 _change_lines = msgspec.json.Decoder(_ChangeLine).decode_lines
 
 
@@ -73,11 +78,10 @@ def read_items(files: Files, file: DataFile, keys: KeyReader) -> Iterator[ItemsP
     count = 0
     for block in _blocks(files, file):
         try:
-            items = [line.item for line in _full_lines(block)]
-            page = ItemsPage(keys.keys(b"[%b]" % b",".join(items)), items)
+            page = _page(block, keys)
         except (ValueError, RecursionError) as error:
             raise _unfit(where, error) from error
-        count += len(items)
+        count += len(page.keys)
         yield page
     _check_count(count, file, where)
 
@@ -94,6 +98,11 @@ def read_changes(files: Files, file: DataFile, schema: KeySchema) -> Iterator[li
         count += len(changes)
         yield changes
     _check_count(count, file, where)
+
+
+def _page(block: bytes, keys: KeyReader) -> ItemsPage:
+    items = [line.item for line in _full_lines(block)]
+    return ItemsPage(keys.keys_of(items), list(map(_in_order, items)))
 
 
 def _changed(line: _ChangeLine, schema: KeySchema) -> ChangedItem:

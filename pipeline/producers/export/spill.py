@@ -16,7 +16,7 @@ import contextlib
 import os
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -95,7 +95,7 @@ class SpillWriter:
         self._path = path
         self._run_bytes = run_bytes
         self._partial = path.with_suffix(f".items.{os.getpid()}-{id(self):x}")
-        self._buffers = [bytearray() for _ in range(buckets)]
+        self._buckets: list[list[bytes]] = [[] for _ in range(buckets)]
         self._held = 0
         self._tables: list[int] = []
         self.items = 0
@@ -113,15 +113,16 @@ class SpillWriter:
             self._file.close()
         self._partial.unlink(missing_ok=True)
 
-    def add(self, keys: Sequence[bytes], items: Iterable[Wire]) -> None:
-        buffers, count = self._buffers, len(self._buffers)
-        for key, item in zip(keys, items, strict=True):
-            record = b"%b\n%b\n" % (key, item)
-            if record.count(b"\n") != 2:  # white space between JSON's tokens: as nobody writes it
-                record = b"%b\n%b\n" % (key, _encode(_decode(item)))
-            buffers[crc32(key) % count] += record
-            self._held += len(record)
+    def add(self, keys: Sequence[bytes], items: Sequence[Wire]) -> None:
+        lines = list(map(bytes, items))
+        if any(b"\n" in line for line in lines):
+            # Between JSON's tokens, as nobody writes it: it would end the record's line.
+            lines = [_encode(_decode(line)) for line in lines]
+        buckets, count = self._buckets, len(self._buckets)
+        for key, line in zip(keys, lines, strict=True):
+            buckets[crc32(key) % count] += (key, line)
         self.items += len(keys)
+        self._held += sum(map(len, keys)) + sum(map(len, lines))
         if self._held >= self._run_bytes:
             self._write_run()
 
@@ -130,7 +131,7 @@ class SpillWriter:
         self._write_run()
         try:
             self._file.write(array("Q", self._tables).tobytes())
-            self._file.write(_END.pack(len(self._tables), len(self._buffers), _MARK))
+            self._file.write(_END.pack(len(self._tables), len(self._buckets), _MARK))
             self._file.close()
             self._partial.replace(self._path)
         except OSError as error:
@@ -141,11 +142,11 @@ class SpillWriter:
             return
         offsets = array("Q")
         try:
-            for buffer in self._buffers:
+            for records in self._buckets:
                 offsets.append(self._file.tell())
-                if buffer:
-                    self._file.write(isal_zlib.compress(buffer, _LEVEL, _RAW_DEFLATE))
-                    buffer.clear()
+                if records:
+                    self._file.write(isal_zlib.compress(b"\n".join(records), _LEVEL, _RAW_DEFLATE))
+                    records.clear()
             offsets.append(self._file.tell())
             self._tables.append(self._file.tell())
             self._file.write(offsets.tobytes())
@@ -169,7 +170,7 @@ def _sections(
                 continue
             file.seek(start)
             parts = isal_zlib.decompress(file.read(end - start), _RAW_DEFLATE).split(b"\n")
-            yield parts[:-1:2], parts[1::2]
+            yield parts[::2], parts[1::2]
 
 
 def _tables(file: BinaryIO, buckets: int, path: Path) -> "array[int]":
