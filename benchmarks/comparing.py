@@ -43,7 +43,7 @@ def compare(url: str, tables: tuple[str, str], segment: int) -> Round:
         for table in tables
     ]
     pairs = PairComparer(Digester())
-    garbage.settle()
+    garbage.freeze()
 
     def run() -> Figures:
         started = own_cpu_seconds()
@@ -62,7 +62,7 @@ def compare(url: str, tables: tuple[str, str], segment: int) -> Round:
 def export(folders: tuple[Path, Path], spill_dir: Path) -> Round:
     """Both sides' exports: read and checked, sorted into buckets, joined. CPU per item and side."""
     keys, pairs = KeyReader(SCHEMA), PairComparer(Digester())
-    garbage.settle()
+    garbage.freeze()
 
     def run() -> Figures:
         started = own_cpu_seconds()

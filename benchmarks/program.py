@@ -13,13 +13,14 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from benchmarks.measure import children_of, command_of, cpu_seconds, peak_memory_mb, until
 from benchmarks.stub import AWS_ENVIRONMENT, TABLE, Stub
+from benchmarks.subjects import BenchStore
 from pipeline.commands import preflight
 from pipeline.config import load
 from pipeline.process.tether import tied
-from pipeline.store import Store
 
 BOOT_SECONDS, END_SECONDS = 120.0, 30.0
 #: Booted: no process used more than this share of a core for the last SETTLED_SECONDS.
@@ -41,11 +42,11 @@ class Program:
             *("--region", "us-east-1", "--iterator-type", "TRIM_HORIZON", "--metrics-port", "0"),
             *("--log-format", "json", *shlex.split(options)),
         ]
-        config = preflight.prepare(load(self._argv, {})[0])[0]
-        self.store = Store(redis_url, migration)
-        self.store.open(config.settings())
+        loaded = load(self._argv, {})
+        prepared, _, _ = preflight.prepare(loaded.process, loaded.migration)
+        self.store = BenchStore.begin(redis_url, migration, prepared.settings())
 
-    def __enter__(self) -> "Program":
+    def __enter__(self) -> Self:
         with self.log.open("wb") as sink:
             self._process = subprocess.Popen(
                 tied([sys.executable, "-m", "pipeline.cli", *self._argv]),

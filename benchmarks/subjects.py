@@ -16,22 +16,29 @@ from benchmarks.stub import PARTITION_KEY, STREAM_ARN, TABLE, shard_id
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, StreamClient, TableReader
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.ledger import ReadCounts, Settled
-from pipeline.core.model import ABSENT, Change, Policy, Position, PositionKind, Side
+from pipeline.core.model import ABSENT, Change, Counts, Policy, Side
 from pipeline.core.sampling import Sampler
 from pipeline.process import garbage
 from pipeline.producers.base import PartitionReader
 from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.position import Position, PositionKind, partition_of
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
-from pipeline.store import Store
+from pipeline.store import ReaderStore, ValidatorStore
+from pipeline.store.messages import Commit
+from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import Validator
 
 SCHEMA = KeySchema(PARTITION_KEY, "S")
-PARTITION = f"{STREAM_ARN.rpartition('/')[2]}/{shard_id(0)}"
+PARTITION = partition_of(STREAM_ARN.rpartition("/")[2], shard_id(0))
+BEGIN = Position(PositionKind.TRIM_HORIZON).checkpoint()
 _HOUR_MS = 3_600_000
 _SOME_DIGEST = b"\x17" * 16
+
+
+class BenchStore(ReaderStore, ValidatorStore):
+    """What readers and validators write: the benchmark plays both."""
 
 
 def shard_reader(url: str, percent: float, now_ms: Callable[[], int]) -> PartitionReader:
@@ -41,9 +48,15 @@ def shard_reader(url: str, percent: float, now_ms: Callable[[], int]) -> Partiti
         client, STREAM_ARN, TABLE, now_ms, threading.Event(), started_ms=now_ms(), from_latest=False
     )
     producer = StreamProducer(
-        client, discoverer, Selector(SCHEMA, Sampler(percent), Digester()), StoreClock(now_ms), lambda: None
+        client,
+        discoverer,
+        Selector(SCHEMA, Sampler(percent), Digester()),
+        StoreClock(now_ms),
+        metrics.start(None, "reader").of("bench"),
+        table=Side.SOURCE,
+        skew_ms=lambda: None,
     )
-    return producer.open(PARTITION, Position(PositionKind.TRIM_HORIZON))
+    return producer.open(PARTITION, BEGIN)
 
 
 def _host_ms() -> int:
@@ -53,13 +66,12 @@ def _host_ms() -> int:
 def reader(url: str, percent: float, pages: int) -> Round:
     """next_batch: a page read, decoded, sampled, the sampled ones digested."""
     shard = shard_reader(url, percent, _host_ms)
-    garbage.settle()
+    garbage.freeze()
 
     def run() -> Figures:
         started, read = own_cpu_seconds(), 0
         for _ in range(pages):
-            counts = shard.next_batch().counts
-            read += counts.inserts + counts.modifies
+            read += shard.next_batch().counts.read
         return {"us": (own_cpu_seconds() - started) / read * 1e6}
 
     return run
@@ -68,11 +80,12 @@ def reader(url: str, percent: float, pages: int) -> Round:
 class Feed:
     """Publishes the stub's first shard, page by page, as the publisher does."""
 
-    def __init__(self, url: str, store: Store, percent: float = 100) -> None:
+    def __init__(self, url: str, store: BenchStore, percent: float = 100) -> None:
         self.store = store
         self.shard = shard_reader(url, percent, store.now_ms)
-        self.position = Position(PositionKind.TRIM_HORIZON)
-        store.register(PARTITION, self.position, 0)
+        self.checkpoint = BEGIN
+        discovery = store.lease("stream", "feed", _HOUR_MS)
+        assert discovery is not None and store.track(discovery, [(PARTITION, BEGIN, 0)])
         lease = store.lease(PARTITION, "feed", _HOUR_MS)
         assert lease is not None
         self.lease = lease
@@ -80,31 +93,30 @@ class Feed:
     def page(self) -> int:
         """Read and publish one page; the number of changes published."""
         batch = self.shard.next_batch()
-        self.store.publish(self.lease, self.position, batch.position, batch.changes, batch.counts)
-        self.position = batch.position
+        self.store.publish(self.lease, self.checkpoint, batch.checkpoint, batch.changes, batch.counts)
+        self.checkpoint = batch.checkpoint
         return len(batch.changes)
 
     def synthetic(self, keys: list[bytes]) -> None:
         """Publish one change of each key, whatever the stream holds."""
         now = self.store.now_ms()
-        position = Position(PositionKind.AFTER, f"synthetic {keys[0].decode()}", now)
+        following = Position(PositionKind.AFTER, f"synthetic {keys[0].decode()}", now).checkpoint()
         changes = [Change(key, ABSENT, _SOME_DIGEST, now) for key in keys]
-        self.store.publish(self.lease, self.position, position, changes, ReadCounts(inserts=len(keys)))
-        self.position = position
+        counts = Counts(len(keys), 0, {"INSERT": len(keys)})
+        self.store.publish(self.lease, self.checkpoint, following, changes, counts)
+        self.checkpoint = following
 
 
-def open_store(redis_url: str) -> Store:
+def open_store(redis_url: str) -> BenchStore:
     """A migration of its own on that server."""
-    store = Store(redis_url, f"bench-{uuid.uuid4().hex[:8]}")
-    store.open({"benchmark": "yes"})
-    return store
+    return BenchStore.begin(redis_url, f"bench-{uuid.uuid4().hex[:8]}", {"benchmark": "yes"})
 
 
 def publishing(url: str, redis_url: str, percent: float, pages: int) -> Round:
     """next_batch and store.publish."""
     feed = Feed(url, open_store(redis_url), percent)
     server_seconds = server_clock(redis_url)
-    garbage.settle()
+    garbage.freeze()
 
     def run() -> Figures:
         started, server_started = own_cpu_seconds(), server_seconds()
@@ -136,17 +148,16 @@ def server_memory(redis_url: str) -> Callable[[], int]:
     return lambda: int(client.info("memory")["used_memory_dataset"])
 
 
-def make_validator(url: str, store: Store, stable_for_ms: int) -> Validator:
+def make_validator(url: str, store: ValidatorStore, stable_for_ms: int) -> Validator:
     connection = Connection(SideConfig("target", region="us-east-1", endpoint_url=url))
     table = TableReader(connection, TABLE, SCHEMA)
-    return Validator(
-        store,
-        (table, table),
-        Policy(converge_within_ms=60_000, stable_for_ms=stable_for_ms),
-        metrics.start(None, "bench"),
-        consumer="bench",
-        verified_side=Side.TARGET,
+    counted, stop = metrics.start(None, "bench").of("bench"), threading.Event()
+    target, source = (
+        SideReader(side, table, counted, digester=Digester(), stop=stop)
+        for side in (Side.TARGET, Side.SOURCE)
     )
+    policy = Policy(converge_within_ms=60_000, stable_for_ms=stable_for_ms)
+    return Validator(store, target, source, policy, counted, consumer="bench", stop=stop)
 
 
 def validator(url: str, redis_url: str, pages: int, threads: int, stable_for_ms: int) -> Round:
@@ -159,7 +170,7 @@ def judging(url: str, redis_url: str, feed: Feed, pages: int, threads: int, stab
     store = feed.store
     judge = make_validator(url, store, stable_for_ms)
     server_seconds = server_clock(redis_url)
-    garbage.settle()
+    garbage.freeze()
 
     def work() -> None:
         while judge.step():
@@ -191,4 +202,4 @@ def park(feed: Feed, keys: list[bytes]) -> None:
     claim = feed.store.claim("parking", len(keys), 0)
     assert len(claim.entries) == len(keys)
     later = claim.now_ms + _HOUR_MS
-    feed.store.commit([Settled(entry, entry.raw, later, "") for entry in claim.entries], claim.now_ms)
+    feed.store.commit([Commit(entry, entry.raw, later, "") for entry in claim.entries], claim.now_ms)

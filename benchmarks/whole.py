@@ -15,7 +15,7 @@ from benchmarks import stub, subjects
 from benchmarks.measure import Figures, until
 from benchmarks.program import BOOT_SECONDS, Program
 from benchmarks.stub import Stub
-from pipeline.store import Store
+from pipeline.store import StoreView
 from pipeline.validator.role import IDLE_SECONDS
 
 SHARDS = 8
@@ -64,7 +64,7 @@ def pipeline(redis_url: str, directory: Path, pages: int, latency_ms: int) -> Fi
         return figures
 
 
-def _check(store: Store, changes: int) -> None:
+def _check(store: StoreView, changes: int) -> None:
     ledger = store.ledger()
     if not ledger.balanced or ledger.matches != changes or any(ledger.mismatches.values()):
         raise AssertionError(f"the ledger does not say {changes} matches: {ledger}")
@@ -87,7 +87,7 @@ def delay(redis_url: str, directory: Path, shards: int, rate: int, seconds: int)
     return {"p50_seconds": cuts[49], "p99_seconds": cuts[98], "most_seconds": max(delays)}
 
 
-def _appearances(store: Store, shards: int, rate: int, records: int, began: float) -> dict[str, float]:
+def _appearances(store: StoreView, shards: int, rate: int, records: int, began: float) -> dict[str, float]:
     """Key hash → Unix time at which its record appeared: record n when n+1 are there."""
     return {
         store.key_hash(f'"{stub.key_of(shard, record)}"'.encode()): began + (record + 1) / rate

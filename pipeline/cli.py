@@ -1,7 +1,7 @@
 """The command line: which command, its configuration, what it prints when it fails, its exit code.
 
 Reads: arguments, environment. Writes: standard output (results), standard error (messages). Never: a
-traceback for what an operator can mend.
+traceback for what an operator can put right.
 
 Each command imports only what it needs: boto3 alone costs half a second, and `--help` should not wait for it.
 """
@@ -10,19 +10,17 @@ import contextlib
 import dataclasses
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.config import PROGRAM, Config, Effective, load, split_command
+from pipeline import exit_codes
+from pipeline.config import PROGRAM, Effective, MigrationConfig, ProcessConfig, load, split_command
 from pipeline.errors import MonitorError
 from pipeline.process import logs
 
 if TYPE_CHECKING:
-    from pipeline.store import Store
-
-INTERRUPTED = 130
-#: The reader of our output went away (`findings | head`): what a shell reports for SIGPIPE.
-BROKEN_PIPE = 141
+    from pipeline.commands.inspect import View
 
 _ROLES = {
     "run": ("reader", "validator", "monitor"),
@@ -40,122 +38,134 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return exit_codes.INTERRUPTED
     except BrokenPipeError:
         # Python flushes standard output once more at exit, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return exit_codes.BROKEN_PIPE
+    except Exception:
+        traceback.print_exc()
+        print(f"{PROGRAM}: this is a defect of the program: please report it", file=sys.stderr)
+        return exit_codes.DEFECT
 
 
 def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
     command, rest = split_command(argv)
     if command in _PLAYERS:  # they play the outside world, and have options of their own
         return _PLAYERS[command](list(rest))
-    config, effective = load(argv, environment)
-    logs.configure(config.log_format, _log_level(config))
+    loaded = load(argv, environment)
+    process = loaded.process
+    logs.configure(process.log_format, _log_level(process))
     if command == "config":
-        return _show_config(config, effective)
-    return _COMMANDS[command](config)
+        return _show_config(process, loaded.effective)
+    return _COMMANDS[command](process, loaded.migration)
 
 
-def _log_level(config: Config) -> str:
+def _log_level(process: ProcessConfig) -> str:
     """Commands that look once answer on standard output: nobody wants to read there how they got on."""
-    return config.log_level if config.command in _ROLES and not config.dry_run else "error"
+    return process.log_level if process.command in _ROLES and not process.dry_run else "error"
 
 
 # --- roles -------------------------------------------------------------------------------------------------
 
 
-def _run(config: Config) -> int:
+def _run(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import doctor, preflight
 
-    resolved, tables, stream = preflight.prepare(config)
-    if config.dry_run:
-        print(doctor.plan(resolved, tables, stream))
+    prepared, tables, stream = preflight.prepare(process, migration)
+    if process.dry_run:
+        print(doctor.plan(process, prepared, tables, stream))
         return 0
-    return _supervise(resolved)
+    return _supervise(process, prepared)
 
 
-def _role(config: Config) -> int:
+def _role(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import preflight
 
-    return _supervise(preflight.prepare(config)[0])
+    return _supervise(process, preflight.prepare(process, migration)[0])
 
 
-def _monitor(config: Config) -> int:
+def _monitor(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline import supervisor
     from pipeline.commands import preflight
 
-    preflight.check_store(config)
-    return supervisor.run(config, _ROLES["monitor"])
+    preflight.check_store(process, migration)
+    return supervisor.run(process, migration, _ROLES["monitor"])
 
 
-def _supervise(config: Config) -> int:
+def _supervise(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline import supervisor
     from pipeline.commands import preflight
 
-    with _store_of(config, begin=True) as with_store:
-        preflight.open_store(with_store)
-        return supervisor.run(with_store, _ROLES[config.command])
+    with _store_of(process, begin=True) as with_store:
+        preflight.open_store(with_store, migration)
+        return supervisor.run(with_store, migration, _ROLES[process.command])
 
 
 @contextlib.contextmanager
-def _store_of(config: Config, *, begin: bool) -> Iterator[Config]:
+def _store_of(process: ProcessConfig, *, begin: bool) -> Iterator[ProcessConfig]:
     """The configuration with a URL that leads to its store. begin: the embedded server's state may be new."""
     from pipeline.store import embedded
 
-    if config.redis_url:
-        yield config
+    if process.redis_url:
+        yield process
         return
-    with (embedded.running if begin else embedded.attached)(config.state_dir) as url:
-        yield dataclasses.replace(config, redis_url=url)
+    with (embedded.running if begin else embedded.attached)(process.state_dir) as url:
+        yield dataclasses.replace(process, redis_url=url)
 
 
 # --- commands that look once -------------------------------------------------------------------------------
 
 
-def _status(config: Config) -> int:
+def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.commands import inspect
+    from pipeline.store import StoreView
+
+    return _look(process, migration, StoreView, lambda store: inspect.status(process, store))
+
+
+def _findings(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.commands import inspect
+    from pipeline.store import StoreView
+
+    return _look(process, migration, StoreView, lambda store: inspect.findings(process, store))
+
+
+def _gate(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.commands import inspect
+    from pipeline.store import StoreView
+
+    limits = migration.gate_limits()
+    return _look(process, migration, StoreView, lambda store: inspect.gate(process, limits, store))
+
+
+def _mark(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.commands import inspect
+    from pipeline.store import MarkStore
+
+    return _look(process, migration, MarkStore, lambda store: inspect.mark(process, store))
+
+
+def _look(
+    process: ProcessConfig, migration: MigrationConfig, kind: "type[View]", show: "Callable[[View], int]"
+) -> int:
+    """Show something of the migration, which is opened as `kind`."""
     from pipeline.commands import inspect
 
-    return _look(config, inspect.status)
+    with (
+        _store_of(process, begin=False) as with_store,
+        contextlib.closing(inspect.begun(with_store, migration, kind)) as store,
+    ):
+        return show(store)
 
 
-def _findings(config: Config) -> int:
-    from pipeline.commands import inspect
-
-    return _look(config, inspect.findings)
-
-
-def _gate(config: Config) -> int:
-    from pipeline.commands import inspect
-
-    return _look(config, inspect.gate)
-
-
-def _mark(config: Config) -> int:
-    from pipeline.commands import inspect
-
-    return _look(config, inspect.mark)
-
-
-def _look(config: Config, show: "Callable[[Config, Store], int]") -> int:
-    from pipeline.store import Store
-
-    with _store_of(config, begin=False) as with_store:
-        store = Store(with_store.redis_url, with_store.migration)
-        try:
-            return show(with_store, store)
-        finally:
-            store.close()
-
-
-def _doctor(config: Config) -> int:
+def _doctor(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import doctor
 
-    return doctor.run(config)
+    return doctor.run(process, migration)
 
 
-def _show_config(config: Config, effective: Sequence[Effective]) -> int:
+def _show_config(process: ProcessConfig, effective: Sequence[Effective]) -> int:
     import msgspec
 
     from pipeline.config.parsers import duration_text
@@ -165,7 +175,7 @@ def _show_config(config: Config, effective: Sequence[Effective]) -> int:
             duration_text(one.value) if isinstance(one.value, int) and one.option.is_duration else one.value
         )
 
-    if config.json:
+    if process.json:
         options = {one.option.name: {"value": shown(one), "source": one.source} for one in effective}
         print(msgspec.json.format(msgspec.json.encode(options)).decode())
         return 0
@@ -198,7 +208,7 @@ def _datadel(argv: list[str]) -> int:
 
 
 _PLAYERS: dict[str, Callable[[list[str]], int]] = {"demo": _demo, "datagen": _datagen, "datadel": _datadel}
-_COMMANDS: dict[str, Callable[[Config], int]] = {
+_COMMANDS: dict[str, Callable[[ProcessConfig, MigrationConfig], int]] = {
     "run": _run,
     "reader": _role,
     "validator": _role,

@@ -1,4 +1,4 @@
-"""The monitor role: reads the ledger again and again and tells the operator.
+"""The monitor role: reads the ledger again and again and reports it.
 
 Reads: the store. Writes: log lines and the console. Never: AWS, anything into the store.
 """
@@ -10,55 +10,61 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from pipeline.config import Config
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
 from pipeline.errors import StoreUnavailable
-from pipeline.metrics import LedgerCollector, Metrics
+from pipeline.metrics import Metrics, StoreCollector, Watched
 from pipeline.report import text
-from pipeline.store import Store
+from pipeline.store import FiguresView, RedisConnection
 
 log = structlog.get_logger(__name__)
 
-#: The supervisor is told that we live at least this often.
-BEAT_SECONDS = 0.5
+#: The supervisor sees a heartbeat at least this often.
+HEARTBEAT_SECONDS = 0.5
 
 
-def ledger_collector(config: Config) -> LedgerCollector:
+def store_collector(process: ProcessConfig, migration: MigrationConfig) -> StoreCollector:
     """What to register with the registry that is served: the store's figures, read at each scrape."""
-    store = Store(config.redis_url, config.migration)
-    return LedgerCollector(store.figures, config.gate_limits())
+    store = FiguresView(RedisConnection(process.redis_url, migration.name))
+    return StoreCollector([Watched(migration.name, store.figures, migration.gate_limits())])
 
 
-def run_monitor(config: Config, stop: threading.Event, metrics: Metrics, beat: Callable[[], None]) -> None:
+def run_monitor(
+    process: ProcessConfig,
+    migration: MigrationConfig,
+    stop: threading.Event,
+    metrics: Metrics,
+    heartbeat: Callable[[], None],
+) -> None:
     """Print the statistics every `statistics_every_ms` until `stop`, and once more then.
 
     While Redis cannot be reached nothing is printed but that; the next round tries again. metrics: every
-    role gets them; the monitor's own figures are exported by `ledger_collector`.
+    role gets them; the monitor's own figures are exported by `store_collector`.
     """
-    store = Store(config.redis_url, config.migration)
+    store = FiguresView(RedisConnection(process.redis_url, migration.name))
     before: Figures | None = None
     try:
         while not stop.is_set():
-            _wait(config.statistics_every_ms / 1000, stop, beat)
-            before = _tell(config, store, before) or before
+            _wait(process.statistics_every_ms / 1000, stop, heartbeat)
+            before = _report(process, store, before) or before
     finally:
         store.close()
 
 
-def _wait(seconds: float, stop: threading.Event, beat: Callable[[], None]) -> None:
+def _wait(seconds: float, stop: threading.Event, heartbeat: Callable[[], None]) -> None:
     until = time.monotonic() + seconds
-    beat()
-    while (left := until - time.monotonic()) > 0 and not stop.wait(min(left, BEAT_SECONDS)):
-        beat()
+    heartbeat()
+    while (left := until - time.monotonic()) > 0 and not stop.wait(min(left, HEARTBEAT_SECONDS)):
+        heartbeat()
 
 
-def _tell(config: Config, store: Store, before: Figures | None) -> Figures | None:
+def _report(process: ProcessConfig, store: FiguresView, before: Figures | None) -> Figures | None:
     try:
         figures = store.figures()
     except StoreUnavailable as error:
         log.warning("no statistics", error=str(error))
         return None
-    if config.log_format == "json":
+    if process.log_format == "json":
         log.info("statistics", **text.statistics_fields(figures, before))
     else:
         print(text.statistics_text(figures, before), flush=True)

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import sharedctypes
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -26,34 +26,32 @@ from typing import Any
 
 import structlog
 
-from pipeline import metrics, monitor
-from pipeline.config import Config
+from pipeline import exit_codes, metrics, monitor
+from pipeline.backoff import Backoff
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import MonitorError
 from pipeline.process import logs, tether
 
 log = structlog.get_logger(__name__)
 
-#: A child that has not beaten for this long hangs: it is killed and restarted.
+#: A child without a heartbeat for this long hangs: it is killed and restarted.
 STALL_SECONDS = 60.0
 #: Spawning, importing boto3 and opening connections takes a few seconds; slow credential helpers take longer.
 BOOT_SECONDS = 120.0
-#: Restarts back off between these bounds; a child that ran this long begins at the lower one again.
-RESTART_MIN_SECONDS, RESTART_MAX_SECONDS, HEALTHY_SECONDS = 1.0, 30.0, 60.0
+#: Between restarts; a child that ran this long begins at the shortest wait again.
+RESTART_BACKOFF, HEALTHY_SECONDS = Backoff(1.0, 30.0), 60.0
 #: How long children may take to finish what is under way: the stop grace of a container is 30 s.
 GRACE_SECONDS = 25.0
-#: Exit codes that no restart can mend: usage, configuration, credentials, permissions.
-HALTING = (2, 4)
-INTERRUPTED = 130
 TICK_SECONDS = 0.2
 
 
-def run(config: Config, roles: Sequence[str]) -> int:
+def run(process: ProcessConfig, migration: MigrationConfig, roles: Sequence[str]) -> int:
     """Run the roles ("reader", "validator", "monitor") until SIGINT or SIGTERM; the exit code.
 
     0 after SIGTERM, 130 after SIGINT, 2 or 4 when a child cannot work with this configuration.
     """
     with tempfile.TemporaryDirectory(prefix="ddbmm-metrics-") as directory:
-        return _Supervisor(config, roles, directory).run()
+        return _Supervisor(process, migration, roles, directory).run()
 
 
 class _Child:
@@ -65,12 +63,12 @@ class _Child:
         self.heartbeat: Any = sharedctypes.RawValue(ctypes.c_double, 0.0)
         self.started = 0.0
         self.restart_at = 0.0
-        self.backoff = RESTART_MIN_SECONDS
+        self.failures = 0  # in a row
 
-    def spawn(self, context: Any, config: Config, directory: str) -> None:
+    def spawn(self, context: Any, process: ProcessConfig, migration: MigrationConfig, directory: str) -> None:
         self.heartbeat.value = 0.0
         self.started = time.monotonic()
-        arguments = (self.role, self.slot, config, directory, self.heartbeat, os.getpid())
+        arguments = (self.role, self.slot, process, migration, directory, self.heartbeat, os.getpid())
         self.process = context.Process(target=_child_main, args=arguments, name=self.slot)
         self.process.start()
         log.info("process started", slot=self.slot, pid=self.process.pid)
@@ -79,10 +77,10 @@ class _Child:
         return self.process is not None and self.process.is_alive()
 
     def stalled(self) -> bool:
-        beat = float(self.heartbeat.value)
-        if beat == 0.0:
+        last = float(self.heartbeat.value)
+        if last == 0.0:
             return time.monotonic() - self.started > BOOT_SECONDS
-        return time.monotonic() - beat > STALL_SECONDS
+        return time.monotonic() - last > STALL_SECONDS
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.is_alive() and self.process.pid is not None:
@@ -90,37 +88,43 @@ class _Child:
 
 
 class _Supervisor:
-    def __init__(self, config: Config, roles: Sequence[str], directory: str) -> None:
-        self._config = config
+    def __init__(
+        self, process: ProcessConfig, migration: MigrationConfig, roles: Sequence[str], directory: str
+    ) -> None:
+        self._process = process
+        self._migration = migration
         self._directory = directory
         self._context = multiprocessing.get_context("spawn")
         self._stop_signal = 0
         self._wakeup = threading.Event()
-        self._children = [_Child(role, slot) for role in roles for slot in _slots(config, role)]
+        self._children = [_Child(role, slot) for role in roles for slot in _slots(process, role)]
         metrics.prepare_directory(directory)
         self._metrics = metrics.start(directory, "supervisor")
         logs.count(self._metrics.logged)
-        self._with_ledger = "monitor" in roles
+        self._with_monitor = "monitor" in roles
 
     def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        if self._with_ledger:
-            self._metrics.registry.register(monitor.ledger_collector(self._config))
+        if self._with_monitor:
+            self._metrics.registry.register(monitor.store_collector(self._process, self._migration))
         server = metrics.serve(
-            self._config.bind_address, self._config.metrics_port, self._metrics.registry, self._health
+            self._process.bind_address, self._process.metrics_port, self._metrics.registry, self._health
         )
-        log.info("metrics served", url=f"http://{self._config.bind_address}:{server.port}/metrics")
+        log.info("metrics served", url=f"http://{self._process.bind_address}:{server.port}/metrics")
         # For the children's malloc (glibc): else each thread of a reader, though they take turns, keeps the
         # memory of its largest page for itself, 87 instead of 77 MB.
         os.environ.setdefault("MALLOC_ARENA_MAX", "1")
         try:
             for child in self._children:
-                child.spawn(self._context, self._config, self._directory)
+                self._spawn(child)
             return self._watch()
         finally:
             self._stop_children()
             server.close()
+
+    def _spawn(self, child: _Child) -> None:
+        child.spawn(self._context, self._process, self._migration, self._directory)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._stop_signal = number
@@ -129,36 +133,37 @@ class _Supervisor:
         while not self._stop_signal:
             for child in self._children:
                 code = self._tend(child)
-                if code in HALTING:
+                if code in exit_codes.HALTING:
                     return code
             self._metrics.worker_processes.set(sum(child.alive() for child in self._children))
             self._wakeup.wait(TICK_SECONDS)
         log.info("stopping", signal=signal.Signals(self._stop_signal).name)
-        return INTERRUPTED if self._stop_signal == signal.SIGINT else 0
+        return exit_codes.INTERRUPTED if self._stop_signal == signal.SIGINT else exit_codes.FINE
 
     def _tend(self, child: _Child) -> int | None:
-        """Keep one child running; its exit code when it ended with one that no restart can mend."""
+        """Keep one child running; its exit code when a restart would change nothing."""
         if child.alive():
             if child.stalled():
                 log.error("process hangs: killed", slot=child.slot)
                 child.signal(signal.SIGKILL)
             elif time.monotonic() - child.started > HEALTHY_SECONDS:
-                child.backoff = RESTART_MIN_SECONDS
+                child.failures = 0
             return None
         if child.process is not None:
             code = child.process.exitcode
             child.process.join()
             child.process = None
-            if code in HALTING:
+            if code in exit_codes.HALTING:
                 return code
+            child.failures += 1
+            wait_seconds = RESTART_BACKOFF.after(child.failures)
             log.error(
-                "process ended: restarting", slot=child.slot, exit_code=code, after_seconds=child.backoff
+                "process ended: restarting", slot=child.slot, exit_code=code, after_seconds=wait_seconds
             )
             self._metrics.worker_restarts.inc()
-            child.restart_at = time.monotonic() + child.backoff
-            child.backoff = min(child.backoff * 2, RESTART_MAX_SECONDS)
+            child.restart_at = time.monotonic() + wait_seconds
         elif time.monotonic() >= child.restart_at:
-            child.spawn(self._context, self._config, self._directory)
+            self._spawn(child)
         return None
 
     def _stop_children(self) -> None:
@@ -181,48 +186,62 @@ class _Supervisor:
         return (False, f"not running: {', '.join(missing)}") if missing else (True, "all processes run")
 
 
-def _slots(config: Config, role: str) -> list[str]:
-    count = config.workers if role == "validator" else 1
+def _slots(process: ProcessConfig, role: str) -> list[str]:
+    count = process.workers if role == "validator" else 1
     return [f"{role}-{number}" for number in range(count)]
 
 
 # --- in the child ------------------------------------------------------------------------------------------
 
 
-def _child_main(role: str, slot: str, config: Config, directory: str, heartbeat: Any, parent: int) -> None:
+def _child_main(
+    role: str,
+    slot: str,
+    process: ProcessConfig,
+    migration: MigrationConfig,
+    directory: str,
+    last_heartbeat: Any,
+    parent: int,
+) -> None:
     """Entry point of a spawned process."""
     tether.die_with(parent)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
-    logs.configure(config.log_format, config.log_level)
+    logs.configure(process.log_format, process.log_level)
     own_metrics = metrics.start(directory, slot)
     logs.count(own_metrics.logged)
 
-    def beat() -> None:
-        heartbeat.value = time.monotonic()
+    def heartbeat() -> None:
+        last_heartbeat.value = time.monotonic()
 
     try:
-        _run_role(role, slot, config, stop, own_metrics, beat)
+        _run_role(role, slot, process, migration, stop, own_metrics, heartbeat)
     except MonitorError as error:
         log.error(str(error), role=role)
         sys.exit(error.exit_code)
     except Exception:
         log.exception("process failed", role=role)
-        sys.exit(1)
+        sys.exit(exit_codes.DEFECT)
 
 
 def _run_role(
-    role: str, slot: str, config: Config, stop: threading.Event, own_metrics: metrics.Metrics, beat: Any
+    role: str,
+    slot: str,
+    process: ProcessConfig,
+    migration: MigrationConfig,
+    stop: threading.Event,
+    own_metrics: metrics.Metrics,
+    heartbeat: Callable[[], None],
 ) -> None:
     # A role's imports (boto3 is 40 MB) are paid only by the process that plays it.
     if role == "reader":
         from pipeline.reader.role import run_reader
 
-        run_reader(config, stop, own_metrics, beat)
+        run_reader(process, migration, stop, own_metrics, heartbeat)
     elif role == "validator":
         from pipeline.validator.role import run_validator
 
-        run_validator(config, stop, own_metrics, beat, slot)
+        run_validator(process, migration, stop, own_metrics, heartbeat, slot)
     else:
-        monitor.run_monitor(config, stop, own_metrics, beat)
+        monitor.run_monitor(process, migration, stop, own_metrics, heartbeat)

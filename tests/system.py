@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import boto3
 
 from pipeline.errors import StoreError
-from pipeline.store import Store
 from tests import servers
 from tests.fake import Fake, FakeProcess
+from tests.whole_store import watch
 
 #: Quick enough for a test, slow enough for a replica that is a second behind.
 CONVERGE, STABLE = "3s", "1s"
@@ -106,7 +106,7 @@ class System:
         self.target: dict[str, str | None] = {}
         self.older: dict[str, set[str]] = {}
         self.writes = 0  # change records that the origin's stream must hold
-        self.store = Store(redis_url, migration)
+        self.store = watch(redis_url, migration)
         self._key, self._also = key, also or {}
         self._names: dict[str, str] = {}
         self._sides = (("source", source, self.source), ("target", target, self.target))

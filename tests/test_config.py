@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, Effective, load
+from pipeline.config import Effective, MigrationConfig, ProcessConfig, load
 from pipeline.config.options import OPTIONS
 from pipeline.config.parsers import duration_ms, duration_text
 from pipeline.core.model import Side
@@ -20,12 +20,16 @@ SEED_COMMAND_LINE = [
 TABLE = ["--target-table", "orders"]
 
 
-def config(*argv: str, **environment: str) -> Config:
-    return load(argv, environment)[0]
+def migration(*argv: str, **environment: str) -> MigrationConfig:
+    return load(argv, environment).migration
+
+
+def process(*argv: str, **environment: str) -> ProcessConfig:
+    return load(argv, environment).process
 
 
 def sources(*argv: str, **environment: str) -> dict[str, Effective]:
-    return {one.option.name: one for one in load(argv, environment)[1]}
+    return {one.option.name: one for one in load(argv, environment).effective}
 
 
 def yaml(directory: Path, text: str) -> list[str]:
@@ -35,20 +39,21 @@ def yaml(directory: Path, text: str) -> list[str]:
 
 
 def test_the_seed_tools_command_line_is_accepted_unchanged() -> None:
-    made = config(*SEED_COMMAND_LINE)
-    assert made.command == "run"
+    assert process(*SEED_COMMAND_LINE).command == "run"
+    assert process(*SEED_COMMAND_LINE).verbose
+    made = migration(*SEED_COMMAND_LINE)
     assert (made.source.profile, made.target.profile, made.stream.profile) == ("A", "B", "C")
-    assert (made.source_table, made.target_table, made.migration) == ("orders", "orders", "orders")
+    assert (made.source_table, made.target_table, made.name) == ("orders", "orders", "orders")
     assert (made.partition_key, made.sort_key, made.stream_arn) == ("pk", "sk", ARN)
     assert {made.source.region, made.target.region, made.stream.region} == {"eu-west-1"}
     assert (made.sample_rate, made.verify_on, made.iterator_type) == (10.0, Side.TARGET, "LATEST")
-    assert made.verbose
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:
     file = yaml(tmp_path, "sample-rate: 5\nworkers: 3\nin-flight: 4\n")
-    made = config(*TABLE, *file, "--sample-rate", "7", DDBMM_SAMPLE_RATE="6", DDBMM_WORKERS="5")
-    assert (made.sample_rate, made.workers, made.in_flight, made.reader_threads) == (7.0, 5, 4, 8)
+    made = load([*TABLE, *file, "--sample-rate", "7"], {"DDBMM_SAMPLE_RATE": "6", "DDBMM_WORKERS": "5"})
+    assert made.migration.sample_rate == 7.0
+    assert (made.process.workers, made.process.in_flight, made.process.reader_threads) == (5, 4, 8)
 
 
 def test_every_value_says_where_it_came_from(tmp_path: Path) -> None:
@@ -67,35 +72,41 @@ def test_every_value_says_where_it_came_from(tmp_path: Path) -> None:
 def test_a_password_is_never_shown() -> None:
     shown = sources(*TABLE, "--redis-url", "rediss://:hunter2@cache:6380/0")
     assert shown["redis-url"].value == "(set)"
-    assert "hunter2" not in repr(config(*TABLE, "--redis-url", "rediss://:hunter2@cache:6380/0"))
+    assert "hunter2" not in repr(process(*TABLE, "--redis-url", "rediss://:hunter2@cache:6380/0"))
+
+
+def test_an_external_id_is_never_shown() -> None:
+    given = [*TABLE, "--source-role-arn", "arn:aws:iam::1:role/r", "--source-external-id", "hunter2"]
+    assert sources(*given)["source-external-id"].value == "(set)"
+    assert "hunter2" not in repr(migration(*given))
 
 
 def test_a_wrong_url_is_refused_without_repeating_it() -> None:
     with pytest.raises(UsageError) as refused:
-        config(*TABLE, "--redis-url", "http://:hunter2@cache")
+        load([*TABLE, "--redis-url", "http://:hunter2@cache"], {})
     assert "hunter2" not in str(refused.value)
     assert "rediss://" in str(refused.value)
 
 
 def test_the_file_can_be_named_by_the_environment(tmp_path: Path) -> None:
     path = yaml(tmp_path, "target-table: invoices\nignore-attribute: [a, b]\n")[1]
-    made = config(DDBMM_CONFIG=path)
+    made = migration(DDBMM_CONFIG=path)
     assert (made.target_table, made.ignore_attributes) == ("invoices", ("a", "b"))
 
 
 def test_a_list_on_the_command_line_replaces_one_from_the_file(tmp_path: Path) -> None:
     file = yaml(tmp_path, "ignore-attribute: [a, b]\n")
-    assert config(*TABLE, *file, "--ignore-attribute", "c").ignore_attributes == ("c",)
+    assert migration(*TABLE, *file, "--ignore-attribute", "c").ignore_attributes == ("c",)
 
 
 def test_values_in_the_file_are_text_as_on_the_command_line(tmp_path: Path) -> None:
     """YAML 1.1 would read these as True, None and a number."""
-    made = config(*yaml(tmp_path, "target-table: on\npartition-key: no\nsort-key: 010\n"))
+    made = migration(*yaml(tmp_path, "target-table: on\npartition-key: no\nsort-key: 010\n"))
     assert (made.target_table, made.partition_key, made.sort_key) == ("on", "no", "010")
 
 
 def test_an_empty_file_and_empty_variables_count_as_nothing(tmp_path: Path) -> None:
-    made = config(*TABLE, *yaml(tmp_path, ""), DDBMM_REDIS_URL="", DDBMM_WORKERS="")
+    made = process(*TABLE, *yaml(tmp_path, ""), DDBMM_REDIS_URL="", DDBMM_WORKERS="")
     assert (made.redis_url, made.workers) == ("", 2)
 
 
@@ -112,14 +123,14 @@ def test_an_empty_file_and_empty_variables_count_as_nothing(tmp_path: Path) -> N
 )
 def test_a_file_that_is_wrong_is_refused_with_its_name(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        config(*TABLE, *yaml(tmp_path, text))
+        load([*TABLE, *yaml(tmp_path, text)], {})
     assert said in str(refused.value)
     assert "monitor.yaml" in str(refused.value)
 
 
 def test_a_file_that_is_missing_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
-        config(*TABLE, "--config", "/nowhere/monitor.yaml")
+        load([*TABLE, "--config", "/nowhere/monitor.yaml"], {})
 
 
 @pytest.mark.parametrize(
@@ -145,14 +156,14 @@ def test_a_file_that_is_missing_is_refused() -> None:
 )
 def test_a_wrong_value_is_a_usage_error_that_says_what_is_right(argv: list[str], said: str) -> None:
     with pytest.raises(UsageError) as refused:
-        config(*TABLE, *argv)
+        load([*TABLE, *argv], {})
     assert said in str(refused.value)
     assert refused.value.exit_code == 2
 
 
 def test_the_external_id_of_one_side_is_not_excused_by_the_role_of_the_other() -> None:
     with pytest.raises(UsageError, match="role"):
-        config(*TABLE, "--source-external-id", "x", "--target-role-arn", "arn:aws:iam::1:role/r")
+        load([*TABLE, "--source-external-id", "x", "--target-role-arn", "arn:aws:iam::1:role/r"], {})
 
 
 @pytest.mark.parametrize(
@@ -168,12 +179,12 @@ def test_the_external_id_of_one_side_is_not_excused_by_the_role_of_the_other() -
 )
 def test_what_a_command_needs_and_lacks_is_said(argv: list[str], said: str) -> None:
     with pytest.raises(UsageError) as refused:
-        config(*argv)
+        load(argv, {})
     assert said in str(refused.value)
 
 
 def test_config_needs_nothing() -> None:
-    assert config("config").command == "config"
+    assert process("config").command == "config"
 
 
 def test_the_streams_access_is_that_of_its_table() -> None:
@@ -185,38 +196,38 @@ def test_the_streams_access_is_that_of_its_table() -> None:
         "--source-endpoint-url",
         "http://localhost:1",
     ]
-    stream = config(*TABLE, *options).stream
+    stream = migration(*TABLE, *options).stream
     assert (stream.profile, stream.role_arn, stream.endpoint_url) == ("A", "R", "http://localhost:1")
 
 
 def test_with_verify_on_source_the_stream_is_the_targets() -> None:
-    made = config(*TABLE, "--verify-on", "source", "--source-profile", "A", "--target-profile", "B")
+    made = migration(*TABLE, "--verify-on", "source", "--source-profile", "A", "--target-profile", "B")
     assert (made.origin, made.stream.profile) == (Side.TARGET, "B")
 
 
 def test_a_stream_profile_reads_by_itself_and_not_through_the_tables_role() -> None:
-    stream = config(*TABLE, "--source-role-arn", "R", "--stream-profile", "C").stream
+    stream = migration(*TABLE, "--source-role-arn", "R", "--stream-profile", "C").stream
     assert (stream.profile, stream.role_arn) == ("C", None)
 
 
 def test_the_streams_region_is_its_arns() -> None:
-    assert config(*TABLE, "--region", "us-east-1", "--stream-arn", ARN).stream.region == "eu-west-1"
+    assert migration(*TABLE, "--region", "us-east-1", "--stream-arn", ARN).stream.region == "eu-west-1"
 
 
 def test_a_sides_region_beats_the_common_one() -> None:
-    made = config(*TABLE, "--region", "us-east-1", "--target-region", "eu-west-1")
+    made = migration(*TABLE, "--region", "us-east-1", "--target-region", "eu-west-1")
     assert (made.source.region, made.target.region) == ("us-east-1", "eu-west-1")
 
 
 def test_a_configuration_survives_spawn() -> None:
-    made = config(*SEED_COMMAND_LINE)
-    assert pickle.loads(pickle.dumps(made)) == made
+    made = load(SEED_COMMAND_LINE, {})
+    assert pickle.loads(pickle.dumps((made.process, made.migration))) == (made.process, made.migration)
 
 
 def test_the_fingerprint_changes_with_what_changes_the_meaning_and_with_nothing_else() -> None:
-    base = config(*TABLE).settings()
+    base = migration(*TABLE).settings()
     for same in (["--stable-for", "1m"], ["--workers", "9"], ["--redis-url", "redis://h"], ["--verbose"]):
-        assert config(*TABLE, *same).settings() == base
+        assert migration(*TABLE, *same).settings() == base
     for other in (
         ["--sample-rate", "99.99999"],
         ["--verify-on", "source"],
@@ -224,7 +235,7 @@ def test_the_fingerprint_changes_with_what_changes_the_meaning_and_with_nothing_
         ["--source-table", "old"],
         ["--iterator-type", "TRIM_HORIZON"],
     ):
-        assert config(*TABLE, *other).settings() != base
+        assert migration(*TABLE, *other).settings() != base
 
 
 @pytest.mark.parametrize(
@@ -236,12 +247,19 @@ def test_durations_are_read_as_prometheus_does(text: str, ms: int) -> None:
     assert duration_ms(duration_text(ms)) == ms
 
 
-def test_every_default_is_accepted_by_its_own_parser_and_has_a_field() -> None:
-    values = {one.option.field for one in load(TABLE, {})[1]}
-    assert values == {option.field for option in OPTIONS}
+def test_what_is_not_given_is_the_default_of_the_field_that_declares_the_option() -> None:
+    """A role that is started by code and one that is started by a command line mean the same."""
+    made = load(["config"], {})
+    assert made.process == ProcessConfig(command="config")
+    assert made.migration == MigrationConfig()
+
+
+def test_no_two_options_are_held_in_one_place_or_called_alike() -> None:
+    for told_apart_by in ("field", "name", "variable"):
+        assert len({getattr(option, told_apart_by) for option in OPTIONS}) == len(OPTIONS)
 
 
 def test_every_refusal_is_ours() -> None:
     """argparse ends the process by itself; a caller could then not tell usage from the rest."""
     with pytest.raises(MonitorError):
-        config("--workers")
+        load(["--workers"], {})

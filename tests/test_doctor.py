@@ -7,8 +7,8 @@ import boto3
 import pytest
 
 from pipeline.commands.doctor import Line, examine
-from pipeline.config import load
-from pipeline.store import Store
+from pipeline.config import MigrationConfig, ProcessConfig, load
+from pipeline.store import StoreView
 from tests import servers
 from tests.fake import Fake
 
@@ -29,8 +29,13 @@ def options(url: str) -> list[str]:
     ]
 
 
+def loaded(*argv: str) -> tuple[ProcessConfig, MigrationConfig]:
+    made = load(["doctor", *argv], {})
+    return made.process, made.migration
+
+
 def lines(fake: Fake, *more: str) -> dict[str, Line]:
-    return {line.check: line for line in examine(load(["doctor", *options(fake.url), *more], {})[0])}
+    return {line.check: line for line in examine(*loaded(*options(fake.url), *more))}
 
 
 def failed(found: dict[str, Line]) -> list[str]:
@@ -51,7 +56,7 @@ def test_every_line_that_is_not_ok_says_what_to_do(fake: Fake) -> None:
     fake.control.skew(600)
     found = lines(fake, "--source-table", "keys-only", "--redis-url", "redis://127.0.0.1:1")
     assert failed(found)
-    assert [line for line in found.values() if line.level != "ok" and not line.mend] == []
+    assert [line for line in found.values() if line.level != "ok" and not line.remedy] == []
 
 
 def test_the_reader_slot_is_always_pointed_out(fake: Fake) -> None:
@@ -62,7 +67,7 @@ def test_a_table_that_is_missing_is_one_line_and_hides_nothing_else(fake: Fake) 
     found = lines(fake, "--target-table", "nowhere")
     assert failed(found) == ["tables"]
     assert "target" in found["tables"].says
-    assert "name" in found["tables"].mend
+    assert "name" in found["tables"].remedy
     assert found["redis"].level == "ok"
 
 
@@ -81,7 +86,7 @@ def test_key_schemas_that_differ_fail(fake: Fake) -> None:
 
 def test_a_key_flag_that_contradicts_the_table_fails_and_says_the_right_one(fake: Fake) -> None:
     found = lines(fake, "--sort-key", "range")
-    assert found["keys"].mend == "write --sort-key sk"
+    assert found["keys"].remedy == "write --sort-key sk"
 
 
 @pytest.mark.parametrize(
@@ -100,14 +105,14 @@ def test_a_missing_permission_fails_and_names_the_operation(fake: Fake, operatio
     found = lines(fake)
     assert found[check].level == "fail"
     assert operation in found[check].says
-    assert "IAM policy" in found[check].mend
+    assert "IAM policy" in found[check].remedy
 
 
 def test_expired_credentials_fail_with_how_to_renew_them(fake: Fake) -> None:
     fake.control.fail("expired_token", calls=None)
     broken = [line for line in lines(fake).values() if line.level == "fail"]
     assert broken
-    assert all("renew" in line.mend for line in broken)
+    assert all("renew" in line.remedy for line in broken)
 
 
 def test_a_moment_of_throttling_is_not_a_failure(fake: Fake) -> None:
@@ -119,7 +124,7 @@ def test_a_disabled_stream_fails(fake: Fake) -> None:
     fake.control.disable_stream("orders")
     found = lines(fake)
     assert failed(found) == ["stream"]
-    assert "NEW_AND_OLD_IMAGES" in found["stream"].mend
+    assert "NEW_AND_OLD_IMAGES" in found["stream"].remedy
 
 
 def test_a_disabled_stream_that_was_asked_for_points_to_the_newer_one(fake: Fake) -> None:
@@ -129,7 +134,7 @@ def test_a_disabled_stream_that_was_asked_for_points_to_the_newer_one(fake: Fake
     new = fake.control.enable_stream("again")
     fake.control.create_table("again-new")
     found = lines(fake, "--source-table", "again", "--target-table", "again-new", "--stream-arn", old)
-    assert new in found["stream"].mend
+    assert new in found["stream"].remedy
 
 
 def test_another_tables_stream_fails(fake: Fake) -> None:
@@ -175,13 +180,13 @@ def test_verify_on_source_says_what_it_cannot_see(fake: Fake) -> None:
 def test_a_redis_that_may_evict_fails(fake: Fake, tmp_path: Path) -> None:
     with servers.redis_like(servers.valkey_binary(), tmp_path, "--maxmemory-policy", "allkeys-lru") as url:
         found = lines(fake, "--redis-url", url)
-    assert "noeviction" in found["redis"].says + found["redis"].mend
+    assert "noeviction" in found["redis"].says + found["redis"].remedy
 
 
 def test_a_redis_that_is_not_there_fails(fake: Fake) -> None:
     found = lines(fake, "--redis-url", f"redis://127.0.0.1:{servers.free_port()}")
     assert failed(found) == ["redis"]
-    assert "--redis-url" in found["redis"].mend
+    assert "--redis-url" in found["redis"].remedy
 
 
 def test_the_estimate_counts_sampled_keys_only(fake: Fake) -> None:
@@ -193,7 +198,7 @@ def test_the_estimate_counts_sampled_keys_only(fake: Fake) -> None:
 
 def test_nothing_is_written_anywhere(fake: Fake, valkey_url: str) -> None:
     lines(fake, "--redis-url", valkey_url, "--migration", "untouched")
-    assert Store(valkey_url, "untouched").load() is None
+    assert StoreView.open(valkey_url, "untouched") is None
     reading = ("Describe", "Get", "BatchGet", "List")
     assert [operation for operation in fake.calls if not operation.startswith(reading)] == []
 
@@ -212,7 +217,7 @@ def failures(source: tuple[str, str], target: tuple[str, str]) -> list[Line]:
     """The failing lines for two (endpoint, table)."""
     argv = ["--source-endpoint-url", source[0], "--source-table", source[1], "--region", "us-east-1"]
     argv += ["--target-endpoint-url", target[0], "--target-table", target[1]]
-    return [line for line in examine(load(["doctor", *argv], {})[0]) if line.level == "fail"]
+    return [line for line in examine(*loaded(*argv)) if line.level == "fail"]
 
 
 def test_one_account_number_at_two_emulators_is_not_one_table_on_both_sides(

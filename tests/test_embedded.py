@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from pipeline.errors import ConfigurationError
-from pipeline.store import Store, embedded
+from pipeline.store import RedisConnection, check_server, embedded
 from tests import servers
 
 #: A run that keeps its server until it is killed; says so through a file.
@@ -59,7 +59,7 @@ def alive(pid: int) -> bool:
 
 def test_the_server_is_one_that_the_store_accepts(state: str) -> None:
     with embedded.running(state) as url:
-        assert Store(url, "m").check().policy == "noeviction"
+        assert check_server(RedisConnection(url, "m")).policy == "noeviction"
 
 
 def test_state_outlives_the_run(state: str) -> None:

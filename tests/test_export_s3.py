@@ -116,8 +116,9 @@ def test_an_export_is_found_by_its_arn(s3: S3, fake: Fake, connection: Connectio
 
 
 def test_a_bucket_or_path_that_is_not_there_is_named(s3: S3, connection: Connection) -> None:
-    with pytest.raises(ExportRefused, match="names no bucket"):
-        locate("s3:///x", connection)
+    for given in ("s3:///x", "s3://a bucket/x"):
+        with pytest.raises(ExportRefused, match="names no bucket"):
+            locate(given, connection)
     files, start = locate(f"s3://{s3.bucket}/nothing", connection)
     with pytest.raises(ExportRefused, match="no manifest"):
         open_export(files, start)

@@ -14,6 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: The house's floors, lowest first: packages, and the modules that stand beside them. A room imports from
 #: lower floors only, except as in BESIDE; `demo` plays the outside world and the operator.
 FLOORS: tuple[frozenset[str], ...] = (
+    frozenset({"backoff", "exit_codes"}),
     frozenset({"core", "errors", "process"}),
     frozenset({"config", "metrics", "aws", "store", "report"}),
     frozenset({"sides"}),

@@ -3,7 +3,7 @@
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,12 +12,14 @@ import structlog
 
 from pipeline import metrics, monitor
 from pipeline.commands import inspect
-from pipeline.config import Config
-from pipeline.core.ledger import Outcome, ReadCounts, Settled
-from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
+from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.gate import DEFAULT_LIMITS, Limits
+from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Side
 from pipeline.errors import ConfigurationError
-from pipeline.store import Store
+from pipeline.store import MarkStore, StoreView
+from pipeline.store.messages import Commit, Outcome
 from tests import servers
+from tests.whole_store import WholeStore
 
 SETTINGS = {"verify_on": "target", "partition_key": "pk", "partition_type": "S"}
 MATCHED = "reached=1 outstanding=-1 matches=1 reads=1 lag:3=1 lag_ms_sum=900"
@@ -26,131 +28,130 @@ FINDING = '{"kind":"missing","versions_behind":1,"attributes":[],"last_looked_ms
 
 
 @pytest.fixture
-def store(valkey_url: str) -> Iterator[Store]:
+def store(valkey_url: str) -> Iterator[WholeStore]:
     """A migration of its own that has just begun."""
-    store = Store(valkey_url, f"orders-{uuid.uuid4().hex}")
-    store.open(SETTINGS)
+    store = WholeStore.begin(valkey_url, f"orders-{uuid.uuid4().hex}", SETTINGS)
     yield store
     store.close()
 
 
 @pytest.fixture
-def config(valkey_url: str, store: Store) -> Config:
-    """What the command line would say of it; only the end makes the monitor speak."""
-    return Config(redis_url=valkey_url, migration=store.migration, statistics_every_ms=3_600_000)
+def process(valkey_url: str) -> ProcessConfig:
+    """What the command line would say; only the end makes the monitor speak."""
+    return ProcessConfig(redis_url=valkey_url, statistics_every_ms=3_600_000)
 
 
 #: Where `publish` leaves the partition.
-READ = Position(PositionKind.AFTER, "1", 1)
+READ = Checkpoint(b"1")
 
 
-def publish(store: Store, *users: str) -> None:
+def publish(store: WholeStore, *users: str) -> None:
     """One INSERT for each user, and one more whose key is not sampled."""
-    start = Position(PositionKind.TRIM_HORIZON)
-    store.register("shard-1", start, 0)
-    lease = store.lease("shard-1", "reader-0", 60_000)
+    start = Checkpoint(b"")
+    store.register("test:1", start, 0)
+    lease = store.lease("test:1", "reader-0", 60_000)
     assert lease is not None
     changes = [Change(f'"{user}"'.encode(), ABSENT, b"d" * 16, store.now_ms()) for user in users]
-    counts = ReadCounts(inserts=len(users) + 1, not_sampled=1)
+    counts = Counts(len(users) + 1, 1, {"INSERT": len(users) + 1})
     reply = store.publish(lease, start, READ, changes, counts)
     assert reply.outcome is Outcome.PUBLISHED
 
 
-def judge(store: Store, *missing: str) -> None:
+def judge(store: WholeStore, *missing: str) -> None:
     """Every published key matches, except the missing ones."""
     claim = store.claim("validator-0", 100, 0)
     wrong = {f'"{user}"'.encode() for user in missing}
-    settled = [
-        Settled(entry, entry.raw, claim.now_ms + 60_000, MISSED, FINDING, judged=True)
+    commits = [
+        Commit(entry, entry.raw, claim.now_ms + 60_000, MISSED, FINDING, judged=True)
         if entry.key in wrong
-        else Settled(entry, b"", 0, MATCHED, judged=True)
+        else Commit(entry, b"", 0, MATCHED, judged=True)
         for entry in claim.entries
     ]
-    assert store.commit(settled, claim.now_ms) == []
+    assert store.commit(commits, claim.now_ms) == []
 
 
 # --- status ------------------------------------------------------------------------------------------------
 
 
 def test_status_is_inconclusive_while_nothing_was_compared(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
-    assert inspect.status(config, store) == 3
+    assert inspect.status(process, store) == 3
     assert "nothing compared yet" in capsys.readouterr().out
 
 
 def test_status_is_fine_when_every_judged_key_matches(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store)
-    assert inspect.status(config, store) == 0
+    assert inspect.status(process, store) == 0
     assert "100 % of 2 keys" in capsys.readouterr().out
 
 
 def test_status_json_tells_the_ledger_and_the_open_findings(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob", "cid", "dot")
     judge(store, "bob")
-    assert inspect.status(replace(config, json=True), store) == 1
-    told = json.loads(capsys.readouterr().out)
-    ledger = told["ledger"]
+    assert inspect.status(replace(process, json=True), store) == 1
+    reported = json.loads(capsys.readouterr().out)
+    ledger = reported["ledger"]
     assert (ledger["records_read"], ledger["not_sampled"], ledger["versions_published"]) == (5, 1, 4)
     assert (ledger["reached"], ledger["alarmed"], ledger["outstanding"]) == (3, 1, 0)
-    assert told["balanced"] is True
-    assert (told["success"]["ratio"], told["success"]["keys"]) == (0.75, 4)
-    assert told["open"]["missing"] == 1
-    assert told["reader"]["shards"] == 1
-    assert 0.5 <= told["lag_seconds"]["p50"] <= 1
+    assert reported["balanced"] is True
+    assert (reported["success"]["ratio"], reported["success"]["keys"]) == (0.75, 4)
+    assert reported["open"]["missing"] == 1
+    assert reported["reader"]["partitions"] == {"test": {"open": 1, "finished": 0}}
+    assert 0.5 <= reported["lag_seconds"]["p50"] <= 1
 
 
 def test_status_of_a_ledger_that_does_not_balance_is_not_fine(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store)
-    with redis.Redis.from_url(config.redis_url) as client:
+    with redis.Redis.from_url(process.redis_url) as client:
         client.hincrby(f"ddbmm:{{{store.migration}}}:ledger", "reached", -1)
-    assert inspect.status(config, store) == 1
+    assert inspect.status(process, store) == 1
     assert "accounting identity does not hold" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [inspect.status, inspect.findings])
+@pytest.mark.parametrize("kind", [StoreView, MarkStore])
 def test_a_migration_that_was_never_begun_is_a_configuration_error(
-    config: Config, command: Callable[[Config, Store], int]
+    process: ProcessConfig, kind: type[StoreView]
 ) -> None:
     with pytest.raises(ConfigurationError, match="no migration typo"):
-        command(config, Store(config.redis_url, "typo"))
+        inspect.begun(process, MigrationConfig(name="typo"), kind)
 
 
 # --- findings ----------------------------------------------------------------------------------------------
 
 
 def test_findings_hide_keys_behind_their_hash_unless_asked(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
-    assert inspect.findings(replace(config, json=True), store) == 1
+    assert inspect.findings(replace(process, json=True), store) == 1
     hidden = json.loads(capsys.readouterr().out)
     assert hidden["key"] == store.key_hash(b'"bob"')
     assert hidden["kind"] == "missing"
-    assert inspect.findings(replace(config, json=True, show_keys=True), store) == 1
+    assert inspect.findings(replace(process, json=True, show_keys=True), store) == 1
     assert json.loads(capsys.readouterr().out)["key"] == {"pk": {"S": "bob"}}
-    assert inspect.findings(replace(config, show_keys=True), store) == 1
+    assert inspect.findings(replace(process, show_keys=True), store) == 1
     assert '{"pk":{"S":"bob"}}' in capsys.readouterr().out
 
 
 def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann")
     judge(store)
-    assert inspect.findings(config, store) == 0
+    assert inspect.findings(process, store) == 0
     assert capsys.readouterr().out == "no open findings\n"
-    assert inspect.findings(replace(config, json=True), store) == 0
+    assert inspect.findings(replace(process, json=True), store) == 0
     assert capsys.readouterr().out == ""
 
 
@@ -158,120 +159,121 @@ def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
 
 
 def test_the_gate_is_inconclusive_while_nothing_was_compared(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store.heartbeat("reader-0", 60_000)
-    assert inspect.gate(config, store) == 3
+    store.heartbeat("test", "reader-0", 60_000)
+    assert inspect.gate(process, DEFAULT_LIMITS, store) == 3
     assert "TOO EARLY TO SAY" in capsys.readouterr().out
 
 
 def test_an_open_finding_closes_the_gate_and_the_reasons_say_so(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
-    assert inspect.gate(replace(config, json=True), store) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["result"] == "failed"
-    checks = {check["name"]: check for check in told["checks"]}
+    assert inspect.gate(replace(process, json=True), DEFAULT_LIMITS, store) == 1
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["result"] == "failed"
+    checks = {check["name"]: check for check in reported["checks"]}
     assert checks["mismatches"] == {
         "name": "mismatches",
         "result": "failed",
         "reason": "open findings: 1 missing",
     }
-    assert told["limits"]["lag_ms"] == 60_000
+    assert reported["limits"]["lag_ms"] == 60_000
 
 
 def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objective(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, *(f"user-{number}" for number in range(50)))
     judge(store)
-    store.heartbeat("reader-0", 60_000)
-    lease = store.lease("shard-1", "reader-0", 60_000)
+    store.heartbeat("test", "reader-0", 60_000)
+    lease = store.lease("test:1", "reader-0", 60_000)
     assert lease is not None
-    store.renew("reader-0", [lease], {"shard-1": (READ, store.now_ms())}, 60_000)
-    assert inspect.gate(replace(config, gate_objective=90.0), store) == 0, capsys.readouterr().out
+    store.renew("reader-0", [lease], {"test:1": (READ, store.now_ms())}, 60_000)
+    assert inspect.gate(process, Limits(objective=0.9), store) == 0, capsys.readouterr().out
     assert capsys.readouterr().out.startswith(f"migration {store.migration}: GO")
 
 
 def test_a_milestone_is_kept_in_the_store_and_may_be_moved(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert store.figures().marks == {}
-    assert inspect.mark(replace(config, milestone="T2"), store) == 0
+    assert inspect.mark(replace(process, milestone="T2"), store) == 0
     assert capsys.readouterr().out.startswith("T2 marked at 20")
-    first = store.marks()["T2"]
-    inspect.mark(replace(config, milestone="T2"), store)
-    assert store.marks()["T2"] >= first
+    first = store.figures().marks["T2"]
+    inspect.mark(replace(process, milestone="T2"), store)
+    assert store.figures().marks["T2"] >= first
     assert set(store.figures().marks) == {"T2"}
 
 
 # --- the role ----------------------------------------------------------------------------------------------
 
 
-def run_for(settings: Config, rounds: int) -> int:
-    """Run the monitor until it has beaten `rounds` times; how often it did."""
+def run_for(process: ProcessConfig, migration: str, rounds: int) -> int:
+    """Run the monitor for so many heartbeats; how many there were."""
     stop, beats = threading.Event(), 0
 
-    def beat() -> None:
+    def heartbeat() -> None:
         nonlocal beats
         beats += 1
         if beats == rounds:
             stop.set()
 
-    monitor.run_monitor(settings, stop, metrics.start(None, "monitor"), beat)
+    own = metrics.start(None, "monitor")
+    monitor.run_monitor(process, MigrationConfig(name=migration), stop, own, heartbeat)
     return beats
 
 
 def test_monitor_prints_its_final_statistics_when_stopped(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
-    assert run_for(config, rounds=1) == 1
-    told = capsys.readouterr().out
-    assert told.count("statistics after") == 1
-    assert "3 total, 3 unique (INSERT 3, MODIFY 0, REMOVE 0)" in told
-    assert "1 finding: 1 missing" in told
+    assert run_for(process, store.migration, rounds=1) == 1
+    reported = capsys.readouterr().out
+    assert reported.count("statistics after") == 1
+    assert "3 total, 3 unique (INSERT 3, MODIFY 0, REMOVE 0)" in reported
+    assert "1 finding: 1 missing" in reported
 
 
 def test_monitor_prints_at_every_interval(
-    config: Config, store: Store, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(store, "ann")
-    run_for(replace(config, statistics_every_ms=1), rounds=3)
+    run_for(replace(process, statistics_every_ms=1), store.migration, rounds=3)
     assert capsys.readouterr().out.count("nothing compared yet") >= 2
 
 
-def test_json_logs_carry_the_statistics_as_fields(config: Config, store: Store) -> None:
+def test_json_logs_carry_the_statistics_as_fields(process: ProcessConfig, store: WholeStore) -> None:
     publish(store, "ann")
     judge(store)
     with structlog.testing.capture_logs() as lines:
-        run_for(replace(config, log_format="json"), rounds=1)
+        run_for(replace(process, log_format="json"), store.migration, rounds=1)
     (line,) = [line for line in lines if line["event"] == "statistics"]
     assert (line["events_unique"], line["success_ratio"], line["open"]["missing"]) == (2, 1, 0)
 
 
-def test_monitor_outlives_a_redis_that_is_away(config: Config) -> None:
-    away = replace(config, redis_url=f"redis://127.0.0.1:{servers.free_port()}", statistics_every_ms=1)
+def test_monitor_outlives_a_redis_that_is_away(process: ProcessConfig) -> None:
+    away = replace(process, redis_url=f"redis://127.0.0.1:{servers.free_port()}", statistics_every_ms=1)
     with structlog.testing.capture_logs() as lines:
-        run_for(away, rounds=3)
+        run_for(away, "away", rounds=3)
     assert [line["event"] for line in lines].count("no statistics") >= 2
 
 
 def test_the_direction_is_the_migrations_not_the_command_lines(
-    config: Config, capsys: pytest.CaptureFixture[str]
+    process: ProcessConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    backwards = Store(config.redis_url, f"backwards-{uuid.uuid4().hex}")
-    backwards.open(SETTINGS | {"verify_on": Side.SOURCE.value})
-    assert config.verify_on is Side.TARGET
-    inspect.status(config, backwards)
+    settings = SETTINGS | {"verify_on": Side.SOURCE.value}
+    backwards = WholeStore.begin(process.redis_url, f"backwards-{uuid.uuid4().hex}", settings)
+    assert MigrationConfig().verify_on is Side.TARGET
+    inspect.status(process, backwards)
     assert "never reached the target" in capsys.readouterr().out
 
 
-def test_show_keys_without_a_known_schema_says_what_to_do(config: Config) -> None:
-    unseen = Store(config.redis_url, f"unseen-{uuid.uuid4().hex}")
-    unseen.open({"verify_on": "target", "partition_key": "pk", "partition_type": ""})
+def test_show_keys_without_a_known_schema_says_what_to_do(process: ProcessConfig) -> None:
+    settings = {"verify_on": "target", "partition_key": "pk", "partition_type": ""}
+    unseen = WholeStore.begin(process.redis_url, f"unseen-{uuid.uuid4().hex}", settings)
     with pytest.raises(ConfigurationError, match="leave --show-keys out"):
-        inspect.findings(replace(config, show_keys=True), unseen)
+        inspect.findings(replace(process, show_keys=True), unseen)

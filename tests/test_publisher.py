@@ -17,24 +17,26 @@ import boto3
 import pytest
 
 from pipeline import metrics
-from pipeline.aws import Connection, SideConfig, StreamClient
-from pipeline.config import Config, SideOptions
+from pipeline.aws import Connection, StreamClient
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.ledger import Lease, Meta, ReadCounts
-from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
+from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Side, SideConfig
 from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, ConfigurationError, NotFound, StateLost
 from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.position import Position, PositionKind, partition_of, stream_of
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.reader.role import run_reader
-from pipeline.store import Store
+from pipeline.store import ReaderStore, StoreView
+from pipeline.store.messages import Lease
 from tests import servers
 from tests.fake.control import Control
 from tests.fake.server import Fake
 from tests.servers import eventually
+from tests.whole_store import WholeStore, watch
 
 SETTINGS = {"target_table": "orders"}
 
@@ -47,8 +49,7 @@ class Rig:
         self.fake: Control = fake.control
         self.store_url = store_url
         self.migration = f"test-{uuid.uuid4().hex}"
-        self.store = Store(store_url, self.migration)
-        self.meta = self.store.open(SETTINGS)
+        self.store = WholeStore.begin(store_url, self.migration, SETTINGS)
         arn = self.fake.create_table("orders", view="NEW_AND_OLD_IMAGES", shards=shards)
         assert arn is not None
         self.arn = arn
@@ -56,8 +57,7 @@ class Rig:
 
     def publisher(self, stop: threading.Event, *, from_latest: bool = False, **options: int) -> Publisher:
         connection = Connection(SideConfig("stream", endpoint_url=self.url, region="us-east-1"))
-        store = Store(self.store_url, self.migration)
-        store.open(SETTINGS)
+        store = ReaderStore.begin(self.store_url, self.migration, SETTINGS)
         clock = StoreClock(store.now_ms)
         client = StreamClient(connection)
         discoverer = Discoverer(
@@ -66,13 +66,21 @@ class Rig:
             "orders",
             clock.now_ms,
             stop,
-            started_ms=self.meta.started_ms,
+            started_ms=self.store.meta.started_ms,
             from_latest=from_latest,
             page_spacing_seconds=0.0,
         )
-        selector = Selector(KeySchema("pk", "S", None, None), Sampler(100), Digester())
-        producer = StreamProducer(client, discoverer, selector, clock, lambda: connection.skew_ms)
-        return Publisher(store, producer, clock, metrics.start(None, "reader"), table=Side.SOURCE, **options)
+        own = metrics.start(None, "reader").of(self.migration)
+        producer = StreamProducer(
+            client,
+            discoverer,
+            Selector(KeySchema("pk", "S", None, None), Sampler(100), Digester()),
+            clock,
+            own,
+            table=Side.SOURCE,
+            skew_ms=lambda: connection.skew_ms,
+        )
+        return Publisher(store, producer, clock, own, **options)
 
     @contextmanager
     def reading(self, *, from_latest: bool = False, **options: int) -> Iterator[threading.Event]:
@@ -108,8 +116,8 @@ class Rig:
         claim = self.store.claim("test", 1_000_000, 0)
         return Counter({entry.key: (len(entry.raw) - 29) // 24 for entry in claim.entries})
 
-    def state(self) -> dict[PositionKind, int]:
-        return self.store.reader_state().partitions
+    def positions(self) -> dict[str, Position]:
+        return {name: Position.of(at) for name, at in self.store.partitions().items()}
 
 
 @pytest.fixture
@@ -126,7 +134,7 @@ def rig(fake: Fake, valkey_url: str, tmp_path: Path) -> Rig:
 def assert_each_once(rig: Rig, count: int) -> None:
     """`count` different keys, each INSERTed once: an absent version and one more per key, nothing else."""
     ledger = rig.store.ledger()
-    assert (ledger.records_read, ledger.versions_published, ledger.inserts) == (count, count, count)
+    assert (ledger.records_read, ledger.versions_published, ledger.records["INSERT"]) == (count, count, count)
     assert ledger.balanced
     versions = rig.versions_by_key()
     assert len(versions) == count and set(versions.values()) == {2}
@@ -181,19 +189,19 @@ def test_a_shard_listed_late_is_found(rig: Rig):
 
 def test_changes_made_while_reading_show_within_seconds_and_the_watermark_follows(rig: Rig):
     with rig.reading():
-        eventually(lambda: rig.store.reader_state().read_through_ms)
+        eventually(lambda: rig.store.reader_state().watermark_ms)
         rig.fake.fill("orders", 10)
         written_ms = rig.store.now_ms()
         rig.wait_until_read(10)
-        eventually(lambda: rig.store.reader_state().read_through_ms > written_ms)
+        eventually(lambda: rig.store.reader_state().watermark_ms > written_ms)
 
 
 def test_the_watermark_is_unknown_until_every_shard_was_begun(rig: Rig):
     rig.fake.fail("throttle", "GetRecords", calls=None)
     with rig.reading():
         eventually(lambda: rig.fake.calls("GetRecords"))
-        eventually(lambda: rig.state()[PositionKind.TRIM_HORIZON])
-        assert rig.store.reader_state().read_through_ms == 0
+        eventually(lambda: rig.store.reader_state().partitions_open)
+        assert rig.store.reader_state().watermark_ms == 0
 
 
 def test_trimmed_records_are_a_named_gap_and_the_rest_is_read(rig: Rig):
@@ -208,7 +216,7 @@ def test_trimmed_records_are_a_named_gap_and_the_rest_is_read(rig: Rig):
 
     [gap] = rig.store.gaps()
     assert gap.reason == "trimmed" and gap.position.startswith("after|")
-    assert gap.partition.startswith(rig.label)
+    assert gap.partition.startswith(stream_of(rig.label))
     assert_each_once(rig, 15)
 
 
@@ -251,7 +259,9 @@ def test_a_stream_enabled_anew_is_read_after_the_old_one_with_one_gap(rig: Rig):
         rig.fake.fill("orders", 10, start=20)
         rig.wait_until_read(30)
 
-    assert [(gap.partition, gap.reason) for gap in rig.store.gaps()] == [(rig.label, "stream disabled")]
+    assert [(gap.partition, gap.reason) for gap in rig.store.gaps()] == [
+        (stream_of(rig.label), "stream disabled")
+    ]
     assert_each_once(rig, 30)
 
 
@@ -285,7 +295,7 @@ def test_latest_restarted_before_the_first_record_loses_nothing(rig: Rig):
     for shard in rig.fake._stream("orders").shards.values():
         shard.records = [_dated(record, old) for record in shard.records]
     with rig.reading(from_latest=True):
-        eventually(lambda: any(position.at_ms for position in rig.store.partitions().values()))
+        eventually(lambda: any(position.at_ms for position in rig.positions().values()))
     rig.fake.fill("orders", 10, start=10)
 
     with rig.reading(from_latest=True):
@@ -312,7 +322,7 @@ def test_a_restart_goes_on_where_the_last_reader_stopped(rig: Rig):
 
 def test_a_reader_that_stops_gives_its_leases_back_at_once(rig: Rig):
     with rig.reading():
-        eventually(lambda: rig.state()[PositionKind.TRIM_HORIZON])
+        eventually(lambda: rig.store.reader_state().partitions_open)
         eventually(lambda: rig.fake.calls("GetRecords"))
     partition = next(iter(rig.store.partitions()))
 
@@ -364,11 +374,11 @@ def test_a_reader_that_was_suspended_and_overtaken_reports_no_gap(rig: Rig):
     rig.fake.fill("orders", 10)
     with rig.reading():
         rig.wait_until_read(10)
-        [(partition, at)] = rig.store.partitions().items()
+        [(partition, at)] = rig.positions().items()
         rig.store._redis.hset(rig.store._key("leases"), partition, f"999|{rig.store.now_ms() + 1500}|other")
         rig.fake.fill("orders", 10, start=10)
         read = Position(PositionKind.AFTER, str(int(at.sequence) + 10), at.at_ms)
-        rig.store._redis.hset(rig.store._key("checkpoints"), partition, read.encode())
+        rig.store._redis.hset(rig.store._key("checkpoints"), partition, read.checkpoint().encode())
         rig.fake.trim("orders", records=20)
         rig.fake.expire_iterators("orders")
         rig.fake.fill("orders", 10, start=20)
@@ -385,7 +395,7 @@ def test_a_checkpoint_that_somebody_else_moved_is_taken_over(rig: Rig):
         [partition] = rig.store.partitions()
         shard = rig.fake._stream("orders").shards[rig.fake.shards("orders")[0]["id"]]
         back = Position(PositionKind.AFTER, str(shard.first_sequence + 4), 1)
-        rig.store._redis.hset(rig.store._key("checkpoints"), partition, back.encode())
+        rig.store._redis.hset(rig.store._key("checkpoints"), partition, back.checkpoint().encode())
         rig.fake.fill("orders", 10, start=10)
         rig.wait_until_read(25)
 
@@ -400,8 +410,8 @@ def test_a_store_that_went_back_is_read_for_again_though_nothing_new_is_written(
         before = _dump(rig)
         rig.fake.fill("orders", 10, start=10)
         rig.wait_until_read(20)
-        reached = eventually(lambda: rig.store.reader_state().read_through_ms)
-        eventually(lambda: rig.store.reader_state().read_through_ms > reached, 30, "the watermark moves on")
+        reached = eventually(lambda: rig.store.reader_state().watermark_ms)
+        eventually(lambda: rig.store.reader_state().watermark_ms > reached, 30, "the watermark moves on")
         _restore(rig, before)
         rig.wait_until_read(20)
     assert_each_once(rig, 20)
@@ -441,7 +451,7 @@ def _stands_still(value: Callable[[], int]) -> int:
     return before if value() == before else 0
 
 
-def _validate_everything(store: Store) -> None:
+def _validate_everything(store: WholeStore) -> None:
     claim = store.claim("test", 100_000, 0)
     store._redis.xack(store._key("work"), "validators", *[entry.id for entry in claim.entries])
     store._redis.xdel(store._key("work"), *[entry.id for entry in claim.entries])
@@ -464,7 +474,7 @@ def test_an_unreachable_store_loses_nothing_and_reads_nothing_meanwhile(fake: Fa
                 assert_each_once(rig, 300)
 
 
-def _pid(store: Store) -> int:
+def _pid(store: WholeStore) -> int:
     return int(store._redis.info("server")["process_id"])
 
 
@@ -503,8 +513,9 @@ def test_expired_credentials_are_waited_for(rig: Rig):
 def test_a_partition_of_a_killed_reader_is_taken_over_and_its_late_batch_refused(rig: Rig):
     rig.fake.fill("orders", 10)
     dead = rig.store
-    partition = f"{rig.label}/{rig.fake.shards('orders')[0]['id']}"
-    dead.register(partition, Position(PositionKind.TRIM_HORIZON), 0)
+    partition = partition_of(rig.label, rig.fake.shards("orders")[0]["id"])
+    begin = Position(PositionKind.TRIM_HORIZON).checkpoint()
+    dead.register(partition, begin)
     taken = dead.lease(partition, "killed", 2_000)
     assert isinstance(taken, Lease)
 
@@ -513,10 +524,10 @@ def test_a_partition_of_a_killed_reader_is_taken_over_and_its_late_batch_refused
 
     late = dead.publish(
         taken,
-        Position(PositionKind.TRIM_HORIZON),
-        Position(PositionKind.AFTER, "1", 1),
+        begin,
+        Checkpoint(b"1"),
         [Change(b'"k"', ABSENT, b"x" * 16, 1)],
-        ReadCounts(inserts=1),
+        Counts(1, 0, {"INSERT": 1}),
     )
     assert late.outcome == "fenced"
     assert_each_once(rig, 10)
@@ -525,25 +536,27 @@ def test_a_partition_of_a_killed_reader_is_taken_over_and_its_late_batch_refused
 # --- whole processes ---------------------------------------------------------------------------------------
 
 
-def _config(rig: Rig, **more: Any) -> Config:
-    side = SideOptions(region="us-east-1", endpoint_url=rig.url)
-    return Config(
-        migration=rig.migration,
-        redis_url=rig.store_url,
-        source=side,
-        target=side,
-        stream=side,
+def _sides(url: str) -> dict[str, Any]:
+    return {
+        side: SideConfig(side, region="us-east-1", endpoint_url=url)
+        for side in ("source", "target", "stream")
+    }
+
+
+def _config(rig: Rig, **more: Any) -> tuple[ProcessConfig, MigrationConfig]:
+    return ProcessConfig(redis_url=rig.store_url, reader_threads=2), MigrationConfig(
+        name=rig.migration,
+        **_sides(rig.url),
         source_table="orders",
         target_table="orders",
-        reader_threads=2,
         **{"iterator_type": "TRIM_HORIZON", **more},
     )
 
 
-def _read_for_ever(config: Config, parent: int) -> None:
+def _read_for_ever(config: tuple[ProcessConfig, MigrationConfig], parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # dies with the test
     if os.getppid() == parent:
-        run_reader(config, threading.Event(), metrics.start(None, "reader"), lambda: None)
+        run_reader(*config, threading.Event(), metrics.start(None, "reader"), lambda: None)
 
 
 @contextmanager
@@ -554,7 +567,7 @@ def _restarted_role(rig: Rig, **more: Any) -> Iterator[None]:
     def run() -> None:
         while not stop.is_set():
             with suppress(StateLost):
-                run_reader(_config(rig, **more), stop, metrics.start(None, "reader"), lambda: None)
+                run_reader(*_config(rig, **more), stop, metrics.start(None, "reader"), lambda: None)
 
     role = threading.Thread(target=run)
     role.start()
@@ -576,23 +589,23 @@ def test_a_store_that_lost_its_state_is_filled_with_all_since_the_watch_began_an
         rig.fake.put("orders", old, created=time.time() - 600)
     with _restarted_role(rig, iterator_type=iterator_type):
         began = Position(PositionKind.LATEST) if iterator_type == "LATEST" else None
-        eventually(lambda: began not in (positions := rig.store.partitions().values()) and positions)
+        eventually(lambda: began not in (positions := rig.positions().values()) and positions)
         rig.fake.fill("orders", 10, start=10)
         read = 10 if iterator_type == "LATEST" else 20
         rig.wait_until_read(read)
-        started_ms = _meta(rig).started_ms
+        started_ms = _started_ms(rig)
         _restore(rig, {})
         rig.fake.fill("orders", 10, start=20)
         rig.wait_until_read(read + 10)
         assert [gap.reason for gap in rig.store.gaps()] == ["state lost"]
-        assert _meta(rig).started_ms == started_ms
+        assert _started_ms(rig) == started_ms
     assert_each_once(rig, read + 10)
 
 
-def _meta(rig: Rig) -> Meta:
-    meta = rig.store.load()
-    assert meta is not None
-    return meta
+def _started_ms(rig: Rig) -> int:
+    store = StoreView.open(rig.store_url, rig.migration)
+    assert store is not None
+    return store.meta.started_ms
 
 
 @pytest.mark.slow
@@ -622,7 +635,7 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
     stop, beats = threading.Event(), []
     own = metrics.start(None, "reader")
     role = threading.Thread(
-        target=run_reader, args=(_config(rig, sample_rate=50.0), stop, own, lambda: beats.append(1))
+        target=run_reader, args=(*_config(rig, sample_rate=50.0), stop, own, lambda: beats.append(1))
     )
     role.start()
     rig.wait_until_read(10)
@@ -631,17 +644,18 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
 
     assert not role.is_alive() and beats
     sampled = rig.store.ledger().versions_published
-    assert own.registry.get_sample_value("ddbmm_keys_sampled_total") == sampled < 10
-    read = {"table": "source", "event": "INSERT"}
+    labels = {"migration": rig.migration}
+    assert own.registry.get_sample_value("ddbmm_keys_sampled_total", labels) == sampled < 10
+    read = labels | {"table": "source", "event": "INSERT"}
     assert own.registry.get_sample_value("ddbmm_stream_records_read_total", read) == 10
-    assert own.registry.get_sample_value("ddbmm_sample_ratio") == 0.5
+    assert own.registry.get_sample_value("ddbmm_sample_ratio", labels) == 0.5
 
 
-def test_a_table_without_a_stream_is_refused_with_the_mend(rig: Rig):
+def test_a_table_without_a_stream_is_refused_with_the_remedy(rig: Rig):
     rig.store._redis.delete(rig.store._key("meta"))
     rig.fake.disable_stream("orders")
     with pytest.raises(ConfigurationError, match="enable one"):
-        run_reader(_config(rig), threading.Event(), metrics.start(None, "reader"), lambda: None)
+        run_reader(*_config(rig), threading.Event(), metrics.start(None, "reader"), lambda: None)
 
 
 @pytest.mark.parametrize("iterator_type", ["LATEST", "TRIM_HORIZON"])
@@ -657,23 +671,20 @@ def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
     )
     dynamodb.put_item(TableName=table, Item={"pk": {"N": "0"}})
-    side = SideOptions(region="us-east-1", endpoint_url=moto_url)
-    config = Config(
-        migration=f"test-{uuid.uuid4().hex}",
-        redis_url=valkey_url,
-        source=side,
-        target=side,
-        stream=side,
+    migration = MigrationConfig(
+        name=f"test-{uuid.uuid4().hex}",
+        **_sides(moto_url),
         source_table=table,
         target_table=table,
         iterator_type=iterator_type,
     )
-    stop, store = threading.Event(), Store(valkey_url, config.migration)
+    stop, store = threading.Event(), watch(valkey_url, migration.name)
+    process = ProcessConfig(redis_url=valkey_url)
     role = threading.Thread(
-        target=run_reader, args=(config, stop, metrics.start(None, "reader"), lambda: None)
+        target=run_reader, args=(process, migration, stop, metrics.start(None, "reader"), lambda: None)
     )
     role.start()
-    eventually(lambda: any(position.at_ms for position in store.partitions().values()))
+    eventually(lambda: any(Position.of(at).at_ms for at in store.partitions().values()))
     for number in range(1, 11):
         dynamodb.put_item(TableName=table, Item={"pk": {"N": str(number)}, "v": {"S": "x"}})
     expected = 10 if iterator_type == "LATEST" else 11
@@ -681,4 +692,4 @@ def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str
     stop.set()
     role.join(30)
 
-    assert store.ledger().inserts == expected
+    assert store.ledger().records["INSERT"] == expected

@@ -126,6 +126,7 @@ def body(**fields: Any) -> bytes:
     [
         (body(Items=None), "Items"),
         (body(Items=None, Count=0), "Items"),
+        (body(Items=7), "keys that do not fit"),
         (body(Count=None), "Count"),
         (body(Count=2), "another number of items"),
         (body(Items=[{"pk": {"S": "a"}}] * 2, Count=2), "an item twice"),

@@ -21,15 +21,18 @@ from typing import Any
 import pytest
 
 from pipeline import metrics
-from pipeline.config import Config, SideOptions
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
-from pipeline.core.model import StreamView
+from pipeline.core.model import SideConfig, StreamView
 from pipeline.demo import datadel, datagen
+from pipeline.producers.stream.position import Position
 from pipeline.reader.role import run_reader
-from pipeline.store import Store, codec
+from pipeline.store import ValidatorStore, codec
+from pipeline.store.messages import Claim
 from tests.fake import Fake, Kind
 from tests.servers import ROOT, eventually
 from tests.system import FakeTable, Item, System, balanced
+from tests.whole_store import watch
 
 WRONG, LACKING, RIGHT, DELETES = 50, 20, 25, 5
 
@@ -151,7 +154,7 @@ def test_wrong_values_are_found(migration: Migration):
 
 def test_deletes_are_validated(migration: Migration):
     """3: deletes were skipped."""
-    assert migration.status["ledger"]["removes"] == 2 * DELETES
+    assert migration.status["ledger"]["records"]["REMOVE"] == 2 * DELETES
     assert planted(migration, "kept") == {f"kept-{n}": "extra" for n in range(DELETES)}
     assert planted(migration, "gone") == {}
 
@@ -284,7 +287,7 @@ def test_reads_that_fail_are_not_mismatches_however_long_they_fail(tmp_path: Pat
             eventually(lambda: fake.calls["BatchGetItem"] > refused)
             fake.control.fail(Kind.THROTTLE, "BatchGetItem", calls=None)
             over_ms = system.store.now_ms() + 4_000  # past every deadline, and proven to be
-            eventually(lambda: system.store.reader_state().read_through_ms > over_ms)
+            eventually(lambda: system.store.reader_state().watermark_ms > over_ms)
             eventually(lambda: fake.calls["BatchGetItem"] > refused + 3)
             assert fake.control.keys_read() == read
             storm = system.status()
@@ -337,23 +340,29 @@ class Stream:
         self.fake, self.url = fake.control, redis_url
         self.fake.create_table("orders", view="NEW_AND_OLD_IMAGES", shards=shards)
         self.migration = f"test-{uuid.uuid4().hex}"
-        self.store = Store(redis_url, self.migration)
-        self._side = SideOptions(region="us-east-1", endpoint_url=fake.url)
+        self.store = watch(redis_url, self.migration)
+        self._sides: dict[str, Any] = {
+            side: SideConfig(side, region="us-east-1", endpoint_url=fake.url)
+            for side in ("source", "target", "stream")
+        }
 
     @contextlib.contextmanager
-    def reading(self, **options: Any) -> Iterator[None]:
-        config = Config(
-            migration=self.migration,
-            redis_url=self.url,
-            source=self._side,
-            target=self._side,
-            stream=self._side,
+    def reading(self, *, reader_threads: int = 8, **options: Any) -> Iterator[None]:
+        migration = MigrationConfig(
+            name=self.migration,
+            **self._sides,
             source_table="orders",
             target_table="orders",
             **{"iterator_type": "TRIM_HORIZON", **options},
         )
         stop = threading.Event()
-        arguments = (config, stop, metrics.start(None, "reader"), lambda: None)
+        arguments = (
+            ProcessConfig(redis_url=self.url, reader_threads=reader_threads),
+            migration,
+            stop,
+            metrics.start(None, "reader"),
+            lambda: None,
+        )
         role = threading.Thread(target=run_reader, args=arguments)
         role.start()
         try:
@@ -366,6 +375,11 @@ class Stream:
     def wait_until_read(self, count: int, deadline_seconds: float = 30.0) -> None:
         eventually(lambda: self.store.ledger().records_read >= count, deadline_seconds, f"{count} records")
         assert self.store.ledger().records_read == count
+
+    def claim(self, consumer: str, count: int, reclaim_after_ms: int) -> Claim:
+        store = ValidatorStore.open(self.url, self.migration)
+        assert store is not None
+        return store.claim(consumer, count, reclaim_after_ms)
 
     def open_shard(self) -> str:
         [shard] = [one["id"] for one in self.fake.shards("orders") if not one["closed"]]
@@ -404,7 +418,7 @@ def test_shards_beyond_the_first_page_of_the_listing_are_read(fake: Fake, valkey
 def test_a_child_shard_that_is_found_late_is_read_from_its_beginning(stream: Stream):
     """6: LATEST was used for child shards found up to 60 s late: what they held by then was lost."""
     with stream.reading(iterator_type="LATEST"):
-        eventually(lambda: any(position.at_ms for position in stream.store.partitions().values()))
+        eventually(lambda: any(Position.of(at).at_ms for at in stream.store.partitions().values()))
         stream.fake.fill("orders", 5)
         stream.wait_until_read(5)
         [child] = stream.fake.split("orders", stream.open_shard(), ways=1)
@@ -421,7 +435,7 @@ def test_a_parent_is_read_before_its_children(stream: Stream):
         stream.fake.split("orders", stream.open_shard(), ways=1)
     with stream.reading():
         stream.wait_until_read(120)
-    entries = stream.store.claim("test", 100, 0).entries
+    entries = stream.claim("test", 100, 0).entries
     assert len(entries) == 30
     for entry in entries:
         key = {"pk": {"S": json.loads(entry.key)}}
@@ -476,7 +490,7 @@ def test_sampling_is_by_key_whatever_the_number_of_its_changes(stream: Stream):
     with stream.reading(sample_rate=20.0):
         stream.wait_until_read(400)
     ledger = stream.store.ledger()
-    assert {json.loads(entry.key) for entry in stream.store.claim("test", 1000, 0).entries} == sampled
+    assert {json.loads(entry.key) for entry in stream.claim("test", 1000, 0).entries} == sampled
     assert ledger.versions_published == len(sampled) + 100
     assert ledger.not_sampled == 400 - ledger.versions_published
 

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from pipeline.errors import ConfigurationError, StoreUnavailable
-from pipeline.store import Store
+from pipeline.store import RedisConnection, StoreView, begin, check_server
 from tests import servers
 
 PASSWORD = "correct horse"
@@ -30,19 +30,18 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
 
 def test_a_store_behind_tls_and_a_password_works(tls: tuple[int, Path]) -> None:
     port, certificate = tls
-    store = Store(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0?ssl_ca_certs={certificate}", "m")
-    assert store.check().kind == "redis"
-    store.open({"target_table": "t"})
-    assert store.ledger().balanced
+    connection = RedisConnection(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0?ssl_ca_certs={certificate}", "m")
+    assert check_server(connection).kind == "redis"
+    assert StoreView(connection, begin(connection, {"target_table": "t"})).ledger().balanced
 
 
 def test_a_wrong_password_is_a_configuration_error(tls: tuple[int, Path]) -> None:
     port, certificate = tls
     with pytest.raises(ConfigurationError, match="credentials"):
-        Store(f"rediss://:wrong@127.0.0.1:{port}/0?ssl_ca_certs={certificate}", "m").check()
+        check_server(RedisConnection(f"rediss://:wrong@127.0.0.1:{port}/0?ssl_ca_certs={certificate}", "m"))
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(tls: tuple[int, Path]) -> None:
     port, _ = tls
     with pytest.raises((StoreUnavailable, ConfigurationError), match=r"(?i)certificate"):
-        Store(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0", "m").check()
+        check_server(RedisConnection(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0", "m"))

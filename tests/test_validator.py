@@ -1,56 +1,67 @@
 """The validator against a real store and a fake DynamoDB: verdicts, errors that are none, exactly once."""
 
 import contextlib
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
+import structlog
 
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, TableReader, describe_table
 from pipeline.core.canonical import Digester
-from pipeline.core.ledger import Finding, Lease, Ledger, ReadCounts
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Position, PositionKind, Side, VerdictKind
+from pipeline.core.ledger import Finding, Ledger
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Checkpoint, Counts, Policy, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
-from pipeline.store import Store
+from pipeline.store.messages import Lease
+from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import MAX_DELIVERIES, Validator
 from tests.fake import Fake, Kind
 from tests.servers import eventually
+from tests.whole_store import WholeStore
 
 #: Deadlines of no length: the first look that mismatches is decided at once, settling is over at once.
 AT_ONCE = Policy(converge_within_ms=-1_000, stable_for_ms=0)
-BEGIN = Position(PositionKind.TRIM_HORIZON)
+BEGIN = Checkpoint(b"")
 
 
 class World:
     """A source and a target in one fake, a store, one validator, and the change stream played by hand."""
 
-    def __init__(self, fake: Fake, store: Store, policy: Policy, key_type: str, verified: Side) -> None:
+    def __init__(self, fake: Fake, store: WholeStore, policy: Policy, key_type: str, verified: Side) -> None:
         self.fake, self.store, self.key_type = fake, store, key_type
         for name in (Side.SOURCE, Side.TARGET):
             fake.control.create_table(name, partition_type=key_type, ttl="expires")
-        store.open({"target_table": "target"})
-        store.register("shard", BEGIN, 0)
-        lease = store.lease("shard", "reader", 600_000)
+        store.register("test:shard", BEGIN, 0)
+        lease = store.lease("test:shard", "reader", 600_000)
         assert lease is not None
         self.lease: Lease = lease
-        self.position = BEGIN
+        self.checkpoint = BEGIN
         connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
         self.schema = describe_table(connection, "source").schema
-        readers = (
-            TableReader(connection, verified, self.schema),
-            TableReader(connection, verified.other, self.schema),
-        )
+        self.metrics, self.stop = metrics.start(None, "test").of("test"), threading.Event()
         self.validator = Validator(
             store,
-            readers,
+            self.side_reader(verified, connection),
+            self.side_reader(verified.other, connection),
             policy,
-            metrics.start(None, "test"),
+            self.metrics,
             consumer="v",
-            verified_side=verified,
-            ttl_attributes=("expires", "expires"),
             reclaim_after_ms=1,
+            stop=self.stop,
+        )
+
+    def side_reader(self, side: Side, connection: Connection) -> SideReader:
+        return SideReader(
+            side,
+            TableReader(connection, side, self.schema),
+            self.metrics,
+            digester=Digester(),
+            ttl_attribute="expires",
+            stop=self.stop,
         )
 
     def item(self, key: str, value: str, **more: Any) -> dict[str, Any]:
@@ -62,11 +73,11 @@ class World:
         self.publish(changes)
 
     def publish(self, changes: list[Change]) -> None:
-        following = Position(PositionKind.AFTER, uuid.uuid4().hex, 0)
-        self.store.publish(self.lease, self.position, following, changes, ReadCounts(inserts=len(changes)))
-        self.position = following
-        read_through = {"shard": (following, self.store.now_ms() + 3_600_000)}
-        self.store.renew("reader", [self.lease], read_through, 600_000)
+        following = Checkpoint(uuid.uuid4().hex.encode())
+        self.store.publish(self.lease, self.checkpoint, following, changes, Counts(len(changes)))
+        self.checkpoint = following
+        watermarks = {"test:shard": (following, self.store.now_ms() + 3_600_000)}
+        self.store.renew("reader", [self.lease], watermarks, 600_000)
 
     def compact(self, key: str) -> bytes:
         return self.schema.compact_of({"pk": {self.key_type: key}})
@@ -96,7 +107,7 @@ def fake() -> Iterator[Fake]:
 
 @pytest.fixture
 def make(fake: Fake, valkey_url: str) -> Iterator[Callable[..., World]]:
-    store = Store(valkey_url, f"validator-{uuid.uuid4().hex}")
+    store = WholeStore.begin(valkey_url, f"validator-{uuid.uuid4().hex}", {"target_table": "target"})
 
     def world(policy: Policy = AT_ONCE, key_type: str = "S", verified: Side = Side.TARGET) -> World:
         return World(fake, store, policy, key_type, verified)
@@ -261,13 +272,13 @@ def test_a_witness_that_cannot_be_read_holds_up_its_own_keys_alone(make: Callabl
     world.fake.control.put("source", world.item("bad", "x"))
     world.published("bad", None, world.item("bad", "x"))
     nowhere = Connection(SideConfig("source", region="us-east-1", endpoint_url="http://127.0.0.1:1"))
-    verified, origin = world.validator._readers
-    world.validator._readers = (verified, TableReader(nowhere, "source", world.schema))
+    origin = world.validator._origin
+    world.validator._origin = world.side_reader(Side.SOURCE, nowhere)
     with pytest.raises(AwsError):
         world.validator.step()
     ledger = world.store.ledger()
     assert (ledger.reached, sum(ledger.open.values()), ledger.balanced) == (1, 0, True)
-    world.validator._readers = (verified, origin)
+    world.validator._origin = origin
     world.validate(lambda one: bool(one.open["missing"]))
 
 
@@ -296,3 +307,73 @@ def test_a_poison_entry_stops_nobody(make: Callable[..., World]) -> None:
     world.published("k", None, item)
     ledger = world.validate(lambda one: one.reached == 1)
     assert ledger.dead_entries["poison"] == 1 and ledger.balanced
+
+
+def test_keys_that_dynamodb_does_not_get_to_go_back_as_they_were(make: Callable[..., World]) -> None:
+    world = make()
+    item = world.item("k", "new")
+    world.fake.control.put("target", item)
+    world.published("k", None, item)
+    before = world.store._redis.hgetall(world.store._key("history"))
+    world.fake.control.fail(Kind.UNPROCESSED, "BatchGetItem", calls=1)
+    world.stop.set()  # so the keys left are not asked for again
+    assert world.validator.step() == 1
+    assert world.store._redis.hgetall(world.store._key("history")) == before
+    world.stop.clear()
+    assert world.validate(lambda one: one.reached == 1).matches == 1
+
+
+def test_an_item_that_is_malformed_is_an_error_that_names_no_value(make: Callable[..., World]) -> None:
+    world = make()
+    table, item = world.fake.world.table("target"), world.item("k", "x", amount={"N": "12-SECRET"})
+    table.items[table.key_of(item)] = msgspec.json.encode(item)  # no DynamoDB would take it
+    world.published("k", None, world.item("k", "x"))
+    before = world.store._redis.hgetall(world.store._key("history"))
+    with structlog.testing.capture_logs() as logs:
+        world.validator.step()
+    assert [(one["event"], one["error"]) for one in logs] == [
+        ("item cannot be read", "attribute 'amount': not a number")
+    ]
+    assert world.store._redis.hgetall(world.store._key("history")) == before
+    assert sum(world.store.ledger().open.values()) == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "reached"),
+    [("second", 2), ("first", 1)],
+    ids=["the new version explains the look", "the new version is still to come"],
+)
+def test_a_change_published_while_a_look_is_under_way_is_judged_with_it(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch, target: str, reached: int
+) -> None:
+    """The commit is refused, the same look is judged against the history as it is now."""
+    world = make(Policy(converge_within_ms=60_000, stable_for_ms=60_000))
+    first, second = world.item("k", "first"), world.item("k", "second")
+    world.fake.control.put("target", world.item("k", target))
+    world.published("k", None, first)
+    commit, commits = world.store.commit, []
+
+    def published_before(*args: Any) -> Any:
+        commits.append(args)
+        if len(commits) == 1:
+            world.published("k", first, second)
+        return commit(*args)
+
+    monkeypatch.setattr(world.store, "commit", published_before)
+    world.validator.step()
+    ledger = world.store.ledger()
+    assert len(commits) == 2
+    assert (ledger.reached, ledger.outstanding, ledger.balanced) == (reached, 2 - reached, True)
+    assert ledger.reads == 1
+
+
+def test_verbose_says_each_verdict_and_no_key(make: Callable[..., World]) -> None:
+    world = make()
+    world.validator._verbose = True
+    item = world.item("k-in-clear", "new")
+    world.fake.control.put("target", item)
+    world.published("k-in-clear", None, item)
+    with structlog.testing.capture_logs() as logs:
+        world.validate(lambda one: one.reached == 1)
+    (said,) = [one for one in logs if one["event"] == "verdict"]
+    assert (said["verdict"], "k-in-clear" in str(said)) == (VerdictKind.MATCH, False)

@@ -2,35 +2,52 @@
 
 Reads: nothing. Writes: nothing. Never: a query of its own (see rows.py).
 
-Every query goes to the data source variable; `{s}` in a query stands for the selectors of the two variables
-that choose what is shown, `{j}` for that of the job alone (recording rules have no instance).
+Every query goes to the data source variable. What a query selects by stands in it as `{m}` (a metric of the
+chosen migration), `{r}` (the same of a recorded figure, which has no instance) or `{p}` (a metric of a
+process, which has no migration).
 """
+
+from typing import TypeVar
 
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import heatmap, prometheus, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
-JOB = '{job=~"$job"}'
-BOTH = '{job=~"$job",instance=~"$instance"}'
+#: What stands for a selector in a query, and the selector.
+SELECTORS = {
+    "{m}": '{migration="$migration",instance=~"$instance"}',
+    "{r}": '{migration="$migration"}',
+    "{p}": '{job=~"$job",instance=~"$instance"}',
+}
 
 #: (value at which it begins, colour); None: from the lowest value on.
 Steps = list[tuple[float | None, str]]
 #: (query, legend)
 Query = tuple[str, str]
+#: Value → (text, colour).
+Texts = dict[str, tuple[str, str]]
+Dressed = TypeVar("Dressed", stat.Panel, timeseries.Panel, statetimeline.Panel, heatmap.Panel, table.Panel)
+
+#: The panels of a row, in their order.
+Panels = list[Builder[dashboard.Panel]]
 
 GOOD, WARN, BAD, NEUTRAL = "green", "orange", "red", "blue"
 
 
 def _target(expr: str, legend: str, ref: str) -> prometheus.Dataquery:
-    expr = expr.replace("{s}", BOTH).replace("{j}", JOB)
+    for name, selector in SELECTORS.items():
+        expr = expr.replace(name, selector)
     return prometheus.Dataquery().datasource(DATASOURCE).expr(expr).legend_format(legend).ref_id(ref)
 
 
-def _dress(panel, title: str, text: str, unit: str, width: int, height: int, queries: list[Query]):
+def _dress(
+    panel: Dressed, title: str, text: str, unit: str, width: int, height: int, queries: list[Query]
+) -> Dressed:
     panel.title(title).description(text).datasource(DATASOURCE).unit(unit).span(width).height(height)
     for number, (expr, legend) in enumerate(queries):
         panel.with_target(_target(expr, legend, chr(ord("A") + number)))
@@ -42,8 +59,7 @@ def thresholds(steps: Steps) -> builders.ThresholdsConfig:
     return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(made)
 
 
-def values(texts: dict[str, tuple[str, str]]) -> list[dashboard.ValueMapping]:
-    """Value → (text, colour)."""
+def values(texts: Texts) -> list[dashboard.ValueMap]:
     options = {
         value: dashboard.ValueMappingResult(text=text, color=colour, index=index)
         for index, (value, (text, colour)) in enumerate(texts.items())
@@ -61,7 +77,7 @@ def number(
     width: int = 3,
     height: int = 6,
     decimals: int | None = None,
-    mappings: dict[str, tuple[str, str]] | None = None,
+    mappings: Texts | None = None,
     no_value: str = "no data",
 ) -> stat.Panel:
     """One figure that can be read from far away; its background says whether it is fine."""
@@ -75,7 +91,7 @@ def number(
     if decimals is not None:
         panel.decimals(decimals)
     if mappings:
-        panel.mappings(values(mappings))
+        panel.mappings([*values(mappings)])
     return panel
 
 
@@ -139,12 +155,10 @@ def dashed(panel: timeseries.Panel, name: str, colour: str) -> timeseries.Panel:
     )
 
 
-def states(
-    title: str, text: str, query: Query, texts: dict[str, tuple[str, str]], width: int, height: int
-) -> statetimeline.Panel:
+def states(title: str, text: str, query: Query, texts: Texts, width: int, height: int) -> statetimeline.Panel:
     """One bar a series, coloured by its state."""
     panel = _dress(statetimeline.Panel(), title, text, "short", width, height, [query])
-    panel.mappings(values(texts)).merge_values(True).show_value(common.VisibilityMode.NEVER)
+    panel.mappings([*values(texts)]).merge_values(True).show_value(common.VisibilityMode.NEVER)
     panel.row_height(0.85).fill_opacity(85)
     return panel
 
@@ -181,3 +195,63 @@ def rows_of(
             id_val="organize", options={"indexByName": names, "excludeByName": {}, "renameByName": {}}
         )
     )
+
+
+def joined(
+    title: str, text: str, label: str, columns: list["Column"], width: int, height: int, no_value: str
+) -> table.Panel:
+    """A table with a row for each value of `label`, which leads to its view, and a column for each query."""
+    panel = _dress(table.Panel(), title, text, "short", width, height, [])
+    named = {label: label.capitalize()}
+    for position, column in enumerate(columns):
+        ref = chr(ord("A") + position)
+        panel.with_target(_target(column.expr, "", ref).format(PromQueryFormat.TABLE).instant())
+        panel.override_by_name(column.name, column.properties())
+        named[f"Value #{ref}"] = column.name
+    here = {"title": "Show it below", "url": f"/d/${{__dashboard.uid}}?var-{label}=${{__value.raw}}"}
+    panel.override_by_name(named[label], [dashboard.DynamicConfigValue(id_val="links", value=[here])])
+    panel.no_value(no_value)
+    order = {name: position for position, name in enumerate(named)}
+    return (
+        panel.with_transformation(
+            dashboard.DataTransformerConfig(id_val="joinByField", options={"byField": label, "mode": "outer"})
+        )
+        .with_transformation(
+            dashboard.DataTransformerConfig(
+                id_val="filterFieldsByName", options={"include": {"names": list(named)}}
+            )
+        )
+        .with_transformation(
+            dashboard.DataTransformerConfig(
+                id_val="organize", options={"indexByName": order, "excludeByName": {}, "renameByName": named}
+            )
+        )
+    )
+
+
+class Column:
+    """One column of a joined table: a query with one series for each row."""
+
+    def __init__(
+        self,
+        name: str,
+        expr: str,
+        unit: str = "short",
+        steps: Steps | None = None,
+        *,
+        decimals: int | None = None,
+        mappings: Texts | None = None,
+    ) -> None:
+        self.name, self.expr = name, expr
+        self._unit, self._steps, self._decimals, self._mappings = unit, steps, decimals, mappings
+
+    def properties(self) -> list[dashboard.DynamicConfigValue]:
+        found: dict[str, object] = {"unit": self._unit}
+        if self._decimals is not None:
+            found["decimals"] = self._decimals
+        if self._mappings:
+            found["mappings"] = values(self._mappings)
+        if self._steps:
+            found["thresholds"] = thresholds(self._steps).build()
+            found["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
+        return [dashboard.DynamicConfigValue(id_val=name, value=value) for name, value in found.items()]

@@ -6,7 +6,7 @@ Reads: DescribeExport. Writes: nothing. Never: the export itself.
 import msgspec
 
 from pipeline.aws.connection import Connection
-from pipeline.aws.wire import DescribeExportBody
+from pipeline.aws.operations import DESCRIBE_EXPORT
 
 
 class ExportInfo(msgspec.Struct, frozen=True):
@@ -22,8 +22,7 @@ class ExportInfo(msgspec.Struct, frozen=True):
 
 def describe_export(connection: Connection, arn: str) -> ExportInfo:
     """Raises NotFound (an export is forgotten after 35 days), AccessDenied and the other AwsErrors."""
-    body: DescribeExportBody = connection.call("dynamodb", "DescribeExport", {"ExportArn": arn})
-    found = body.export_description
+    found = connection.call(DESCRIBE_EXPORT, {"ExportArn": arn}).export_description
     return ExportInfo(
         arn=found.export_arn,
         status=found.export_status,

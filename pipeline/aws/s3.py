@@ -37,8 +37,8 @@ class Bucket:
                 return None
             if status == _HTTP_FORBIDDEN:
                 raise AccessDenied(
-                    f"{self.shown(path)}: may not be read, or is not there and may not be looked for; "
-                    "allow s3:GetObject on it and s3:ListBucket on the bucket"
+                    f"{self.shown(path)}: may not be read, or is not there and may not be looked for",
+                    "allow s3:GetObject on it and s3:ListBucket on the bucket",
                 ) from error
             raise
 

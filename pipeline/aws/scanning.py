@@ -6,6 +6,7 @@ Reads: Scan. Writes: nothing. Never: retries, decodes an item beyond its key, be
 import msgspec
 
 from pipeline.aws.connection import Connection
+from pipeline.aws.operations import SCAN
 from pipeline.aws.wire import ScanBody
 from pipeline.core.canonical import MalformedItem
 from pipeline.core.comparing.keys import KeyReader
@@ -50,16 +51,15 @@ class TableScanner:
         request = b'%b,"Segment":%d,"TotalSegments":%d' % (self._head, segment, total)
         if after is not None:
             request += b',"ExclusiveStartKey":' + after
-        body: ScanBody = self._connection.call("dynamodb", "Scan", request + b"}")
+        body = self._connection.call(SCAN, request + b"}")
         units = body.consumed_capacity.capacity_units
         self._connection.observer.consumed(units)
         return self._checked(body, after, units)
 
     def _checked(self, body: ScanBody, after: bytes | None, units: float) -> ScanPage:
-        items = _decode_items(body.items)
         last = bytes(body.last_evaluated_key) or None
         try:
-            keys = self._keys.keys(body.items)
+            keys, items = self._keys.keys(body.items), _decode_items(body.items)
             if last is not None:
                 self._keys.schema.compact(last)
         except MalformedItem as error:

@@ -1,4 +1,4 @@
-"""The preflight: every check a line, ok, warn or fail, with the mend; and the plan of `run --dry-run`.
+"""The preflight: every check a line, ok, warn or fail, with its remedy; and the plan of `run --dry-run`.
 
 Reads: both tables (one key that does not exist), the stream (at most one record), STS, Redis, modes of AWS's
 files. Writes: standard output. Never: Redis, an item's values.
@@ -16,18 +16,18 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from pipeline import exit_codes
 from pipeline.aws import Connection, TableInfo, credential_files
 from pipeline.commands import preflight
 from pipeline.commands.preflight import StreamSeen, Tables
-from pipeline.config import Config
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.model import Side, StreamView
 from pipeline.errors import MonitorError
 from pipeline.sides import connect
-from pipeline.store import Store
+from pipeline.store import RedisConnection, check_server
 
 Level = Literal["ok", "warn", "fail"]
 
-FINE, FAILED = 0, 4
 #: AWS refuses requests that are signed 5 minutes off; lag figures suffer from much less.
 SKEW_WARN_MS, SKEW_FAIL_MS = 2_000, 300_000
 EXPIRY_WARN_SECONDS = 3600
@@ -39,44 +39,45 @@ _STYLES: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One finding of the preflight. mend: what to do, "" where nothing is to be done."""
+    """One line of the preflight. remedy: what to do, "" where nothing is to be done."""
 
     check: str
     level: Level
     says: str
-    mend: str = ""
+    remedy: str = ""
 
 
-def run(config: Config) -> int:
+def run(process: ProcessConfig, migration: MigrationConfig) -> int:
     """Print the lines; 0 when none failed, else 4."""
-    lines = examine(config)
+    lines = examine(process, migration)
     failed = any(line.level == "fail" for line in lines)
-    if config.json:
+    if process.json:
         print(msgspec.json.format(msgspec.json.encode({"passed": not failed, "checks": lines})).decode())
     else:
         console = Console(highlight=False, soft_wrap=True)
         for line in lines:
-            mend = f"; {line.mend}" if line.mend else ""
+            remedy = f"; {line.remedy}" if line.remedy else ""
             console.print(
-                Text(f"{line.level:<5}", _STYLES[line.level]) + Text(f"{line.check}: {line.says}{mend}")
+                Text(f"{line.level:<5}", _STYLES[line.level]) + Text(f"{line.check}: {line.says}{remedy}")
             )
-    return FAILED if failed else FINE
+    return exit_codes.CONFIGURATION if failed else exit_codes.FINE
 
 
-def examine(config: Config) -> list[Line]:
+def examine(process: ProcessConfig, migration: MigrationConfig) -> list[Line]:
     """Every line, in the order in which the checks build on each other."""
-    return _Examination(config).lines()
+    return _Examination(process, migration).lines()
 
 
 class _Examination:
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, process: ProcessConfig, migration: MigrationConfig) -> None:
+        self._process = process
+        self._migration = migration
         self._connections: dict[str, Connection] = {}
         self._tables: Tables | None = None
         self._stream: StreamSeen | None = None
 
     def lines(self) -> list[Line]:
-        lines = _files(self._config)
+        lines = _files(self._migration)
         for side in ("source", "target", "stream"):
             lines += _checked(f"{side} access", lambda side=side: self._access(side))  # type: ignore[misc]
         lines += _checked("tables", self._see_tables)
@@ -96,7 +97,7 @@ class _Examination:
     # --- access ------------------------------------------------------------------------------------------
 
     def _access(self, side: str) -> Iterable[Line]:
-        connection = connect(self._config, side)
+        connection = connect(self._migration, side)
         who = preflight.asked(connection.identity)
         self._connections[side] = connection
         if who.arn is None:
@@ -125,7 +126,7 @@ class _Examination:
         source, target = self._connections.get("source"), self._connections.get("target")
         if source is None or target is None:
             return
-        self._tables = preflight.see_tables(self._config, source, target)
+        self._tables = preflight.see_tables(self._migration, source, target)
         for side in Side:
             yield _table_line(side, self._tables.of(side))
         preflight.check_distinct(self._tables)
@@ -134,7 +135,7 @@ class _Examination:
         if self._tables is None:
             return
         preflight.check_keys(self._tables)
-        preflight.check_key_flags(self._config, self._tables.source)
+        preflight.check_key_flags(self._migration, self._tables.source)
         yield Line("keys", "ok", f"both tables have {preflight.describe_keys(self._tables.source)}")
 
     def _reads(self, side: Side) -> Iterable[Line]:
@@ -160,7 +161,9 @@ class _Examination:
 
     def _read_units(self) -> Iterable[Line]:
         if self._tables is not None:
-            yield Line("read units", "ok", estimate(self._config, self._tables.of(self._config.verify_on)))
+            yield Line(
+                "read units", "ok", estimate(self._migration, self._tables.of(self._migration.verify_on))
+            )
 
     # --- stream ------------------------------------------------------------------------------------------
 
@@ -168,8 +171,8 @@ class _Examination:
         connection = self._connections.get("stream")
         if self._tables is None or connection is None:
             return
-        origin = self._tables.of(self._config.origin)
-        self._stream = preflight.see_stream(self._config, origin, connection)
+        origin = self._tables.of(self._migration.origin)
+        self._stream = preflight.see_stream(self._migration, origin, connection)
         yield _view_line(self._stream)
 
     def _stream_reads(self) -> Iterable[Line]:
@@ -188,16 +191,16 @@ class _Examination:
     # --- the rest ----------------------------------------------------------------------------------------
 
     def _redis(self) -> Iterable[Line]:
-        if not self._config.redis_url:
-            yield Line("redis", "ok", f"embedded server, state in {self._config.state_dir}")
+        if not self._process.redis_url:
+            yield Line("redis", "ok", f"embedded server, state in {self._process.state_dir}")
             return
-        preflight.check_store(self._config)
-        store = Store(self._config.redis_url, self._config.migration)
+        preflight.check_store(self._process, self._migration)
+        connection = RedisConnection(self._process.redis_url, self._migration.name)
         try:
-            server = store.check()
-            apart_ms = store.now_ms() - time.time_ns() // 1_000_000
+            server = check_server(connection)
+            apart_ms = connection.now_ms() - time.time_ns() // 1_000_000
         finally:
-            store.close()
+            connection.close()
         version = ".".join(map(str, server.version))
         yield Line("redis", "ok", f"{server.kind} {version}, maxmemory-policy {server.policy}")
         if abs(apart_ms) >= SKEW_WARN_MS:
@@ -205,7 +208,7 @@ class _Examination:
             yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")
 
     def _direction(self) -> Iterable[Line]:
-        if self._config.verify_on is Side.SOURCE:
+        if self._migration.verify_on is Side.SOURCE:
             yield Line(
                 "direction",
                 "warn",
@@ -222,15 +225,14 @@ def _checked(check: str, lines: Callable[[], Iterable[Line]]) -> list[Line]:
         for line in lines():
             found.append(line)
     except MonitorError as error:
-        says, _, mend = str(error).rpartition("; ")
-        found.append(Line(check, "fail", says or mend, mend if says else ""))
+        found.append(Line(check, "fail", error.problem, error.remedy))
     return found
 
 
-def _files(config: Config) -> list[Line]:
-    profiles = (config.source.profile, config.target.profile, config.stream.profile)
+def _files(migration: MigrationConfig) -> list[Line]:
+    profiles = (migration.source.profile, migration.target.profile, migration.stream.profile)
     return [
-        Line("AWS files", "warn", trouble.says, trouble.mend)
+        Line("AWS files", "warn", trouble.says, trouble.remedy)
         for trouble in credential_files.troubles(profiles, os.environ)
     ]
 
@@ -239,8 +241,8 @@ def _expiry(side: str, seconds: float) -> Line:
     if seconds <= 0:
         return Line(f"{side} credentials", "fail", "expired", "renew them, for example `aws sso login`")
     level: Level = "ok" if seconds > EXPIRY_WARN_SECONDS else "warn"
-    mend = "" if level == "ok" else "use credentials that renew themselves: a role, or an SSO session"
-    return Line(f"{side} credentials", level, f"expire in {seconds / 60:.0f} min", mend)
+    remedy = "" if level == "ok" else "use credentials that renew themselves: a role, or an SSO session"
+    return Line(f"{side} credentials", level, f"expire in {seconds / 60:.0f} min", remedy)
 
 
 def _table_line(side: Side, table: TableInfo) -> Line:
@@ -260,42 +262,42 @@ def _view_line(stream: StreamSeen) -> Line:
         missing = "without old images an older version may be called different instead of stale"
     else:
         missing = "without new images every change costs a read of its own table as well"
-    mend = "a view cannot be changed; where you may, enable the stream anew with NEW_AND_OLD_IMAGES"
-    return Line("stream", "warn", f"{says}: {missing}", mend)
+    remedy = "a view cannot be changed; where you may, enable the stream anew with NEW_AND_OLD_IMAGES"
+    return Line("stream", "warn", f"{says}: {missing}", remedy)
 
 
-def estimate(config: Config, verified: TableInfo) -> str:
+def estimate(migration: MigrationConfig, verified: TableInfo) -> str:
     """What reading costs, in words: units on the verified side for each 1,000 changes a second, at most."""
     size = verified.size_bytes / verified.item_count if verified.item_count else 0
     units_each = -(-max(size, 1) // UNIT_BYTES) * 0.5 * LOOKS_PER_VERSION
-    units = 1000 * config.sample_rate / 100 * units_each
-    limit = f", limited to {config.max_rcu:g} a second by --max-rcu" if config.max_rcu else ""
+    units = 1000 * migration.sample_rate / 100 * units_each
+    limit = f", limited to {migration.max_rcu:g} a second by --max-rcu" if migration.max_rcu else ""
     return (
-        f"1,000 changes a second, {config.sample_rate:g} % of keys sampled, items of {size:,.0f} bytes: "
-        f"up to {units:,.0f} read units a second on the {config.verify_on}{limit}"
+        f"1,000 changes a second, {migration.sample_rate:g} % of keys sampled, items of {size:,.0f} bytes: "
+        f"up to {units:,.0f} read units a second on the {migration.verify_on}{limit}"
     )
 
 
 # --- the plan ----------------------------------------------------------------------------------------------
 
 
-def plan(config: Config, tables: Tables, stream: StreamSeen) -> str:
+def plan(process: ProcessConfig, migration: MigrationConfig, tables: Tables, stream: StreamSeen) -> str:
     """What `run` would do, for --dry-run."""
     rows = [
-        ("migration", config.migration),
+        ("migration", migration.name),
         ("source", f"{tables.source.arn} at {tables.source_endpoint}"),
         ("target", f"{tables.target.arn} at {tables.target_endpoint}"),
         ("keys", preflight.describe_keys(tables.source)),
         ("stream", f"{stream.info.arn} at {stream.endpoint}"),
         ("view, shards", f"{stream.info.view}, {stream.shards}"),
-        ("begins at", f"{config.iterator_type}, unless the migration was begun before"),
-        ("looked up on", str(config.verify_on)),
-        ("sampled", f"{config.sample_rate:g} % of keys"),
-        ("validators", f"{config.workers}, each with {config.in_flight} calls under way"),
-        ("reads", estimate(config, tables.of(config.verify_on))),
+        ("begins at", f"{migration.iterator_type}, unless the migration was begun before"),
+        ("looked up on", str(migration.verify_on)),
+        ("sampled", f"{migration.sample_rate:g} % of keys"),
+        ("validators", f"{process.workers}, each with {process.in_flight} calls under way"),
+        ("reads", estimate(migration, tables.of(migration.verify_on))),
         (
             "state",
-            "the Redis of --redis-url" if config.redis_url else f"embedded server in {config.state_dir}",
+            "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}",
         ),
     ]
     return "\n".join(f"{name:<13} {text}" for name, text in rows)

@@ -3,20 +3,28 @@
 Reads: both tables' descriptions, the stream's, Redis. Writes: the migration's settings into Redis, the first
 time (`open_store`). Never: what items and records hold, a second message for one mistake.
 
-Every refusal is a MonitorError of exit code 2 or 4 whose text is "what is wrong; what to do".
+Every refusal is a MonitorError of exit code 2 or 4 with its remedy.
 """
 
 import dataclasses
 import time
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 
-from pipeline.aws import Connection, StreamClient, StreamInfo, TableInfo, TableReader, describe_table
-from pipeline.config import Config
+from pipeline.aws import (
+    Connection,
+    StreamClient,
+    StreamInfo,
+    TableInfo,
+    TableReader,
+    describe_table,
+    is_one_service,
+)
+from pipeline.backoff import Backoff
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.model import Side
 from pipeline.errors import (
     AwsUnavailable,
@@ -27,14 +35,14 @@ from pipeline.errors import (
     Throttled,
 )
 from pipeline.sides import connect
-from pipeline.store import Store
+from pipeline.store import RedisConnection, begin, check_server
 
 log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
-#: Tries, and the pause after the first, for what AWS may refuse only now; then the start is given up.
-TRIES, PAUSE_SECONDS = 3, 0.5
+#: Tries, and the pauses between them, for what AWS may refuse only now; then the start is given up.
+TRIES, PAUSES = 3, Backoff(0.5, 2.0)
 _PROBE = {"S": "migration-monitor probe", "N": "0", "B": "cHJvYmU="}
 ENABLE_STREAM = "enable a stream with view NEW_AND_OLD_IMAGES on the table"
 
@@ -60,26 +68,26 @@ class StreamSeen(msgspec.Struct, frozen=True):
     endpoint: str
 
 
-def prepare(config: Config) -> tuple[Config, Tables, StreamSeen]:
-    """See tables and stream, refuse what cannot work; the configuration completed by what was seen."""
-    sides = {side: connect(config, side) for side in Side}
-    tables = see_tables(config, sides[Side.SOURCE], sides[Side.TARGET])
-    check_tables(config, tables)
-    stream_side = connect(config, "stream")
-    stream = see_stream(config, tables.of(config.origin), stream_side)
+def prepare(process: ProcessConfig, migration: MigrationConfig) -> tuple[MigrationConfig, Tables, StreamSeen]:
+    """See tables and stream, refuse what cannot work; the migration completed by what was seen."""
+    sides = {side: connect(migration, side) for side in Side}
+    tables = see_tables(migration, sides[Side.SOURCE], sides[Side.TARGET])
+    check_tables(migration, tables)
+    stream_side = connect(migration, "stream")
+    stream = see_stream(migration, tables.of(migration.origin), stream_side)
     # A role that lacks a permission would only ever try again: better refused here.
-    if config.command != "reader":
+    if process.command != "reader":
         for side, connection in sides.items():
             check_item_reads(connection, tables.of(side))
-    if config.command != "validator":
+    if process.command != "validator":
         check_stream_reads(stream_side, stream)
-    return completed(config, tables), tables, stream
+    return completed(migration, tables), tables, stream
 
 
-def completed(config: Config, tables: Tables) -> Config:
-    schema = tables.of(config.origin).schema
+def completed(migration: MigrationConfig, tables: Tables) -> MigrationConfig:
+    schema = tables.of(migration.origin).schema
     return dataclasses.replace(
-        config,
+        migration,
         partition_key=schema.partition_key,
         partition_type=schema.partition_type,
         sort_key=schema.sort_key,
@@ -92,29 +100,30 @@ def completed(config: Config, tables: Tables) -> Config:
 # --- tables ------------------------------------------------------------------------------------------------
 
 
-def see_tables(config: Config, source: Connection, target: Connection) -> Tables:
+def see_tables(migration: MigrationConfig, source: Connection, target: Connection) -> Tables:
     return Tables(
-        asked(lambda: describe_table(source, config.source_table)),
-        asked(lambda: describe_table(target, config.target_table)),
+        asked(lambda: describe_table(source, migration.source_table)),
+        asked(lambda: describe_table(target, migration.target_table)),
         source.endpoint,
         target.endpoint,
     )
 
 
-def check_tables(config: Config, tables: Tables) -> None:
+def check_tables(migration: MigrationConfig, tables: Tables) -> None:
     """Raises ConfigurationError for one table on both sides, and for keys that differ."""
     check_distinct(tables)
     check_keys(tables)
-    check_key_flags(config, tables.source)
+    check_key_flags(migration, tables.source)
 
 
 def check_distinct(tables: Tables) -> None:
-    if tables.source.arn == tables.target.arn and _one_service(
+    if tables.source.arn == tables.target.arn and is_one_service(
         tables.source_endpoint, tables.target_endpoint
     ):
         raise ConfigurationError(
             f"source and target are the same table ({tables.source.arn} at {tables.source_endpoint}), "
-            "which always equals itself; give another --source-profile, --source-region or --source-table"
+            "which always equals itself",
+            "give another --source-profile, --source-region or --source-table",
         )
 
 
@@ -122,20 +131,21 @@ def check_keys(tables: Tables) -> None:
     if tables.source.schema != tables.target.schema:
         raise ConfigurationError(
             f"the key schemas differ: source {describe_keys(tables.source)}, "
-            f"target {describe_keys(tables.target)}; check --source-table and --target-table"
+            f"target {describe_keys(tables.target)}",
+            "check --source-table and --target-table",
         )
 
 
-def check_key_flags(config: Config, table: TableInfo) -> None:
+def check_key_flags(migration: MigrationConfig, table: TableInfo) -> None:
     schema = table.schema
     for flag, given, real in (
-        ("--partition-key", config.partition_key, schema.partition_key),
-        ("--sort-key", config.sort_key, schema.sort_key),
+        ("--partition-key", migration.partition_key, schema.partition_key),
+        ("--sort-key", migration.sort_key, schema.sort_key),
     ):
         if given is not None and given != real:
             raise ConfigurationError(
-                f"{flag} is {given}, but table {table.name} has {describe_keys(table)}; "
-                f"{f'write {flag} {real}' if real else 'leave it out'}"
+                f"{flag} is {given}, but table {table.name} has {describe_keys(table)}",
+                f"write {flag} {real}" if real else "leave it out",
             )
 
 
@@ -159,33 +169,20 @@ def describe_keys(table: TableInfo) -> str:
     )
 
 
-def _one_service(one: str, other: str) -> bool:
-    """Whether two endpoints lead to the same tables: all of AWS's do (an ARN holds account and region)."""
-    return _place(one) == _place(other)
-
-
-def _place(url: str) -> object:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
-        return "AWS"
-    return "127.0.0.1" if host in ("localhost", "::1") else host, parts.port
-
-
 # --- stream ------------------------------------------------------------------------------------------------
 
 
-def see_stream(config: Config, origin: TableInfo, connection: Connection) -> StreamSeen:
+def see_stream(migration: MigrationConfig, origin: TableInfo, connection: Connection) -> StreamSeen:
     """Raises ConfigurationError for a stream that is missing, disabled, or of another table."""
-    arn = config.stream_arn or origin.stream_arn
-    if arn is None or (config.stream_arn is None and not origin.stream_enabled):
+    arn = migration.stream_arn or origin.stream_arn
+    if arn is None or (migration.stream_arn is None and not origin.stream_enabled):
         raise ConfigurationError(
-            f"{config.origin} table {origin.name} has no enabled stream; {ENABLE_STREAM}"
+            f"{migration.origin} table {origin.name} has no enabled stream", ENABLE_STREAM
         )
     if not arn.startswith(f"{origin.arn}/stream/"):
         raise ConfigurationError(
-            f"--stream-arn {arn} is not a stream of the {config.origin} table {origin.arn}; "
-            f"leave it out to use the table's latest stream, {origin.stream_arn or 'once there is one'}"
+            f"--stream-arn {arn} is not a stream of the {migration.origin} table {origin.arn}",
+            f"leave it out to use the table's latest stream, {origin.stream_arn or 'once there is one'}",
         )
     client = StreamClient(connection)
     info, shards, after = asked(lambda: client.describe_stream(arn))
@@ -195,7 +192,7 @@ def see_stream(config: Config, origin: TableInfo, connection: Connection) -> Str
         count += len(shards)
     if not info.enabled:
         newest = f"use the newer one, {origin.stream_arn}" if origin.stream_enabled else ENABLE_STREAM
-        raise ConfigurationError(f"stream {arn} is disabled; {newest}")
+        raise ConfigurationError(f"stream {arn} is disabled", newest)
     return StreamSeen(info, count, a_shard, connection.endpoint)
 
 
@@ -211,27 +208,29 @@ def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
 # --- Redis -------------------------------------------------------------------------------------------------
 
 
-def check_store(config: Config) -> None:
+def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     """Raises ConfigurationError for a server that cannot be reached or cannot be used."""
-    store = Store(config.redis_url, config.migration)
+    connection = RedisConnection(process.redis_url, migration.name)
     try:
-        store.check()
+        check_server(connection)
     except ConfigurationError:
         raise
     except StoreError as error:
-        raise ConfigurationError(f"{error}; check --redis-url, and that the server runs") from error
+        raise ConfigurationError(
+            error.problem, error.remedy or "check --redis-url, and that the server runs"
+        ) from error
     finally:
-        store.close()
+        connection.close()
 
 
-def open_store(config: Config) -> None:
+def open_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     """Begin or go on with the migration. Raises SettingsChanged, and what `check_store` does."""
-    check_store(config)
-    store = Store(config.redis_url, config.migration)
+    check_store(process, migration)
+    connection = RedisConnection(process.redis_url, migration.name)
     try:
-        store.open(config.settings())
+        begin(connection, migration.settings())
     finally:
-        store.close()
+        connection.close()
 
 
 # --- asking ------------------------------------------------------------------------------------------------
@@ -243,13 +242,13 @@ def asked(question: Callable[[], Answer]) -> Answer:
         try:
             return question()
         except CredentialsExpired as error:
-            raise ConfigurationError(str(error)) from error
+            raise ConfigurationError(error.problem, error.remedy) from error
         except (AwsUnavailable, Throttled) as error:
             last: MonitorError = error
             if attempt < TRIES:
-                time.sleep(PAUSE_SECONDS * attempt)
-    mend = "try again" if isinstance(last, Throttled) else "check the endpoint, the region and the network"
-    raise ConfigurationError(f"{last}; {mend}") from last
+                time.sleep(PAUSES.after(attempt))
+    remedy = "try again" if isinstance(last, Throttled) else "check the endpoint, the region and the network"
+    raise ConfigurationError(last.problem, last.remedy or remedy) from last
 
 
 def allowed(question: Callable[[], object]) -> None:

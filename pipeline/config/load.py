@@ -1,4 +1,4 @@
-"""The configuration: what the operator gave, checked, as one frozen value.
+"""The configuration: what the operator gave, checked, as two frozen values.
 
 Reads: the command line, `DDBMM_…` variables, the YAML file of `--config`; in this order of precedence, then
 the defaults. Writes: nothing. Never: AWS, Redis; the meaning of an option (that is `options`).
@@ -6,16 +6,17 @@ the defaults. Writes: nothing. Never: AWS, Redis; the meaning of an option (that
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
 import configargparse
 import yaml
 
-from pipeline.config.options import COMMANDS, GROUPS, OPTIONS, Option
-from pipeline.core.gate import Limits
-from pipeline.core.model import MARKS, Side
+from pipeline.config.declaration import Option, options_of
+from pipeline.config.options import COMMANDS, GROUPS, OPTIONS, MigrationConfig, ProcessConfig
+from pipeline.core.model import MARKS, Side, SideConfig
 from pipeline.errors import ConfigurationError, UsageError
 
 PROGRAM = "dynamodb-migration-monitor"
@@ -29,104 +30,6 @@ _NEED_REDIS = ("reader", "validator", "monitor")
 
 
 @dataclass(frozen=True)
-class SideOptions:
-    """How one side is reached; None: what AWS's own configuration says."""
-
-    profile: str | None = None
-    region: str | None = None
-    endpoint_url: str | None = None
-    role_arn: str | None = None
-    external_id: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Config:
-    """Every option's effective value; picklable. Durations in ms, sample_rate in percent of keys.
-
-    The last fields are known once the tables have been seen (`startup.prepare`); until then they are empty.
-    """
-
-    command: str = "run"
-    migration: str = ""
-    redis_url: str = field(default="", repr=False)  # "": the embedded server
-    state_dir: str = ".ddbmm"
-    source: SideOptions = SideOptions()
-    target: SideOptions = SideOptions()
-    stream: SideOptions = SideOptions()
-    source_table: str = ""
-    target_table: str = ""
-    region: str | None = None
-    verify_on: Side = Side.TARGET
-    stream_arn: str | None = None
-    iterator_type: str = "LATEST"
-    sample_rate: float = 100.0
-    partition_key: str | None = None
-    sort_key: str | None = None
-    converge_within_ms: int = 60_000
-    stable_for_ms: int = 30_000
-    ignore_attributes: tuple[str, ...] = ()
-    workers: int = 2
-    in_flight: int = 8
-    reader_threads: int = 8
-    max_rcu: float = 0.0
-    max_backlog: int = 100_000
-    reclaim_after_ms: int = 30_000
-    gate_objective: float = 99.9  # percent of keys, as sample_rate
-    gate_lag_ms: int = 60_000
-    gate_reader_lag_ms: int = 60_000
-    gate_backlog: int = 10_000
-    statistics_every_ms: int = 30_000
-    metrics_port: int = 9464
-    bind_address: str = "127.0.0.1"
-    log_format: str = "console"
-    log_level: str = "info"
-    verbose: bool = False
-    show_keys: bool = False
-    json: bool = False
-    dry_run: bool = False
-    milestone: str = ""  # what `mark` marks
-    partition_type: str = ""
-    sort_type: str = ""
-    source_arn: str = ""
-    target_arn: str = ""
-
-    @property
-    def origin(self) -> Side:
-        """The side whose stream is read."""
-        return self.verify_on.other
-
-    def side(self, side: Side) -> SideOptions:
-        return self.source if side is Side.SOURCE else self.target
-
-    def table(self, side: Side) -> str:
-        return self.source_table if side is Side.SOURCE else self.target_table
-
-    def gate_limits(self) -> Limits:
-        """What the gate demands, in the gate's units."""
-        return Limits(
-            objective=self.gate_objective / 100,
-            lag_ms=self.gate_lag_ms,
-            reader_lag_ms=self.gate_reader_lag_ms,
-            backlog=self.gate_backlog,
-        )
-
-    def settings(self) -> dict[str, str]:
-        """The fingerprint: what the stored state would mean something else without."""
-        return {
-            "source_table": self.source_arn or self.source_table,
-            "target_table": self.target_arn or self.target_table,
-            "verify_on": str(self.verify_on),
-            "iterator_type": self.iterator_type,
-            "sample_rate": str(self.sample_rate),
-            "ignore_attributes": ",".join(sorted(self.ignore_attributes)),
-            "partition_key": self.partition_key or "",
-            "partition_type": self.partition_type,
-            "sort_key": self.sort_key or "",
-            "sort_type": self.sort_type,
-        }
-
-
-@dataclass(frozen=True)
 class Effective:
     """One option's value and where it came from, as `config` shows them."""
 
@@ -135,7 +38,16 @@ class Effective:
     source: str
 
 
-def load(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[Config, list[Effective]]:
+@dataclass(frozen=True)
+class Loaded:
+    """What `load` made of everything that was given."""
+
+    process: ProcessConfig
+    migration: MigrationConfig
+    effective: Sequence[Effective]
+
+
+def load(argv: Sequence[str], environment: Mapping[str, str]) -> Loaded:
     """The configuration, and each value's origin.
 
     Raises UsageError for what the command line or a value says wrong, ConfigurationError for the file;
@@ -146,12 +58,15 @@ def load(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[Config, l
     given = {name: text for name, text in environment.items() if text}  # compose passes unset ones as ""
     namespace, unknown = parser.parse_known_args(list(rest), env_vars=given)
     if unknown:
-        hint = f": the command {unknown[0]!r} comes first" if unknown[0] in COMMANDS else "; see --help"
-        raise UsageError(f"not understood: {' '.join(unknown)}{hint}")
+        hint = f"the command {unknown[0]!r} comes first" if unknown[0] in COMMANDS else "see --help"
+        raise UsageError(f"not understood: {' '.join(unknown)}", hint)
     values = vars(namespace)
-    config = _config(command, values)
-    _check_complete(config)
-    return config, _effective(parser, values, config)
+    process = ProcessConfig(
+        command=command, milestone=values.get("milestone", ""), **_plain(ProcessConfig, values)
+    )
+    migration = _migration(values)
+    _check_complete(process, migration)
+    return Loaded(process, migration, _effective(parser, values, process, migration))
 
 
 def split_command(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
@@ -159,51 +74,67 @@ def split_command(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
     if not argv or argv[0].startswith("-"):
         return "run", argv
     if argv[0] not in COMMANDS:
-        raise UsageError(f"there is no command {argv[0]!r}: use one of {', '.join(COMMANDS)}")
+        raise UsageError(f"there is no command {argv[0]!r}", f"use one of {', '.join(COMMANDS)}")
     return argv[0], argv[1:]
 
 
-def _config(command: str, values: Mapping[str, Any]) -> Config:
-    plain = {name: value for name, value in values.items() if "." not in name and name != "config"}
-    plain["verify_on"] = Side(plain["verify_on"])
-    plain["ignore_attributes"] = tuple(plain["ignore_attributes"] or ())
-    for name in ("redis_url", "migration", "source_table", "target_table"):
-        plain[name] = plain[name] or ""
-    plain["source_table"] = plain["source_table"] or plain["target_table"]
-    plain["migration"] = plain["migration"] or plain["target_table"]
-    source, target = _side("source", values), _side("target", values)
-    stream = _stream_side(source if plain["verify_on"] is Side.TARGET else target, values)
-    return Config(command=command, source=source, target=target, stream=stream, **plain)
+def _plain(config: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration that hold one option each."""
+    return {option.field: _value(option, values) for option in options_of(config) if "." not in option.field}
 
 
-def _side(side: str, values: Mapping[str, Any]) -> SideOptions:
-    own = {one.name: values[f"{side}.{one.name}"] for one in dataclasses.fields(SideOptions)}
-    own["region"] = own["region"] or values["region"]
-    return SideOptions(**own)
+def _value(option: Option, values: Mapping[str, Any]) -> Any:
+    value = values[option.field]
+    if value is None:
+        return option.unset
+    return tuple(value) if option.repeats else value
 
 
-def _stream_side(origin: SideOptions, values: Mapping[str, Any]) -> SideOptions:
+def _migration(values: Mapping[str, Any]) -> MigrationConfig:
+    given = MigrationConfig(**_plain(MigrationConfig, values))
+    source, target = _side("source", given.region, values), _side("target", given.region, values)
+    origin = source if given.origin is Side.SOURCE else target
+    return dataclasses.replace(
+        given,
+        name=given.name or given.target_table,
+        source_table=given.source_table or given.target_table,
+        source=source,
+        target=target,
+        stream=_stream_side(origin, given.stream_arn, values),
+    )
+
+
+def _side(side: str, region: str | None, values: Mapping[str, Any]) -> SideConfig:
+    prefix = f"{side}."
+    own = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    own["region"] = own["region"] or region
+    return SideConfig(side, **own)
+
+
+def _stream_side(origin: SideConfig, arn: str | None, values: Mapping[str, Any]) -> SideConfig:
     """The origin's access, but for what was given; a profile of its own reads without the origin's role."""
-    arn, profile = values["stream_arn"], values["stream.profile"]
+    profile = values["stream.profile"]
     region = arn.split(":")[3] if arn else origin.region
     endpoint_url = values["stream.endpoint_url"] or origin.endpoint_url
     if profile:
-        return SideOptions(profile, region, endpoint_url)
-    return dataclasses.replace(origin, region=region, endpoint_url=endpoint_url)
+        return SideConfig("stream", profile, region, endpoint_url)
+    return dataclasses.replace(origin, side="stream", region=region, endpoint_url=endpoint_url)
 
 
-def _check_complete(config: Config) -> None:
-    if config.command in _NEED_TABLE and not config.target_table:
-        raise UsageError("which table? Give --target-table (and --source-table where its name differs)")
-    if config.command in _NEED_NAME and not config.migration:
-        raise UsageError("which migration? Give --migration or --target-table")
-    if config.command in _NEED_REDIS and not config.redis_url:
+def _check_complete(process: ProcessConfig, migration: MigrationConfig) -> None:
+    if process.command in _NEED_TABLE and not migration.target_table:
         raise UsageError(
-            f"which Redis? Roles that run apart share one: give {config.command} its --redis-url"
+            "no table is named", "give --target-table (and --source-table where its name differs)"
         )
-    for side in (config.source, config.target):
+    if process.command in _NEED_NAME and not migration.name:
+        raise UsageError("no migration is named", "give --migration or --target-table")
+    if process.command in _NEED_REDIS and not process.redis_url:
+        raise UsageError("roles that run apart share one Redis", f"give {process.command} its --redis-url")
+    for side in (migration.source, migration.target):
         if side.external_id and not side.role_arn:
-            raise UsageError("an external id serves a role: give --source-role-arn or --target-role-arn too")
+            raise UsageError(
+                "an external id serves a role", "give --source-role-arn or --target-role-arn too"
+            )
 
 
 # --- the parser --------------------------------------------------------------------------------------------
@@ -234,19 +165,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
     except OSError as error:
         raise ConfigurationError(
-            f"--config {path}: {error.strerror}; give the path of a YAML file"
+            f"--config {path}: {error.strerror}", "give the path of a YAML file"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{path}: write one `name: value` on each line, as in `sample-rate: 10`")
+        raise ConfigurationError(
+            f"{path} is not a list of options",
+            "write one `name: value` on each line, as in `sample-rate: 10`",
+        )
     return content
 
 
 def _check_entry(file: Path, name: str, value: object) -> None:
     option = next((one for one in OPTIONS if one.name == name), None)
     if option is None:
-        raise ConfigurationError(f"{file}: there is no option {name!r}; `{PROGRAM} --help` lists them")
+        raise ConfigurationError(f"{file}: there is no option {name!r}", f"`{PROGRAM} --help` lists them")
     if isinstance(value, dict) or (isinstance(value, list) and not option.repeats):
         raise ConfigurationError(
             f"{file}: {name} takes one value, not a {'mapping' if isinstance(value, dict) else 'list'}"
@@ -307,7 +241,9 @@ def _overview() -> str:
 # --- where values came from --------------------------------------------------------------------------------
 
 
-def _effective(parser: _Parser, values: Mapping[str, Any], config: Config) -> list[Effective]:
+def _effective(
+    parser: _Parser, values: Mapping[str, Any], process: ProcessConfig, migration: MigrationConfig
+) -> list[Effective]:
     sources: dict[str, str] = {}
     for source, settings in parser.get_source_to_settings_dict().items():
         kind, _, path = source.partition("|")
@@ -315,19 +251,21 @@ def _effective(parser: _Parser, values: Mapping[str, Any], config: Config) -> li
         for action, _ in settings.values():
             if action is not None:
                 sources[action.dest] = label
+    held = {
+        option.field: attrgetter(option.field)(config)
+        for config in (process, migration)
+        for option in options_of(type(config))
+    }
     return [
-        Effective(option, *_value_and_source(option, values, config, sources.get(option.field)))
+        Effective(option, *_shown(option, held[option.field], values, sources.get(option.field)))
         for option in OPTIONS
     ]
 
 
-def _value_and_source(
-    option: Option, values: Mapping[str, Any], config: Config, source: str | None
+def _shown(
+    option: Option, value: object, values: Mapping[str, Any], source: str | None
 ) -> tuple[object, str]:
-    side, _, name = option.field.rpartition(".")
-    effective = getattr(getattr(config, side) if side else config, name)
+    """The value as it may be shown, and where it came from."""
     if source is None and values[option.field] in (None, False):
         source = f"default: {option.otherwise}" if option.otherwise else "default"
-    if option.secret and effective:
-        effective = "(set)"
-    return effective, source or "command line"
+    return "(set)" if option.secret and value else value, source or "command line"

@@ -1,24 +1,37 @@
-"""Every option, declared once: command line, environment, YAML, help, docs and `config` come from here.
+"""Every option, declared once, on the field that holds its value: command line, environment, YAML, help,
+docs and `config` come from here.
 
-Reads: nothing. Writes: nothing. Never: values that were given (that is `config`).
+Reads: nothing. Writes: nothing. Never: the environment, files, values that were given (that is `load`).
 
-An option is `--name` on the command line, `DDBMM_NAME` in the environment, `name:` in the YAML file. Defaults
-are written as an operator would write them and go through the same parser as what the operator writes.
+What belongs to one migration is apart from what belongs to the process, which may serve several.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.config.declaration import (
+    Option,
+    option,
+    optional,
+    options_of,
+    repeated,
+    side,
+    stream_side,
+    switch,
+)
 from pipeline.config.parsers import (
     duration_ms,
     migration_name,
     not_negative,
     one_of,
     percentage,
+    side_of,
     stream_arn,
     url,
     whole,
 )
+from pipeline.core.gate import Limits
+from pipeline.core.model import Side, SideConfig
 
 #: The word before the options, and what it does; `run` when there is none.
 COMMANDS = {
@@ -37,300 +50,179 @@ COMMANDS = {
     "datadel": "delete the test items that datagen wrote",
 }
 
+#: Headings of the help and of docs/configuration.md, in their order.
+TABLES, STREAM, JUDGING, STATE = "Tables and access", "Stream", "Judging", "State"
+PACE, GATE, OUTPUT = "Pace", "Gate (`gate` and the monitor's metrics)", "Output"
+
 
 @dataclass(frozen=True)
-class Option:
-    """One option. field: its name in Config, `side.name` for a side's. default: as it would be written.
+class MigrationConfig:
+    """What belongs to one migration; picklable. Durations in ms, sample_rate in percent of keys.
 
-    otherwise: what happens without a value, where no fixed default can say it. parse None: a switch.
+    The last fields are known once the tables have been seen (`preflight.prepare`); until then they are empty.
     """
 
-    name: str
-    field: str
-    help: str
-    parse: Callable[[str], object] | None = str
-    default: str | None = None
-    otherwise: str = ""
-    metavar: str = "NAME"
-    repeats: bool = False
-    secret: bool = False
-
-    @property
-    def flag(self) -> str:
-        return f"--{self.name}"
-
-    @property
-    def is_duration(self) -> bool:
-        return self.parse is duration_ms
-
-    @property
-    def variable(self) -> str:
-        return "DDBMM_" + self.name.upper().replace("-", "_")
-
-
-def _side_options(side: str) -> tuple[Option, ...]:
-    def option(name: str, help: str, **more: object) -> Option:
-        field = f"{side}.{name.replace('-', '_')}"
-        return Option(f"{side}-{name}", field, help, **more)  # type: ignore[arg-type]
-
-    return (
-        option("profile", f"AWS profile for the {side}", otherwise="the standard AWS credential chain"),
-        option("region", f"AWS region of the {side}", otherwise="`--region`", metavar="REGION"),
-        option(
-            "endpoint-url",
-            f"URL of the {side}'s DynamoDB, for emulators and private endpoints",
-            parse=url("http", "https"),
-            otherwise="AWS's own",
-            metavar="URL",
-        ),
-        option("role-arn", f"role to assume for the {side}", otherwise="none", metavar="ARN"),
-        option("external-id", "external id for that role", otherwise="none", metavar="ID", secret=True),
-    )
-
-
-def _flag(name: str, help: str) -> Option:
-    return Option(name, name.replace("-", "_"), help, parse=None)
-
-
-_TABLES = (
-    Option("target-table", "target_table", "table that is migrated to"),
-    Option("source-table", "source_table", "table that is migrated from", otherwise="`--target-table`"),
-    Option("region", "region", "AWS region of both sides", otherwise="the profile's", metavar="REGION"),
-    *_side_options("source"),
-    *_side_options("target"),
-)
-_STREAM = (
-    Option(
-        "verify-on",
-        "verify_on",
+    # fmt: off
+    target_table: str = optional(TABLES, "target-table", "table that is migrated to", str, "")
+    source_table: str = optional(
+        TABLES, "source-table", "table that is migrated from", str, "", otherwise="`--target-table`")
+    region: str | None = optional(
+        TABLES, "region", "AWS region of both sides", str, None, otherwise="the profile's", metavar="REGION")
+    source: SideConfig = side(TABLES, "source")
+    target: SideConfig = side(TABLES, "target")
+    verify_on: Side = option(
+        STREAM, "verify-on",
         "side whose items are looked up; the stream is the other side's: `target` or `source`",
-        parse=one_of("target", "source"),
-        default="target",
-        metavar="SIDE",
-    ),
-    Option(
-        "stream-arn",
-        "stream_arn",
-        "stream to read",
-        parse=stream_arn,
-        otherwise="the table's latest stream",
-        metavar="ARN",
-    ),
-    Option(
-        "stream-profile",
-        "stream.profile",
-        "AWS profile for the stream",
-        otherwise="that of the stream's table",
-    ),
-    Option(
-        "stream-endpoint-url",
-        "stream.endpoint_url",
-        "URL of the stream's endpoint",
-        parse=url("http", "https"),
-        otherwise="that of the stream's table",
-        metavar="URL",
-    ),
-    Option(
-        "iterator-type",
-        "iterator_type",
+        side_of, "target", metavar="SIDE")
+    stream_arn: str | None = optional(
+        STREAM, "stream-arn", "stream to read", stream_arn, None,
+        otherwise="the table's latest stream", metavar="ARN")
+    stream: SideConfig = stream_side(STREAM)
+    iterator_type: str = option(
+        STREAM, "iterator-type",
         "where reading begins: `LATEST` (now) or `TRIM_HORIZON` (24 h ago); a restart goes on where it was",
-        parse=one_of("LATEST", "TRIM_HORIZON"),
-        default="LATEST",
-        metavar="TYPE",
-    ),
-)
-_JUDGING = (
-    Option(
-        "sample-rate",
-        "sample_rate",
+        one_of("LATEST", "TRIM_HORIZON"), "LATEST", metavar="TYPE")
+    sample_rate: float = option(
+        JUDGING, "sample-rate",
         "percentage of keys to validate; all changes of a sampled key are followed",
-        parse=percentage,
-        default="100",
-        metavar="PERCENT",
-    ),
-    Option(
-        "partition-key",
-        "partition_key",
-        "name of the partition key, checked",
-        otherwise="read from the table",
-    ),
-    Option("sort-key", "sort_key", "name of the sort key, checked", otherwise="read from the table"),
-    Option(
-        "converge-within",
-        "converge_within_ms",
-        "how long replication may take before a difference is a mismatch",
-        parse=duration_ms,
-        default="60s",
-        metavar="DURATION",
-    ),
-    Option(
-        "stable-for",
-        "stable_for_ms",
+        percentage, "100", metavar="PERCENT")
+    partition_key: str | None = optional(
+        JUDGING, "partition-key", "name of the partition key, checked", str, None,
+        otherwise="read from the table")
+    sort_key: str | None = optional(
+        JUDGING, "sort-key", "name of the sort key, checked", str, None, otherwise="read from the table")
+    converge_within_ms: int = option(
+        JUDGING, "converge-within", "how long replication may take before a difference is a mismatch",
+        duration_ms, "60s", metavar="DURATION")
+    stable_for_ms: int = option(
+        JUDGING, "stable-for",
         "how much later than --converge-within, or than a newer change, an older one may still be applied",
-        parse=duration_ms,
-        default="30s",
-        metavar="DURATION",
-    ),
-    Option(
-        "ignore-attribute",
-        "ignore_attributes",
+        duration_ms, "30s", metavar="DURATION")
+    ignore_attributes: tuple[str, ...] = repeated(
+        JUDGING, "ignore-attribute",
         "top-level attribute to leave out of the comparison; may be repeated (`aws:rep:*` always is)",
-        otherwise="none",
-        repeats=True,
-    ),
-)
-_STATE = (
-    Option(
-        "migration",
-        "migration",
-        "name under which the state is kept",
-        parse=migration_name,
-        otherwise="`--target-table`",
-    ),
-    Option(
-        "redis-url",
-        "redis_url",
-        "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` or `unix://`",
-        parse=url("redis", "rediss", "unix"),
-        otherwise="an embedded server that keeps its state in `--state-dir`",
-        metavar="URL",
-        secret=True,
-    ),
-    Option(
-        "state-dir", "state_dir", "directory of the embedded server's state", default=".ddbmm", metavar="DIR"
-    ),
-)
-_PACE = (
-    Option("workers", "workers", "validator processes", parse=whole(1, 256), default="2", metavar="N"),
-    Option(
-        "in-flight",
-        "in_flight",
-        "BatchGetItem calls that each validator keeps under way",
-        parse=whole(1, 64),
-        default="8",
-        metavar="N",
-    ),
-    Option(
-        "reader-threads",
-        "reader_threads",
-        "GetRecords calls that a reader keeps under way",
-        parse=whole(1, 64),
-        default="8",
-        metavar="N",
-    ),
-    Option(
-        "max-rcu",
-        "max_rcu",
-        "read units a second to spend on each side, 0 = no limit",
-        parse=not_negative,
-        default="0",
-        metavar="UNITS",
-    ),
-    Option(
-        "max-backlog",
-        "max_backlog",
-        "queued keys above which the reader pauses",
-        parse=whole(1, 100_000_000),
-        default="100000",
-        metavar="N",
-    ),
-    Option(
-        "reclaim-after",
-        "reclaim_after_ms",
-        "how long a silent validator keeps its work before another takes it over",
-        parse=duration_ms,
-        default="30s",
-        metavar="DURATION",
-    ),
-)
-_GATE = (
-    Option(
-        "gate-objective",
-        "gate_objective",
+        otherwise="none")
+    name: str = optional(
+        STATE, "migration", "name under which the state is kept", migration_name, "",
+        otherwise="`--target-table`")
+    max_rcu: float = option(
+        PACE, "max-rcu", "read units a second to spend on each side, 0 = no limit",
+        not_negative, "0", metavar="UNITS")
+    max_backlog: int = option(
+        PACE, "max-backlog", "queued keys above which the reader pauses",
+        whole(1, 100_000_000), "100000", metavar="N")
+    gate_objective: float = option(  # percent of keys, as sample_rate
+        GATE, "gate-objective",
         "percentage of right keys that the lower end of the 95 % interval must reach",
-        parse=percentage,
-        default="99.9",
-        metavar="PERCENT",
-    ),
-    Option(
-        "gate-lag",
-        "gate_lag_ms",
+        percentage, "99.9", metavar="PERCENT")
+    gate_lag_ms: int = option(
+        GATE, "gate-lag",
         "replication lag (p99) that is allowed, and age of the oldest change still waited for",
-        parse=duration_ms,
-        default="60s",
-        metavar="DURATION",
-    ),
-    Option(
-        "gate-reader-lag",
-        "gate_reader_lag_ms",
-        "age of the oldest unread change that is allowed",
-        parse=duration_ms,
-        default="60s",
-        metavar="DURATION",
-    ),
-    Option(
-        "gate-backlog",
-        "gate_backlog",
-        "keys that may be due for a look",
-        parse=whole(0, 100_000_000),
-        default="10000",
-        metavar="N",
-    ),
-)
-_OUTPUT = (
-    Option(
-        "statistics-every",
-        "statistics_every_ms",
-        "how often the monitor prints statistics",
-        parse=duration_ms,
-        default="30s",
-        metavar="DURATION",
-    ),
-    Option(
-        "metrics-port",
-        "metrics_port",
-        "port of `/metrics` and `/healthz`, 0 = any free one, which is logged",
-        parse=whole(0, 65535),
-        default="9464",
-        metavar="PORT",
-    ),
-    Option(
-        "bind-address",
-        "bind_address",
-        "address that port is bound to",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-    ),
-    Option(
-        "log-format",
-        "log_format",
-        "`console` or `json`",
-        parse=one_of("console", "json"),
-        default="console",
-        metavar="FORMAT",
-    ),
-    Option(
-        "log-level",
-        "log_level",
-        "`debug`, `info`, `warning` or `error`",
-        parse=one_of("debug", "info", "warning", "error"),
-        default="info",
-        metavar="LEVEL",
-    ),
-    _flag("verbose", "log every match too"),
-    _flag("show-keys", "show keys themselves; without it, keyed hashes stand for them"),
-    _flag("json", "print JSON (`status`, `findings`, `gate`, `doctor`, `config`)"),
-    _flag("dry-run", "print the plan and end (`run`)"),
-)
+        duration_ms, "60s", metavar="DURATION")
+    gate_reader_lag_ms: int = option(
+        GATE, "gate-reader-lag", "age of the oldest unread change that is allowed",
+        duration_ms, "60s", metavar="DURATION")
+    gate_backlog: int = option(
+        GATE, "gate-backlog", "keys that may be due for a look",
+        whole(0, 100_000_000), "10000", metavar="N")
+    partition_type: str = ""
+    sort_type: str = ""
+    source_arn: str = ""
+    target_arn: str = ""
+    # fmt: on
 
+    @property
+    def origin(self) -> Side:
+        """The side whose stream is read."""
+        return self.verify_on.other
+
+    def access(self, side: str) -> SideConfig:
+        """How "source", "target" or "stream" is reached."""
+        return {"source": self.source, "target": self.target, "stream": self.stream}[side]
+
+    def table(self, side: Side) -> str:
+        return self.source_table if side is Side.SOURCE else self.target_table
+
+    def gate_limits(self) -> Limits:
+        """What the gate demands, in the gate's units."""
+        return Limits(
+            objective=self.gate_objective / 100,
+            lag_ms=self.gate_lag_ms,
+            reader_lag_ms=self.gate_reader_lag_ms,
+            backlog=self.gate_backlog,
+        )
+
+    def settings(self) -> dict[str, str]:
+        """The fingerprint: what the stored state would mean something else without."""
+        return {
+            "source_table": self.source_arn or self.source_table,
+            "target_table": self.target_arn or self.target_table,
+            "verify_on": str(self.verify_on),
+            "iterator_type": self.iterator_type,
+            "sample_rate": str(self.sample_rate),
+            "ignore_attributes": ",".join(sorted(self.ignore_attributes)),
+            "partition_key": self.partition_key or "",
+            "partition_type": self.partition_type,
+            "sort_key": self.sort_key or "",
+            "sort_type": self.sort_type,
+        }
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """What belongs to the process, whatever it watches; picklable. Durations in ms."""
+
+    # fmt: off
+    command: str = "run"
+    milestone: str = ""  # what `mark` marks
+    redis_url: str = optional(  # "": the embedded server
+        STATE, "redis-url",
+        "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` or `unix://`",
+        url("redis", "rediss", "unix"), "",
+        otherwise="an embedded server that keeps its state in `--state-dir`", metavar="URL", secret=True)
+    state_dir: str = option(
+        STATE, "state-dir", "directory of the embedded server's state", str, ".ddbmm", metavar="DIR")
+    workers: int = option(PACE, "workers", "validator processes", whole(1, 256), "2", metavar="N")
+    in_flight: int = option(
+        PACE, "in-flight", "BatchGetItem calls that each validator keeps under way",
+        whole(1, 64), "8", metavar="N")
+    reader_threads: int = option(
+        PACE, "reader-threads", "GetRecords calls that a reader keeps under way",
+        whole(1, 64), "8", metavar="N")
+    reclaim_after_ms: int = option(
+        PACE, "reclaim-after", "how long a silent validator keeps its work before another takes it over",
+        duration_ms, "30s", metavar="DURATION")
+    statistics_every_ms: int = option(
+        OUTPUT, "statistics-every", "how often the monitor prints statistics",
+        duration_ms, "30s", metavar="DURATION")
+    metrics_port: int = option(
+        OUTPUT, "metrics-port", "port of `/metrics` and `/healthz`, 0 = any free one, which is logged",
+        whole(0, 65535), "9464", metavar="PORT")
+    bind_address: str = option(
+        OUTPUT, "bind-address", "address that port is bound to", str, "127.0.0.1", metavar="ADDRESS")
+    log_format: str = option(
+        OUTPUT, "log-format", "`console` or `json`", one_of("console", "json"), "console", metavar="FORMAT")
+    log_level: str = option(
+        OUTPUT, "log-level", "`debug`, `info`, `warning` or `error`",
+        one_of("debug", "info", "warning", "error"), "info", metavar="LEVEL")
+    verbose: bool = switch(OUTPUT, "verbose", "log every match too")
+    show_keys: bool = switch(
+        OUTPUT, "show-keys", "show keys themselves; without it, keyed hashes stand for them")
+    json: bool = switch(OUTPUT, "json", "print JSON (`status`, `findings`, `gate`, `doctor`, `config`)")
+    dry_run: bool = switch(OUTPUT, "dry-run", "print the plan and end (`run`)")
+    # fmt: on
+
+
+#: Every option, by heading and as declared; a migration's before the process's.
+OPTIONS: tuple[Option, ...] = tuple(
+    one
+    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, GATE, OUTPUT)
+    for config in (MigrationConfig, ProcessConfig)
+    for one in options_of(config)
+    if one.group == heading
+)
 #: Heading → its options, in the order of the help and of docs/configuration.md.
 GROUPS: dict[str, Sequence[Option]] = {
-    "Tables and access": _TABLES,
-    "Stream": _STREAM,
-    "Judging": _JUDGING,
-    "State": _STATE,
-    "Pace": _PACE,
-    "Gate (`gate` and the monitor's metrics)": _GATE,
-    "Output": _OUTPUT,
+    heading: [one for one in OPTIONS if one.group == heading]
+    for heading in dict.fromkeys(one.group for one in OPTIONS)
 }
-OPTIONS: tuple[Option, ...] = tuple(option for group in GROUPS.values() for option in group)

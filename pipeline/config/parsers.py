@@ -9,6 +9,8 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from pipeline.core.model import Side
+
 #: Prometheus' durations: units in this order, each at most once.
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
 _DURATION_UNITS_MS = (86_400_000, 3_600_000, 60_000, 1_000, 1)
@@ -80,6 +82,11 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def side_of(text: str) -> Side:
+    """One of the two tables."""
+    return Side(one_of("target", "source")(text))
 
 
 def migration_name(text: str) -> str:

@@ -102,7 +102,7 @@ def _canonical_string(text: Any) -> str:
     return text
 
 
-def _canonical_binary(text: Any, depth: int = 0) -> str:
+def _canonical_binary(text: Any, _depth: int = 0) -> str:
     if type(text) is not str:
         raise MalformedItem("a binary that is not text")
     try:
@@ -111,20 +111,20 @@ def _canonical_binary(text: Any, depth: int = 0) -> str:
         raise MalformedItem("a binary that is not base64") from error
 
 
-def _canonical_boolean(value: Any, depth: int) -> bool:
+def _canonical_boolean(value: Any, _depth: int) -> bool:
     if type(value) is not bool:
         raise MalformedItem("a boolean that is neither true nor false")
     return value
 
 
-def _canonical_null(value: Any, depth: int) -> bool:
+def _canonical_null(value: Any, _depth: int) -> bool:
     if value is not True:
         raise MalformedItem("a null that is not true")
     return True
 
 
 def _set_of(canonical: Callable[[Any], str]) -> Callable[[Any, int], list[str]]:
-    def canonical_set(values: Any, depth: int) -> list[str]:
+    def canonical_set(values: Any, _depth: int) -> list[str]:
         if type(values) is not list or not values:
             raise MalformedItem("a set that is not a list with members")
         return sorted(set(map(canonical, values)))
@@ -134,20 +134,20 @@ def _set_of(canonical: Callable[[Any], str]) -> Callable[[Any, int], list[str]]:
 
 def _canonical_list(values: Any, depth: int) -> list[Any]:
     if type(values) is not list:
-        raise MalformedItem("a list that is not one")
+        raise MalformedItem("a list that is no array of values")
     _normalise(values, depth + 1)
     return values
 
 
 def _canonical_map(values: Any, depth: int) -> Item:
     if type(values) is not dict:
-        raise MalformedItem("a map that is not one")
+        raise MalformedItem("a map that is no object")
     _normalise(values.values(), depth + 1)
     return values
 
 
 _CANONICAL: dict[str, Callable[[Any, int], Any]] = {
-    "S": lambda content, depth: _canonical_string(content),
+    "S": lambda content, _depth: _canonical_string(content),
     "B": _canonical_binary,
     "BOOL": _canonical_boolean,
     "NULL": _canonical_null,

@@ -79,8 +79,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reader_lag_seconds(self) -> float | None:
         """Age of the oldest change that may be unread; None before the readers have said."""
-        through = self.reader.read_through_ms
-        return max(self.now_ms - through, 0) / 1000 if through else None
+        watermark_ms = self.reader.watermark_ms
+        return max(self.now_ms - watermark_ms, 0) / 1000 if watermark_ms else None
 
     @property
     def retention_headroom_seconds(self) -> float | None:

@@ -55,7 +55,7 @@ class Verdict(msgspec.Struct, frozen=True):
     checks: list[Check]
 
 
-def judge(figures: Figures, limits: Limits) -> Verdict:
+def evaluate(figures: Figures, limits: Limits) -> Verdict:
     """Every check in the order of CHECKS, and what follows from them."""
     checks = [Check(name, *check(figures, limits)) for name, check in CHECKS.items()]
     results = {check.result for check in checks}

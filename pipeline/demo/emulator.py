@@ -48,6 +48,7 @@ def one_at_a_time(application: Callable[..., Iterable[bytes]]) -> Callable[..., 
 
 
 def main(argv: list[str]) -> None:
+    """Serve account `argv[0]` at `argv[1]` (host:port) until the process is ended."""
     os.environ["MOTO_ACCOUNT_ID"] = argv[0]
     application = one_at_a_time(DomainDispatcherApplication(create_backend_app))
     host, _, port = (argv[1] if len(argv) > 1 else ANYWHERE).partition(":")

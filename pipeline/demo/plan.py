@@ -83,7 +83,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(path: Path) -> Plan:
-    """Read and check a plan. Raises UsageError naming the file, the place in it and the mend."""
+    """Read and check a plan. Raises UsageError naming the file, the place in it and the remedy."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from pipeline.process.tether import tied
 
@@ -88,7 +88,7 @@ class Crew:
         self._directory, self.env = directory, env
         self._children: list[Child] = []
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

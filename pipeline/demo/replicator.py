@@ -186,6 +186,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> None:
+    """Carry changes over, with the plan's faults, until SIGTERM; then print the truth."""
     args = _parse(argv)
     at_rest = threading.Event()
     signal.signal(signal.SIGUSR1, lambda _number, _frame: at_rest.set())
@@ -194,11 +195,11 @@ def main(argv: list[str]) -> None:
     stream = Stream(tables.streams_client(args.source_endpoint_url, args.source_region), args.stream_arn)
     start = list(tables.contents(target, args.table).values())
     replicator = Replicator(stream, target, args.table, Schedule(plans.load(args.plan), args.seed), start)
-    told = 0.0
+    reported = 0.0
     while not at_rest.is_set():
         replicator.step()
-        if time.monotonic() - told > PROGRESS_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - reported > PROGRESS_SECONDS:
+            reported = time.monotonic()
             say(**replicator.progress())
         at_rest.wait(POLL_SECONDS)
     drain(replicator, source, args.table)

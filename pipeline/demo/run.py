@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from pipeline import exit_codes
 from pipeline.core.figures import Figures
 from pipeline.core.model import MISMATCHES
 from pipeline.demo import plan as plans
@@ -43,7 +44,6 @@ DRAIN_SECONDS, SETTLE_SECONDS = 40.0, 35.0
 FRAME_SECONDS = 0.25
 #: About how long the phases take, for the progress bar; traffic takes as long as it is told.
 USUAL_SECONDS = {"starting": 6.0, "writing": 0.0, "replicating": 6.0, "settling": 17.0}
-INTERRUPTED = 130
 
 
 def main(argv: list[str]) -> int:
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         print("interrupted; every process of the demo has ended", file=sys.stderr)
-        return INTERRUPTED
+        return exit_codes.INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
 

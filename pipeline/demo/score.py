@@ -4,7 +4,8 @@ Reads: nothing. Writes: nothing. Never: partial credit: a key found as another k
 and a false alarm.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from pipeline.core.model import MISMATCHES
@@ -30,7 +31,7 @@ class Score:
 
     planted: Mapping[str, str]
     found: Mapping[str, str]
-    groundless: Set[str]
+    groundless: AbstractSet[str]
 
     @property
     def missed(self) -> dict[str, str]:

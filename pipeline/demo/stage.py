@@ -1,4 +1,4 @@
-"""The demo's stage: starts emulators, state, monitor, replicator and traffic, and tells what they do.
+"""The demo's stage: starts emulators, state, monitor, replicator and traffic, and says what they do.
 
 Reads: the store, what the processes say. Writes: both emulated tables' first contents. Never: the monitor's
 figures from anywhere but where an operator gets them: the store's ledger and `findings --json`.
@@ -16,7 +16,7 @@ from pipeline.core.figures import Figures
 from pipeline.demo import tables, traffic
 from pipeline.demo.processes import Child, ChildFailed, Crew, wait_until
 from pipeline.errors import StoreError
-from pipeline.store import Store
+from pipeline.store import StoreView
 
 TABLE, MIGRATION = "orders", "demo"
 SOURCE_REGION, TARGET_REGION = "eu-west-1", "us-east-1"
@@ -32,7 +32,7 @@ class Stage:
 
     def __init__(self, crew: Crew, directory: Path, redis_url: str, seed: int) -> None:
         self._crew, self._redis_url, self._seed = crew, redis_url, seed
-        self.store = Store(redis_url, MIGRATION)
+        self._store: StoreView | None = None  # once the migration has begun
         self._truth = directory / "truth.json"
         #: Keys that had an open finding at any look.
         self.accused: set[str] = set()
@@ -76,7 +76,8 @@ class Stage:
 
     def _reads(self) -> bool:
         try:
-            return self.store.load() is not None and self.store.reader_state().readers > 0
+            self._store = self._store or StoreView.open(self._redis_url, MIGRATION)
+            return self._store is not None and self._store.reader_state().readers > 0
         except StoreError:
             return False
 
@@ -113,9 +114,11 @@ class Stage:
     def figures(self) -> Figures | None:
         """What the monitor knows now; None while its state cannot be read."""
         self._crew.check(self.monitor)
+        if self._store is None:
+            return None
         try:
-            self.accused.update(_text(finding.key) for finding in self.store.findings())
-            return self.store.figures()
+            self.accused.update(_text(finding.key) for finding in self._store.findings())
+            return self._store.figures()
         except StoreError:
             return None
 

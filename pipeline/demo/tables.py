@@ -29,11 +29,13 @@ QUICK = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", 
 
 
 def client(endpoint_url: str, region: str) -> "DynamoDBClient":
+    """A DynamoDB client of an emulator."""
     made: DynamoDBClient = _session(region).client("dynamodb", endpoint_url=endpoint_url, config=QUICK)
     return made
 
 
 def streams_client(endpoint_url: str, region: str) -> Any:
+    """A DynamoDB Streams client of an emulator."""
     return _session(region).client("dynamodbstreams", endpoint_url=endpoint_url, config=QUICK)
 
 

@@ -36,10 +36,12 @@ class Write(NamedTuple):
 
 
 def cold_key(number: int) -> Item:
+    """The key of one of the many items that change seldom."""
     return {"pk": {"S": f"customer#{number:04}"}, "sk": {"N": str(number % 3)}}
 
 
 def hot_key(number: int) -> Item:
+    """The key of one of the few items that change all the time."""
     return {"pk": {"S": f"hot#{number}"}, "sk": {"N": "0"}}
 
 
@@ -82,6 +84,7 @@ def _item(rng: random.Random, key: Item, number: int) -> Item:
 
 
 def main(argv: list[str]) -> None:
+    """Write the changes of the schedule, spread over the time given."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in ("--endpoint-url", "--region", "--table"):
         parser.add_argument(name, required=True)
@@ -90,7 +93,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seconds", type=float, required=True, help="to spread them over")
     args = parser.parse_args(argv)
     dynamodb = tables.client(args.endpoint_url, args.region)
-    started = told = time.monotonic()
+    started = reported = time.monotonic()
     sent = 0
     for sent, write in enumerate(script(args.seed, args.changes), start=1):
         time.sleep(max(0.0, started + (sent - 1) * args.seconds / args.changes - time.monotonic()))
@@ -98,8 +101,8 @@ def main(argv: list[str]) -> None:
             dynamodb.delete_item(TableName=args.table, Key=write.key)
         else:
             dynamodb.put_item(TableName=args.table, Item=write.item)
-        if time.monotonic() - told > PROGRESS_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - reported > PROGRESS_SECONDS:
+            reported = time.monotonic()
             say(sent=sent)
     say(sent=sent)
 

@@ -5,7 +5,7 @@ Reads: a Scene. Writes: the console. Never: item values.
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -50,7 +50,7 @@ class View:
         self._phase = ""
         self._said = 0.0
 
-    def __enter__(self) -> "View":
+    def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self
@@ -129,6 +129,7 @@ def _kinds(scene: Scene) -> Table:
 
 
 def seconds(value: float | None) -> str:
+    """Seconds to a tenth; a dash where there is no figure."""
     return "–" if value is None else f"{value:.1f} s"
 
 

@@ -6,9 +6,9 @@ Reads: figures. Writes: nothing. Never: judges by itself (see core/gate.py).
 from collections.abc import Iterable
 
 from pipeline.core.figures import Figures
-from pipeline.core.gate import CHECKS, Limits, Result, judge
+from pipeline.core.gate import CHECKS, Limits, Result, evaluate
 from pipeline.core.model import MARKS
-from pipeline.metrics.declared import PREFIX, Declared, Sample, StoreMetric
+from pipeline.metrics.declared import Sample, StoreMetric, store_metric
 
 
 def cutover_metrics(limits: Limits) -> tuple[StoreMetric, ...]:
@@ -30,27 +30,22 @@ def cutover_metrics(limits: Limits) -> tuple[StoreMetric, ...]:
             "Age of the oldest unread change that the gate allows.",
             limits.reader_lag_ms / 1000,
         ),
-        StoreMetric(
-            Declared(
-                PREFIX + "cutover_mark_timestamp_seconds",
-                "gauge",
-                "When a milestone of the cutover was marked; no sample before.",
-                {"mark": MARKS},
-                "monitor",
-            ),
+        store_metric(
+            "gauge",
+            "cutover_mark_timestamp_seconds",
+            "When a milestone of the cutover was marked; no sample before.",
             lambda figures: [((mark,), at_ms / 1000) for mark, at_ms in figures.marks.items()],
+            {"mark": MARKS},
         ),
     )
 
 
 def _checks(name: str, text: str, result: Result, limits: Limits) -> StoreMetric:
     def samples(figures: Figures) -> Iterable[Sample]:
-        return [((check.name,), float(check.result is result)) for check in judge(figures, limits).checks]
+        return [((check.name,), float(check.result is result)) for check in evaluate(figures, limits).checks]
 
-    return StoreMetric(
-        Declared(f"{PREFIX}cutover_check_{name}", "gauge", text, {"check": tuple(CHECKS)}, "monitor"), samples
-    )
+    return store_metric("gauge", f"cutover_check_{name}", text, samples, {"check": tuple(CHECKS)})
 
 
 def _demanded(name: str, text: str, value: float) -> StoreMetric:
-    return StoreMetric(Declared(PREFIX + name, "gauge", text, {}, "monitor"), lambda _figures: [((), value)])
+    return store_metric("gauge", name, text, lambda _figures: [((), value)])

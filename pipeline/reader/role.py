@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 import structlog
 
-from pipeline.aws import StreamClient, TableInfo, describe_table
-from pipeline.config import Config
+from pipeline.aws import Connection, StreamClient, TableInfo, describe_table
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
-from pipeline.core.ledger import Meta
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics
+from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
@@ -22,82 +21,113 @@ from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.sides import connect, report
-from pipeline.store import Store
+from pipeline.store import ReaderStore
 
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 1.0
 
 
-def run_reader(config: Config, stop: Stop, metrics: Metrics, beat: Callable[[], None]) -> None:
+def run_reader(
+    process: ProcessConfig,
+    migration: MigrationConfig,
+    stop: Stop,
+    metrics: Metrics,
+    heartbeat: Callable[[], None],
+) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
-    store = Store(config.redis_url, config.migration)
-    meta = store.open(config.settings())
-    table = config.table(config.origin)
-    info = describe_table(connect(config, config.origin, metrics), table)
-    arn = _stream_arn(config, info)
-    connection = connect(config, "stream", metrics)
-    client = StreamClient(connection)
+    own_metrics = metrics.of(migration.name)
+    store = ReaderStore.begin(process.redis_url, migration.name, migration.settings())
     clock = StoreClock(store.now_ms)
-    discoverer = Discoverer(
-        client,
-        arn,
-        table,
-        clock.now_ms,
-        stop,
-        started_ms=meta.started_ms,
-        from_latest=config.iterator_type == "LATEST",
-        begun_again=store.begun_again,
-    )
-    selector = Selector(
-        info.schema, Sampler(config.sample_rate), Digester(frozenset(config.ignore_attributes))
-    )
-    producer = StreamProducer(client, discoverer, selector, clock, lambda: connection.skew_ms)
+    connection = connect(migration, "stream", own_metrics)
+    producer = _stream_producer(migration, store, connection, clock, own_metrics, stop)
     publisher = Publisher(
         store,
         producer,
         clock,
-        metrics,
-        table=config.origin,
-        threads=config.reader_threads,
-        max_backlog=config.max_backlog,
+        own_metrics,
+        threads=process.reader_threads,
+        max_backlog=migration.max_backlog,
     )
-    metrics.sample_ratio.set(config.sample_rate / 100)
-    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=config.reader_threads)
+    own_metrics.sample_ratio.set(migration.sample_rate / 100)
+    log.info(
+        "reader started",
+        stream=producer.discoverer.arn,
+        endpoint=connection.endpoint,
+        threads=process.reader_threads,
+    )
 
     def tick() -> None:
-        beat()
-        report(connection, metrics)
+        heartbeat()
+        report(connection, own_metrics)
 
-    garbage.settle()
+    garbage.freeze()
     try:
         publisher.run(stop, tick)
     except StateLost as error:
         log.error("reading everything since the migration was begun once more", error=str(error))
-        _begin_again(store, meta, stop, beat)
+        _begin_again(store, stop, heartbeat)
         raise
     store.close()
     log.info("reader stopped")
 
 
-def _begin_again(store: Store, meta: Meta, stop: Stop, beat: Callable[[], None]) -> None:
+def _stream_producer(
+    migration: MigrationConfig,
+    store: ReaderStore,
+    connection: Connection,
+    clock: StoreClock,
+    metrics: MigrationMetrics,
+    stop: Stop,
+) -> StreamProducer:
+    """The producer of the origin's stream. Asks for the table's key schema and, if need be, its stream."""
+    table = migration.table(migration.origin)
+    info = describe_table(connect(migration, migration.origin, metrics), table)
+    client = StreamClient(connection)
+    return StreamProducer(
+        client,
+        Discoverer(
+            client,
+            _stream_arn(migration, info),
+            table,
+            clock.now_ms,
+            stop,
+            started_ms=store.meta.started_ms,
+            from_latest=migration.iterator_type == "LATEST",
+            begun_again=store.begun_again,
+        ),
+        Selector(
+            info.schema,
+            Sampler(migration.sample_rate),
+            Digester(frozenset(migration.ignore_attributes)),
+            metrics.stream_malformed_images.inc,
+        ),
+        clock,
+        metrics,
+        table=migration.origin,
+        skew_ms=lambda: connection.skew_ms,
+    )
+
+
+def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
     """Only this process knows when the watch began: it does not end before that is stored again."""
     while not stop.is_set():
         try:
-            store.begin_again(meta)
+            store.begin_again()
             return
         except StoreUnavailable as error:
             log.warning("not begun again yet", error=str(error))
-        beat()
+        heartbeat()
         stop.wait(TICK_SECONDS)
 
 
-def _stream_arn(config: Config, info: TableInfo) -> str:
-    if config.stream_arn:
-        return config.stream_arn
+def _stream_arn(migration: MigrationConfig, info: TableInfo) -> str:
+    if migration.stream_arn:
+        return migration.stream_arn
     if info.stream_arn is None or not info.stream_enabled:
         raise ConfigurationError(
-            f"table {info.name} has no enabled stream: enable one (NEW_AND_OLD_IMAGES), or give --stream-arn"
+            f"table {info.name} has no enabled stream",
+            "enable one (NEW_AND_OLD_IMAGES), or give --stream-arn",
         )
     log.info("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
     return info.stream_arn

@@ -13,7 +13,7 @@ import msgspec
 from pipeline.core.figures import Figures
 from pipeline.core.gate import Limits, Result, Verdict
 from pipeline.core.ledger import Finding
-from pipeline.core.model import PositionKind, Side
+from pipeline.core.model import Side
 from pipeline.core.statistics import margin_in_words
 
 SECOND, MINUTE, HOUR = 1, 60, 3600
@@ -50,9 +50,7 @@ def statistics_fields(figures: Figures, before: Figures | None) -> dict[str, Any
     return {
         "events_total": ledger.records_read + ledger.records_repeated,
         "events_unique": ledger.records_read,
-        "inserts": ledger.inserts,
-        "modifies": ledger.modifies,
-        "removes": ledger.removes,
+        "records": dict(ledger.records),
         "events_per_second": round(events_per_second(figures, before), 1),
         "keys_judged": success.keys,
         "success_ratio": success.ratio,
@@ -84,7 +82,7 @@ def _rows(figures: Figures, before: Figures | None) -> list[str]:
     rate = events_per_second(figures, before)
     rows = {
         "events": f"{_events(figures):,} total, {ledger.records_read:,} unique "
-        f"(INSERT {ledger.inserts:,}, MODIFY {ledger.modifies:,}, REMOVE {ledger.removes:,}), "
+        f"({', '.join(f'{name} {number:,}' for name, number in ledger.records.items())}), "
         f"{rate:,.1f} per second",
         "success": _success(figures),
         "open": _open(ledger.open),
@@ -124,9 +122,9 @@ def _lag(figures: Figures) -> str:
 
 def _reader(figures: Figures) -> str:
     lag, headroom = figures.reader_lag_seconds, figures.retention_headroom_seconds
-    shards = sum(figures.reader.partitions.values())
-    done = figures.reader.partitions.get(PositionKind.FINISHED, 0)
-    counted = f"shards {shards:,} ({done:,} finished), gaps {figures.reader.gaps:,}"
+    finished = figures.reader.partitions_finished
+    partitions = figures.reader.partitions_open + finished
+    counted = f"partitions {partitions:,} ({finished:,} finished), gaps {figures.reader.gaps:,}"
     if lag is None or headroom is None:
         return f"position not known yet, {counted}"
     return f"{_span(lag)} behind, {_span(max(headroom, 0))} until records are lost, {counted}"
@@ -164,7 +162,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
         "reader": {
             "lag_seconds": figures.reader_lag_seconds,
             "retention_headroom_seconds": figures.retention_headroom_seconds,
-            "shards": sum(reader.partitions.values()),
+            "partitions": msgspec.to_builtins(reader.partitions),
             "gaps": reader.gaps,
         },
         "queue": {

@@ -1,5 +1,41 @@
-"""The store: everything that processes share, in Redis or Valkey. Others import `Store` from here."""
+"""The store: everything that processes share, in Redis or Valkey. Others import from here.
 
-from pipeline.store.store import Store
+    FiguresView      numbers and findings, also before the migration has begun: the monitor
+    StoreView        a migration that has begun, read only: the commands that look
+    ReaderStore      what a reader writes        ValidatorStore   what a validator writes
+    MarkStore        what `mark` writes
 
-__all__ = ["Store"]
+All of a migration is in the keys `ddbmm:{<migration>}:…` (one hash slot, so one migration lives on one node
+of a cluster):
+
+    work            stream + group "validators": one entry a key that is due now
+    due             sorted set: key → when to look next (ms)
+    history         hash: key → history (codec.py)
+    checkpoints     hash: partition → checkpoint          leases        hash: partition → epoch|expires|owner
+    watermarks      hash: partition → watermark (ms)      readers       sorted set: reader → alive until (ms)
+    ledger          hash: counters                        late          hash: creation bucket → keys waiting
+    lag:<minute>    hash: bucket → count                  gaps          hash: gap → recorded (ms)
+    findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
+    findings-log    stream of recovered findings          dead          stream of dead letters
+    keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
+    marks           hash: milestone of the cutover → when it was reached (ms)
+"""
+
+from pipeline.store.beginning import begin, check_server
+from pipeline.store.connection import RedisConnection
+from pipeline.store.figures_view import FiguresView
+from pipeline.store.marking import MarkStore
+from pipeline.store.reader_store import ReaderStore
+from pipeline.store.reading import StoreView
+from pipeline.store.validator_store import ValidatorStore
+
+__all__ = [
+    "FiguresView",
+    "MarkStore",
+    "ReaderStore",
+    "RedisConnection",
+    "StoreView",
+    "ValidatorStore",
+    "begin",
+    "check_server",
+]

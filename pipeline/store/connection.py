@@ -4,16 +4,16 @@ Reads and writes: what the store asks for. Never: retries. redis-py repeats a ca
 lost reply then counts twice; the scripts may be repeated safely instead, and their callers decide when.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
-from typing import Any, cast
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnavailable
+from pipeline.store.scripts import Script, source
 
 #: The consumer group of the work stream.
 GROUP = "validators"
@@ -22,11 +22,14 @@ CONNECT_TIMEOUT_SECONDS, CALL_TIMEOUT_SECONDS = 2.0, 5.0
 HEALTH_CHECK_SECONDS = 15
 
 
-class Server:
+class RedisConnection:
     """One server and one migration's names on it. Raises ConfigurationError for a URL that is none."""
 
-    def __init__(self, url: str, prefix: str) -> None:
-        self._prefix = prefix
+    def __init__(self, url: str, migration: str) -> None:
+        """url: redis://, rediss:// (TLS) or unix://, also with a password. Connects with the first call."""
+        self.migration = migration
+        self._prefix = f"ddbmm:{{{migration}}}:"
+        self._calls: dict[str, Callable[..., Any]] = {}
         try:
             self.redis = redis.Redis.from_url(
                 url,
@@ -38,16 +41,28 @@ class Server:
         except ValueError as error:
             raise ConfigurationError(f"--redis-url is not a Redis URL: {error}") from error
 
+    def close(self) -> None:
+        self.redis.close()
+
     def key(self, name: str) -> str:
         return self._prefix + name
 
     def keys(self, *names: str) -> list[str]:
         return [self._prefix + name for name in names]
 
-    def script(self, name: str) -> Callable[..., Any]:
-        """The script `lua/<name>.lua`, called with `keys` and `args`."""
-        source = resources.files("pipeline.store").joinpath("lua", f"{name}.lua").read_text()
-        return cast(Callable[..., Any], self.redis.register_script(source))
+    def run(self, script: Script, args: Sequence[Any]) -> Any:
+        """What the script answers."""
+        call = self._calls.get(script.name)
+        if call is None:
+            call = self._calls[script.name] = self.redis.register_script(source(script.name))
+        with translated():
+            return call(keys=self.keys(*script.keys), args=args)
+
+    def now_ms(self) -> int:
+        """The store's clock: the one clock that all processes share."""
+        with translated():
+            seconds, micros = self.redis.time()
+        return seconds * 1000 + micros // 1000
 
 
 @contextmanager
@@ -65,7 +80,7 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
     except redis.OutOfMemoryError as error:
         raise StoreUnavailable(
-            "Redis is at maxmemory: publishing waits until there is room; raise maxmemory"
+            "Redis is at maxmemory, and publishing waits until there is room", "raise maxmemory"
         ) from error
     except redis.RedisError as error:
         if str(error).startswith(("STATELOST", "NOGROUP")):

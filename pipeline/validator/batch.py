@@ -8,30 +8,17 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pipeline.core.canonical import Item
 from pipeline.core.judging.history import FindingChange, History, Judgement
-from pipeline.core.ledger import Claim, Entry, Settled, tally
-from pipeline.core.model import ABSENT, MISMATCHES, Look, Moment, VerdictKind
+from pipeline.core.ledger import tally
+from pipeline.core.model import MISMATCHES, Look, Moment, VerdictKind
 from pipeline.errors import AwsError
 from pipeline.store import codec
+from pipeline.store.messages import Claim, Commit, Entry
+
+#: The verdicts that count a key as one of those judged. An excused one is: it is taken out again while it is.
+_JUDGED = (VerdictKind.MATCH, VerdictKind.EXPIRED, *MISMATCHES)
 
 _encode_json = msgspec.json.Encoder().encode
-
-
-class Seen(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of an item that was read: its digest, whether it is past its TTL, the item if wanted.
-
-    error: why it has no digest, "" = it has one.
-    """
-
-    digest: bytes = ABSENT
-    expired: bool = False
-    item: Item | None = None
-    error: str = ""
-
-
-#: What is seen where there is no item.
-NOTHING = Seen()
 
 
 class Case(msgspec.Struct, eq=False):
@@ -48,12 +35,12 @@ class Case(msgspec.Struct, eq=False):
 class Decided(msgspec.Struct, frozen=True):
     """What is to be committed for one entry; no judgement = put back as it was, or buried."""
 
-    settled: Settled
+    commit: Commit
     case: Case | None = None
     judgement: Judgement | None = None
 
 
-class Batch:
+class WorkBatch:
     """One claim under way: the store's clock, what is decided so far, the last AWS error.
 
     The store's clock is read with the claim and carried on with this host's monotonic one.
@@ -76,10 +63,15 @@ class Batch:
 
     def moment(self) -> Moment:
         claim = self._claim
-        return Moment(self.now_ms(), claim.read_through_ms, claim.gap_ms, claim.watched_since_ms)
+        return Moment(
+            now_ms=self.now_ms(),
+            watermark_ms=claim.watermark_ms,
+            gap_ms=claim.gap_ms,
+            watched_since_ms=claim.watched_since_ms,
+        )
 
-    def settle(self, case: Case, judgement: Judgement, now_ms: int) -> None:
-        self.decided.append(settled(case, judgement, now_ms))
+    def conclude(self, case: Case, judgement: Judgement, now_ms: int) -> None:
+        self.decided.append(concluded(case, judgement, now_ms))
 
     def postpone(self, cases: Iterable[Case], delay_seconds: float) -> None:
         """Put keys back as they were: an error is no verdict and changes no history."""
@@ -87,16 +79,17 @@ class Batch:
         self.decided += [put_back(case, next_ms) for case in cases]
 
 
-def settled(case: Case, judgement: Judgement, now_ms: int) -> Decided:
+def concluded(case: Case, judgement: Judgement, now_ms: int) -> Decided:
+    """What a judgement comes to for the store."""
     after, verdict = judgement.history, judgement.verdict
     return Decided(
-        Settled(
-            case.entry,
-            codec.encode(after) if after is not None else b"",
-            judgement.next_ms,
-            tally(case.history, judgement, case.reads, case.reads_strong),
-            _finding(case, judgement, now_ms),
-            judged=verdict is VerdictKind.MATCH or verdict in MISMATCHES,
+        Commit(
+            entry=case.entry,
+            after=codec.encode(after) if after is not None else b"",
+            next_ms=judgement.next_ms,
+            tally=tally(case.history, judgement, case.reads, case.reads_strong),
+            finding=_finding(case, judgement, now_ms),
+            judged=verdict in _JUDGED,
             lag_ms=judgement.lag_ms,
         ),
         case,
@@ -105,15 +98,16 @@ def settled(case: Case, judgement: Judgement, now_ms: int) -> Decided:
 
 
 def put_back(case: Case, next_ms: int) -> Decided:
+    """The key as it was, but for what its reads cost."""
     reads = f"reads={case.reads} reads_strong={case.reads_strong}"
-    return Decided(Settled(case.entry, case.entry.raw, next_ms, reads), case)
+    return Decided(Commit(entry=case.entry, after=case.entry.raw, next_ms=next_ms, tally=reads), case)
 
 
 def _finding(case: Case, judgement: Judgement, now_ms: int) -> str | None:
-    """The finding as the store keeps it: None = as it is, "" = recovered."""
+    """The finding as the store keeps it: None = as it is, "" = closed."""
     if judgement.finding is FindingChange.NONE:
         return None
-    if judgement.finding is FindingChange.RECOVERED or judgement.history is None:
+    if judgement.finding in (FindingChange.RECOVERED, FindingChange.EXCUSED) or judgement.history is None:
         return ""
     finding = {
         "kind": judgement.history.kind,

@@ -11,77 +11,104 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from pipeline.aws import TableReader, describe_table
-from pipeline.config import Config
+from pipeline.aws import Connection, TableReader, describe_table
+from pipeline.backoff import Backoff
+from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
 from pipeline.errors import AwsError, StoreError
-from pipeline.metrics import Metrics
+from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.sides import connect, report
-from pipeline.store import Store
-from pipeline.validator.validator import BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS, Validator
+from pipeline.store import ValidatorStore
+from pipeline.validator.side_reader import SideReader
+from pipeline.validator.validator import Validator
 
 log = structlog.get_logger(__name__)
 
 #: An idle thread asks for work this often; threads start staggered, so the process asks more often.
 IDLE_SECONDS = 0.4
+#: Of a thread whose batches fail.
+BACKOFF = Backoff(1.0, 30.0)
 #: When no thread of the process began a batch for this long, the process hangs.
 HANGING_SECONDS = 120.0
 
 
 def run_validator(
-    config: Config, stop: threading.Event, metrics: Metrics, beat: Callable[[], None], slot: str
+    process: ProcessConfig,
+    migration: MigrationConfig,
+    stop: threading.Event,
+    metrics: Metrics,
+    heartbeat: Callable[[], None],
+    slot: str,
 ) -> None:
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
-    store = Store(config.redis_url, config.migration)
-    store.open(config.settings())
-    verified = config.verify_on
-    connections = [connect(config, side, metrics) for side in (verified, config.origin)]
-    names = [config.table(side) for side in (verified, config.origin)]
-    tables = [describe_table(each, name) for each, name in zip(connections, names, strict=True)]
-    readers = [
-        TableReader(*each) for each in zip(connections, names, [t.schema for t in tables], strict=True)
-    ]
+    own_metrics = metrics.of(migration.name)
+    store = ValidatorStore.begin(process.redis_url, migration.name, migration.settings())
+    connections = {side: connect(migration, side, own_metrics) for side in Side}
+
+    def reader(side: Side) -> SideReader:
+        max_rcu = migration.max_rcu / process.workers
+        return _side_reader(migration, side, connections[side], own_metrics, max_rcu, stop)
+
     validator = Validator(
         store,
-        (readers[0], readers[1]),
+        reader(migration.verify_on),
+        reader(migration.origin),
         Policy(
-            config.converge_within_ms,
-            config.stable_for_ms,
-            leads=verified is Side.SOURCE,
+            converge_within_ms=migration.converge_within_ms,
+            stable_for_ms=migration.stable_for_ms,
+            leads=migration.verify_on is Side.SOURCE,
         ),
-        metrics,
+        own_metrics,
         consumer=f"{socket.gethostname()}:{slot}",
-        verified_side=verified,
-        ignore=frozenset(config.ignore_attributes),
-        ttl_attributes=(tables[0].ttl_attribute, tables[1].ttl_attribute),
-        max_rcu=config.max_rcu / config.workers,
-        reclaim_after_ms=config.reclaim_after_ms,
-        verbose=config.verbose,
+        ignore=frozenset(migration.ignore_attributes),
+        reclaim_after_ms=process.reclaim_after_ms,
+        verbose=process.verbose,
         stop=stop,
     )
-    log.info("validator started", slot=slot, in_flight=config.in_flight)
+    log.info("validator started", slot=slot, in_flight=process.in_flight)
 
     def alive() -> None:
-        beat()
-        for connection in connections:
-            report(connection, metrics)
+        heartbeat()
+        for connection in connections.values():
+            report(connection, own_metrics)
 
-    garbage.settle()
-    _serve(validator, config.in_flight, stop, alive)
+    garbage.freeze()
+    _serve(validator, process.in_flight, stop, alive)
     store.close()
 
 
-def _serve(validator: Validator, threads: int, stop: threading.Event, beat: Callable[[], None]) -> None:
+def _side_reader(
+    migration: MigrationConfig,
+    side: Side,
+    connection: Connection,
+    metrics: MigrationMetrics,
+    max_rcu: float,
+    stop: threading.Event,
+) -> SideReader:
+    table = describe_table(connection, migration.table(side))
+    return SideReader(
+        side,
+        TableReader(connection, table.name, table.schema),
+        metrics,
+        digester=Digester(frozenset(migration.ignore_attributes)),
+        ttl_attribute=table.ttl_attribute,
+        max_rcu=max_rcu,
+        stop=stop,
+    )
+
+
+def _serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: Callable[[], None]) -> None:
     """Run `threads` loops until `stop`. A loop that fails for an unforeseen reason fails the process; while
-    every loop hangs, nobody beats, and the supervisor ends the process."""
+    every loop hangs, there is no heartbeat, and the supervisor ends the process."""
     active = [time.monotonic()] * threads
     pool = ThreadPoolExecutor(threads, thread_name_prefix="validator")
     try:
         loops = [pool.submit(_loop, validator, number, active, stop) for number in range(threads)]
         while not stop.wait(1.0):
             if time.monotonic() - max(active) < HANGING_SECONDS:
-                beat()
+                heartbeat()
             for loop in loops:
                 if loop.done():
                     loop.result()
@@ -98,7 +125,7 @@ def _loop(validator: Validator, number: int, active: list[float], stop: threadin
             claimed = validator.step()
         except (AwsError, StoreError) as error:
             failures += 1
-            delay = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(failures, 10))
+            delay = BACKOFF.after(failures)
             log.warning("batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
             stop.wait(delay)
             continue

@@ -1,7 +1,9 @@
 """Plain-Python references of what the store's scripts do, for the simulation and for tests of the scripts."""
 
-from pipeline.core.judging.history import History
-from pipeline.core.judging.rule import ALARMED_MIN_MS, LOOK_SPACING_MS
+import msgspec
+
+from pipeline.core.judging.divergence import WATCH_MIN_MS
+from pipeline.core.judging.history import LOOK_SPACING_MS, History
 from pipeline.core.model import UNKNOWN, Change, Phase, Version
 
 
@@ -18,19 +20,8 @@ def append(history: History | None, change: Change) -> History:
     elif change.before not in (UNKNOWN, last[0]):
         incomplete = True
     phase = Phase.WAITING if history.phase is Phase.SETTLING else history.phase
-    return History(
-        (*versions, version),
-        history.lo,
-        phase,
-        history.first,
-        history.alarmed,
-        history.skipped,
-        history.kind,
-        True,
-        incomplete,
-        history.looked_ms,
-        history.late,
-        history.held,
+    return msgspec.structs.replace(
+        history, versions=(*versions, version), phase=phase, settle=True, incomplete=incomplete
     )
 
 
@@ -38,5 +29,6 @@ def brought_forward(history: History, due_ms: int, now_ms: int) -> int:
     """When a key that was due at `due_ms` is due after a publish at `now_ms`; `history` as before it."""
     if history.phase is Phase.WAITING:
         return due_ms
-    spacing = ALARMED_MIN_MS if history.phase is Phase.ALARMED else LOOK_SPACING_MS
+    watched = history.phase in (Phase.ALARMED, Phase.EXCUSED)
+    spacing = WATCH_MIN_MS if watched else LOOK_SPACING_MS
     return min(due_ms, max(now_ms, history.looked_ms + spacing))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipeline.core.judging import rule
-from pipeline.core.judging.history import FindingChange, History, Judgement, needs_witness
+from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.ledger import tally
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, StreamView
 from pipeline.store import codec
@@ -156,7 +156,7 @@ class _Key:
             start, end = (START_MS + edge for edge in self.world.outage)
             if start <= poll < end:
                 poll = start - POLL_MS
-        return Moment(now_ms, poll - STREAM_MARGIN_MS, self.world.gap_ms)
+        return Moment(now_ms=now_ms, watermark_ms=poll - STREAM_MARGIN_MS, gap_ms=self.world.gap_ms)
 
     # --- the pipeline --------------------------------------------------------------------------------------
 
@@ -207,8 +207,14 @@ class _Key:
     def _look(self, now_ms: int, claimed: History, strong: bool) -> Look:
         self.outcome.reads += 2 if strong else 1
         read_at = now_ms if strong else now_ms - self.random.choice((0, 0, 0, LOOKS_BACK_MS))
-        witness = self.origin.at(now_ms + 15) if strong or needs_witness(claimed) else None
-        return Look(self.verified.at(read_at), now_ms, claimed.newest, strong, witness)
+        witness = self.origin.at(now_ms + 15) if strong or rule.needs_witness(claimed) else None
+        return Look(
+            digest=self.verified.at(read_at),
+            at_ms=now_ms,
+            seen=claimed.newest,
+            strong=strong,
+            witness=witness,
+        )
 
     def _commit(self, before: History, judgement: Judgement, look: Look | None) -> None:
         for item in tally(before, judgement, 0, 0).split():

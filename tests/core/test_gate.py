@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from pipeline.core.figures import Figures
-from pipeline.core.gate import CHECKS, Limits, Result, judge, keys_needed
+from pipeline.core.gate import CHECKS, Limits, Result, evaluate, keys_needed
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS, exact_interval
 
@@ -41,11 +41,11 @@ def figures(**changes: object) -> Figures:
 
 def results(of: Figures, limits: Limits = LIMITS) -> dict[str, Result]:
     """The checks that did not pass."""
-    return {c.name: c.result for c in judge(of, limits).checks if c.result is not Result.PASSED}
+    return {c.name: c.result for c in evaluate(of, limits).checks if c.result is not Result.PASSED}
 
 
 def test_a_caught_up_migration_without_findings_is_a_go() -> None:
-    verdict = judge(figures(), LIMITS)
+    verdict = evaluate(figures(), LIMITS)
     assert verdict.result is Result.PASSED
     assert [check.name for check in verdict.checks] == list(CHECKS)
     assert all(check.reason for check in verdict.checks)
@@ -53,7 +53,7 @@ def test_a_caught_up_migration_without_findings_is_a_go() -> None:
 
 def test_nothing_compared_is_inconclusive_and_never_a_go() -> None:
     empty = figures(ledger=Ledger(), lag_counts=lags(0, 0))
-    assert judge(empty, LIMITS).result is Result.INCONCLUSIVE
+    assert evaluate(empty, LIMITS).result is Result.INCONCLUSIVE
     assert results(empty) == dict.fromkeys(("compared", "success", "lag"), Result.INCONCLUSIVE)
 
 
@@ -72,7 +72,7 @@ def test_nothing_compared_is_inconclusive_and_never_a_go() -> None:
     ],
 )
 def test_each_trouble_closes_the_gate_by_its_own_check(check: str, changes: dict[str, object]) -> None:
-    assert judge(figures(**changes), LIMITS).result is Result.FAILED
+    assert evaluate(figures(**changes), LIMITS).result is Result.FAILED
     assert results(figures(**changes))[check] is Result.FAILED
 
 
@@ -92,7 +92,7 @@ def test_a_figure_at_its_limit_passes(changes: dict[str, object]) -> None:
 def test_a_sample_too_small_for_the_objective_is_inconclusive_and_says_how_many_keys_it_takes() -> None:
     few = figures(ledger=ledger(keys_judged=100))
     assert results(few) == {"success": Result.INCONCLUSIVE}
-    (reason,) = [check.reason for check in judge(few, LIMITS).checks if check.name == "success"]
+    (reason,) = [check.reason for check in evaluate(few, LIMITS).checks if check.name == "success"]
     assert f"{keys_needed(0.999, 0.95):,} are needed" in reason
 
 
@@ -120,4 +120,4 @@ def test_an_unknown_reader_position_is_inconclusive() -> None:
 
 
 def test_a_failed_check_outweighs_an_inconclusive_one() -> None:
-    assert judge(figures(ledger=Ledger(), queue=Queue(0, 0, 0, 0, 1)), LIMITS).result is Result.FAILED
+    assert evaluate(figures(ledger=Ledger(), queue=Queue(0, 0, 0, 0, 1)), LIMITS).result is Result.FAILED

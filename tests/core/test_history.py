@@ -1,19 +1,20 @@
 """The judging rule, one behaviour a test. Times are ms; the deadline is created + 60 s + 1 s."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.judging.divergence import classify
 from pipeline.core.judging.history import (
     KEEP_REACHED,
     MAX_VERSIONS,
     FindingChange,
-    Held,
+    HeldLook,
     History,
     Judgement,
-    needs_witness,
 )
-from pipeline.core.judging.rule import classify, judge, wake
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Phase, Policy, VerdictKind
+from pipeline.core.judging.rule import judge, needs_witness, wake
+from pipeline.core.model import ABSENT, MISMATCHES, UNKNOWN, Change, Look, Moment, Phase, Policy, VerdictKind
 from pipeline.store import codec
 from tests.core.reference import append
 
@@ -37,13 +38,22 @@ def look(
     seen: int = 9,
     strong: bool = False,
     witness: bytes | None = None,
-    expired: bool = False,
+    expires: str = "",
 ) -> Look:
-    return Look(digest, at, seen, strong, witness, expired)
+    """expires: which side's item TTL will delete: "verified", "witness" or both."""
+    return Look(
+        digest=digest,
+        at_ms=at,
+        seen=seen,
+        strong=strong,
+        witness=witness,
+        verified_expires="verified" in expires,
+        witness_expires="witness" in expires,
+    )
 
 
-def now(at: int, *, read_through: int | None = None, gap: int = 0) -> Moment:
-    return Moment(at, at if read_through is None else read_through, gap)
+def now(at: int, *, watermark: int | None = None, gap: int = 0) -> Moment:
+    return Moment(now_ms=at, watermark_ms=at if watermark is None else watermark, gap_ms=gap)
 
 
 def after(judgement: Judgement) -> History:
@@ -81,6 +91,41 @@ def test_an_item_that_returned_to_what_it_was_is_not_taken_for_done_at_once() ->
     assert (later.reached, later.verdict) == (2, VerdictKind.MATCH)
 
 
+def test_the_trace_that_matching_gives_is_true() -> None:
+    """The numbered steps of `matching._may_still_be_at`."""
+    history = History(((ABSENT, 0), (A, 2_000), (ABSENT, 3_000)), lo=1)
+    assert judge(history, look(ABSENT, 4_000), now(4_000), POLICY).reached == 0
+    assert judge(history, look(ABSENT, 62_999), now(62_999), POLICY).reached == 0
+    assert judge(history, look(ABSENT, 63_000), now(63_000), POLICY).reached == 2
+
+
+def test_the_trace_that_the_rule_gives_is_true() -> None:
+    """The numbered steps of `rule._decide`."""
+    history = History(((ABSENT, 0), (B, 9_000)), lo=1)
+    assert judge(history, look(A, 70_000), now(70_000, watermark=67_000), POLICY).escalate  # 1
+    strong = look(A, 70_000, seen=1, strong=True, witness=B)
+    for gap, decided in ((0, True), (50_000, False)):
+        held = after(judge(history, strong, now(70_100, watermark=67_000, gap=gap), POLICY))  # 2
+        proven = wake(held, now(74_000, watermark=71_000, gap=gap), POLICY)  # 3, 4
+        assert proven is not None and (proven.finding is FindingChange.OPENED) == decided
+    assert wake(held, now(131_000, watermark=128_000, gap=50_000), POLICY) is None  # 5
+    again = judge(
+        held,
+        look(A, 131_000, seen=1, strong=True, witness=B),
+        now(131_100, watermark=128_000, gap=50_000),
+        POLICY,
+    )
+    alarm = wake(after(again), now(136_000, watermark=132_000, gap=50_000), POLICY)  # 6
+    assert alarm is not None and alarm.finding is FindingChange.OPENED
+    moved = judge(
+        held,
+        look(A, 131_000, seen=1, strong=True, witness=C),
+        now(131_100, watermark=128_000, gap=50_000),
+        POLICY,
+    )
+    assert after(moved).held == HeldLook(look(A, 131_000, seen=1, strong=True, witness=C), 131_000)  # 7
+
+
 def test_a_look_at_a_value_held_twice_proves_the_earlier_time_only() -> None:
     thrice = built(ABSENT, A, B, A, C)
     result = judge(thrice, look(A, 4000), now(4000), POLICY)
@@ -101,29 +146,27 @@ def test_no_match_after_the_deadline_asks_for_a_strong_look_and_a_witness() -> N
 
 def test_a_strong_mismatch_is_held_until_the_readers_have_read_past_it() -> None:
     strong = look(ABSENT, 62_000, strong=True, witness=A)
-    held = judge(built(ABSENT, A), strong, now(62_000, read_through=58_000), POLICY)
+    held = judge(built(ABSENT, A), strong, now(62_000, watermark=58_000), POLICY)
     assert held.finding is FindingChange.NONE and after(held).held is not None
-    too_early = wake(after(held), now(63_000, read_through=61_000), POLICY)
+    too_early = wake(after(held), now(63_000, watermark=61_000), POLICY)
     assert too_early is not None and too_early.finding is FindingChange.NONE
-    proven = wake(after(held), now(67_000, read_through=63_500), POLICY)
+    proven = wake(after(held), now(67_000, watermark=63_500), POLICY)
     assert proven is not None
     assert (proven.verdict, proven.finding, proven.alarmed) == (VerdictKind.MISSING, FindingChange.OPENED, 1)
 
 
 def test_a_look_that_was_long_on_its_way_is_proven_only_past_its_answer() -> None:
     """A validator that stood still (a paused VM) may have read at any time until then."""
-    slow = Look(ABSENT, 62_000, 9, True, A, False, answered_ms=102_000)
-    held = judge(built(ABSENT, A), slow, now(102_000, read_through=99_000), POLICY)
+    slow = Look(digest=ABSENT, at_ms=62_000, seen=9, strong=True, witness=A, answered_ms=102_000)
+    held = judge(built(ABSENT, A), slow, now(102_000, watermark=99_000), POLICY)
     assert held.finding is FindingChange.NONE
-    proven = wake(after(held), now(107_000, read_through=103_000), POLICY)
+    proven = wake(after(held), now(107_000, watermark=103_000), POLICY)
     assert proven is not None and proven.finding is FindingChange.OPENED
 
 
 def test_a_held_look_that_a_later_record_explains_is_progress() -> None:
     """The target was ahead of our reader, not wrong."""
-    held = judge(
-        built(ABSENT, A), look(B, 62_000, strong=True, witness=C), now(62_000, read_through=0), POLICY
-    )
+    held = judge(built(ABSENT, A), look(B, 62_000, strong=True, witness=C), now(62_000, watermark=0), POLICY)
     caught_up = append(after(held), Change(b"k", A, B, 61_000))
     result = wake(caught_up, now(70_000), POLICY)
     assert result is not None
@@ -132,7 +175,7 @@ def test_a_held_look_that_a_later_record_explains_is_progress() -> None:
 
 def test_equal_sides_match_whatever_the_history_says() -> None:
     result = judge(
-        built(ABSENT, A), look(B, 62_000, seen=1, strong=True, witness=B), now(62_000, read_through=0), POLICY
+        built(ABSENT, A), look(B, 62_000, seen=1, strong=True, witness=B), now(62_000, watermark=0), POLICY
     )
     assert (result.verdict, result.reached) == (VerdictKind.MATCH, 1)
 
@@ -140,7 +183,7 @@ def test_equal_sides_match_whatever_the_history_says() -> None:
 def test_that_neither_side_has_the_item_is_no_match_for_a_version_that_is_one() -> None:
     """A key that was misread is found on neither side: an alarm, never a silent success."""
     nowhere = look(ABSENT, 62_000, seen=1, strong=True, witness=ABSENT)
-    assert judge(built(A, B), nowhere, now(62_000, read_through=0), POLICY).reached == 0
+    assert judge(built(A, B), nowhere, now(62_000, watermark=0), POLICY).reached == 0
     proven = judge(built(A, B), nowhere, now(66_000), POLICY)
     assert (proven.finding, proven.verdict) == (FindingChange.OPENED, VerdictKind.MISSING)
     after_a_gap = judge(built(A, B), nowhere, now(66_000, gap=5_000), POLICY)
@@ -148,7 +191,7 @@ def test_that_neither_side_has_the_item_is_no_match_for_a_version_that_is_one() 
 
 
 def test_a_reader_far_behind_holds_the_cheap_look_instead_of_buying_strong_ones() -> None:
-    result = judge(built(ABSENT, A), look(B, 200_000), now(200_000, read_through=100_000), POLICY)
+    result = judge(built(ABSENT, A), look(B, 200_000), now(200_000, watermark=100_000), POLICY)
     assert not result.escalate and after(result).held is not None
 
 
@@ -161,18 +204,18 @@ def test_what_only_equality_explains_is_forgotten_when_the_readers_are_past_the_
     """The source went back to A, and the record is still to be read: it must find B, which may come again."""
     equal = look(A, 200_000, strong=True, witness=A)
     settling = History(((A, 0), (B, 100_000)), lo=2, phase=Phase.SETTLING, settle=True)
-    early = judge(settling, equal, now(200_400, read_through=197_000), POLICY)
+    early = judge(settling, equal, now(200_400, watermark=197_000), POLICY)
     assert after(early).phase is Phase.SETTLING and early.verdict is None
-    still = wake(after(early), now(201_000, read_through=200_000), POLICY)
+    still = wake(after(early), now(201_000, watermark=200_000), POLICY)
     assert still is not None and still.history == early.history and still.next_ms > 201_000
-    over = wake(after(early), now(203_000, read_through=201_000), POLICY)
+    over = wake(after(early), now(203_000, watermark=201_000), POLICY)
     assert over is not None and over.history is None
 
 
 def test_what_was_held_of_reached_versions_says_nothing_of_a_new_one() -> None:
     settling = History(((A, 0), (B, 100_000)), lo=2, phase=Phase.SETTLING, settle=True)
-    equal = Look(A, 200_000, settling.newest, True, A)
-    early = judge(settling, equal, now(200_400, read_through=197_000), POLICY)
+    equal = look(A, 200_000, seen=settling.newest, strong=True, witness=A)
+    early = judge(settling, equal, now(200_400, watermark=197_000), POLICY)
     again = append(after(early), Change(b"k", A, C, 199_000))
     assert wake(again, now(300_000), POLICY) is None
 
@@ -186,7 +229,7 @@ def test_a_settled_key_with_two_versions_in_flight_is_looked_at_again() -> None:
 
 def test_a_key_first_seen_just_after_the_watch_began_is_looked_at_again() -> None:
     """An older change, never read, could still be on its way."""
-    just_begun = Moment(1500, 1500, watched_since_ms=500)
+    just_begun = Moment(now_ms=1500, watermark_ms=1500, watched_since_ms=500)
     settled = judge(built(ABSENT, A), look(A, 1500), just_begun, POLICY)
     assert wake(after(settled), now(31_500), POLICY) is None
 
@@ -242,13 +285,6 @@ def test_an_open_finding_is_looked_at_ever_more_slowly() -> None:
     assert delays == sorted(delays) and delays[0] < delays[1] < delays[2] == 300_000
 
 
-def test_an_item_past_its_ttl_is_neither_match_nor_mismatch() -> None:
-    result = judge(
-        built(ABSENT, A), look(ABSENT, 62_000, strong=True, witness=A, expired=True), now(64_000), POLICY
-    )
-    assert (result.verdict, result.expired, result.history) == (VerdictKind.EXPIRED, 1, None)
-
-
 def test_kinds_are_told_in_terms_of_the_target() -> None:
     present, deleted = built(ABSENT, A, B), built(A, B, ABSENT)
     assert classify(present, ABSENT, POLICY)[0] is VerdictKind.MISSING
@@ -277,10 +313,10 @@ def test_where_the_source_leads_only_a_source_that_stood_still_is_an_alarm() -> 
     assert wake(after(first), now(63_100), LEADS) is None
     assert judge(after(first), look(B, 63_100, seen=1), now(63_100), LEADS).escalate
     strong = look(B, 63_200, seen=1, strong=True, witness=A)
-    alarm = judge(after(first), strong, now(68_000, read_through=65_000), LEADS)
+    alarm = judge(after(first), strong, now(68_000, watermark=65_000), LEADS)
     assert (alarm.finding, alarm.verdict) == (FindingChange.OPENED, VerdictKind.DIFFERENT)
     moved = look(C, 63_200, seen=1, strong=True, witness=A)
-    assert judge(after(first), moved, now(68_000, read_through=65_000), LEADS).finding is FindingChange.NONE
+    assert judge(after(first), moved, now(68_000, watermark=65_000), LEADS).finding is FindingChange.NONE
 
 
 def test_a_history_that_spans_a_gap_vouches_only_for_a_source_that_stood_still() -> None:
@@ -305,7 +341,7 @@ def test_a_key_that_never_rests_and_cannot_be_compared_becomes_indeterminate_but
         UNKNOWN,
         UNKNOWN,
         UNKNOWN,
-        held=Held(look(A, 600_000, strong=True, witness=B, seen=2), 600_000),
+        held=HeldLook(look(A, 600_000, strong=True, witness=B, seen=2), 600_000),
     )
     result = wake(history, now(700_000), POLICY)
     assert result is not None
@@ -337,7 +373,7 @@ def test_a_history_without_end_is_thinned_but_counts_every_version() -> None:
     waiting = judge(
         history,
         look(X, 4_000_000, strong=True, witness=X[:15] + b"a"),
-        now(4_000_000, read_through=0),
+        now(4_000_000, watermark=0),
         POLICY,
     )
     assert after(waiting).unreached == history.unreached
@@ -363,33 +399,36 @@ def histories(draw: st.DrawFn) -> History:
     held = draw(
         st.none()
         | st.builds(
-            Held,
+            HeldLook,
             st.builds(
                 Look,
-                digests,
-                instants,
-                st.integers(0, 9),
-                st.booleans(),
-                st.none() | digests,
-                st.booleans(),
-                instants,
+                digest=digests,
+                at_ms=instants,
+                seen=st.integers(0, 9),
+                strong=st.booleans(),
+                witness=st.none() | digests,
+                verified_expires=st.booleans(),
+                witness_expires=st.booleans(),
+                answered_ms=instants,
             ),
             instants,
         )
     )
     return History(
-        versions,
-        draw(st.integers(0, len(versions))),
-        draw(st.sampled_from(Phase)),
-        draw(st.integers(0, 2**31)),
-        draw(st.integers(0, 9)),
-        draw(st.integers(0, 9)),
-        draw(st.sampled_from([None, VerdictKind.MISSING, VerdictKind.EXTRA])),
-        draw(st.booleans()),
-        draw(st.booleans()),
-        draw(instants),
-        draw(st.integers(0, 2**31)),
-        held,
+        versions=versions,
+        lo=draw(st.integers(0, len(versions))),
+        phase=draw(st.sampled_from(Phase)),
+        first=draw(st.integers(0, 2**31)),
+        alarmed=draw(st.integers(0, 9)),
+        skipped=draw(st.integers(0, 9)),
+        kind=draw(st.sampled_from([None, *MISMATCHES])),
+        settle=draw(st.booleans()),
+        incomplete=draw(st.booleans()),
+        looked_ms=draw(instants),
+        late=draw(st.integers(0, 2**31)),
+        held=held,
+        excused=draw(st.integers(0, 9)),
+        excused_since_ms=draw(instants),
     )
 
 
@@ -398,12 +437,42 @@ def test_a_history_survives_its_encoding(history: History) -> None:
     assert codec.decode(codec.encode(history)) == history
 
 
+@given(histories(), st.data())
+def test_bytes_of_another_length_are_refused(history: History, data: st.DataObject) -> None:
+    raw = codec.encode(history)
+    cut = data.draw(st.integers(0, len(raw) - 1).filter(lambda length: (len(raw) - length) % 24))
+    with pytest.raises(ValueError, match="not a history"):
+        codec.decode(raw[:cut])
+
+
+@given(histories(), st.integers(0, 255), st.sampled_from([0, 1, 3, 4]))
+def test_codes_that_no_history_has_are_refused(history: History, code: int, at: int) -> None:
+    """Format, phase, kind and `lo` are checked; whatever passes encodes to the same bytes again."""
+    raw = bytearray(codec.encode(history))
+    raw[at] = code
+    known = (
+        code == codec.FORMAT,
+        code < len(Phase),
+        None,
+        code <= len(MISMATCHES),
+        code <= len(history.versions),
+    )
+    if known[at]:
+        assert codec.encode(codec.decode(bytes(raw))) == raw
+    else:
+        with pytest.raises(ValueError, match="not a history"):
+            codec.decode(bytes(raw))
+
+
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_history_are_refused(raw: bytes) -> None:
+def test_any_bytes_are_a_history_or_are_refused_as_none(raw: bytes) -> None:
+    """No other error, and no bytes that mean something else after they were read and written."""
     try:
-        codec.encode(codec.decode(raw))
-    except ValueError:
-        pass
+        history = codec.decode(raw)
+    except ValueError as error:
+        assert str(error).startswith("not a history")
+    else:
+        assert codec.decode(codec.encode(history)) == history
 
 
 @given(
@@ -411,12 +480,18 @@ def test_bytes_that_are_no_history_are_refused(raw: bytes) -> None:
         st.tuples(digests.filter(lambda d: d != UNKNOWN), st.integers(0, 200_000)), min_size=1, max_size=8
     ),
     st.lists(
-        st.tuples(digests.filter(lambda d: d != UNKNOWN), st.integers(0, 400_000), st.booleans()), max_size=12
+        st.tuples(
+            digests.filter(lambda d: d != UNKNOWN),
+            st.integers(0, 400_000),
+            st.booleans(),
+            st.sampled_from(["", "verified", "witness", "verified and witness"]),
+        ),
+        max_size=12,
     ),
     st.booleans(),
 )
 def test_every_version_is_accounted_for_whatever_is_seen(
-    versions: list[tuple[bytes, int]], looks: list[tuple[bytes, int, bool]], leads: bool
+    versions: list[tuple[bytes, int]], looks: list[tuple[bytes, int, bool, str]], leads: bool
 ) -> None:
     """Versions move between the ledger's terms; none appears or disappears."""
     history: History | None = None
@@ -425,13 +500,20 @@ def test_every_version_is_accounted_for_whatever_is_seen(
     assert history is not None
     total, terms = len(versions), {"reached": 0, "alarmed": 0, "expired": 0, "indeterminate": 0}
     policy = LEADS if leads else POLICY
-    for digest, at, strong in sorted(looks, key=lambda one: one[1]):
+    for digest, at, strong, expires in sorted(looks, key=lambda one: one[1]):
         moment = now(at + 3000)
         result = wake(history, moment, policy)
         if result is None:
             result = judge(
                 history,
-                look(digest, at, seen=history.newest, strong=strong, witness=A if strong else None),
+                look(
+                    digest,
+                    at,
+                    seen=history.newest,
+                    strong=strong,
+                    witness=A if strong else None,
+                    expires=expires,
+                ),
                 moment,
                 policy,
             )
@@ -443,6 +525,8 @@ def test_every_version_is_accounted_for_whatever_is_seen(
             assert sum(terms.values()) == total
             return
         history = result.history
-        assert terms["alarmed"] == history.alarmed
+        assert (terms["alarmed"], terms["expired"]) == (history.alarmed, history.excused)
+        assert (history.phase is Phase.EXCUSED) == (history.excused > 0)
+        assert 0 in (history.alarmed, history.excused)
         assert sum(terms.values()) + history.outstanding == total
         assert result.next_ms > 0

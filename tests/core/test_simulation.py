@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.judging import rule
+from pipeline.core.judging import matching, rule
 from pipeline.core.judging.history import History, Judgement
 from pipeline.core.model import Phase, Policy, StreamView
 from tests.core.simulation import simulate
@@ -138,7 +138,7 @@ def test_without_the_settling_look_reordering_is_missed(monkeypatch: pytest.Monk
 
 def test_without_waiting_for_the_readers_hot_keys_raise_false_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation can fail: a rule that takes every look as proof cries wolf when the reader was out."""
-    monkeypatch.setattr(rule, "caught_up", lambda *_: True)
+    monkeypatch.setattr(matching, "caught_up", lambda *_: True)
     world = World(keys=100, writes_per_second=HOT, outage=(10_000, 50_000))
     assert simulate(world, seed=1).false_alarms
 

@@ -23,13 +23,21 @@ RULE_TESTS = PROMETHEUS / "tests" / "alerts.yml"
 RUNBOOK = ROOT / "docs" / "runbook.md"
 
 #: What Grafana puts into a query before it is sent.
-VARIABLES = {"$__rate_interval": "1m", "$job": ".+", "$instance": ".+", "$read_price": "0.125"}
+VARIABLES = {
+    "$__rate_interval": "1m",
+    "$migration": "demo",
+    "$job": ".+",
+    "$instance": ".+",
+    "$read_price": "0.125",
+}
+#: The row that shows all migrations; every other one shows the one that is chosen.
+OVERVIEW = "All migrations"
 #: Labels that every target has by deploy/prometheus/prometheus.yml, and those of a histogram's bucket.
 TARGET_LABELS = {"job", "instance", "role"}
 #: Metrics that are not ours, with the labels that we use.
 FOREIGN = {
     "up": TARGET_LABELS,
-    "ALERTS": {"alertname", "alertstate", "severity"},
+    "ALERTS": {"alertname", "alertstate", "severity", "migration"},
     "redis_memory_used_bytes": {"job", "instance"},
     "redis_memory_max_bytes": {"job", "instance"},
 }
@@ -61,6 +69,17 @@ def panels() -> list[dict[str, Any]]:
     tops = dashboard()["panels"]
     all_of_them = [each for top in tops for each in (top, *top.get("panels", []))]
     return [panel for panel in all_of_them if panel["type"] != "row"]
+
+
+def overview() -> set[str]:
+    """The titles of the panels that show all migrations."""
+    found: set[str] = set()
+    row = ""
+    for panel in dashboard()["panels"]:
+        row = panel["title"] if panel["type"] == "row" else row
+        if row == OVERVIEW and panel["type"] != "row":
+            found.add(panel["title"])
+    return found
 
 
 def queries() -> list[Query]:

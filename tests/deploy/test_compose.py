@@ -172,15 +172,15 @@ def test_every_variable_is_explained_in_the_example() -> None:
 @pytest.mark.parametrize("name", ["demo/config.yml", "config.example.yml"])
 @pytest.mark.parametrize("command", OURS)
 def test_the_settings_are_accepted_by_every_role(name: str, command: str) -> None:
-    config, _ = load([command], {"DDBMM_CONFIG": str(ROOT / "deploy" / name)})
-    assert config.redis_url == "redis://redis:6379/0"
+    loaded = load([command], {"DDBMM_CONFIG": str(ROOT / "deploy" / name)})
+    assert loaded.process.redis_url == "redis://redis:6379/0"
 
 
 def test_the_demo_settings_point_at_the_demo_services() -> None:
-    config, _ = load(["reader"], {"DDBMM_CONFIG": str(ROOT / "deploy" / "demo" / "config.yml")})
-    assert config.source.endpoint_url == "http://dynamodb-source:8000"
-    assert config.target.endpoint_url == "http://dynamodb-target:8000"
-    assert config.target_table == "orders"
+    migration = load(["reader"], {"DDBMM_CONFIG": str(ROOT / "deploy" / "demo" / "config.yml")}).migration
+    assert migration.source.endpoint_url == "http://dynamodb-source:8000"
+    assert migration.target.endpoint_url == "http://dynamodb-target:8000"
+    assert migration.target_table == "orders"
 
 
 def test_prometheus_finds_every_role_by_its_service_name_and_port() -> None:

@@ -24,12 +24,13 @@ from pipeline.core.model import Side
 from pipeline.core.sampling import Sampler
 from pipeline.demo.score import Score
 from pipeline.process.tether import tied
-from pipeline.store import Store
+from pipeline.store import FiguresView
 from tests.drill.replicator import Truth
 from tests.drill.scenarios import Scenario
 from tests.drill.traffic import text_of
 from tests.fake import FakeProcess
 from tests.system import FakeTable, System
+from tests.whole_store import watch
 
 SCHEMA = KeySchema("pk", "S", "sk", "N")
 WORKERS = 2
@@ -101,16 +102,16 @@ def drill(scenario: Scenario, redis_url: str, directory: Path) -> Report:
         ),
         *("--workers", str(WORKERS), "--statistics-every", "10s"),
     ]
-    with WorldProcess(scenario) as world, contextlib.closing(Store(redis_url, name)) as store:
+    with WorldProcess(scenario) as world, contextlib.closing(watch(redis_url, name)) as store:
         source, target = (FakeTable(world, side) for side in (Side.SOURCE, Side.TARGET))
         system = System(directory, redis_url, source, target, name, *options, verify_on=scenario.verify_on)
         with system.running():
-            _until(lambda: store.reader_state().read_through_ms > 0, 60)
+            _until(lambda: store.reader_state().watermark_ms > 0, 60)
             world.begin()
             truth = _watch(world, system, scenario)
-            watch = _Watch(scenario, truth, system, store, redis_url)
-            _until(watch.agrees, scenario.converge_seconds + scenario.stable_seconds + PATIENCE_SECONDS)
-            return watch.report(time.monotonic() - began)
+            seen = _Watch(scenario, truth, system, store, redis_url)
+            _until(seen.agrees, scenario.converge_seconds + scenario.stable_seconds + PATIENCE_SECONDS)
+            return seen.report(time.monotonic() - began)
 
 
 def _watch(world: WorldProcess, system: System, scenario: Scenario) -> Truth:
@@ -138,7 +139,7 @@ class _Watch:
     """The program's findings beside the truth, as far as its sample goes."""
 
     def __init__(
-        self, scenario: Scenario, truth: Truth, system: System, store: Store, redis_url: str
+        self, scenario: Scenario, truth: Truth, system: System, store: FiguresView, redis_url: str
     ) -> None:
         self._scenario, self._truth, self._system, self._store = scenario, truth, system, store
         self._redis = redis.Redis.from_url(redis_url)

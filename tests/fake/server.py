@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.parse
 from collections import Counter
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -63,7 +63,7 @@ class Fake:
     def close(self) -> None:
         self.server.close()
 
-    def __enter__(self) -> "Fake":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,6 +79,8 @@ class Fake:
             self.calls[operation] += 1
             self.received[operation] = request.body
             self.headers[operation] = request.headers
+        if said := self.faults.said(operation):
+            return Response(0, b"", raw=said)
         faults = self.faults.take(operation)
         if Kind.BAD_GATEWAY in faults:
             return Response(502, _HTML, "text/html")
@@ -138,6 +140,8 @@ class Fake:
             self.calls[action] += 1
             self.received[action] = request.body
             self.headers[action] = request.headers
+        if said := self.faults.said(action):
+            return Response(0, b"", raw=said)
         faults = self.faults.take(action)
         if Kind.ACCESS_DENIED in faults:
             error = "<Error><Code>AccessDenied</Code><Message>not authorized</Message></Error>"

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import NamedTuple, cast
 
 from pipeline.core.judging.history import History
-from pipeline.store import Store, codec
+from pipeline.store import FiguresView, codec
 
 
 class Row(NamedTuple):
@@ -39,7 +39,7 @@ def table() -> list[str]:
     ]
 
 
-def assert_books_balance(store: Store) -> None:
+def assert_books_balance(store: FiguresView) -> None:
     """The accounting identity; and what the histories hold is what the ledger says is outstanding."""
     for _ in range(20):
         ledger, histories = store.ledger(), histories_of(store)
@@ -50,7 +50,7 @@ def assert_books_balance(store: Store) -> None:
     assert (held, sum(one.alarmed for one in histories.values())) == (ledger.outstanding, ledger.alarmed)
 
 
-def assert_each_key_in_one_place(store: Store) -> None:
+def assert_each_key_in_one_place(store: FiguresView) -> None:
     """A key with a history is in the work stream or in `due`, once; no other key is."""
     for _ in range(20):
         before = store.ledger()
@@ -65,6 +65,6 @@ def assert_each_key_in_one_place(store: Store) -> None:
     raise AssertionError(f"not in one place: {places - Counter(keys)}, {Counter(keys) - places}")
 
 
-def histories_of(store: Store) -> dict[bytes, History]:
+def histories_of(store: FiguresView) -> dict[bytes, History]:
     raw = cast(dict[bytes, bytes], store._redis.hgetall(store._key("history")))
     return {key: codec.decode(history) for key, history in raw.items()}

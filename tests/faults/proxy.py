@@ -14,8 +14,9 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from importlib import resources
 from types import TracebackType
+
+from pipeline.store import scripts
 
 _COMMAND = re.compile(rb"\*\d+\r\n\$\d+\r\n([A-Z]+)\r\n(?:\$40\r\n([0-9a-f]{40})\r\n)?")
 _OPERATION = re.compile(rb"X-Amz-Target: *\w+\.(\w+)", re.IGNORECASE)
@@ -23,9 +24,9 @@ _CHUNK = 1 << 18
 
 
 def _scripts() -> dict[bytes, str]:
-    lua = resources.files("pipeline.store").joinpath("lua")
-    found = [one for one in lua.iterdir() if one.name.endswith(".lua")]
-    return {hashlib.sha1(one.read_bytes()).hexdigest().encode(): one.name[:-4] for one in found}
+    return {
+        hashlib.sha1(scripts.source(name).encode()).hexdigest().encode(): name for name in scripts.names()
+    }
 
 
 _SCRIPTS = _scripts()

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import pytest
@@ -20,13 +21,13 @@ import redis
 
 from pipeline.core.ledger import Ledger
 from pipeline.errors import StoreError
-from pipeline.store import Store
 from tests import servers
 from tests.fake import FakeProcess
 from tests.faults import accounts
 from tests.faults.proxy import Proxy
 from tests.servers import eventually
 from tests.system import FakeTable, Item, System, string_key
+from tests.whole_store import watch
 
 AOF = ("--appendonly", "yes", "--save", "")
 RDB = ("--appendonly", "no", "--save", "")
@@ -79,13 +80,13 @@ class World(System):
             key=key,  # type: ignore[arg-type]
             also=also,
         )
-        self.store = Store(f"redis://127.0.0.1:{self._redis_port}/0", "faults")
+        self.store = watch(f"redis://127.0.0.1:{self._redis_port}/0", "faults")
         self.kills = 0
         self.trimmed = 0  # change records that nobody could read any more
         self._alarms = 0
         self._numbers = itertools.count()
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,9 +1,11 @@
 """One key's history as data: its versions, what is known of them, and the judgement that changes them.
 
-Reads: nothing. Writes: nothing. Never: judging (see `history`), I/O, item values.
+Reads: nothing. Writes: nothing. Never: judging (what a look proves: `matching`; decisions: `rule`), I/O,
+item values.
 
     versions    0 … lo-1       reached; a few are kept to tell "stale" from "different"
-                lo … g         not proven reached; the first `alarmed` of them belong to an open finding
+                lo … g         not proven reached; the first `alarmed` of them belong to an open finding, or
+                               the first `excused` of them to a difference that TTL itself will remove
     ordinals    first … first + len - 1: they go on counting when older versions are forgotten
 """
 
@@ -11,10 +13,12 @@ from enum import IntEnum
 
 import msgspec
 
-from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKind, Version
+from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind, Version
 
 #: Creation times are floored to one second by DynamoDB Streams, so every deadline gets one second more.
 FLOOR_MS = 1_000
+#: Two looks at one key are at least this far apart: a hot key costs one read a second, not one per write.
+LOOK_SPACING_MS = 1_000
 #: Width of the buckets in which keys that wait for convergence are counted by creation time.
 LATE_BUCKET_MS = 10_000
 #: Older, reached versions that are kept to tell "stale" from "different": an overtaken write of a hot item
@@ -24,7 +28,7 @@ KEEP_REACHED = 16
 MAX_VERSIONS = 2_048
 
 
-class Held(msgspec.Struct, frozen=True):
+class HeldLook(msgspec.Struct, frozen=True):
     """A look that matched nothing, kept until it can be judged.
 
     since_ms: when the still stand began (the first look with this source digest and no version since);
@@ -39,9 +43,11 @@ class History(msgspec.Struct, frozen=True):
     """A sampled key's versions and what is known of them.
 
     versions: oldest first; versions[:lo] are reached, versions[lo:] are not. first: ordinal of versions[0].
-    alarmed: how many unreached versions (oldest first) are counted as alarmed. skipped: versions thinned out
-    after versions[lo], outstanding until a later one is reached. settle: a settling look is due before
-    closing. incomplete: a version may be missing. late: bucket in which the key is counted as waiting.
+    alarmed, excused: how many unreached versions (oldest first) are counted as alarmed, or as expired; never
+    both. excused_since_ms: when a look first showed the present difference to be one that TTL will remove
+    (0 = it is not). skipped: versions thinned out after versions[lo], not reached until a later one is.
+    settle: a settling look is due before closing. incomplete: a version may be missing. late: bucket in which
+    the key is counted as waiting.
     """
 
     versions: tuple[Version, ...]
@@ -55,7 +61,9 @@ class History(msgspec.Struct, frozen=True):
     incomplete: bool = False
     looked_ms: int = 0
     late: int = 0
-    held: Held | None = None
+    held: HeldLook | None = None
+    excused: int = 0
+    excused_since_ms: int = 0
 
     @property
     def newest(self) -> int:
@@ -64,13 +72,19 @@ class History(msgspec.Struct, frozen=True):
 
     @property
     def unreached(self) -> int:
-        """How many versions are not proven reached, alarmed ones included."""
+        """How many versions are not proven reached, alarmed and excused ones included."""
         return len(self.versions) - self.lo + self.skipped
 
     @property
     def outstanding(self) -> int:
-        """How many versions are neither reached nor alarmed: the ledger's `outstanding`."""
-        return self.unreached - self.alarmed
+        """How many versions are neither reached, alarmed nor excused: the ledger's `outstanding`."""
+        return self.unreached - self.alarmed - self.excused
+
+    @property
+    def oldest_waiting(self) -> Version | None:
+        """The oldest unreached version that no excuse covers; None = all are covered."""
+        index = self.lo + max(0, self.excused - self.skipped)
+        return self.versions[index] if index < len(self.versions) else None
 
 
 class FindingChange(IntEnum):
@@ -80,6 +94,7 @@ class FindingChange(IntEnum):
     OPENED = 1
     UPDATED = 2
     RECOVERED = 3
+    EXCUSED = 4  # closed, because TTL itself will remove what it is about
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -102,35 +117,6 @@ class Judgement(msgspec.Struct, frozen=True):
     finding: FindingChange = FindingChange.NONE
     versions_behind: int = 0
     escalate: bool = False
-
-
-def caught_up(history: History, look: Look, moment: Moment) -> bool:
-    """True when every change of this key that the look may have seen is in its history."""
-    seen_ms = max(look.at_ms, look.answered_ms) + FLOOR_MS
-    return moment.read_through_ms >= seen_ms or history.versions[-1][1] > seen_ms
-
-
-def may_lack_versions(history: History, moment: Moment) -> bool:
-    """True when a version since `lo` may never have been published: records were lost."""
-    oldest = history.versions[min(history.lo, len(history.versions) - 1)]
-    return history.incomplete or oldest[1] <= moment.gap_ms
-
-
-def needs_witness(history: History) -> bool:
-    """True when the stream did not show what the versions in question contain: read the origin as well."""
-    if history.lo >= len(history.versions) - 1:
-        return history.versions[-1][0] == UNKNOWN
-    return any(digest == UNKNOWN for digest, _ in history.versions[history.lo :])
-
-
-def deadline(history: History, policy: Policy) -> int:
-    """Until when the oldest unreached version may take to be replicated."""
-    return history.versions[history.lo][1] + policy.converge_within_ms + FLOOR_MS
-
-
-def late_noted(history: History) -> History:
-    """Note the bucket in which a key that failed a look waits for convergence."""
-    return msgspec.structs.replace(history, late=history.versions[history.lo][1] // LATE_BUCKET_MS)
 
 
 def trim(history: History) -> History:

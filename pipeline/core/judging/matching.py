@@ -1,14 +1,71 @@
-"""What a look that looks like a version proves: the version was reached, or an earlier one that looks alike.
+"""What a look proves: what was reached, whether the readers are past it, whether the history vouches.
 
-Reads: a `History`, a `Look`, a `Moment`, a `Policy`. Writes: nothing. Never: alarms (see `history`), I/O.
+Reads: a `History`, a `Look`, a `Moment`, a `Policy`. Writes: a `Proof`. Never: decisions (see `rule`), I/O.
 """
 
-from pipeline.core.judging.history import FLOOR_MS, History, caught_up, may_lack_versions
+import msgspec
+
+from pipeline.core.judging.history import FLOOR_MS, History
 from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Policy
 
 
-def shows_newest(history: History, look: Look, moment: Moment) -> bool:
-    """True when the look shows the newest version, or both sides to be equal and nothing newer is known."""
+class Proof(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a look says about a history.
+
+    reached: index of the newest unreached version that is proven reached, -1 = none is. shows_newest: the
+    look shows the newest version, or both sides to be equal and nothing newer is known. caught_up: every
+    change of this key that the look may have seen is in the history. vouches: the history holds every version
+    since `lo`, with its content, so that a look which none of them explains is evidence. ttl_removes: TTL
+    will delete what either side holds, and with it the difference.
+    """
+
+    reached: int
+    shows_newest: bool
+    caught_up: bool
+    vouches: bool
+    ttl_removes: bool
+
+
+def prove(history: History, look: Look, moment: Moment, policy: Policy) -> Proof:
+    """What `look` says about `history`, which has an unreached version."""
+    return Proof(
+        reached=_reached(history, look, moment, policy),
+        shows_newest=_shows_newest(history, look, moment),
+        caught_up=caught_up(history, look, moment),
+        vouches=not policy.leads and _is_complete(history, moment),
+        ttl_removes=_ttl_removes(look),
+    )
+
+
+def _ttl_removes(look: Look) -> bool:
+    """True when each side that holds an item will be emptied by TTL, and one does: both are empty in the end.
+
+    So *missing* takes a source that expires, *extra* a target that does, anything else both.
+    """
+    expires = (look.verified_expires, look.witness_expires)
+    holds = (look.digest != ABSENT, look.witness != ABSENT)
+    return any(holds) and holds == expires
+
+
+def caught_up(history: History, look: Look, moment: Moment) -> bool:
+    """True when every change of this key that the look may have seen is in its history."""
+    seen_ms = max(look.at_ms, look.answered_ms) + FLOOR_MS
+    return moment.watermark_ms >= seen_ms or history.versions[-1][1] > seen_ms
+
+
+def _is_complete(history: History, moment: Moment) -> bool:
+    """True when the history holds every version since `lo`, with its content."""
+    if _may_lack_versions(history, moment):
+        return False
+    return not any(digest == UNKNOWN for digest, _ in history.versions[history.lo :])
+
+
+def _may_lack_versions(history: History, moment: Moment) -> bool:
+    """True when a version since `lo` may never have been published: records were lost."""
+    return history.incomplete or history.versions[history.lo][1] <= moment.gap_ms
+
+
+def _shows_newest(history: History, look: Look, moment: Moment) -> bool:
     return look.digest == history.versions[-1][0] or (
         look.seen >= history.newest and _equal_now(history, look, moment)
     )
@@ -17,15 +74,15 @@ def shows_newest(history: History, look: Look, moment: Moment) -> bool:
 def _equal_now(history: History, look: Look, moment: Moment) -> bool:
     """True when both sides held the same.
 
-    That neither holds the item proves nothing while the newest version is one: a deletion would have a record
-    of its own, so it is still to be read, or the key was misread and both sides were asked for another.
+    That neither holds the item proves nothing while the newest version is an item: a deletion would have a
+    record of its own, so it is still to be read, or the key was misread and both were asked for another.
     """
     if look.digest != look.witness:
         return False
-    return look.digest != ABSENT or history.versions[-1][0] == ABSENT or may_lack_versions(history, moment)
+    return look.digest != ABSENT or history.versions[-1][0] == ABSENT or _may_lack_versions(history, moment)
 
 
-def match(history: History, look: Look, moment: Moment, policy: Policy) -> int:
+def _reached(history: History, look: Look, moment: Moment, policy: Policy) -> int:
     """Index of the newest unreached version that the look proves reached, or -1."""
     top = _newest_shown(history, look, moment)
     if top < 0 or policy.leads:  # a side that leads is never at an earlier version
@@ -49,12 +106,28 @@ def _newest_shown(history: History, look: Look, moment: Moment) -> int:
 
 
 def _may_still_be_at(history: History, look: Look, top: int, moment: Moment, policy: Policy) -> int | None:
-    """The earliest version that looks like `top` and that the replica may still be at: A → B → A.
+    """The earliest version that looks like `top` and that the replica may still be at; None = there is none.
 
-    A replica that is done and one that has not begun then look the same. It cannot be at a version whose
-    successor has had its time to be replicated. Two versions in a row are never equal, so `top - 1` is none
-    (where both sides were merely equal, `top` may be a version that is still to be read: then it may).
-    Contents that were not shown may be anything. None = there is no such version.
+    A replica that is done with A → B → A and one that has not begun look the same. It cannot be at a version
+    whose successor has had its time to be replicated. Contents that were not shown may be anything.
+
+    An item created at 2 s and deleted at 3 s, --converge-within 60s (times in seconds):
+
+        index    0       1      2
+        looks    absent  A      absent        lo = 1
+        written  –       2      3
+
+     1. Look at 4: absent. The newest version that looks so is 2: `top` = 2.
+     2. What was written up to 4 - 60 - 1 = -57 has been replicated: nothing of this.
+     3. Candidates before `top`: from lo - 1 = 0 (where the replica was before) to top - 2 = 0. Not top - 1:
+        two versions in a row are never equal, so it cannot look like `top`.
+     4. Version 0 looks absent, and its successor was written at 2, which is not over (2 > -57). The replica
+        may still be there: 0 is returned. It lies before `lo`, so the look proves nothing.
+     5. Look at 63: absent. What was written up to 63 - 61 = 2 has been replicated, so version 0's successor
+        was: the replica has left 0. None is returned, and versions 1 and 2 are reached.
+
+    Where both sides were merely equal and the readers are not past the look, `top` need not look like the
+    look: the equal content may be a version still to be read, and then `top` - 1 may look like it (step 3).
     """
     replicated_ms = look.at_ms - policy.converge_within_ms - FLOOR_MS
     versions = history.versions

@@ -1,6 +1,7 @@
 """The judging rule: one sampled key's history, and what a look at the verified side says about it.
 
 Reads: a `History`, a `Look`, a `Moment`, a `Policy`. Writes: a `Judgement`. Never: I/O, clocks, item values.
+What a look proves is asked of `matching` once, then it is decided here, then `history` bounds what is kept.
 
 A history is the list of versions a key had at the origin, oldest not yet proven reached (`lo`) to newest
 (`g`), with a few older ones before `lo` so that "the target is k versions behind" can be said.
@@ -24,32 +25,34 @@ Why nothing permanent is missed: once both tables stand still, every look mismat
 
 import msgspec
 
+from pipeline.core.judging.divergence import diverged, still_alarmed, still_excused
 from pipeline.core.judging.history import (
     FLOOR_MS,
+    LATE_BUCKET_MS,
+    LOOK_SPACING_MS,
     FindingChange,
-    Held,
+    HeldLook,
     History,
     Judgement,
-    caught_up,
-    deadline,
-    late_noted,
-    may_lack_versions,
     thin,
     trim,
 )
-from pipeline.core.judging.matching import match, shows_newest
-from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Phase, Policy, VerdictKind, Version
+from pipeline.core.judging.matching import Proof, caught_up, prove
+from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKind
 
-#: Two looks at one key are at least this far apart: a hot key costs one read a second, not one per write.
-LOOK_SPACING_MS = 1_000
 #: Rechecks grow with the age of the oldest unreached version (half its age), within these bounds.
 RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
-#: The same for keys with an open finding (a quarter of the age).
-ALARMED_MIN_MS, ALARMED_MAX_MS = 5_000, 300_000
 #: A reader this far behind cannot prove a look soon: hold the cheap look rather than buy strong ones.
 READER_BEHIND_MS = 30_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
 GIVE_UP_FACTOR = 10
+
+
+def needs_witness(history: History) -> bool:
+    """True when the stream did not show what the versions in question contain: read the origin as well."""
+    if history.lo >= len(history.versions) - 1:
+        return history.versions[-1][0] == UNKNOWN
+    return any(digest == UNKNOWN for digest, _ in history.versions[history.lo :])
 
 
 def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
@@ -57,15 +60,17 @@ def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
 
     What is closed here whatever the moment, `lua/claim.lua` closes before anybody is woken.
     """
-    if history.phase is Phase.SETTLING and not history.settle:
-        return _close(history, moment)
-    if history.held is None or history.held.look.seen < history.first + history.lo:
+    held = history.held
+    if history.phase is Phase.SETTLING:
+        if history.settle:
+            return None
+        return _close(history, held is None or caught_up(history, held.look, moment), moment)
+    if held is None or held.look.seen < history.first + history.lo:
         return None  # nothing is held that could be about the unreached versions
-    look = history.held.look
-    index = match(history, look, moment, policy)
-    if index >= 0:
-        return _progress(history, index, look, moment, policy)
-    return _decide(history, history.held, moment, policy)
+    proof = prove(history, held.look, moment, policy)
+    if proof.reached >= 0:
+        return _progress(history, held.look, proof, moment, policy)
+    return _decide(history, held, proof, moment, policy)
 
 
 def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
@@ -73,103 +78,107 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
 
     Called again with the same look when the history changed under it (compare-and-set failed).
     """
-    given_back = 0
-    if history.phase is Phase.SETTLING:
-        if shows_newest(history, look, moment):
-            return _close(_change(history, settle=False, held=_unexplained(history, look)), moment)
-        history = _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True, held=None)
-        given_back = 1
-    if history.phase is Phase.ALARMED and not look.strong:
-        return Judgement(
-            history, escalate=True
-        )  # opened and closed by two reads that agree, one of them strong
-    index = match(history, look, moment, policy)
-    if index >= 0:
-        return _progress(history, index, look, moment, policy)
+    settled = history if history.phase is Phase.SETTLING else None
+    if settled is not None:
+        history = _reopened(settled)
+    proof = prove(history, look, moment, policy)
+    if settled is not None and proof.shows_newest:
+        after = _change(settled, settle=False, held=_unexplained(settled, look))
+        return _close(after, after.held is None or proof.caught_up, moment)
+    if history.phase in (Phase.ALARMED, Phase.EXCUSED) and not look.strong:
+        # What is open is opened and closed by two reads that agree, one of them strong.
+        return Judgement(history, escalate=True)
+    if proof.reached >= 0:
+        return _progress(history, look, proof, moment, policy)
     if history.phase is Phase.ALARMED:
-        return _still_alarmed(history, look, moment, policy)
-    return _no_match(history, look, moment, policy, given_back)
+        return still_alarmed(history, look, proof, moment, policy)
+    if history.phase is Phase.EXCUSED and (still := still_excused(history, look, proof, moment, policy)):
+        return still
+    judgement = _no_match(history, look, proof, moment, policy)
+    if settled is None or judgement.escalate:
+        return judgement
+    return _change(judgement, reached=judgement.reached - 1)  # the newest version is given back
+
+
+def _reopened(history: History) -> History:
+    """A settled history whose newest version counts as unreached again."""
+    return _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True, held=None)
 
 
 # --- a look that matches -------------------------------------------------------------------------------
 
 
-def _progress(history: History, index: int, look: Look, moment: Moment, policy: Policy) -> Judgement:
-    """Versions up to `index` are reached."""
-    newly = index + 1 - history.lo + history.skipped
-    lag_ms = _lag(history.versions[index], look, policy)
-    if index + 1 == len(history.versions):
-        return _settling(history, newly, lag_ms, look, moment, policy)
-    return _still_behind(history, index + 1, newly, lag_ms, look, policy)
+def _progress(history: History, look: Look, proof: Proof, moment: Moment, policy: Policy) -> Judgement:
+    """Versions up to `proof.reached` are reached."""
+    if proof.reached + 1 == len(history.versions):
+        return _all_reached(history, look, moment, policy)
+    return _still_behind(history, proof.reached + 1, look, policy)
 
 
-def _settling(
-    history: History, newly: int, lag_ms: int, look: Look, moment: Moment, policy: Policy
-) -> Judgement:
-    """Every version is reached."""
-    was_alarmed = history.phase is Phase.ALARMED
-    settle = history.settle or was_alarmed or _past_unknown(history, moment, policy)
+def _all_reached(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
+    settle = history.settle or history.phase is not Phase.WAITING or _past_unknown(history, moment, policy)
     reached_ms = look.at_ms
     if settle and not policy.leads:
         # Others may be under way, in any order, and one of them may look like the newest (A → B → A). A side
         # that leads has none under way.
         reached_ms = max(reached_ms, history.versions[-1][1] + policy.converge_within_ms + FLOOR_MS)
     after = History(
-        history.versions,
-        len(history.versions),
-        Phase.SETTLING,
-        history.first,
+        versions=history.versions,
+        lo=len(history.versions),
+        phase=Phase.SETTLING,
+        first=history.first,
         settle=settle,
         looked_ms=look.at_ms,
         held=_unexplained(history, look),
     )
     return Judgement(
-        trim(after),
-        reached_ms + policy.stable_for_ms,
-        newly,
-        -history.alarmed,
-        lag_ms=lag_ms,
+        history=trim(after),
+        next_ms=reached_ms + policy.stable_for_ms,
+        reached=history.unreached,
+        alarmed=-history.alarmed,
+        expired=-history.excused,
+        lag_ms=_lag(history, len(history.versions) - 1, look, policy),
         verdict=VerdictKind.MATCH,
-        finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
+        finding=FindingChange.RECOVERED if history.phase is Phase.ALARMED else FindingChange.NONE,
     )
 
 
-def _still_behind(
-    history: History, lo: int, newly: int, lag_ms: int, look: Look, policy: Policy
-) -> Judgement:
-    """Some versions are reached, newer ones are not."""
+def _still_behind(history: History, lo: int, look: Look, policy: Policy) -> Judgement:
+    """Versions before `lo` are reached, newer ones are not."""
+    newly = lo - history.lo + history.skipped
     alarmed = max(0, history.alarmed - newly)
-    after = trim(_change(history, lo=lo, alarmed=alarmed, skipped=0, held=None, looked_ms=look.at_ms))
-    next_ms = look.at_ms + max(LOOK_SPACING_MS, _recheck_delay(after, look.at_ms))
+    after = _change(history, lo=lo, alarmed=alarmed, excused=0, skipped=0, held=None, looked_ms=look.at_ms)
     was_alarmed = history.phase is Phase.ALARMED
     finding = FindingChange.UPDATED if was_alarmed else FindingChange.NONE
-    if was_alarmed and look.at_ms >= deadline(after, policy):
+    if was_alarmed and look.at_ms >= _deadline(after, policy):
         after = _change(after, kind=VerdictKind.STALE)
     else:  # what is left is not overdue: plainly outstanding again
-        after = late_noted(_change(after, phase=Phase.WAITING, kind=None, alarmed=0))
+        after = _late_noted(_change(after, phase=Phase.WAITING, kind=None, alarmed=0))
         finding = FindingChange.RECOVERED if was_alarmed else FindingChange.NONE
     return Judgement(
-        after,
-        next_ms,
-        newly,
-        after.alarmed - history.alarmed,
-        lag_ms=lag_ms,
+        history=trim(after),
+        next_ms=look.at_ms + max(LOOK_SPACING_MS, _recheck_delay(after, look.at_ms)),
+        reached=newly,
+        alarmed=after.alarmed - history.alarmed,
+        expired=-history.excused,
+        lag_ms=_lag(history, lo - 1, look, policy),
         finding=finding,
         versions_behind=len(after.versions) - after.lo if finding is FindingChange.UPDATED else 0,
     )
 
 
-def _lag(version: Version, look: Look, policy: Policy) -> int:
+def _lag(history: History, reached: int, look: Look, policy: Policy) -> int:
     """Replication lag in ms: written → first look that showed it (an upper bound); -1 = not measurable.
 
     Where the verified side leads, the write that the origin received is not timed; a look that the origin
-    matched only later gives a lower bound.
+    matched only later gives a lower bound. What ended an excuse may be TTL's doing, which is no replication.
     """
-    if version[0] != look.digest:
+    digest, created_ms = history.versions[reached]
+    if digest != look.digest or history.phase is Phase.EXCUSED:
         return -1
     if policy.leads:
-        return version[1] - look.at_ms if version[1] > look.at_ms else -1
-    return max(0, look.at_ms - version[1])
+        return created_ms - look.at_ms if created_ms > look.at_ms else -1
+    return max(0, look.at_ms - created_ms)
 
 
 def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:
@@ -178,41 +187,39 @@ def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:
     return moment.watched_since_ms > 0 and oldest < moment.watched_since_ms + policy.stable_for_ms
 
 
-def _unexplained(history: History, look: Look) -> Held | None:
+def _unexplained(history: History, look: Look) -> HeldLook | None:
     """A look that matched because both sides were equal, at a version that may still be to be read."""
-    return None if look.digest == history.versions[-1][0] else Held(look, look.at_ms)
+    return None if look.digest == history.versions[-1][0] else HeldLook(look, look.at_ms)
 
 
-def _close(history: History, moment: Moment) -> Judgement:
+def _close(history: History, past_the_look: bool, moment: Moment) -> Judgement:
     """Forget a settled history, but not before the readers are past the look that settled it.
 
     The version that it showed would begin a history that knows nothing of those before it, one of which may
     have come back just then.
     """
-    if history.held is None or caught_up(history, history.held.look, moment):
+    if past_the_look:
         return Judgement(None)
-    return Judgement(history, moment.now_ms + RECHECK_MAX_MS)
+    return Judgement(history, next_ms=moment.now_ms + RECHECK_MAX_MS)
 
 
 # --- a look that matches nothing -----------------------------------------------------------------------
 
 
-def _no_match(history: History, look: Look, moment: Moment, policy: Policy, given_back: int) -> Judgement:
-    if not policy.leads and look.at_ms < deadline(history, policy):
+def _no_match(history: History, look: Look, proof: Proof, moment: Moment, policy: Policy) -> Judgement:
+    if not policy.leads and look.at_ms < _deadline(history, policy):
         # Equal sides, which a record still to be read may explain: kept until the readers are past the look.
-        held = Held(look, look.at_ms) if look.digest == look.witness else None
-        after = thin(late_noted(_change(history, looked_ms=look.at_ms, held=held)))
-        delay = min(_recheck_delay(history, look.at_ms), deadline(history, policy) - look.at_ms)
-        return Judgement(after, look.at_ms + delay, reached=-given_back)
+        held = HeldLook(look, look.at_ms) if look.digest == look.witness else None
+        after = _late_noted(_change(history, looked_ms=look.at_ms, held=held))
+        delay = min(_recheck_delay(history, look.at_ms), _deadline(history, policy) - look.at_ms)
+        return Judgement(thin(after), next_ms=look.at_ms + delay)
     if not look.strong and _worth_escalating(history, look, moment, policy):
         return Judgement(history, escalate=True)
     held = _hold(history.held, history, look, policy)
-    after = late_noted(_change(history, held=held, looked_ms=look.at_ms))
-    decided = _decide(after, held, moment, policy)
-    if decided is None:  # proof needs another look, later
-        decided = Judgement(thin(after), moment.now_ms + RECHECK_MIN_MS)
-    if given_back:
-        decided = msgspec.structs.replace(decided, reached=decided.reached - given_back)
+    after = _late_noted(_change(history, held=held, looked_ms=look.at_ms))
+    decided = _decide(after, held, proof, moment, policy)
+    if decided is None:  # another look is needed, later
+        return Judgement(thin(after), next_ms=moment.now_ms + RECHECK_MIN_MS)
     return decided
 
 
@@ -220,18 +227,18 @@ def _worth_escalating(history: History, look: Look, moment: Moment, policy: Poli
     held = history.held
     if policy.leads:
         return held is not None and look.at_ms - held.since_ms >= policy.converge_within_ms + FLOOR_MS
-    if moment.now_ms - moment.read_through_ms < READER_BEHIND_MS:
+    if moment.now_ms - moment.watermark_ms < READER_BEHIND_MS:
         return True
     return held is not None and caught_up(history, held.look, moment)
 
 
-def _hold(held: Held | None, history: History, look: Look, policy: Policy) -> Held:
+def _hold(held: HeldLook | None, history: History, look: Look, policy: Policy) -> HeldLook:
     """Keep the look; the still stand goes on when neither the source nor the history moved."""
     if held is not None and held.look.seen == look.seen and look.seen == history.newest:
         before, now = _source_digest(held.look, policy), _source_digest(look, policy)
         if before == now and now is not None:
-            return Held(look, held.since_ms)
-    return Held(look, look.at_ms)
+            return HeldLook(look, held.since_ms)
+    return HeldLook(look, look.at_ms)
 
 
 def _source_digest(look: Look, policy: Policy) -> bytes | None:
@@ -239,137 +246,105 @@ def _source_digest(look: Look, policy: Policy) -> bytes | None:
     return look.digest if policy.leads else look.witness
 
 
-def _decide(history: History, held: Held, moment: Moment, policy: Policy) -> Judgement | None:
-    """Judge a held look that matches no version; None = a new look is needed now."""
-    look = held.look
-    vouching = not policy.leads and _complete(history, moment)
+def _decide(
+    history: History, held: HeldLook, proof: Proof, moment: Moment, policy: Policy
+) -> Judgement | None:
+    """Judge a held look that matches no version; None = a new look is needed now.
+
+    --converge-within 60s; times in seconds. A history that vouches: absent, B (written at 9), lo = 1.
+
+     1. Look at 70, past the deadline 9 + 60 + 1: A. It is not strong: the caller has it repeated.
+     2. Strong look at 70: target A, then source B. The readers' watermark is 67: a record from between 67 and
+        70 may show that there was an A. Wait.
+     3. At 74 the watermark is 71 = 70 + 1: the readers are past the look. No version is an A: alarm.
+
+    A history that does not vouch (records were lost at 50): the same, but A may be among those lost.
+
+     4. At 74, after step 2: the still stand began with the look at 70, and must last until 70 + 61 = 131.
+        Wait.
+     5. At 131 the held look is too old to tell that the source still stands still: None, look again.
+     6. Strong look at 131: target A, source B as before, no new record: still since 70. When the watermark
+        is 132, nothing that a lost record could tell of can still be on its way: alarm.
+     7. Had the source held C at 131, the still stand would begin again at 131. A key that never rests is
+        given up as indeterminate when its oldest version is ten times 60 s old, at 9 + 600; the newest goes
+        on.
+
+    A look that is not strong (bought while the readers were far behind) ends in a new look at the end of its
+    wait, never in an alarm.
+    """
+    look, now_ms = held.look, moment.now_ms
+    rested_ms = _rested(held, policy)
     if not look.strong:
-        ready = (
-            caught_up(history, look, moment)
-            if vouching
-            else _stood_still_until(held, policy) <= moment.now_ms
-        )
-        if ready and moment.now_ms > look.at_ms:
-            return None
+        ready = proof.caught_up if proof.vouches else rested_ms <= now_ms
+        return None if ready and now_ms > look.at_ms else _wait(history, held, moment, policy)
+    if not proof.caught_up:
         return _wait(history, held, moment, policy)
-    if not caught_up(history, look, moment):
-        return _wait(history, held, moment, policy)
-    if vouching or (held.look.seen == history.newest and look.at_ms >= _stood_still_until(held, policy)):
-        return _alarm(history, look, moment, policy)
-    older = len(history.versions) - 1 - history.lo + history.skipped
-    if (
-        older
-        and moment.now_ms >= history.versions[history.lo][1] + GIVE_UP_FACTOR * policy.converge_within_ms
-    ):
-        return _give_up(history, older, moment)
-    if held.look.seen != history.newest or moment.now_ms >= _stood_still_until(held, policy):
-        return None if moment.now_ms > look.at_ms + LOOK_SPACING_MS else _wait(history, held, moment, policy)
+    unmoved = look.seen == history.newest
+    if proof.vouches or (unmoved and look.at_ms >= rested_ms):
+        return diverged(history, look, proof, moment, policy)
+    if _is_hopeless(history, moment, policy):
+        return _give_up(history, moment)
+    outdated = now_ms >= rested_ms or not unmoved
+    if outdated and now_ms > look.at_ms + LOOK_SPACING_MS:
+        return None
     return _wait(history, held, moment, policy)
 
 
-def _complete(history: History, moment: Moment) -> bool:
-    """True when the history vouches: it holds every version since lo, with its content."""
-    if may_lack_versions(history, moment):
-        return False
-    return not any(digest == UNKNOWN for digest, _ in history.versions[history.lo :])
-
-
-def _stood_still_until(held: Held, policy: Policy) -> int:
+def _rested(held: HeldLook, policy: Policy) -> int:
+    """Until when the source must stand still to be evidence where the history does not vouch."""
     return held.since_ms + policy.converge_within_ms + FLOOR_MS
 
 
-def _wait(history: History, held: Held, moment: Moment, policy: Policy) -> Judgement:
+def _wait(history: History, held: HeldLook, moment: Moment, policy: Policy) -> Judgement:
     """Come back to the held look: soon for a proof under way, at the end of the still stand otherwise."""
     age = max(0, moment.now_ms - held.look.at_ms)
     delay = min(max(age // 2, RECHECK_MIN_MS), RECHECK_MAX_MS)
-    until = _stood_still_until(held, policy)
+    until = _rested(held, policy)
     if moment.now_ms < until:
         delay = min(delay, until - moment.now_ms)
-    return Judgement(thin(history), moment.now_ms + max(delay, 1))
+    return Judgement(thin(history), next_ms=moment.now_ms + max(delay, 1))
 
 
-def _give_up(history: History, older: int, moment: Moment) -> Judgement:
-    """Never comparable while watched: the `older` versions are indeterminate, the newest goes on."""
-    after = late_noted(trim(_change(history, lo=len(history.versions) - 1, skipped=0, held=None)))
-    return Judgement(
-        after, moment.now_ms + RECHECK_MIN_MS, indeterminate=older, verdict=VerdictKind.INDETERMINATE
+def _is_hopeless(history: History, moment: Moment, policy: Policy) -> bool:
+    """True when versions that a newer one has replaced are waited for longer than anything is worth."""
+    oldest = history.oldest_waiting
+    if oldest is None or history.unreached == 1:
+        return False
+    return moment.now_ms >= oldest[1] + GIVE_UP_FACTOR * policy.converge_within_ms
+
+
+def _give_up(history: History, moment: Moment) -> Judgement:
+    """Never comparable while watched: all but the newest version are indeterminate, the newest goes on."""
+    after = _change(
+        history, lo=len(history.versions) - 1, phase=Phase.WAITING, excused=0, skipped=0, held=None
     )
-
-
-# --- alarms --------------------------------------------------------------------------------------------
-
-
-def _alarm(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
-    if look.expired:
-        return _expire(history)
-    kind, behind = classify(history, look.digest, policy)
-    alarmed = _overdue(history, look.at_ms, policy)
-    after = _change(history, phase=Phase.ALARMED, kind=kind, alarmed=alarmed, held=None, settle=True, late=0)
     return Judgement(
-        thin(after),
-        moment.now_ms + LOOK_SPACING_MS,
-        alarmed=alarmed - history.alarmed,
-        verdict=kind,
-        finding=FindingChange.OPENED,
-        versions_behind=behind,
+        history=trim(_late_noted(after)),
+        next_ms=moment.now_ms + RECHECK_MIN_MS,
+        expired=-history.excused,
+        indeterminate=history.unreached - 1,
+        verdict=VerdictKind.INDETERMINATE,
     )
-
-
-def _still_alarmed(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
-    if look.expired:
-        return _expire(history)
-    kind, behind = classify(history, look.digest, policy)
-    alarmed = max(history.alarmed, _overdue(history, look.at_ms, policy))
-    age = max(0, look.at_ms - history.versions[history.lo][1])
-    delay = min(max(age // 4, ALARMED_MIN_MS), ALARMED_MAX_MS)
-    after = thin(_change(history, kind=kind, alarmed=alarmed, looked_ms=look.at_ms))
-    return Judgement(
-        after,
-        moment.now_ms + delay,
-        alarmed=alarmed - history.alarmed,
-        finding=FindingChange.UPDATED,
-        versions_behind=behind,
-    )
-
-
-def _expire(history: History) -> Judgement:
-    was_alarmed = history.phase is Phase.ALARMED
-    return Judgement(
-        None,
-        alarmed=-history.alarmed,
-        expired=history.unreached,
-        verdict=VerdictKind.EXPIRED,
-        finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
-    )
-
-
-def classify(history: History, digest: bytes, policy: Policy) -> tuple[VerdictKind, int]:
-    """The mismatch kind, always in terms of the target, and how many versions the target is behind."""
-    newest = history.versions[-1][0]
-    unreached = len(history.versions) - history.lo
-    lacking, surplus = (digest, newest) if not policy.leads else (newest, digest)
-    if lacking == ABSENT:
-        return VerdictKind.MISSING, unreached
-    if surplus == ABSENT:
-        return VerdictKind.EXTRA, unreached
-    for index in range(len(history.versions) - 1, -1, -1):
-        if history.versions[index][0] == digest:
-            return VerdictKind.STALE, len(history.versions) - 1 - index
-    return VerdictKind.DIFFERENT, unreached
-
-
-def _overdue(history: History, at_ms: int, policy: Policy) -> int:
-    """How many unreached versions, oldest first, are past their deadline: at least the oldest."""
-    latest_created = at_ms - policy.converge_within_ms - FLOOR_MS
-    late = sum(1 for _, created_ms in history.versions[history.lo :] if created_ms <= latest_created)
-    return max(1, late) + history.skipped
 
 
 # --- small steps ---------------------------------------------------------------------------------------
 
 
+def _deadline(history: History, policy: Policy) -> int:
+    """Until when the oldest version that is waited for may take to be replicated; 0 = none is."""
+    oldest = history.oldest_waiting
+    return oldest[1] + policy.converge_within_ms + FLOOR_MS if oldest else 0
+
+
+def _late_noted(history: History) -> History:
+    """Note the bucket in which a key that failed a look waits for convergence."""
+    oldest = history.oldest_waiting
+    return _change(history, late=oldest[1] // LATE_BUCKET_MS if oldest else 0)
+
+
 def _recheck_delay(history: History, now_ms: int) -> int:
-    age = max(0, now_ms - history.versions[history.lo][1])
+    oldest = history.oldest_waiting
+    age = max(0, now_ms - oldest[1]) if oldest else 0
     return min(max(age // 2, RECHECK_MIN_MS), RECHECK_MAX_MS)
 
 

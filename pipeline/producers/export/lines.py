@@ -15,6 +15,7 @@ from isal.igzip_lib import IsalError
 
 from pipeline.core.canonical import KeySchema, MalformedItem
 from pipeline.core.comparing.keys import KeyReader
+from pipeline.core.quoting import quoted
 from pipeline.errors import ExportDamaged, ExportRefused
 from pipeline.producers.export.files import Files
 from pipeline.producers.export.manifest import COPY_AGAIN, DataFile
@@ -116,7 +117,7 @@ def _unfit(where: str, error: Exception) -> ExportRefused:
             f"{where}: the items' keys are not the table's: {error}", "name the export of this side's table"
         )
     # msgspec names a path and types, never a value.
-    return ExportDamaged(f"{where}: a line that is not an item: {error}", COPY_AGAIN)
+    return ExportDamaged(f"{where}: a line that is not an item: {quoted(str(error))}", COPY_AGAIN)
 
 
 def _check_count(count: int, file: DataFile, where: str) -> None:
@@ -150,7 +151,7 @@ def _unzipped(chunks: Iterable[bytes], where: str) -> Iterator[bytes]:
             try:
                 block = inflater.decompress(left, BLOCK_BYTES)
             except IsalError as error:  # type: ignore[misc]  # isal types it as an instance
-                raise ExportDamaged(f"{where}: not a gzip file: {error}", COPY_AGAIN) from error
+                raise ExportDamaged(f"{where}: not a gzip file: {quoted(str(error))}", COPY_AGAIN) from error
             left = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
             # A block of full size may have more behind it, though all input is taken.
             full = len(block) == BLOCK_BYTES and not inflater.eof

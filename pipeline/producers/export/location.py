@@ -3,9 +3,14 @@
 Reads: DescribeExport for an ARN. Writes: nothing. Never: the export's files.
 """
 
+import re
+
 from pipeline.aws import Bucket, Connection, describe_export
 from pipeline.errors import ExportRefused
 from pipeline.producers.export.files import Files, open_folder
+
+#: What botocore takes for a bucket's name.
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
 def locate(given: str, connection: Connection) -> tuple[Files, str]:
@@ -18,7 +23,7 @@ def locate(given: str, connection: Connection) -> tuple[Files, str]:
         return _by_arn(given, connection)
     if given.startswith("s3://"):
         bucket, _, path = given.removeprefix("s3://").partition("/")
-        if not bucket:
+        if not _BUCKET.fullmatch(bucket):
             raise ExportRefused(f"{given}: names no bucket", "write s3://BUCKET/PREFIX")
         return Bucket(connection, bucket), path.rstrip("/")
     return open_folder(given)

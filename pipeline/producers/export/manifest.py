@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pipeline.core.quoting import quoted
 from pipeline.errors import ExportDamaged, ExportRefused
 from pipeline.producers.export.files import AWS_FOLDER, Files
 
@@ -125,7 +126,8 @@ def check_table(export: Export, table_arn: str, table_id: str | None) -> None:
     """Raises ExportRefused for the export of another table, or of an earlier one of the same name."""
     if export.table_arn != table_arn:
         raise ExportRefused(
-            f"the export is of {export.table_arn}, not of {table_arn}", "name the export of this side's table"
+            f"the export is of {quoted(export.table_arn)}, not of {table_arn}",
+            "name the export of this side's table",
         )
     if table_id is not None and export.table_id not in (None, table_id):
         raise ExportRefused(
@@ -194,7 +196,7 @@ def _decode(decoder: "msgspec.json.Decoder[Read]", raw: bytes, where: str) -> Re
     try:
         return decoder.decode(raw)
     except (ValueError, RecursionError) as error:
-        raise ExportRefused(f"{where}: not a manifest: {error}", COPY_AGAIN) from error
+        raise ExportRefused(f"{where}: not a manifest: {quoted(str(error))}", COPY_AGAIN) from error
 
 
 def _lines(raw: bytes, where: str) -> Iterator[_Line]:
@@ -208,7 +210,7 @@ def _refuse_unfit(summary: Summary, fields: dict[str, Any], where: str) -> None:
     """What must not pass for the whole table, or cannot be read."""
     if summary.output_format != "DYNAMODB_JSON":
         raise ExportRefused(
-            f"{where}: an export in {summary.output_format} format cannot be compared",
+            f"{where}: an export in {quoted(summary.output_format, 20)} format cannot be compared",
             "export the table once more with --export-format DYNAMODB_JSON",
         )
     if any(name.lower() == "filterspecification" and value for name, value in fields.items()):
@@ -242,7 +244,7 @@ def _data_files(lines: Iterable[_Line], resolver: "_Resolver") -> Iterator[DataF
             raise ExportDamaged(f"{resolver.files.shown(path)}: listed twice in the manifest", COPY_AGAIN)
         seen.add(path)
         size = resolver.files.size(path) or 0
-        yield DataFile(path, line.item_count, md5_of(line.md5_checksum, line.data_file_key), size)
+        yield DataFile(path, line.item_count, md5_of(line.md5_checksum, quoted(line.data_file_key)), size)
 
 
 class _Resolver:
@@ -259,7 +261,7 @@ class _Resolver:
         for path in self._places(key):
             if self.files.size(path) is not None:
                 return path
-        raise ExportDamaged(f"{self.files.shown(self._base)}: {key} is missing", COPY_AGAIN)
+        raise ExportDamaged(f"{self.files.shown(self._base)}: {quoted(key)} is missing", COPY_AGAIN)
 
     def _places(self, key: str) -> Iterator[str]:
         """As it stands; below the folder that holds AWSDynamoDB; beside the manifest, by its name alone."""

@@ -1,18 +1,28 @@
 #!lua
--- Begin a migration again whose state is gone, as it was begun: everything is read once more, and a gap tells it.
+-- Begin a migration whose state is gone, as it was begun: everything is read once more, and a gap tells it.
 -- Of several that do so the one that has watched longest wins, so that they never undo each other's for ever.
+-- `meta` comes last: while it is missing, whoever repeats this begins from nothing.
 --
--- KEYS  1 meta  2 work  3 ledger  4 gaps  5… everything else of the migration
--- ARGV  1 secret  2 started_ms  3 settings  4 now_ms  5 gap (JSON)  6 group
 -- Returns 1, or 0 when there is a state to go on with
-local stored = redis.call('HMGET', KEYS[1], 'secret', 'started_ms')
-if stored[1] and stored[2] and redis.call('EXISTS', KEYS[2]) == 1 then
-  if stored[1] == ARGV[1] or tonumber(stored[2]) <= tonumber(ARGV[2]) then return 0 end
+local meta   = key(1, 'hash', 'HMGET HSET DEL')
+local work   = key(2, 'stream', 'EXISTS XGROUP DEL')
+local ledger = key(3, 'hash', 'HINCRBY DEL')
+local gaps   = key(4, 'hash', 'HSET DEL') -- gap -> when it was recorded (ms)
+for number = 5, #KEYS do key(number, nil, 'DEL') end -- everything else of the migration
+if checked() then return refused end
+local secret, started_ms, settings, format = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local gap, group = ARGV[5], ARGV[6]
+local now = string.format('%d', now_ms())
+
+local stored = redis.call('HMGET', meta, 'secret', 'started_ms')
+local stored_secret, stored_started_ms = stored[1], stored[2]
+if stored_secret and stored_started_ms and redis.call('EXISTS', work) == 1 then
+  if stored_secret == secret or tonumber(stored_started_ms) <= tonumber(started_ms) then return 0 end
 end
 redis.call('DEL', unpack(KEYS))
-redis.call('HSET', KEYS[1], 'secret', ARGV[1], 'started_ms', ARGV[2], 'settings', ARGV[3],
-  'begun_again_ms', ARGV[4], 'gap_ms', ARGV[4])
-redis.call('XGROUP', 'CREATE', KEYS[2], ARGV[6], '0', 'MKSTREAM')
-redis.call('RPUSH', KEYS[4], ARGV[5])
-redis.call('HINCRBY', KEYS[3], 'gaps', 1)
+redis.call('HSET', gaps, gap, now)
+redis.call('HINCRBY', ledger, 'gaps', 1)
+redis.call('XGROUP', 'CREATE', work, group, '0', 'MKSTREAM')
+redis.call('HSET', meta, 'secret', secret, 'started_ms', started_ms, 'settings', settings, 'format', format,
+  'begun_again_ms', now, 'gap_ms', now)
 return 1

@@ -1,77 +1,121 @@
 #!lua flags=allow-oom
 -- Commit what validators found, entry by entry, each only if its history is unchanged and its entry is still
--- ours: new history, due time, finding, counters, gone from the work stream. Otherwise nothing of it.
+-- pending: new history, due time, finding, counters, gone from the work stream. Otherwise nothing of it.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- KEYS  1 work  2 due  3 history  4 ledger  5 findings  6 findings-since  7 findings-log  8 lag of this minute
---       9 late  10 keys-judged  11 dead
--- ARGV  1 group  2 now_ms  3 seconds the minute's lag is kept
---       4 the entries, one after the other (little endian): lengths of the six texts (u16 u16 u32 u32 u32 u16),
---       next look ms (i64), lag ms (i64, -1 = none), flags (u8: 1 = count the key as judged, 2 = dead letter:
---       its tally says what it held); then the texts: id, key, history before, history after ('' = closed),
---       finding ('' = as it is, '-' = recovered, else its JSON), tally
--- A tally is "field=delta field=delta …"; fields lag:N and late:N have their own hashes.
--- Returns {position of a refused entry (1 = the first), its history now, …}; entries no longer ours are left out
-local entries, at, number = ARGV[4], 1, 0
+-- Returns {position of a refused entry (1 = the first), its history now, …}; entries that are no longer pending
+-- are left out.
+local work         = key(1, 'stream', 'XACK XDEL')
+local due          = key(2, 'zset', 'ZADD')               -- key -> when to look next (ms)
+local history      = key(3, 'hash', 'HGET HSET HDEL')     -- key -> history
+local ledger       = key(4, 'hash', 'HMGET HINCRBY')
+local findings     = key(5, 'hash', 'HGET HSET HDEL')     -- key -> JSON
+local opened       = key(6, 'zset', 'ZADD ZSCORE ZREM')   -- key -> when its finding was opened (ms)
+local findings_log = key(7, 'stream', 'XADD')             -- recovered findings
+local lag          = key(8, 'hash', 'HMGET HINCRBY EXPIRE') -- of this minute: bucket -> count
+local late         = key(9, 'hash', 'HMGET HINCRBY HDEL') -- creation bucket -> keys that wait
+local keys_judged  = key(10, 'string', 'PFADD')           -- HyperLogLog
+local dead         = key(11, 'stream', 'XADD')            -- dead letters
+if checked() then return refused end
+local group, now, lag_kept_seconds = ARGV[1], ARGV[2], ARGV[3]
+-- The entries, one after the other (little endian): lengths of the six texts (u16 u16 u32 u32 u32 u16), next look
+-- ms (i64), lag ms (i64, -1 = none), flags (u8); then the texts: id, key, history before, history after
+-- ('' = closed), finding ('' = as it is, '-' = recovered, else its JSON), tally.
+local packed = ARGV[4]
+local COUNT_KEY, DEAD_LETTER = 1, 2 -- flags: the key was judged; its tally says what a dead letter held
+local LOG_LENGTH = 10000
+
+local place = 1
 local function text(length)
-  at = at + length
-  return string.sub(entries, at - length, at - 1)
+  place = place + length
+  return string.sub(packed, place - length, place - 1)
 end
 
-local refused, judged, tallies, lag_ms_sum = {}, {}, {}, 0
-while at <= #entries do
+local function unpacked()
   local n1, n2, n3, n4, n5, n6, next_ms, lag_ms, flags
-  n1, n2, n3, n4, n5, n6, next_ms, lag_ms, flags, at = struct.unpack('<I2I2I4I4I4I2i8i8B', entries, at)
-  local id, key, before, after, finding, tally = text(n1), text(n2), text(n3), text(n4), text(n5), text(n6)
+  n1, n2, n3, n4, n5, n6, next_ms, lag_ms, flags, place = struct.unpack('<I2I2I4I4I4I2i8i8B', packed, place)
+  return {
+    id = text(n1), key = text(n2), before = text(n3), after = text(n4), finding = text(n5), tally = text(n6),
+    next_ms = next_ms, lag_ms = lag_ms, flags = flags,
+  }
+end
+
+-- A tally is "field=delta field=delta …"; fields lag:N and late:N have hashes of their own.
+local function counters_of(tally)
+  local found = {}
+  for field, delta in string.gmatch(tally, '(%S+)=(-?%d+)') do
+    local group_name, label = string.match(field, '^(la%a+):(.+)')
+    local where = group_name == 'lag' and lag or group_name == 'late' and late or ledger
+    found[#found + 1] = {where = where, field = where == ledger and field or label, delta = tonumber(delta)}
+  end
+  return found
+end
+
+-- What is to be committed, before anything is.
+local refusals, accepted, counters, number = {}, {}, {}, 0
+local fields = {[ledger] = {'lag_ms_sum'}, [lag] = {}, [late] = {}}
+while place <= #packed do
+  local entry = unpacked()
   number = number + 1
-  local current = redis.call('HGET', KEYS[3], key) or ''
-  if current ~= before then
-    refused[#refused + 1] = number
-    refused[#refused + 1] = current
-  elseif redis.call('XACK', KEYS[1], ARGV[1], id) == 1 then
-    redis.call('XDEL', KEYS[1], id)
-    if after == '' then
-      redis.call('HDEL', KEYS[3], key)
-    else
-      redis.call('HSET', KEYS[3], key, after)
-      redis.call('ZADD', KEYS[2], next_ms, key)
+  local current = redis.call('HGET', history, entry.key) or ''
+  if current ~= entry.before then
+    refusals[#refusals + 1] = number
+    refusals[#refusals + 1] = current
+  else
+    accepted[#accepted + 1] = entry
+    if not counters[entry.tally] then
+      counters[entry.tally] = counters_of(entry.tally)
+      for _, counter in ipairs(counters[entry.tally]) do
+        table.insert(fields[counter.where], counter.field)
+      end
     end
-    if finding == '-' then
-      local since = redis.call('ZSCORE', KEYS[6], key)
-      redis.call('XADD', KEYS[7], 'MAXLEN', '~', 10000, '*', 'k', key, 'since', since or ARGV[2], 'finding',
-        redis.call('HGET', KEYS[5], key) or '')
-      redis.call('HDEL', KEYS[5], key)
-      redis.call('ZREM', KEYS[6], key)
-    elseif finding ~= '' then
-      redis.call('HSET', KEYS[5], key, finding)
-      redis.call('ZADD', KEYS[6], 'NX', ARGV[2], key)
-    end
-    if flags % 2 == 1 then judged[#judged + 1] = key end
-    if flags >= 2 then
-      redis.call('XADD', KEYS[11], 'MAXLEN', '~', 10000, '*', 'k', key, 'history', before)
-    end
-    if lag_ms > 0 then lag_ms_sum = lag_ms_sum + lag_ms end
-    tallies[tally] = (tallies[tally] or 0) + 1
+  end
+end
+for where, names in pairs(fields) do countable(where, names) end
+
+local function put(entry)
+  redis.call('XDEL', work, entry.id)
+  if entry.after == '' then
+    redis.call('HDEL', history, entry.key)
+  else
+    redis.call('HSET', history, entry.key, entry.after)
+    redis.call('ZADD', due, entry.next_ms, entry.key)
+  end
+  if entry.finding == '-' then
+    local since = redis.call('ZSCORE', opened, entry.key)
+    redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'since', since or now,
+      'finding', redis.call('HGET', findings, entry.key) or '')
+    redis.call('HDEL', findings, entry.key)
+    redis.call('ZREM', opened, entry.key)
+  elseif entry.finding ~= '' then
+    redis.call('HSET', findings, entry.key, entry.finding)
+    redis.call('ZADD', opened, 'NX', now, entry.key)
+  end
+  if entry.flags >= DEAD_LETTER then
+    redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'history', entry.before)
   end
 end
 
-if lag_ms_sum > 0 then redis.call('HINCRBY', KEYS[4], 'lag_ms_sum', lag_ms_sum) end
-for tally, times in pairs(tallies) do
-  for field, delta in string.gmatch(tally, '(%S+)=(-?%d+)') do
-    local count = tonumber(delta) * times
-    local bucket = string.match(field, '^lag:(.+)')
-    local late = string.match(field, '^late:(.+)')
-    if bucket then
-      redis.call('HINCRBY', KEYS[8], bucket, count)
-      redis.call('EXPIRE', KEYS[8], ARGV[3])
-    elseif late then
-      if redis.call('HINCRBY', KEYS[9], late, count) == 0 then redis.call('HDEL', KEYS[9], late) end
-    else
-      redis.call('HINCRBY', KEYS[4], field, count)
+local judged, times, lag_ms_sum = {}, {}, 0
+for _, entry in ipairs(accepted) do
+  if redis.call('XACK', work, group, entry.id) == 1 then
+    put(entry)
+    if entry.flags % 2 == COUNT_KEY then judged[#judged + 1] = entry.key end
+    if entry.lag_ms > 0 then lag_ms_sum = lag_ms_sum + entry.lag_ms end
+    times[entry.tally] = (times[entry.tally] or 0) + 1
+  end
+end
+
+if lag_ms_sum > 0 then redis.call('HINCRBY', ledger, 'lag_ms_sum', lag_ms_sum) end
+for tally, count in pairs(times) do
+  for _, counter in ipairs(counters[tally]) do
+    local now_counted = redis.call('HINCRBY', counter.where, counter.field, counter.delta * count)
+    if counter.where == lag then
+      redis.call('EXPIRE', lag, lag_kept_seconds)
+    elseif counter.where == late and now_counted == 0 then
+      redis.call('HDEL', late, counter.field)
     end
   end
 end
-for i = 1, #judged, 1000 do
-  redis.call('PFADD', KEYS[10], unpack(judged, i, math.min(i + 999, #judged)))
-end
-return refused
+in_slices(judged, function(...) redis.call('PFADD', keys_judged, ...) end)
+return refusals

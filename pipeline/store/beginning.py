@@ -1,0 +1,83 @@
+"""A migration's beginning: a server that can be used, and the settings under which its state was made.
+
+Reads and writes: `meta` and the work stream's group. Never: anything of a migration that goes on.
+"""
+
+import secrets
+from typing import cast
+
+import msgspec
+
+from pipeline.errors import ConfigurationError, SettingsChanged
+from pipeline.store import scripts
+from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.messages import Meta, ServerInfo
+
+#: Redis ≥ 7.0.4: XAUTOCLAIM of older servers keeps trimmed entries pending for ever. Valkey ≥ 8 alike.
+REDIS_FLOOR, VALKEY_FLOOR = (7, 0, 4), (8, 0, 0)
+#: The form of all that is stored: one more whenever it changes. State of another form is refused.
+FORMAT = 2
+
+
+def check_server(connection: RedisConnection) -> ServerInfo:
+    """Raises ConfigurationError for a server that is too old or may evict, StoreUnavailable for none."""
+    with translated():
+        found = connection.redis.info("server", "memory")
+    kind = "valkey" if "valkey_version" in found else "redis"
+    version = tuple(int(part) for part in found[f"{kind}_version"].split(".")[:3])
+    info = ServerInfo(kind, version, found["maxmemory_policy"])
+    floor = VALKEY_FLOOR if kind == "valkey" else REDIS_FLOOR
+    if version < floor:
+        wanted = ".".join(map(str, floor))
+        raise ConfigurationError(
+            f"{kind} {found[f'{kind}_version']} is too old", f"use {kind} {wanted} or newer"
+        )
+    if info.policy != "noeviction":
+        raise ConfigurationError(
+            f"{kind} has maxmemory-policy {info.policy} and may evict the migration's state",
+            "run `CONFIG SET maxmemory-policy noeviction`, or use a server of its own",
+        )
+    return info
+
+
+def load(connection: RedisConnection) -> Meta | None:
+    """The migration as it was begun, None when there is none. Raises ConfigurationError (`readable`)."""
+    with translated():
+        raw = cast(dict[bytes, bytes], connection.redis.hgetall(connection.key("meta")))
+    return _meta_of(raw, connection.migration) if raw else None
+
+
+def begin(connection: RedisConnection, settings: dict[str, str]) -> Meta:
+    """Begin the migration or go on with it. Raises SettingsChanged if it was begun with other settings, and
+    ConfigurationError as `readable` does."""
+    encoded = msgspec.json.encode(settings)
+    flat = connection.run(scripts.BEGIN, (secrets.token_hex(16), encoded, FORMAT, GROUP))
+    meta = _meta_of(dict(zip(flat[::2], flat[1::2], strict=True)), connection.migration)
+    differing = [
+        f"{name}: {meta.settings.get(name, '(unset)')} → {settings.get(name, '(unset)')}"
+        for name in sorted(meta.settings.keys() | settings.keys())
+        if meta.settings.get(name) != settings.get(name)
+    ]
+    if differing:
+        raise SettingsChanged(
+            f"migration {connection.migration} was begun with other settings ({'; '.join(differing)})",
+            "go back to them, or choose a new name with --migration",
+        )
+    return meta
+
+
+def readable(found: bytes | None, migration: str) -> None:
+    """Raises ConfigurationError for state whose `format` is not ours."""
+    if found != b"%d" % FORMAT:
+        of = f"has format {found.decode()}" if found else "was made before the first release"
+        raise ConfigurationError(
+            f"the state of migration {migration} in this Redis {of}, and this version reads format {FORMAT}",
+            "begin anew under another --migration name, or delete it with "
+            f"`redis-cli --scan --pattern 'ddbmm:{{{migration}}}:*' | xargs redis-cli del`",
+        )
+
+
+def _meta_of(raw: dict[bytes, bytes], migration: str) -> Meta:
+    readable(raw.get(b"format"), migration)
+    settings = msgspec.json.decode(raw[b"settings"], type=dict[str, str])
+    return Meta(int(raw[b"started_ms"]), bytes.fromhex(raw[b"secret"].decode()), settings)

@@ -1,0 +1,172 @@
+"""The store, looked at: what can be asked of a migration even before it has begun.
+
+Reads: the migration's keys (see `pipeline/store/__init__.py`). Writes: nothing. Never: judging.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
+
+import msgspec
+
+from pipeline.core.figures import Figures
+from pipeline.core.judging.history import LATE_BUCKET_MS
+from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, partition_counts
+from pipeline.core.model import Checkpoint
+from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.store.beginning import readable
+from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.messages import gap_of
+
+#: Replication lags are counted by minute; figures speak of the last few.
+LAG_MINUTES = 5
+#: A command and its arguments.
+Question = tuple[str | int, ...]
+
+
+class FiguresView:
+    """One migration's numbers and findings, read only; none before it has begun. Thread-safe."""
+
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
+        self._redis, self._key = connection.redis, connection.key
+        self.migration = connection.migration
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def now_ms(self) -> int:
+        """The store's clock: the one clock that all processes share."""
+        return self._connection.now_ms()
+
+    def partitions(self, producer: str | None = None) -> dict[str, Checkpoint]:
+        """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
+        with translated():
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
+        mine = f"{producer}:" if producer else ""
+        return {name: at for name, at in _checkpoints(raw).items() if name.startswith(mine)}
+
+    def gaps(self) -> list[Gap]:
+        """Oldest first."""
+        with translated():
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("gaps")))
+        return sorted((gap_of(field, at_ms) for field, at_ms in raw.items()), key=lambda gap: gap.at_ms)
+
+    def begun_again(self) -> bool:
+        """True when the state was lost once (see `ReaderStore.begin_again`)."""
+        with translated():
+            return bool(self._redis.hexists(self._key("meta"), "begun_again_ms"))
+
+    def ledger(self) -> Ledger:
+        return self.figures().ledger
+
+    def queue(self) -> Queue:
+        return self.figures().queue
+
+    def reader_state(self) -> ReaderState:
+        return self.figures().reader
+
+    def figures(self) -> Figures:
+        """Everything that statistics, gate and metrics are made of, of one instant.
+
+        Raises StoreUnavailable, and ConfigurationError for state that this version cannot read.
+        """
+        told = self._ask(figures_questions(self._key, self.now_ms()))
+        form, started_ms, watermark_ms = told["meta"]
+        if started_ms:
+            readable(form, self.migration)
+        now_ms = _milliseconds(told["time"])
+        late = [int(bucket) for bucket in told["late"]]
+        return Figures(
+            now_ms=now_ms,
+            started_ms=int(started_ms or now_ms),
+            ledger=_ledger(told),
+            queue=Queue(
+                backlog=told["work"],
+                pending=told["pending"]["pending"] if told["pending"] else 0,
+                outstanding=told["history"],
+                due=told["due"],
+                dead=told["dead"],
+            ),
+            reader=ReaderState(
+                watermark_ms=int(watermark_ms or 0),
+                partitions=partition_counts(_checkpoints(told["checkpoints"])),
+                gaps=told["gaps"],
+                readers=told["readers"],
+            ),
+            lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
+            oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
+            marks={name.decode(): int(at_ms) for name, at_ms in sorted(told["marks"].items())},
+        )
+
+    def _ask(self, questions: dict[str, Question]) -> dict[str, Any]:
+        """The answers, all of one instant; None from a consumer group before the migration has begun."""
+        with translated():
+            pipe = self._redis.pipeline(transaction=True)
+            for question in questions.values():
+                pipe.execute_command(*question)  # type: ignore[no-untyped-call]
+            answers = pipe.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and not str(answer).startswith("NOGROUP"):
+                    raise answer
+        shown = (None if isinstance(answer, Exception) else answer for answer in answers)
+        return dict(zip(questions, shown, strict=True))
+
+    def findings(self) -> Iterator[Finding]:
+        """Open findings, oldest first."""
+        with translated():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.hgetall(self._key("findings"))
+            pipe.zrange(self._key("findings-since"), 0, -1, withscores=True)
+            raw, opened = pipe.execute()
+        for key, first_seen_ms in opened:
+            if key in raw:
+                stored = msgspec.json.decode(raw[key])
+                yield msgspec.convert({**stored, "key": key, "first_seen_ms": int(first_seen_ms)}, Finding)
+
+
+def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Question]:
+    """What `figures` asks, each by a name of its own."""
+    this_minute = now_ms // 60_000
+    minutes = range(this_minute - LAG_MINUTES + 1, this_minute + 1)
+    return {
+        "time": ("TIME",),
+        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms"),
+        "ledger": ("HGETALL", key("ledger")),
+        "keys-judged": ("PFCOUNT", key("keys-judged")),
+        "keys-sampled": ("PFCOUNT", key("keys-sampled")),
+        "work": ("XLEN", key("work")),
+        "pending": ("XPENDING", key("work"), GROUP),
+        "history": ("HLEN", key("history")),
+        "due": ("ZCARD", key("due")),
+        "dead": ("XLEN", key("dead")),
+        "checkpoints": ("HGETALL", key("checkpoints")),
+        "gaps": ("HLEN", key("gaps")),
+        "readers": ("ZCOUNT", key("readers"), now_ms, "+inf"),
+        "late": ("HKEYS", key("late")),
+        "marks": ("HGETALL", key("marks")),
+        **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
+    }
+
+
+def _milliseconds(time: tuple[int, int]) -> int:
+    seconds, micros = time
+    return seconds * 1000 + micros // 1000
+
+
+def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
+    return {partition.decode(): Checkpoint.decode(checkpoint) for partition, checkpoint in raw.items()}
+
+
+def _ledger(told: dict[str, Any]) -> Ledger:
+    fields = {name.decode(): int(value) for name, value in told["ledger"].items()}
+    # HyperLogLog is off by a percent either way; there are never more keys than histories were begun.
+    begun = fields.get("versions_published", 0) - fields.get("keys_coalesced", 0)
+    return Ledger.from_fields(fields, min(told["keys-judged"], begun), min(told["keys-sampled"], begun))
+
+
+def _bucket_counts(hashes: Iterable[dict[bytes, bytes]]) -> list[int]:
+    counts = [0] * (len(LAG_BUCKETS_SECONDS) + 1)
+    for fields in hashes:
+        for bucket, count in fields.items():
+            counts[int(bucket)] += int(count)
+    return counts

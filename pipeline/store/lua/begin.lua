@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+-- Begin a migration, or find it begun. `meta` comes last: while it is missing, whoever repeats this begins anew.
+-- May run at maxmemory: a migration that is there must be found, or it could never be drained.
+--
+-- Returns `meta`, field by field
+local meta = key(1, 'hash', 'HEXISTS HSET HGETALL')
+local work = key(2, 'stream', 'EXISTS XGROUP')
+if checked() then return refused end
+local secret, settings, format, group = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+if redis.call('EXISTS', work) == 0 then
+  redis.call('XGROUP', 'CREATE', work, group, '0', 'MKSTREAM')
+end
+if redis.call('HEXISTS', meta, 'settings') == 0 then
+  redis.call('HSET', meta, 'secret', secret, 'started_ms', string.format('%d', now_ms()), 'settings', settings,
+    'format', format)
+end
+return redis.call('HGETALL', meta)

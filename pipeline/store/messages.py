@@ -1,0 +1,104 @@
+"""What goes into the store and comes out of it, and nowhere else: leases, batches, claimed entries, commits.
+
+Reads: nothing. Writes: nothing. Never: I/O, redis.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from pipeline.core.ledger import Gap
+from pipeline.core.model import Checkpoint
+
+
+class ServerInfo(msgspec.Struct, frozen=True):
+    """Which server answered: kind "redis" or "valkey", its version, its eviction policy."""
+
+    kind: str
+    version: tuple[int, ...]
+    policy: str
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What the migration was begun with. secret: the key of the hashes that stand for keys in reports."""
+
+    started_ms: int
+    secret: bytes
+    settings: dict[str, str]
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to publish a partition; `epoch` fences off whoever held it before."""
+
+    partition: str
+    owner: str
+    epoch: int
+
+
+class Outcome(StrEnum):
+    """What became of a batch or a gap: PUBLISHED, DUPLICATE: go on; CONFLICT: reload; FENCED: drop the
+    partition."""
+
+    PUBLISHED = "published"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    FENCED = "fenced"
+
+
+class PublishReply(msgspec.Struct, frozen=True):
+    outcome: Outcome
+    backlog: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A claimed entry of the work stream; key "" and raw b"" where there is none (poison)."""
+
+    id: bytes
+    key: bytes
+    raw: bytes
+    deliveries: int
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What one claim handed out, with the facts that judging needs (see `model.Moment`)."""
+
+    now_ms: int
+    watermark_ms: int
+    gap_ms: int
+    watched_since_ms: int
+    entries: list[Entry]
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """What a validator asks the store to commit for one entry.
+
+    before/after: encoded histories (after b"" = closed). finding: None = as it is, "" = recovered, else JSON.
+    judged: count the key among the distinct keys judged. dead: move the entry to the dead letters.
+    lag_ms: replication lag to add to the sum, -1 = none.
+    """
+
+    entry: Entry
+    after: bytes
+    next_ms: int
+    tally: str
+    finding: str | None = None
+    judged: bool = False
+    dead: bool = False
+    lag_ms: int = -1
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An entry whose history changed under the validator: judge again against `raw`."""
+
+    index: int
+    raw: bytes
+
+
+def gap_field(partition: str, reason: str, checkpoint: Checkpoint | None = None) -> bytes:
+    """A gap's field in the hash `gaps`: whoever reports the same one again names the same field."""
+    position = "" if checkpoint is None else checkpoint.position.decode(errors="backslashreplace")
+    return msgspec.json.encode((partition, reason, position))
+
+
+def gap_of(field: bytes, at_ms: bytes) -> Gap:
+    return Gap(*msgspec.json.decode(field, type=tuple[str, str, str]), int(at_ms))

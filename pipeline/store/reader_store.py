@@ -1,0 +1,162 @@
+"""What a reader writes: leases, heartbeat, published batches, watermarks, gaps; and a state begun again.
+
+Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: item values, judging,
+retries of its own; every script is idempotent, so callers may repeat a call that raised StoreUnavailable.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, cast
+
+import msgspec
+
+from pipeline.core.judging.divergence import WATCH_MIN_MS
+from pipeline.core.judging.history import LOOK_SPACING_MS
+from pipeline.core.model import Change, Checkpoint, Counts
+from pipeline.store import scripts
+from pipeline.store.beginning import FORMAT, begin
+from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
+from pipeline.store.reading import StoreView
+
+#: Why `begin_again` was needed, as the gap says it.
+STATE_LOST = "state lost"
+#: A partition found, its checkpoint, and the watermark (ms) it begins with; None: it has none.
+Found = tuple[str, Checkpoint, int | None]
+#: A partition's watermark (ms), and the checkpoint that it holds for.
+Watermark = tuple[Checkpoint, int]
+#: How `publish` hands over a change; `lua/publish.lua` says what it is.
+_CHANGE = struct.Struct("<HQ")
+
+
+class ReaderStore(StoreView):
+    """One migration's state as a reader changes it. Thread-safe; make it after spawn (connections do not
+    survive a fork)."""
+
+    @classmethod
+    def begin(cls, url: str, migration: str, settings: dict[str, str]) -> Self:
+        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings."""
+        connection = RedisConnection(url, migration)
+        return cls(connection, begin(connection, settings))
+
+    def begin_again(self) -> bool:
+        """Begin a migration whose state is gone as it was begun (lua/begin_again.lua); a gap says so.
+
+        False: somebody else has done so.
+        """
+        meta = self.meta
+        args = (
+            *(meta.secret.hex(), meta.started_ms, msgspec.json.encode(meta.settings), FORMAT),
+            *(gap_field("all", STATE_LOST), GROUP),
+        )
+        return bool(self._connection.run(scripts.BEGIN_AGAIN, args))
+
+    def heartbeat(self, producer: str, reader: str, ttl_ms: int) -> int:
+        """Say that a reader is alive for another `ttl_ms`; how many readers of this producer are."""
+        return int(self._connection.run(scripts.HEARTBEAT, (producer, reader, ttl_ms)))
+
+    def retire(self, producer: str, reader: str) -> None:
+        """Say that a reader has stopped, so that others take its share at once."""
+        with translated():
+            self._redis.zrem(self._key("readers"), f"{producer}:{reader}")
+
+    def watermarks(self, producer: str) -> dict[str, int]:
+        """The watermarks of a producer's partitions in ms."""
+        with translated():
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("watermarks")))
+        mine = f"{producer}:".encode()
+        return {partition.decode(): int(ms) for partition, ms in raw.items() if partition.startswith(mine)}
+
+    def track(
+        self,
+        lease: Lease,
+        found: Sequence[Found] = (),
+        unwatched: Sequence[str] = (),
+        forget: Sequence[str] = (),
+    ) -> bool:
+        """Record a discovery in one step (lua/track.lua); False when its lease is not ours any more.
+
+        unwatched: finished partitions that hold the watermark back no longer. forget: tombstones to drop.
+        """
+        args: list[Any] = [lease.partition, lease.epoch, len(found), len(unwatched)]
+        for partition, checkpoint, watermark_ms in found:
+            args += (partition, checkpoint.encode(), "" if watermark_ms is None else watermark_ms)
+        args += (*unwatched, *forget)
+        return bool(self._connection.run(scripts.TRACK, args))
+
+    def lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
+        """Take a partition; None while somebody else holds it. Raises StateLost."""
+        args = [self.meta.secret.hex(), partition, owner, ttl_ms]
+        epoch = self._connection.run(scripts.LEASE, args)
+        return Lease(partition, owner, int(epoch)) if epoch else None
+
+    def renew(
+        self, owner: str, leases: Sequence[Lease], watermarks: Mapping[str, Watermark], ttl_ms: int
+    ) -> dict[str, bool]:
+        """Keep the leases, post the watermarks. Raises StateLost.
+
+        Returns the partitions that are still ours: whether the stored checkpoint is the one given. Where it
+        is not, the watermark was not posted.
+        """
+        args: list[Any] = [self.meta.secret.hex(), owner, ttl_ms]
+        for lease in leases:
+            checkpoint, watermark_ms = watermarks[lease.partition]
+            args += (lease.partition, lease.epoch, checkpoint.encode(), watermark_ms)
+        flat = self._connection.run(scripts.RENEW, args)
+        return {flat[i].decode(): bool(flat[i + 1]) for i in range(0, len(flat), 2)}
+
+    def release(self, lease: Lease) -> None:
+        """Give a partition back at once, if it is still ours."""
+        self._connection.run(scripts.RELEASE, (lease.partition, lease.epoch, lease.owner))
+
+    def publish(
+        self,
+        lease: Lease,
+        expected: Checkpoint,
+        checkpoint: Checkpoint,
+        changes: Sequence[Change],
+        counts: Counts,
+        watch_began_ms: int = 0,
+    ) -> PublishReply:
+        """Publish a batch in one atomic step (lua/publish.lua): all of it and its checkpoint, or nothing.
+
+        watch_began_ms: changes written before were never meant to be read; 0 = this batch begins no watch.
+        """
+        args: list[Any] = [
+            lease.partition,
+            lease.epoch,
+            expected.encode(),
+            checkpoint.encode(),
+            counts.read,
+            counts.not_sampled,
+            " ".join(f"{name}={number}" for name, number in counts.by_name.items()),
+            watch_began_ms,
+            LOOK_SPACING_MS,
+            WATCH_MIN_MS,
+            b"".join(map(_packed_change, changes)),
+        ]
+        outcome, backlog = self._connection.run(scripts.PUBLISH, args)
+        return PublishReply(Outcome(outcome.decode()), backlog)
+
+    def backlog(self) -> int:
+        """Entries in the work stream."""
+        with translated():
+            return int(self._redis.xlen(self._key("work")))
+
+    def add_gap(
+        self, lease: Lease, partition: str, reason: str, checkpoint: Checkpoint | None = None
+    ) -> Outcome:
+        """Record that changes are lost, once (lua/add_gap.lua); FENCED when the lease is not ours any more.
+
+        checkpoint: where in the partition; None when the gap is not inside of one.
+        """
+        gap = gap_field(partition, reason, checkpoint)
+        args = (lease.partition, lease.epoch, gap)
+        answer = self._connection.run(scripts.ADD_GAP, args)
+        return Outcome(answer.decode())
+
+
+def _packed_change(change: Change) -> bytes:
+    return b"".join(
+        (_CHANGE.pack(len(change.key), change.created_ms), change.before, change.after, change.key)
+    )

@@ -1,0 +1,63 @@
+"""The scripts and the keys that each of them takes, in the order in which its Lua file names them.
+
+Reads: the files in `lua`. Writes: nothing. Never: Redis.
+"""
+
+from importlib import resources
+from typing import NamedTuple
+
+
+class Script(NamedTuple):
+    """A script `lua/<name>.lua`. keys: names without the migration's prefix."""
+
+    name: str
+    keys: tuple[str, ...]
+
+
+BEGIN = Script("begin", ("meta", "work"))
+BEGIN_AGAIN = Script(
+    "begin_again",
+    (
+        *("meta", "work", "ledger", "gaps"),
+        *("due", "history", "checkpoints", "leases", "watermarks", "readers", "late", "findings"),
+        *("findings-since", "findings-log", "dead", "keys-sampled", "keys-judged"),
+    ),
+)
+HEARTBEAT = Script("heartbeat", ("readers",))
+LEASE = Script("lease", ("leases", "meta"))
+RENEW = Script("renew", ("leases", "watermarks", "meta", "checkpoints", "work"))
+RELEASE = Script("release", ("leases",))
+TRACK = Script("track", ("leases", "checkpoints", "watermarks"))
+ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
+PUBLISH = Script(
+    "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
+)
+MARK = Script("mark", ("marks",))
+CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger"))
+
+
+def commit(minute: int) -> Script:
+    """minute: since 1970; the replication lags of each minute have a key of their own."""
+    return Script(
+        "commit",
+        (
+            *("work", "due", "history", "ledger", "findings", "findings-since", "findings-log"),
+            *(f"lag:{minute}", "late", "keys-judged", "dead"),
+        ),
+    )
+
+
+def source(name: str) -> str:
+    """The text of a script as it is sent: the prelude stands behind its first line, which must stay first."""
+    first, _, rest = _file(name).partition("\n")
+    return f"{first}\n{_file('prelude')}\n{rest}"
+
+
+def names() -> list[str]:
+    """Every script's name."""
+    folder = resources.files("pipeline.store").joinpath("lua")
+    return sorted(one.name[:-4] for one in folder.iterdir() if one.name != "prelude.lua")
+
+
+def _file(name: str) -> str:
+    return resources.files("pipeline.store").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")

@@ -1,0 +1,72 @@
+"""What a validator takes and gives: entries that are due, and what it found.
+
+Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: item values, judging,
+retries of its own; both scripts are idempotent, so callers may repeat a call that raised StoreUnavailable.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Self
+
+from pipeline.store import scripts
+from pipeline.store.beginning import begin
+from pipeline.store.connection import GROUP, RedisConnection
+from pipeline.store.messages import Claim, Commit, Entry, Refused
+from pipeline.store.reading import StoreView
+
+#: Per-minute lag counts are kept this long.
+LAG_KEPT_SECONDS = 3_600
+#: How `commit` hands over an entry; `lua/commit.lua` says what it is.
+_COMMIT = struct.Struct("<HHIIIHqqB")
+
+
+class ValidatorStore(StoreView):
+    """One migration's state as a validator changes it. Thread-safe; make it after spawn (connections do not
+    survive a fork)."""
+
+    @classmethod
+    def begin(cls, url: str, migration: str, settings: dict[str, str]) -> Self:
+        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings."""
+        connection = RedisConnection(url, migration)
+        return cls(connection, begin(connection, settings))
+
+    def claim(self, consumer: str, count: int, reclaim_after_ms: int, adopt: bool = False) -> Claim:
+        """Up to `count` entries that are due, now ours (lua/claim.lua).
+
+        reclaim_after_ms: also take over entries that another validator has left that long (0 = do not look).
+        adopt: also take back what an earlier life of this consumer left pending.
+        """
+        args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else ""]
+        now, watermark, gap, watched_since, flat = self._connection.run(scripts.CLAIM, args)
+        fields = iter(flat)
+        entries = [
+            Entry(entry_id, key or b"", raw or b"", deliveries)
+            for entry_id, key, raw, deliveries in zip(fields, fields, fields, fields, strict=True)
+        ]
+        return Claim(now, int(watermark), int(gap), int(watched_since), entries)
+
+    def commit(self, commits: Sequence[Commit], now_ms: int) -> list[Refused]:
+        """Commit what was found, each entry whole or not at all (lua/commit.lua).
+
+        Returns the entries whose history changed meanwhile. Entries that another validator took over are
+        left out silently: they are its to commit.
+        """
+        args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits)]
+        flat = self._connection.run(scripts.commit(now_ms // 60_000), args)
+        return [Refused(flat[i] - 1, flat[i + 1]) for i in range(0, len(flat), 2)]
+
+
+def _packed(commits: Sequence[Commit]) -> bytes:
+    """One argument for all entries: eight arguments for each of them cost four times as much to send."""
+    parts: list[bytes] = []
+    for one in commits:
+        entry, after, tally = one.entry, one.after, one.tally.encode()
+        finding = b"" if one.finding is None else one.finding.encode() or b"-"
+        head = _COMMIT.pack(
+            *(len(entry.id), len(entry.key), len(entry.raw), len(after), len(finding), len(tally)),
+            one.next_ms,
+            one.lag_ms,
+            one.judged + 2 * one.dead,
+        )
+        parts += (head, entry.id, entry.key, entry.raw, after, finding, tally)
+    return b"".join(parts)
