@@ -127,6 +127,7 @@ class Connection:
         with self._lock:
             self._rebuild_at = None
             self._services: dict[str, Service] = {}
+            self._clients: dict[str, Any] = {}
             try:
                 with asking_botocore(NoCredentials):
                     self._session = _session(self.config)
@@ -149,7 +150,7 @@ class Connection:
         session, sts = self._current(), self._client("sts", None)
         if is_aws(sts.meta.endpoint_url) == is_aws(self.endpoint):
             try:
-                answer = self._asked("GetCallerIdentity", session, lambda: _caller(sts))
+                answer = self._asked("GetCallerIdentity", session, lambda: _sent(sts.get_caller_identity, {}))
                 account, arn = answer.get("Account"), answer.get("Arn")
             except CredentialsExpired:
                 raise
@@ -172,6 +173,18 @@ class Connection:
             return answer.headers, operation.decoded(answer.content, answer.headers.get("x-amz-crc32"))
 
         return self._asked(operation.name, session, ask)
+
+    def ask(self, service: str, method: str, **params: Any) -> dict[str, Any]:
+        """One request, one attempt, through boto3's own client of another service than DynamoDB.
+
+        Raises what `call` does.
+        """
+        with self._lock:
+            session = self._current()
+            if service not in self._clients:
+                self._clients[service] = self._client(service, None)
+            send = getattr(self._clients[service], method)
+        return self._asked(method, session, lambda: _sent(send, params))
 
     def close(self) -> None:
         """Close idle sockets."""
@@ -307,9 +320,12 @@ class _AssumedRole:
         }
 
 
-def _caller(sts: Any) -> tuple[Mapping[str, str], dict[str, Any]]:
+def _sent(
+    send: Callable[..., dict[str, Any]], params: dict[str, Any]
+) -> tuple[Mapping[str, str], dict[str, Any]]:
+    """Through a client of boto3's."""
     with asking_botocore(OddAnswer):
-        answer = sts.get_caller_identity()
+        answer = send(**params)
         return answer["ResponseMetadata"]["HTTPHeaders"], answer
 
 

@@ -37,9 +37,11 @@ class Operation(Generic[Body]):
 
 
 BATCH_GET_ITEM = Operation("dynamodb", "BatchGetItem", wire.BatchGetBody)
+DESCRIBE_EXPORT = Operation("dynamodb", "DescribeExport", wire.DescribeExportBody)
 DESCRIBE_TABLE = Operation("dynamodb", "DescribeTable", wire.DescribeTableBody)
 DESCRIBE_TIME_TO_LIVE = Operation("dynamodb", "DescribeTimeToLive", wire.DescribeTimeToLiveBody)
 DESCRIBE_STREAM = Operation("dynamodbstreams", "DescribeStream", wire.DescribeStreamBody)
 GET_RECORDS = Operation("dynamodbstreams", "GetRecords", wire.GetRecordsBody)
 GET_SHARD_ITERATOR = Operation("dynamodbstreams", "GetShardIterator", wire.GetShardIteratorBody)
 LIST_STREAMS = Operation("dynamodbstreams", "ListStreams", wire.ListStreamsBody)
+SCAN = Operation("dynamodb", "Scan", wire.ScanBody)

@@ -151,6 +151,19 @@ class DescribeTimeToLiveBody(Camel, frozen=True):
     time_to_live_description: TimeToLive
 
 
+class WireExport(Camel, frozen=True):
+    export_arn: str
+    export_status: str
+    s3_bucket: str = msgspec.field(name="S3Bucket")
+    export_manifest: str | None = None
+    export_format: str = "DYNAMODB_JSON"
+    filter_specification: dict[str, Any] | None = None
+
+
+class DescribeExportBody(Camel, frozen=True):
+    export_description: WireExport
+
+
 class UnprocessedKeys(Camel, frozen=True):
     keys: list[dict[str, Any]]
 
@@ -168,6 +181,15 @@ class BatchGetBody(Camel, frozen=True):
     responses: dict[str, list[msgspec.Raw]]
     unprocessed_keys: dict[str, UnprocessedKeys]
     consumed_capacity: list[Capacity] = []
+
+
+class ScanBody(Camel, frozen=True):
+    """`items` is a list, still to be decoded; an answer without it, or without its count, is not one."""
+
+    items: msgspec.Raw
+    count: int
+    last_evaluated_key: msgspec.Raw = msgspec.Raw()
+    consumed_capacity: Capacity = Capacity()
 
 
 _decode_item = msgspec.json.Decoder(dict[str, Any]).decode
