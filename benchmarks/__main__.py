@@ -150,6 +150,17 @@ def compare(run: Run) -> None:
             ):
                 theirs, mine = take_turns(run.repeats, plain, ours)
             run.add(cheaper(f"compare, CPU per pair, 400 B, attributes in {name} order", mine, theirs, need))
+        with bench(comparing.disjoint, server.url) as ours:
+            (apart,) = take_turns(run.repeats, ours)
+        run.add(
+            at_most(
+                "compare, CPU per suspect, tables that share nothing",
+                "µs",
+                [one["us"] for one in apart],
+                None,
+            ),
+            at_most("… memory", "MB", [one["memory_mb"] for one in apart], 150),
+        )
     folders = tuple(comparing.make_export(run.directory / f"export-{seed}", seed) for seed in (1, 2))
     data = folders[0] / "data" / "file0.json.gz"
     with (

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Figures, Round, own_cpu_seconds, peak_memory_mb
-from benchmarks.stub import SCAN_ITEMS
+from benchmarks.stub import SCAN_ITEMS, TABLE
 from benchmarks.subjects import SCHEMA
 from pipeline.aws import Connection, SideConfig, TableScanner
 from pipeline.core.canonical import Digester
@@ -55,6 +55,30 @@ def compare(url: str, tables: tuple[str, str], segment: int) -> Round:
             pair.step()
         assert pair.join.counts.equal == SCAN_ITEMS
         return {"us": (own_cpu_seconds() - started) / SCAN_ITEMS * 1e6}
+
+    return run
+
+
+def disjoint(url: str) -> Round:
+    """Two tables of which no key meets its partner here: everything leaves as a suspect."""
+    scanner = TableScanner(
+        Connection(SideConfig("source", region="us-east-1", endpoint_url=url)), TABLE, KeyReader(SCHEMA)
+    )
+    pairs = PairComparer(Digester())
+    garbage.freeze()
+
+    def run() -> Figures:
+        started = own_cpu_seconds()
+        readers = {side: SegmentReader(scanner, segment, 9999) for segment, side in enumerate(Side)}
+        pair = SegmentPair(readers, Join(pairs, MAX_UNMATCHED_BYTES))
+        suspects = 0
+        while not pair.finished:
+            suspects += len(pair.step())
+        assert suspects == 2 * SCAN_ITEMS
+        return {
+            "us": (own_cpu_seconds() - started) / suspects * 1e6,
+            "memory_mb": peak_memory_mb("self"),
+        }
 
     return run
 

@@ -105,12 +105,29 @@ class Join:
 
     def add(self, side: Side, keys: list[bytes], items: Iterable[Wire]) -> list[Suspect]:
         """Take one page of a side; the suspects that are known by now."""
+        wires = list(map(bytes, items))  # copies: a view would keep its whole page
+        self._count(side, len(keys), sum(map(len, wires)))
+        if self._unmatched[side.other].items:
+            suspects = self._meet(side, keys, wires)
+        else:
+            suspects = self._keep(side, keys, wires)
+        suspects += self._overflow()
+        return suspects
+
+    def _keep(self, side: Side, keys: list[bytes], wires: list[bytes]) -> list[Suspect]:
+        """Nobody waits on the other side: all are kept at once, unless a key is there already."""
+        mine = self._unmatched[side]
+        if not mine.items.keys().isdisjoint(keys) or len(set(keys)) < len(keys):
+            return self._meet(side, keys, wires)
+        mine.items.update(zip(keys, wires, strict=True))
+        mine.bytes += sum(map(len, keys)) + sum(map(len, wires))
+        return []
+
+    def _meet(self, side: Side, keys: list[bytes], wires: list[bytes]) -> list[Suspect]:
         mine, theirs = self._unmatched[side], self._unmatched[side.other]
         suspects: list[Suspect] = []
-        size = equal = matched = 0
-        for key, item in zip(keys, items, strict=True):
-            wire = bytes(item)  # a copy: a view would keep its whole page
-            size += len(wire)
+        matched = 0
+        for key, wire in zip(keys, wires, strict=True):
             partner = theirs.items.pop(key, None)
             if partner is None:
                 if key in mine.items:
@@ -120,12 +137,10 @@ class Join:
                 continue
             matched += len(key) + len(partner)
             if partner == wire or self._pairs.equal(partner, wire):
-                equal += 1
+                self.counts.equal += 1
             else:
                 suspects.append(self._different(key, *_in_order(side, wire, partner)))
         theirs.bytes -= matched
-        self._count(side, len(keys), size, equal)
-        suspects += self._overflow()
         return suspects
 
     def finish(self) -> Iterator[Suspect]:
@@ -134,9 +149,8 @@ class Join:
             for key, item in half.take_oldest(half.bytes):
                 yield self._alone(side, key, item, ended=True)
 
-    def _count(self, side: Side, items: int, size: int, equal: int) -> None:
+    def _count(self, side: Side, items: int, size: int) -> None:
         counts = self.counts
-        counts.equal += equal
         if side is Side.SOURCE:
             counts.source_items += items
             counts.source_bytes += size
