@@ -10,12 +10,19 @@ import dataclasses
 import time
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 
-from pipeline.aws import Connection, StreamClient, StreamInfo, TableInfo, TableReader, describe_table
+from pipeline.aws import (
+    Connection,
+    StreamClient,
+    StreamInfo,
+    TableInfo,
+    TableReader,
+    describe_table,
+    is_one_service,
+)
 from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.model import Side
@@ -36,7 +43,6 @@ Answer = TypeVar("Answer")
 
 #: Tries, and the pauses between them, for what AWS may refuse only now; then the start is given up.
 TRIES, PAUSES = 3, Backoff(0.5, 2.0)
-_PROBE = {"S": "migration-monitor probe", "N": "0", "B": "cHJvYmU="}
 ENABLE_STREAM = "enable a stream with view NEW_AND_OLD_IMAGES on the table"
 
 
@@ -110,7 +116,7 @@ def check_tables(migration: MigrationConfig, tables: Tables) -> None:
 
 
 def check_distinct(tables: Tables) -> None:
-    if tables.source.arn == tables.target.arn and _one_service(
+    if tables.source.arn == tables.target.arn and is_one_service(
         tables.source_endpoint, tables.target_endpoint
     ):
         raise ConfigurationError(
@@ -144,12 +150,8 @@ def check_key_flags(migration: MigrationConfig, table: TableInfo) -> None:
 
 def check_item_reads(connection: Connection, table: TableInfo) -> None:
     """Raises AccessDenied when items must not be read; asks for one that nobody has (1 read unit at most)."""
-    schema = table.schema
-    key = {schema.partition_key: {schema.partition_type: _PROBE[schema.partition_type]}}
-    if schema.sort_key and schema.sort_type:
-        key[schema.sort_key] = {schema.sort_type: _PROBE[schema.sort_type]}
-    reader = TableReader(connection, table.name, schema)
-    asked(lambda: allowed(lambda: reader.batch_get([schema.compact_of(key)], lambda _key, _item: None)))
+    reader = TableReader(connection, table.name, table.schema)
+    asked(lambda: allowed(lambda: reader.batch_get([reader.nobody], lambda _key, _item: None)))
 
 
 def describe_keys(table: TableInfo) -> str:
@@ -160,19 +162,6 @@ def describe_keys(table: TableInfo) -> str:
         if schema.sort_key
         else f"{partition} alone"
     )
-
-
-def _one_service(one: str, other: str) -> bool:
-    """Whether two endpoints lead to the same tables: all of AWS's do (an ARN holds account and region)."""
-    return _place(one) == _place(other)
-
-
-def _place(url: str) -> object:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
-        return "AWS"
-    return "127.0.0.1" if host in ("localhost", "::1") else host, parts.port
 
 
 # --- stream ------------------------------------------------------------------------------------------------
