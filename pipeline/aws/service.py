@@ -1,8 +1,8 @@
 """DynamoDB or its streams as one session reaches them: signed requests in AWS's JSON protocol.
 
-The bodies are ready on the way out and `aws_decode`'s on the way in, so of a boto3 client only what finds the
-service is used: endpoint, credentials, signature, certificates, proxies, sockets, errors. The rest of it
-(serializer, endpoint rules, parser, hooks, retries) would cost as much as judging 25 keys, every time.
+Bodies come ready made and are decoded elsewhere, so of a boto3 client only what finds the service is used:
+endpoint, credentials, signature, certificates, proxies, sockets. The rest of it (serializer, endpoint rules,
+parser, hooks, retries) would cost as much as judging 25 keys, every time.
 
 Reads: the service. Writes: nothing. Never: retries, what a body means.
 """

@@ -1,28 +1,26 @@
-"""The AWS edge: one side's table and streams, as structs.
+"""One side's table and its items, as structs.
 
-Reads: DynamoDB and DynamoDB Streams. Writes: nothing (no write permission is ever needed). Never: retries on
+Reads: DynamoDB. Writes: nothing (no write permission is ever needed). Never: retries on
 its own schedule, verdicts, item values in messages.
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
-from pipeline.aws import wire
+from pipeline.aws import operations, wire
 from pipeline.aws.connection import Connection
-from pipeline.aws.wire import Record
 from pipeline.core.canonical import Item, KeySchema, MalformedItem
 from pipeline.core.model import StreamView
-from pipeline.core.shard_lineage import Shard
 from pipeline.errors import MalformedResponse
 
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 MAX_KEYS = 100
 
-Kept = TypeVar("Kept")
+_ARN_PARTS = 6
 
-IteratorKind = Literal["TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"]
+Kept = TypeVar("Kept")
 
 
 class TableInfo(msgspec.Struct, frozen=True):
@@ -42,22 +40,6 @@ class TableInfo(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-class StreamInfo(msgspec.Struct, frozen=True):
-    """One stream. A disabled stream stays readable for 24 h; its table's newer stream has another ARN."""
-
-    arn: str
-    table_name: str
-    enabled: bool
-    view: StreamView
-
-
-class RecordsPage(msgspec.Struct, frozen=True):
-    """One GetRecords answer. An empty page is not the end of a shard; `next_iterator` None is."""
-
-    records: list[Record]
-    next_iterator: str | None
-
-
 class BatchResult(msgspec.Struct, Generic[Kept], frozen=True):
     """One BatchGetItem answer: `items`, `absent` and `unprocessed` are exactly the keys asked for."""
 
@@ -69,11 +51,9 @@ class BatchResult(msgspec.Struct, Generic[Kept], frozen=True):
 
 def describe_table(connection: Connection, table: str) -> TableInfo:
     """What there is to know about a table. Raises NotFound, AccessDenied and the other AwsErrors."""
-    found: wire.WireTable = connection.call("dynamodb", "DescribeTable", {"TableName": table}).table
-    ttl: wire.TimeToLive = connection.call(
-        "dynamodb", "DescribeTimeToLive", {"TableName": table}
-    ).time_to_live_description
-    _, _, _, region, account, _ = found.table_arn.split(":", 5)
+    found = connection.call(operations.DESCRIBE_TABLE, {"TableName": table}).table
+    ttl = connection.call(operations.DESCRIBE_TIME_TO_LIVE, {"TableName": table}).time_to_live_description
+    region, account = _place(found.table_arn)
     stream = found.stream_specification or wire.StreamSpecification()
     return TableInfo(
         name=found.table_name,
@@ -84,7 +64,7 @@ def describe_table(connection: Connection, table: str) -> TableInfo:
         status=found.table_status,
         stream_arn=found.latest_stream_arn,
         stream_enabled=stream.stream_enabled,
-        view=StreamView(stream.stream_view_type) if stream.stream_view_type else None,
+        view=stream.stream_view_type,
         ttl_attribute=ttl.attribute_name if ttl.time_to_live_status in ("ENABLED", "ENABLING") else None,
         item_count=found.item_count,
         size_bytes=found.table_size_bytes,
@@ -115,7 +95,7 @@ class TableReader:
         if not 0 < len(wanted) == len(keys) <= MAX_KEYS:
             raise ValueError(f"batch_get takes 1–{MAX_KEYS} distinct keys, not {len(wanted)} of {len(keys)}")
         request = self._request(keys, strong)
-        body: wire.BatchGetBody = self._connection.call("dynamodb", "BatchGetItem", request)
+        body = self._connection.call(operations.BATCH_GET_ITEM, request)
         units = sum(part.capacity_units for part in body.consumed_capacity)
         self._connection.observer.consumed(units)
         return self._checked(body, wanted, units, keep)
@@ -161,70 +141,19 @@ class TableReader:
             raise MalformedResponse(f"BatchGetItem on {self.table}: an item without its key") from error
 
 
-class StreamClient:
-    """Reads the streams of one side. Thread-safe."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def latest_stream(self, table: str) -> str | None:
-        """ARN of the table's newest stream, enabled or not; None when it had none in the last 24 h."""
-        streams: list[wire.WireStream] = []
-        after: dict[str, str] = {}
-        while True:
-            page: wire.ListStreamsBody = self._call("ListStreams", TableName=table, **after)
-            streams += page.streams
-            if page.last_evaluated_stream_arn is None:
-                # A label is the instant the stream was enabled, in ISO 8601.
-                return max(streams, key=lambda stream: stream.stream_label).stream_arn if streams else None
-            after = {"ExclusiveStartStreamArn": page.last_evaluated_stream_arn}
-
-    def describe_stream(
-        self, arn: str, exclusive_start: str | None = None
-    ) -> tuple[StreamInfo, list[Shard], str | None]:
-        """One page of ≤ 100 shards, and the shard id to go on after (None: that was all).
-
-        AWS allows 10 calls/s for an account.
-        """
-        after = {} if exclusive_start is None else {"ExclusiveStartShardId": exclusive_start}
-        found: wire.StreamDescription = self._call(
-            "DescribeStream", StreamArn=arn, Limit=100, **after
-        ).stream_description
-        info = StreamInfo(
-            arn=found.stream_arn,
-            table_name=found.table_name,
-            # ENABLING and ENABLED give records to come, DISABLING and DISABLED only those there are.
-            enabled=found.stream_status in ("ENABLED", "ENABLING"),
-            view=StreamView(found.stream_view_type),
-        )
-        return info, [_shard(shard) for shard in found.shards], found.last_evaluated_shard_id
-
-    def shard_iterator(self, arn: str, shard_id: str, kind: IteratorKind, sequence: str | None = None) -> str:
-        """An iterator, good for 15 min. Raises Trimmed (`sequence` is gone), NotFound (the shard is)."""
-        at = {} if sequence is None else {"SequenceNumber": sequence}
-        body: wire.GetShardIteratorBody = self._call(
-            "GetShardIterator", StreamArn=arn, ShardId=shard_id, ShardIteratorType=kind, **at
-        )
-        return body.shard_iterator
-
-    def get_records(self, iterator: str, limit: int = 1000) -> RecordsPage:
-        """≤ `limit` records or 1 MB. Raises IteratorExpired, Trimmed, NotFound, Throttled, any AwsError."""
-        body: wire.GetRecordsBody = self._call("GetRecords", ShardIterator=iterator, Limit=limit)
-        return RecordsPage(body.records, body.next_iterator)
-
-    def _call(self, operation: str, **params: Any) -> Any:
-        return self._connection.call("dynamodbstreams", operation, params)
-
-
 def _schema(table: wire.WireTable) -> KeySchema:
     types = {each.attribute_name: each.attribute_type for each in table.attribute_definitions}
     names = {each.key_type: each.attribute_name for each in table.key_schema}
-    partition, sort = names["HASH"], names.get("RANGE")
-    return KeySchema(partition, types[partition], sort, types[sort] if sort else None)
+    try:
+        partition, sort = names["HASH"], names.get("RANGE")
+        return KeySchema(partition, types[partition], sort, types[sort] if sort else None)
+    except KeyError as error:
+        raise MalformedResponse(f"DescribeTable: the key schema lacks {error}") from error
 
 
-def _shard(shard: wire.WireShard) -> Shard:
-    span = shard.sequence_number_range
-    return Shard(
-        shard.shard_id, shard.parent_shard_id, span is not None and bool(span.ending_sequence_number)
-    )
+def _place(table_arn: str) -> tuple[str, str]:
+    """Region and account of arn:partition:dynamodb:region:account:table/name."""
+    parts = table_arn.split(":", 5)
+    if len(parts) != _ARN_PARTS:
+        raise MalformedResponse("DescribeTable: a table ARN that is not one")
+    return parts[3], parts[4]

@@ -8,14 +8,13 @@ hides defects: a truncated 200 becomes `{}` without an error, so that every key 
 body is either what the contract says or `MalformedResponse`.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from pipeline.core.canonical import KeyType
-from pipeline.core.model import ChangeType
+from pipeline.core.canonical import Item, KeyType
+from pipeline.core.model import ChangeType, StreamView
 from pipeline.errors import MalformedResponse
 
 
@@ -86,7 +85,7 @@ class StreamDescription(Camel, frozen=True):
     stream_arn: str
     stream_status: str
     table_name: str
-    stream_view_type: str
+    stream_view_type: StreamView
     shards: list[WireShard]
     last_evaluated_shard_id: str | None = None
 
@@ -118,7 +117,7 @@ class AttributeDefinition(Camel, frozen=True):
 
 class StreamSpecification(Camel, frozen=True):
     stream_enabled: bool = False
-    stream_view_type: str | None = None
+    stream_view_type: StreamView | None = None
 
 
 class WireTable(Camel, frozen=True):
@@ -147,7 +146,7 @@ class DescribeTimeToLiveBody(Camel, frozen=True):
 
 
 class UnprocessedKeys(Camel, frozen=True):
-    keys: list[dict[str, Any]]
+    keys: list[Item]
 
 
 class Capacity(Camel, frozen=True):
@@ -165,32 +164,14 @@ class BatchGetBody(Camel, frozen=True):
     consumed_capacity: list[Capacity] = []
 
 
-_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
-    "BatchGetItem": msgspec.json.Decoder(BatchGetBody),
-    "GetRecords": msgspec.json.Decoder(GetRecordsBody),
-    "GetShardIterator": msgspec.json.Decoder(GetShardIteratorBody),
-    "DescribeStream": msgspec.json.Decoder(DescribeStreamBody),
-    "ListStreams": msgspec.json.Decoder(ListStreamsBody),
-    "DescribeTable": msgspec.json.Decoder(DescribeTableBody),
-    "DescribeTimeToLive": msgspec.json.Decoder(DescribeTimeToLiveBody),
-}
+#: What decoding a body can raise; a body that is nested too deep is a RecursionError.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_item = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def decode(operation: str, body: bytes, crc: str | None) -> Any:
-    """The body of a successful answer as its struct. crc: CRC-32 in decimal. Raises MalformedResponse."""
-    if crc is not None and str(zlib.crc32(body)) != crc:
-        raise MalformedResponse(f"{operation}: the body does not match its checksum")
-    try:
-        return _DECODERS[operation].decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # The error names a path and types ("$.Records[3].dynamodb"), never a value.
-        raise MalformedResponse(f"{operation}: {error}") from error
-
-
-def decoded_items(items: Iterable[msgspec.Raw]) -> Iterator[dict[str, Any]]:
+def decoded_items(items: Iterable[msgspec.Raw]) -> Iterator[Item]:
     """The items of a BatchGetItem answer, one by one. Raises MalformedResponse."""
     try:
         yield from map(_decode_item, items)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedResponse(f"BatchGetItem: an item that is none: {error}") from error
+    except UNREADABLE as error:
+        raise MalformedResponse(f"BatchGetItem: an item cannot be read: {error}") from error
