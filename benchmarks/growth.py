@@ -10,7 +10,6 @@ from pathlib import Path
 from benchmarks import stub, subjects
 from benchmarks.measure import Figures, until
 from benchmarks.program import Program
-from pipeline.core.model import PositionKind
 
 #: Each point of the shard curve reads at least this many records, or its fixed costs would blur it.
 SHARD_RECORDS = 40_000
@@ -65,8 +64,7 @@ def _median(rounds: Iterable[Figures]) -> Figures:
 
 
 def _tracked(program: Program) -> int:
-    found = program.store.reader_state().partitions
-    return sum(number for kind, number in found.items() if kind is not PositionKind.FINISHED)
+    return program.store.reader_state().partitions_open
 
 
 def outstanding(redis_url: str, url: str, sizes: Iterable[int]) -> dict[int, Figures]:

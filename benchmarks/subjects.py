@@ -16,12 +16,12 @@ from benchmarks.stub import PARTITION_KEY, STREAM_ARN, TABLE, shard_id
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, StreamClient, TableReader
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.ledger import ReadCounts
-from pipeline.core.model import ABSENT, Change, Policy, Position, PositionKind, Side
+from pipeline.core.model import ABSENT, Change, Counts, Policy, Side
 from pipeline.core.sampling import Sampler
 from pipeline.process import garbage
 from pipeline.producers.base import PartitionReader
 from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.position import Position, PositionKind, partition_of
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
@@ -31,7 +31,8 @@ from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import Validator
 
 SCHEMA = KeySchema(PARTITION_KEY, "S")
-PARTITION = f"{STREAM_ARN.rpartition('/')[2]}/{shard_id(0)}"
+PARTITION = partition_of(STREAM_ARN.rpartition("/")[2], shard_id(0))
+BEGIN = Position(PositionKind.TRIM_HORIZON).checkpoint()
 _HOUR_MS = 3_600_000
 _SOME_DIGEST = b"\x17" * 16
 
@@ -47,9 +48,15 @@ def shard_reader(url: str, percent: float, now_ms: Callable[[], int]) -> Partiti
         client, STREAM_ARN, TABLE, now_ms, threading.Event(), started_ms=now_ms(), from_latest=False
     )
     producer = StreamProducer(
-        client, discoverer, Selector(SCHEMA, Sampler(percent), Digester()), StoreClock(now_ms), lambda: None
+        client,
+        discoverer,
+        Selector(SCHEMA, Sampler(percent), Digester()),
+        StoreClock(now_ms),
+        metrics.start(None, "reader").of("bench"),
+        table=Side.SOURCE,
+        skew_ms=lambda: None,
     )
-    return producer.open(PARTITION, Position(PositionKind.TRIM_HORIZON))
+    return producer.open(PARTITION, BEGIN)
 
 
 def _host_ms() -> int:
@@ -59,13 +66,12 @@ def _host_ms() -> int:
 def reader(url: str, percent: float, pages: int) -> Round:
     """next_batch: a page read, decoded, sampled, the sampled ones digested."""
     shard = shard_reader(url, percent, _host_ms)
-    garbage.settle()
+    garbage.freeze()
 
     def run() -> Figures:
         started, read = own_cpu_seconds(), 0
         for _ in range(pages):
-            counts = shard.next_batch().counts
-            read += counts.inserts + counts.modifies
+            read += shard.next_batch().counts.read
         return {"us": (own_cpu_seconds() - started) / read * 1e6}
 
     return run
@@ -77,8 +83,9 @@ class Feed:
     def __init__(self, url: str, store: BenchStore, percent: float = 100) -> None:
         self.store = store
         self.shard = shard_reader(url, percent, store.now_ms)
-        self.position = Position(PositionKind.TRIM_HORIZON)
-        store.register(PARTITION, self.position, 0)
+        self.checkpoint = BEGIN
+        discovery = store.lease("stream", "feed", _HOUR_MS)
+        assert discovery is not None and store.track(discovery, [(PARTITION, BEGIN, 0)])
         lease = store.lease(PARTITION, "feed", _HOUR_MS)
         assert lease is not None
         self.lease = lease
@@ -86,17 +93,18 @@ class Feed:
     def page(self) -> int:
         """Read and publish one page; the number of changes published."""
         batch = self.shard.next_batch()
-        self.store.publish(self.lease, self.position, batch.position, batch.changes, batch.counts)
-        self.position = batch.position
+        self.store.publish(self.lease, self.checkpoint, batch.checkpoint, batch.changes, batch.counts)
+        self.checkpoint = batch.checkpoint
         return len(batch.changes)
 
     def synthetic(self, keys: list[bytes]) -> None:
         """Publish one change of each key, whatever the stream holds."""
         now = self.store.now_ms()
-        position = Position(PositionKind.AFTER, f"synthetic {keys[0].decode()}", now)
+        following = Position(PositionKind.AFTER, f"synthetic {keys[0].decode()}", now).checkpoint()
         changes = [Change(key, ABSENT, _SOME_DIGEST, now) for key in keys]
-        self.store.publish(self.lease, self.position, position, changes, ReadCounts(inserts=len(keys)))
-        self.position = position
+        counts = Counts(len(keys), 0, {"INSERT": len(keys)})
+        self.store.publish(self.lease, self.checkpoint, following, changes, counts)
+        self.checkpoint = following
 
 
 def open_store(redis_url: str) -> BenchStore:
@@ -108,7 +116,7 @@ def publishing(url: str, redis_url: str, percent: float, pages: int) -> Round:
     """next_batch and store.publish."""
     feed = Feed(url, open_store(redis_url), percent)
     server_seconds = server_clock(redis_url)
-    garbage.settle()
+    garbage.freeze()
 
     def run() -> Figures:
         started, server_started = own_cpu_seconds(), server_seconds()
@@ -143,7 +151,7 @@ def server_memory(redis_url: str) -> Callable[[], int]:
 def make_validator(url: str, store: ValidatorStore, stable_for_ms: int) -> Validator:
     connection = Connection(SideConfig("target", region="us-east-1", endpoint_url=url))
     table = TableReader(connection, TABLE, SCHEMA)
-    counted, stop = metrics.start(None, "bench"), threading.Event()
+    counted, stop = metrics.start(None, "bench").of("bench"), threading.Event()
     target, source = (
         SideReader(side, table, counted, digester=Digester(), stop=stop)
         for side in (Side.TARGET, Side.SOURCE)
@@ -162,7 +170,7 @@ def judging(url: str, redis_url: str, feed: Feed, pages: int, threads: int, stab
     store = feed.store
     judge = make_validator(url, store, stable_for_ms)
     server_seconds = server_clock(redis_url)
-    garbage.settle()
+    garbage.freeze()
 
     def work() -> None:
         while judge.step():

@@ -1,4 +1,4 @@
-"""The monitor role: reads the ledger again and again and tells the operator.
+"""The monitor role: reads the ledger again and again and reports it.
 
 Reads: the store. Writes: log lines and the console. Never: AWS, anything into the store.
 """
@@ -13,7 +13,7 @@ import structlog
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
 from pipeline.errors import StoreUnavailable
-from pipeline.metrics import LedgerCollector, Metrics
+from pipeline.metrics import Metrics, StoreCollector, Watched
 from pipeline.report import text
 from pipeline.store import FiguresView, RedisConnection
 
@@ -23,10 +23,10 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 0.5
 
 
-def ledger_collector(process: ProcessConfig, migration: MigrationConfig) -> LedgerCollector:
+def store_collector(process: ProcessConfig, migration: MigrationConfig) -> StoreCollector:
     """What to register with the registry that is served: the store's figures, read at each scrape."""
     store = FiguresView(RedisConnection(process.redis_url, migration.name))
-    return LedgerCollector(store.figures, migration.gate_limits())
+    return StoreCollector([Watched(migration.name, store.figures, migration.gate_limits())])
 
 
 def run_monitor(
@@ -39,7 +39,7 @@ def run_monitor(
     """Print the statistics every `statistics_every_ms` until `stop`, and once more then.
 
     While Redis cannot be reached nothing is printed but that; the next round tries again. metrics: every
-    role gets them; the monitor's own figures are exported by `ledger_collector`.
+    role gets them; the monitor's own figures are exported by `store_collector`.
     """
     store = FiguresView(RedisConnection(process.redis_url, migration.name))
     before: Figures | None = None

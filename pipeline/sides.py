@@ -5,20 +5,18 @@ Reads: the configuration. Writes: nothing. Never: requests by itself.
 
 from pipeline.aws import Connection
 from pipeline.config import MigrationConfig
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 
 
-def connect(migration: MigrationConfig, side: str, metrics: Metrics | None = None) -> Connection:
+def connect(migration: MigrationConfig, side: str, metrics: MigrationMetrics | None = None) -> Connection:
     """A connection to "source", "target" or "stream"; with metrics, its requests are counted."""
     return Connection(migration.access(side), metrics.aws_observer(side) if metrics is not None else None)
 
 
-def report(connection: Connection, metrics: Metrics) -> None:
+def report(connection: Connection, metrics: MigrationMetrics) -> None:
     """Export what is known of a connection's clock and credentials."""
     side = connection.config.side
     if connection.skew_ms is not None:
-        metrics.clock_skew_seconds.labels(side).set(connection.skew_ms / 1000)
+        metrics.clock_skew_seconds[side].set(connection.skew_ms / 1000)
     if connection.credentials_expire_at_seconds is not None:
-        metrics.credentials_expiry_timestamp_seconds.labels(side).set(
-            connection.credentials_expire_at_seconds
-        )
+        metrics.credentials_expiry_timestamp_seconds[side].set(connection.credentials_expire_at_seconds)

@@ -101,13 +101,13 @@ class _Supervisor:
         metrics.prepare_directory(directory)
         self._metrics = metrics.start(directory, "supervisor")
         logs.count(self._metrics.logged)
-        self._with_ledger = "monitor" in roles
+        self._with_monitor = "monitor" in roles
 
     def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        if self._with_ledger:
-            self._metrics.registry.register(monitor.ledger_collector(self._process, self._migration))
+        if self._with_monitor:
+            self._metrics.registry.register(monitor.store_collector(self._process, self._migration))
         server = metrics.serve(
             self._process.bind_address, self._process.metrics_port, self._metrics.registry, self._health
         )

@@ -125,7 +125,7 @@ def test_config_shows_values_and_sources_and_no_secret(tmp_path: Path) -> None:
         (["--source-endpoint-url", "http://127.0.0.1:1"], 4, "endpoint"),
     ],
 )
-def test_bad_input_gets_one_message_with_the_mend_and_its_code(
+def test_bad_input_gets_one_message_with_the_remedy_and_its_code(
     migration: list[str], argv: list[str], code: int, said: str
 ) -> None:
     done = command("run", *migration, *argv)

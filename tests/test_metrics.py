@@ -1,4 +1,4 @@
-"""The declared metrics, slot files shared by processes, the ledger collector and the /metrics port."""
+"""The declared metrics, slot files shared by processes, what the store knows and the /metrics port."""
 
 import signal
 import socket
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline import metrics as m
 from pipeline.core.figures import Figures
-from pipeline.core.gate import Limits
+from pipeline.core.gate import DEFAULT_LIMITS, Limits
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.model import ChangeType, Side, VerdictKind
 from pipeline.errors import ConfigurationError, StoreUnavailable
@@ -29,8 +29,8 @@ from tests.whole_store import watch
 UNITS = ("_seconds", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
 #: Gauges that count things and carry the thing's name instead.
 COUNTS = {
-    *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_stream_shards"),
-    *("ddbmm_keys_judged", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
+    *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_partitions"),
+    *("ddbmm_keys_judged", "ddbmm_keys_excused", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
     *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed"),
     *(
         f"ddbmm_versions_{s}"
@@ -43,6 +43,22 @@ def samples(registry: CollectorRegistry) -> dict[tuple[str, tuple[tuple[str, str
     """The exposition as a scraper reads it: (name, sorted labels) → value."""
     families = text_string_to_metric_families(generate_latest(registry).decode())
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for f in families for s in f.samples}
+
+
+def of_orders(
+    registry: CollectorRegistry,
+) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """What is said of the migration "orders", without that label."""
+    ours = ("migration", "orders")
+    return {
+        (name, tuple(label for label in labels if label != ours)): value
+        for (name, labels), value in samples(registry).items()
+        if ours in labels
+    }
+
+
+def watched(figures: Callable[[], Figures], limits: Limits = DEFAULT_LIMITS) -> m.StoreCollector:
+    return m.StoreCollector([m.Watched("orders", figures, limits)])
 
 
 def figures(**changes: object) -> Figures:
@@ -76,17 +92,49 @@ def test_labels_are_closed_sets_that_never_name_a_role_key_or_shard() -> None:
         for label, values in one.labels.items():
             assert label in {
                 *("table", "event", "kind", "side", "operation", "code", "level", "state", "reason"),
-                *("check", "mark", "version", "python_version"),
+                *("check", "mark", "version", "python_version", "migration"),
             }
-            assert values, f"{one.name} does not say which values {label} takes"
+            known = bool(values) or label == "migration"
+            assert known, f"{one.name} does not say which values {label} takes"
+
+
+def test_what_speaks_of_a_migration_says_of_which_and_what_speaks_of_a_process_does_not() -> None:
+    declared = m.declarations(m.start(None, "test"))
+    assert {one.name for one in declared if "migration" not in one.labels} == {
+        "ddbmm_build_info",
+        "ddbmm_log_messages_total",
+        "ddbmm_metrics_unreadable_files",
+        "ddbmm_worker_processes",
+        "ddbmm_worker_restarts_total",
+    }
+    for one in declared:
+        assert next(iter(one.labels), None) == "migration" or "migration" not in one.labels
+
+
+def test_two_migrations_of_one_process_do_not_mix() -> None:
+    metrics = m.start(None, "test")
+    metrics.of("orders").validations.inc(3)
+    metrics.of("customers").validations.inc(4)
+    found = samples(metrics.registry)
+    assert found["ddbmm_validations_total", (("migration", "orders"),)] == 3
+    assert found["ddbmm_validations_total", (("migration", "customers"),)] == 4
 
 
 def test_known_label_sets_exist_at_zero_before_anything_happens() -> None:
-    found = samples(m.start(None, "test").registry)
+    metrics = m.start(None, "test")
+    metrics.of("orders").aws_observer("stream")
+    found = of_orders(metrics.registry)
     assert found["ddbmm_validation_mismatches_total", (("kind", "missing"),)] == 0
     assert found["ddbmm_stream_records_read_total", (("event", "REMOVE"), ("table", "target"))] == 0
     throttled = ("ddbmm_aws_throttled_requests_total", (("operation", "GetRecords"), ("side", "stream")))
     assert found[throttled] == 0
+
+
+def test_a_process_exports_no_operation_of_a_side_that_it_does_not_ask() -> None:
+    metrics = m.start(None, "test")
+    metrics.of("orders").aws_observer("target")
+    asked = {dict(labels)["side"] for name, labels in samples(metrics.registry) if "aws_requests" in name}
+    assert asked == {"target"}
 
 
 def test_no_created_series_are_exported() -> None:
@@ -95,9 +143,10 @@ def test_no_created_series_are_exported() -> None:
 
 def test_bound_children_count_into_their_metric() -> None:
     metrics = m.start(None, "test")
-    metrics.records_read[Side.SOURCE][ChangeType.INSERT].inc(3)
-    metrics.mismatches[VerdictKind.STALE].inc()
-    found = samples(metrics.registry)
+    orders = metrics.of("orders")
+    orders.records_read[Side.SOURCE][ChangeType.INSERT].inc(3)
+    orders.mismatches[VerdictKind.STALE].inc()
+    found = of_orders(metrics.registry)
     assert found["ddbmm_stream_records_read_total", (("event", "INSERT"), ("table", "source"))] == 3
     assert found["ddbmm_validation_mismatches_total", (("kind", "stale"),)] == 1
 
@@ -105,21 +154,22 @@ def test_bound_children_count_into_their_metric() -> None:
 @pytest.mark.parametrize("amounts", [[], [0.3], [0.1, 0.25, 0.2500001, 7, 7, 1e9]])
 def test_a_batch_of_amounts_counts_as_each_of_them(amounts: list[float]) -> None:
     at_once, one_by_one = m.start(None, "test"), m.start(None, "test")
-    at_once.replication_lag_seconds.observe_all(amounts)
+    at_once.of("orders").replication_lag_seconds.observe_all(amounts)
+    lag = one_by_one.of("orders").replication_lag_seconds
     for amount in amounts:
-        one_by_one.replication_lag_seconds.observe(amount)
+        lag.observe(amount)
     assert samples(at_once.registry) == samples(one_by_one.registry)
 
 
 def test_observer_separates_throttles_from_failures_and_closes_the_label_set() -> None:
     metrics = m.start(None, "test")
-    observer = metrics.aws_observer("target")
+    observer = metrics.of("orders").aws_observer("target")
     observer.request("BatchGetItem", 0.01, None)
     observer.request("BatchGetItem", 0.01, "ThrottlingException")
     observer.request("BatchGetItem", 0.01, "SomethingNobodyHeardOf")
     observer.request("NewOperation", 0.01, "AccessDeniedException")
     observer.consumed(2.5)
-    found = samples(metrics.registry)
+    found = of_orders(metrics.registry)
     batch = (("operation", "BatchGetItem"), ("side", "target"))
     assert found["ddbmm_aws_requests_total", batch] == 3
     assert found["ddbmm_aws_throttled_requests_total", batch] == 1
@@ -140,7 +190,7 @@ def test_a_slot_that_cannot_be_read_back_from_a_file_name_is_refused(slot: str) 
 WORKER = """
 import sys, time
 from pipeline import metrics as m
-metrics = m.start(sys.argv[1], sys.argv[2])
+metrics = m.start(sys.argv[1], sys.argv[2]).of("orders")
 metrics.validations.inc(int(sys.argv[3]))
 if len(sys.argv) > 4:
     metrics.last_validation_timestamp_seconds.set(float(sys.argv[4]))
@@ -166,6 +216,9 @@ def scrape(directory: Path) -> dict[tuple[str, tuple[tuple[str, str], ...]], flo
     return samples(registry)
 
 
+ORDERS = (("migration", "orders"),)
+
+
 def test_restarted_slots_go_on_counting_and_leave_no_more_files(tmp_path: Path) -> None:
     count_in_a_killed_process(tmp_path, "validator-0", 1)
     files = len(list(tmp_path.iterdir()))
@@ -173,14 +226,14 @@ def test_restarted_slots_go_on_counting_and_leave_no_more_files(tmp_path: Path) 
         count_in_a_killed_process(tmp_path, "validator-0", 1)
     assert len(list(tmp_path.iterdir())) == files
     count_in_a_killed_process(tmp_path, "validator-1", 10)
-    assert scrape(tmp_path)["ddbmm_validations_total", ()] == 14
+    assert scrape(tmp_path)["ddbmm_validations_total", ORDERS] == 14
 
 
 def test_a_gauge_shows_the_latest_set_and_ignores_slots_that_never_set_it(tmp_path: Path) -> None:
     count_in_a_killed_process(tmp_path, "validator-0", 1, 900.0)
     count_in_a_killed_process(tmp_path, "validator-1", 1, 500.0)
     count_in_a_killed_process(tmp_path, "reader-0", 1)
-    assert scrape(tmp_path)["ddbmm_last_validation_timestamp_seconds", ()] == 500
+    assert scrape(tmp_path)["ddbmm_last_validation_timestamp_seconds", ORDERS] == 500
 
 
 @pytest.mark.parametrize("content", [b"", b"\x01", b"\xff\xff\x00\x00" + b"\xff" * 60])
@@ -188,7 +241,7 @@ def test_a_broken_slot_file_is_left_out_and_counted(tmp_path: Path, content: byt
     count_in_a_killed_process(tmp_path, "validator-0", 7)
     (tmp_path / "counter_validator-1.db").write_bytes(content)
     found = scrape(tmp_path)
-    assert found["ddbmm_validations_total", ()] == 7
+    assert found["ddbmm_validations_total", ORDERS] == 7
     assert found["ddbmm_metrics_unreadable_files", ()] == 1
 
 
@@ -201,7 +254,7 @@ def test_preparing_the_directory_wipes_slot_files_and_nothing_else(tmp_path: Pat
     assert [file.name for file in directory.iterdir()] == ["notes.txt"]
 
 
-# --- the ledger collector ----------------------------------------------------------------------------------
+# --- what the store knows ----------------------------------------------------------------------------------
 
 
 def test_every_count_of_the_ledger_is_exported() -> None:
@@ -210,51 +263,49 @@ def test_every_count_of_the_ledger_is_exported() -> None:
     counted = {f.name for f in msgspec.structs.fields(Ledger) if f.type is int}
     ledger = msgspec.convert({name: next(numbers) for name in counted}, Ledger)
     registry = CollectorRegistry()
-    registry.register(
-        m.LedgerCollector(lambda: figures(ledger=ledger, reader=ReaderState(0, {}, ledger.gaps, 0)))
-    )
-    exported = set(samples(registry).values())
+    registry.register(watched(lambda: figures(ledger=ledger, reader=ReaderState(0, {}, ledger.gaps, 0))))
+    exported = set(of_orders(registry).values())
     missing = {name for name in counted if getattr(ledger, name) not in exported}
     assert missing == {"lag_ms_sum"}  # the sum of ddbmm_replication_lag_seconds
 
 
 def test_what_was_not_measured_has_no_sample_and_known_labels_are_zero() -> None:
     registry = CollectorRegistry()
-    registry.register(m.LedgerCollector(figures))
-    found = samples(registry)
+    registry.register(watched(figures))
+    found = of_orders(registry)
     assert ("ddbmm_stream_reader_lag_seconds", ()) not in found
     assert ("ddbmm_oldest_unconverged_timestamp_seconds", ()) not in found
     assert found["ddbmm_mismatches_open", (("kind", "extra"),)] == 0
-    assert found["ddbmm_stream_shards", (("state", "after"),)] == 0
+    assert found["ddbmm_partitions", (("state", "open"),)] == 0
 
 
 def test_reader_lag_grows_while_nothing_is_read() -> None:
     registry = CollectorRegistry()
     state = ReaderState(400_000, {}, 0, 0)
-    registry.register(m.LedgerCollector(lambda: figures(reader=state)))
-    found = samples(registry)
+    registry.register(watched(lambda: figures(reader=state)))
+    found = of_orders(registry)
     assert found["ddbmm_stream_reader_lag_seconds", ()] == 600
     assert found["ddbmm_stream_retention_headroom_seconds", ()] == 24 * 3600 - 600
 
 
 def test_gate_checks_say_passed_failed_or_neither_while_they_are_inconclusive() -> None:
     registry = CollectorRegistry()
-    registry.register(m.LedgerCollector(lambda: figures(queue=Queue(0, 0, 0, 0, 1)), Limits(objective=0.9)))
-    found = samples(registry)
+    registry.register(watched(lambda: figures(queue=Queue(0, 0, 0, 0, 1)), Limits(objective=0.9)))
+    found = of_orders(registry)
     words = ("passed", "failed")
-    told = {
+    reported = {
         check: tuple(found[f"ddbmm_cutover_check_{word}", (("check", check),)] for word in words)
         for check in ("gaps", "dead", "compared")
     }
-    assert told == {"gaps": (1, 0), "dead": (0, 1), "compared": (0, 0)}
+    assert reported == {"gaps": (1, 0), "dead": (0, 1), "compared": (0, 0)}
     assert found["ddbmm_cutover_objective_ratio", ()] == 0.9
     assert found["ddbmm_cutover_lag_limit_seconds", ()] == 60
 
 
 def test_a_milestone_is_exported_once_it_was_marked() -> None:
     registry = CollectorRegistry()
-    registry.register(m.LedgerCollector(lambda: figures(marks={"T2": 1_500})))
-    marked = {labels: v for (name, labels), v in samples(registry).items() if "cutover_mark" in name}
+    registry.register(watched(lambda: figures(marks={"T2": 1_500})))
+    marked = {labels: v for (name, labels), v in of_orders(registry).items() if "cutover_mark" in name}
     assert marked == {(("mark", "T2"),): 1.5}
 
 
@@ -266,7 +317,7 @@ def test_scrapes_in_quick_succession_read_the_store_once() -> None:
         reads += 1
         return figures()
 
-    collector = m.LedgerCollector(read)
+    collector = watched(read)
     collector.CACHE_SECONDS = 3600.0
     first, second = list(collector.collect()), list(collector.collect())
     assert reads == 1
@@ -277,15 +328,28 @@ def test_a_dead_redis_is_told_by_store_up_and_not_by_stale_figures(tmp_path: Pat
     registry = CollectorRegistry()
     with servers.redis_like(servers.valkey_binary(), tmp_path) as url:
         store = watch(url, "orders")
-        collector = m.LedgerCollector(store.figures)
+        collector = watched(store.figures)
         collector.CACHE_SECONDS = 0.0
         registry.register(collector)
-        found = samples(registry)
+        found = of_orders(registry)
         assert found["ddbmm_store_up", ()] == 1
         assert found["ddbmm_queue_backlog_entries", ()] == 0
-    assert samples(registry) == {("ddbmm_store_up", ()): 0}
+    assert of_orders(registry) == {("ddbmm_store_up", ()): 0}
     with pytest.raises(StoreUnavailable):
         store.figures()
+
+
+def test_a_migration_that_cannot_be_read_does_not_take_another_with_it() -> None:
+    def away() -> Figures:
+        raise StoreUnavailable("away")
+
+    registry = CollectorRegistry()
+    registry.register(m.StoreCollector([m.Watched("customers", away), m.Watched("orders", figures)]))
+    found = samples(registry)
+    assert found["ddbmm_store_up", (("migration", "customers"),)] == 0
+    assert found["ddbmm_store_up", ORDERS] == 1
+    assert found["ddbmm_ledger_balanced", ORDERS] == 1
+    assert ("ddbmm_ledger_balanced", (("migration", "customers"),)) not in found
 
 
 # --- the port ----------------------------------------------------------------------------------------------
@@ -300,14 +364,14 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 
 @pytest.fixture
-def server() -> Iterator[m.Server]:
+def server() -> Iterator[m.MetricsServer]:
     metrics = m.start(None, "test")
     server = m.serve("127.0.0.1", 0, metrics.registry, lambda: (True, "ok"))
     yield server
     server.close()
 
 
-def test_any_free_port_serves_metrics_and_nothing_else(server: m.Server) -> None:
+def test_any_free_port_serves_metrics_and_nothing_else(server: m.MetricsServer) -> None:
     assert server.port > 0
     status, body = get(server.port, "/metrics")
     assert status == 200
@@ -326,12 +390,12 @@ def test_health_is_200_when_fine_and_503_with_the_reason_when_not() -> None:
         server.close()
 
 
-def test_a_client_that_never_finishes_its_request_does_not_hold_up_others(server: m.Server) -> None:
+def test_a_client_that_never_finishes_its_request_does_not_hold_up_others(server: m.MetricsServer) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as stuck:
         stuck.sendall(b"GET /metr")
         assert get(server.port, "/healthz")[0] == 200
 
 
-def test_a_port_in_use_is_a_configuration_error_with_the_mend(server: m.Server) -> None:
+def test_a_port_in_use_is_a_configuration_error_with_the_remedy(server: m.MetricsServer) -> None:
     with pytest.raises(ConfigurationError, match="--metrics-port"):
         m.serve("127.0.0.1", server.port, CollectorRegistry(), lambda: (True, "ok"))

@@ -14,8 +14,7 @@ from pipeline import metrics, monitor
 from pipeline.commands import inspect
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
-from pipeline.core.ledger import ReadCounts
-from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side
+from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Side
 from pipeline.errors import ConfigurationError
 from pipeline.store import MarkStore, StoreView
 from pipeline.store.messages import Commit, Outcome
@@ -43,17 +42,17 @@ def process(valkey_url: str) -> ProcessConfig:
 
 
 #: Where `publish` leaves the partition.
-READ = Position(PositionKind.AFTER, "1", 1)
+READ = Checkpoint(b"1")
 
 
 def publish(store: WholeStore, *users: str) -> None:
     """One INSERT for each user, and one more whose key is not sampled."""
-    start = Position(PositionKind.TRIM_HORIZON)
-    store.register("shard-1", start, 0)
-    lease = store.lease("shard-1", "reader-0", 60_000)
+    start = Checkpoint(b"")
+    store.register("test:1", start, 0)
+    lease = store.lease("test:1", "reader-0", 60_000)
     assert lease is not None
     changes = [Change(f'"{user}"'.encode(), ABSENT, b"d" * 16, store.now_ms()) for user in users]
-    counts = ReadCounts(inserts=len(users) + 1, not_sampled=1)
+    counts = Counts(len(users) + 1, 1, {"INSERT": len(users) + 1})
     reply = store.publish(lease, start, READ, changes, counts)
     assert reply.outcome is Outcome.PUBLISHED
 
@@ -97,15 +96,15 @@ def test_status_json_tells_the_ledger_and_the_open_findings(
     publish(store, "ann", "bob", "cid", "dot")
     judge(store, "bob")
     assert inspect.status(replace(process, json=True), store) == 1
-    told = json.loads(capsys.readouterr().out)
-    ledger = told["ledger"]
+    reported = json.loads(capsys.readouterr().out)
+    ledger = reported["ledger"]
     assert (ledger["records_read"], ledger["not_sampled"], ledger["versions_published"]) == (5, 1, 4)
     assert (ledger["reached"], ledger["alarmed"], ledger["outstanding"]) == (3, 1, 0)
-    assert told["balanced"] is True
-    assert (told["success"]["ratio"], told["success"]["keys"]) == (0.75, 4)
-    assert told["open"]["missing"] == 1
-    assert told["reader"]["shards"] == 1
-    assert 0.5 <= told["lag_seconds"]["p50"] <= 1
+    assert reported["balanced"] is True
+    assert (reported["success"]["ratio"], reported["success"]["keys"]) == (0.75, 4)
+    assert reported["open"]["missing"] == 1
+    assert reported["reader"]["partitions"] == {"test": {"open": 1, "finished": 0}}
+    assert 0.5 <= reported["lag_seconds"]["p50"] <= 1
 
 
 def test_status_of_a_ledger_that_does_not_balance_is_not_fine(
@@ -162,7 +161,7 @@ def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
 def test_the_gate_is_inconclusive_while_nothing_was_compared(
     process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store.heartbeat("reader-0", 60_000)
+    store.heartbeat("test", "reader-0", 60_000)
     assert inspect.gate(process, DEFAULT_LIMITS, store) == 3
     assert "TOO EARLY TO SAY" in capsys.readouterr().out
 
@@ -173,15 +172,15 @@ def test_an_open_finding_closes_the_gate_and_the_reasons_say_so(
     publish(store, "ann", "bob")
     judge(store, "bob")
     assert inspect.gate(replace(process, json=True), DEFAULT_LIMITS, store) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["result"] == "failed"
-    checks = {check["name"]: check for check in told["checks"]}
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["result"] == "failed"
+    checks = {check["name"]: check for check in reported["checks"]}
     assert checks["mismatches"] == {
         "name": "mismatches",
         "result": "failed",
         "reason": "open findings: 1 missing",
     }
-    assert told["limits"]["lag_ms"] == 60_000
+    assert reported["limits"]["lag_ms"] == 60_000
 
 
 def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objective(
@@ -189,10 +188,10 @@ def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objecti
 ) -> None:
     publish(store, *(f"user-{number}" for number in range(50)))
     judge(store)
-    store.heartbeat("reader-0", 60_000)
-    lease = store.lease("shard-1", "reader-0", 60_000)
+    store.heartbeat("test", "reader-0", 60_000)
+    lease = store.lease("test:1", "reader-0", 60_000)
     assert lease is not None
-    store.renew("reader-0", [lease], {"shard-1": (READ, store.now_ms())}, 60_000)
+    store.renew("reader-0", [lease], {"test:1": (READ, store.now_ms())}, 60_000)
     assert inspect.gate(process, Limits(objective=0.9), store) == 0, capsys.readouterr().out
     assert capsys.readouterr().out.startswith(f"migration {store.migration}: GO")
 
@@ -233,10 +232,10 @@ def test_monitor_prints_its_final_statistics_when_stopped(
     publish(store, "ann", "bob")
     judge(store, "bob")
     assert run_for(process, store.migration, rounds=1) == 1
-    told = capsys.readouterr().out
-    assert told.count("statistics after") == 1
-    assert "3 total, 3 unique (INSERT 3, MODIFY 0, REMOVE 0)" in told
-    assert "1 finding: 1 missing" in told
+    reported = capsys.readouterr().out
+    assert reported.count("statistics after") == 1
+    assert "3 total, 3 unique (INSERT 3, MODIFY 0, REMOVE 0)" in reported
+    assert "1 finding: 1 missing" in reported
 
 
 def test_monitor_prints_at_every_interval(

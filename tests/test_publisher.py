@@ -20,11 +20,11 @@ from pipeline import metrics
 from pipeline.aws import Connection, StreamClient
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.ledger import ReadCounts
-from pipeline.core.model import ABSENT, Change, Position, PositionKind, Side, SideConfig
+from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Side, SideConfig
 from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, ConfigurationError, NotFound, StateLost
 from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.position import Position, PositionKind, partition_of, stream_of
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
@@ -70,9 +70,17 @@ class Rig:
             from_latest=from_latest,
             page_spacing_seconds=0.0,
         )
-        selector = Selector(KeySchema("pk", "S", None, None), Sampler(100), Digester())
-        producer = StreamProducer(client, discoverer, selector, clock, lambda: connection.skew_ms)
-        return Publisher(store, producer, clock, metrics.start(None, "reader"), table=Side.SOURCE, **options)
+        own = metrics.start(None, "reader").of(self.migration)
+        producer = StreamProducer(
+            client,
+            discoverer,
+            Selector(KeySchema("pk", "S", None, None), Sampler(100), Digester()),
+            clock,
+            own,
+            table=Side.SOURCE,
+            skew_ms=lambda: connection.skew_ms,
+        )
+        return Publisher(store, producer, clock, own, **options)
 
     @contextmanager
     def reading(self, *, from_latest: bool = False, **options: int) -> Iterator[threading.Event]:
@@ -108,8 +116,8 @@ class Rig:
         claim = self.store.claim("test", 1_000_000, 0)
         return Counter({entry.key: (len(entry.raw) - 29) // 24 for entry in claim.entries})
 
-    def state(self) -> dict[PositionKind, int]:
-        return self.store.reader_state().partitions
+    def positions(self) -> dict[str, Position]:
+        return {name: Position.of(at) for name, at in self.store.partitions().items()}
 
 
 @pytest.fixture
@@ -126,7 +134,7 @@ def rig(fake: Fake, valkey_url: str, tmp_path: Path) -> Rig:
 def assert_each_once(rig: Rig, count: int) -> None:
     """`count` different keys, each INSERTed once: an absent version and one more per key, nothing else."""
     ledger = rig.store.ledger()
-    assert (ledger.records_read, ledger.versions_published, ledger.inserts) == (count, count, count)
+    assert (ledger.records_read, ledger.versions_published, ledger.records["INSERT"]) == (count, count, count)
     assert ledger.balanced
     versions = rig.versions_by_key()
     assert len(versions) == count and set(versions.values()) == {2}
@@ -192,7 +200,7 @@ def test_the_watermark_is_unknown_until_every_shard_was_begun(rig: Rig):
     rig.fake.fail("throttle", "GetRecords", calls=None)
     with rig.reading():
         eventually(lambda: rig.fake.calls("GetRecords"))
-        eventually(lambda: rig.state()[PositionKind.TRIM_HORIZON])
+        eventually(lambda: rig.store.reader_state().partitions_open)
         assert rig.store.reader_state().watermark_ms == 0
 
 
@@ -208,7 +216,7 @@ def test_trimmed_records_are_a_named_gap_and_the_rest_is_read(rig: Rig):
 
     [gap] = rig.store.gaps()
     assert gap.reason == "trimmed" and gap.position.startswith("after|")
-    assert gap.partition.startswith(rig.label)
+    assert gap.partition.startswith(stream_of(rig.label))
     assert_each_once(rig, 15)
 
 
@@ -251,7 +259,9 @@ def test_a_stream_enabled_anew_is_read_after_the_old_one_with_one_gap(rig: Rig):
         rig.fake.fill("orders", 10, start=20)
         rig.wait_until_read(30)
 
-    assert [(gap.partition, gap.reason) for gap in rig.store.gaps()] == [(rig.label, "stream disabled")]
+    assert [(gap.partition, gap.reason) for gap in rig.store.gaps()] == [
+        (stream_of(rig.label), "stream disabled")
+    ]
     assert_each_once(rig, 30)
 
 
@@ -285,7 +295,7 @@ def test_latest_restarted_before_the_first_record_loses_nothing(rig: Rig):
     for shard in rig.fake._stream("orders").shards.values():
         shard.records = [_dated(record, old) for record in shard.records]
     with rig.reading(from_latest=True):
-        eventually(lambda: any(position.at_ms for position in rig.store.partitions().values()))
+        eventually(lambda: any(position.at_ms for position in rig.positions().values()))
     rig.fake.fill("orders", 10, start=10)
 
     with rig.reading(from_latest=True):
@@ -312,7 +322,7 @@ def test_a_restart_goes_on_where_the_last_reader_stopped(rig: Rig):
 
 def test_a_reader_that_stops_gives_its_leases_back_at_once(rig: Rig):
     with rig.reading():
-        eventually(lambda: rig.state()[PositionKind.TRIM_HORIZON])
+        eventually(lambda: rig.store.reader_state().partitions_open)
         eventually(lambda: rig.fake.calls("GetRecords"))
     partition = next(iter(rig.store.partitions()))
 
@@ -364,11 +374,11 @@ def test_a_reader_that_was_suspended_and_overtaken_reports_no_gap(rig: Rig):
     rig.fake.fill("orders", 10)
     with rig.reading():
         rig.wait_until_read(10)
-        [(partition, at)] = rig.store.partitions().items()
+        [(partition, at)] = rig.positions().items()
         rig.store._redis.hset(rig.store._key("leases"), partition, f"999|{rig.store.now_ms() + 1500}|other")
         rig.fake.fill("orders", 10, start=10)
         read = Position(PositionKind.AFTER, str(int(at.sequence) + 10), at.at_ms)
-        rig.store._redis.hset(rig.store._key("checkpoints"), partition, read.encode())
+        rig.store._redis.hset(rig.store._key("checkpoints"), partition, read.checkpoint().encode())
         rig.fake.trim("orders", records=20)
         rig.fake.expire_iterators("orders")
         rig.fake.fill("orders", 10, start=20)
@@ -385,7 +395,7 @@ def test_a_checkpoint_that_somebody_else_moved_is_taken_over(rig: Rig):
         [partition] = rig.store.partitions()
         shard = rig.fake._stream("orders").shards[rig.fake.shards("orders")[0]["id"]]
         back = Position(PositionKind.AFTER, str(shard.first_sequence + 4), 1)
-        rig.store._redis.hset(rig.store._key("checkpoints"), partition, back.encode())
+        rig.store._redis.hset(rig.store._key("checkpoints"), partition, back.checkpoint().encode())
         rig.fake.fill("orders", 10, start=10)
         rig.wait_until_read(25)
 
@@ -503,8 +513,9 @@ def test_expired_credentials_are_waited_for(rig: Rig):
 def test_a_partition_of_a_killed_reader_is_taken_over_and_its_late_batch_refused(rig: Rig):
     rig.fake.fill("orders", 10)
     dead = rig.store
-    partition = f"{rig.label}/{rig.fake.shards('orders')[0]['id']}"
-    dead.register(partition, Position(PositionKind.TRIM_HORIZON), 0)
+    partition = partition_of(rig.label, rig.fake.shards("orders")[0]["id"])
+    begin = Position(PositionKind.TRIM_HORIZON).checkpoint()
+    dead.register(partition, begin)
     taken = dead.lease(partition, "killed", 2_000)
     assert isinstance(taken, Lease)
 
@@ -513,10 +524,10 @@ def test_a_partition_of_a_killed_reader_is_taken_over_and_its_late_batch_refused
 
     late = dead.publish(
         taken,
-        Position(PositionKind.TRIM_HORIZON),
-        Position(PositionKind.AFTER, "1", 1),
+        begin,
+        Checkpoint(b"1"),
         [Change(b'"k"', ABSENT, b"x" * 16, 1)],
-        ReadCounts(inserts=1),
+        Counts(1, 0, {"INSERT": 1}),
     )
     assert late.outcome == "fenced"
     assert_each_once(rig, 10)
@@ -578,7 +589,7 @@ def test_a_store_that_lost_its_state_is_filled_with_all_since_the_watch_began_an
         rig.fake.put("orders", old, created=time.time() - 600)
     with _restarted_role(rig, iterator_type=iterator_type):
         began = Position(PositionKind.LATEST) if iterator_type == "LATEST" else None
-        eventually(lambda: began not in (positions := rig.store.partitions().values()) and positions)
+        eventually(lambda: began not in (positions := rig.positions().values()) and positions)
         rig.fake.fill("orders", 10, start=10)
         read = 10 if iterator_type == "LATEST" else 20
         rig.wait_until_read(read)
@@ -633,13 +644,14 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
 
     assert not role.is_alive() and beats
     sampled = rig.store.ledger().versions_published
-    assert own.registry.get_sample_value("ddbmm_keys_sampled_total") == sampled < 10
-    read = {"table": "source", "event": "INSERT"}
+    labels = {"migration": rig.migration}
+    assert own.registry.get_sample_value("ddbmm_keys_sampled_total", labels) == sampled < 10
+    read = labels | {"table": "source", "event": "INSERT"}
     assert own.registry.get_sample_value("ddbmm_stream_records_read_total", read) == 10
-    assert own.registry.get_sample_value("ddbmm_sample_ratio") == 0.5
+    assert own.registry.get_sample_value("ddbmm_sample_ratio", labels) == 0.5
 
 
-def test_a_table_without_a_stream_is_refused_with_the_mend(rig: Rig):
+def test_a_table_without_a_stream_is_refused_with_the_remedy(rig: Rig):
     rig.store._redis.delete(rig.store._key("meta"))
     rig.fake.disable_stream("orders")
     with pytest.raises(ConfigurationError, match="enable one"):
@@ -672,7 +684,7 @@ def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str
         target=run_reader, args=(process, migration, stop, metrics.start(None, "reader"), lambda: None)
     )
     role.start()
-    eventually(lambda: any(position.at_ms for position in store.partitions().values()))
+    eventually(lambda: any(Position.of(at).at_ms for at in store.partitions().values()))
     for number in range(1, 11):
         dynamodb.put_item(TableName=table, Item={"pk": {"N": str(number)}, "v": {"S": "x"}})
     expected = 10 if iterator_type == "LATEST" else 11
@@ -680,4 +692,4 @@ def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str
     stop.set()
     role.join(30)
 
-    assert store.ledger().inserts == expected
+    assert store.ledger().records["INSERT"] == expected

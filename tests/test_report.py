@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from pipeline.core.figures import Figures
-from pipeline.core.ledger import Finding, Ledger, Queue, ReaderState
-from pipeline.core.model import PositionKind, Side, VerdictKind
+from pipeline.core.ledger import Finding, Ledger, PartitionCounts, Queue, ReaderState
+from pipeline.core.model import Side, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.report.text import (
     Heading,
@@ -40,9 +40,7 @@ def running() -> Figures:
     ledger = Ledger(
         records_read=12_300,
         records_repeated=45,
-        inserts=8_000,
-        modifies=4_000,
-        removes=300,
+        records={"INSERT": 8_000, "MODIFY": 4_000, "REMOVE": 300},
         not_sampled=2_300,
         versions_published=10_000,
         reached=9_940,
@@ -61,9 +59,7 @@ def running() -> Figures:
         started_ms=NOON_MS,
         ledger=ledger,
         queue=Queue(backlog=12, pending=5, outstanding=40, due=30, dead=0),
-        reader=ReaderState(
-            NOON_MS + 329_100, {PositionKind.AFTER: 4, PositionKind.FINISHED: 2}, gaps=0, readers=1
-        ),
+        reader=ReaderState(NOON_MS + 329_100, {"stream": PartitionCounts(4, 2)}, gaps=0, readers=1),
         lag_counts=lags(s1=900, s5=95, s60=5),
         oldest_waiting_ms=NOON_MS + 320_000,
     )
@@ -89,7 +85,7 @@ def troubled() -> Figures:
         before,
         ledger=ledger,
         queue=Queue(backlog=0, pending=0, outstanding=0, due=0, dead=2),
-        reader=ReaderState(NOON_MS - 20 * 3_600_000, {PositionKind.AFTER: 1}, gaps=1, readers=0),
+        reader=ReaderState(NOON_MS - 20 * 3_600_000, {"stream": PartitionCounts(1)}, gaps=1, readers=0),
     )
 
 
@@ -145,6 +141,19 @@ def test_more_findings_than_the_estimated_number_of_keys_is_a_rate_of_zero_not_b
     assert (success.ratio, success.keys) == (0, 3)
 
 
+@pytest.mark.parametrize(("excused", "said"), [(1, "; 1 key more excused"), (30, "; 30 keys more excused")])
+def test_excused_keys_are_said_beside_the_success_rate_also_when_nothing_was_compared(
+    excused: int, said: str
+) -> None:
+    for of in (running(), just_begun()):
+        ledger = msgspec.structs.replace(of.ledger, excused=excused, expired=excused)
+        figures = msgspec.structs.replace(of, ledger=ledger)
+        (line,) = [one for one in status_text(ORDERS, figures).splitlines() if "success" in one]
+        assert said in line and said in statistics_text(figures, None)
+        assert status_object(ORDERS, figures)["success"]["excused"] == excused
+        assert statistics_fields(figures, None)["keys_excused"] == excused
+
+
 def test_lag_is_null_and_said_to_be_unmeasured_before_the_first_match() -> None:
     assert status_object(ORDERS, just_begun())["lag_seconds"] == {"p50": None, "p95": None, "p99": None}
     assert "no lag measured yet" in statistics_text(just_begun(), None)
@@ -173,20 +182,20 @@ def test_the_limits_of_following_the_target_are_said_only_there() -> None:
 
 
 def test_status_json_has_the_agreed_fields() -> None:
-    told = json.loads(json.dumps(status_object(ORDERS, running())))
+    reported = json.loads(json.dumps(status_object(ORDERS, running())))
     terms = {"records_read", "not_sampled", "versions_published", "reached", "alarmed", "expired"}
-    assert terms | {"indeterminate", "dead", "outstanding"} <= told["ledger"].keys()
-    assert told["success"].keys() == {"ratio", "low", "high", "confidence", "keys"}
-    assert told["open"] == {"missing": 2, "stale": 1, "different": 0, "extra": 0}
-    assert told["lag_seconds"].keys() == {"p50", "p95", "p99"}
-    assert told["reader"] == {
+    assert terms | {"indeterminate", "dead", "outstanding"} <= reported["ledger"].keys()
+    assert reported["success"].keys() == {"ratio", "low", "high", "confidence", "keys", "excused"}
+    assert reported["open"] == {"missing": 2, "stale": 1, "different": 0, "extra": 0}
+    assert reported["lag_seconds"].keys() == {"p50", "p95", "p99"}
+    assert reported["reader"] == {
         "lag_seconds": 0.9,
         "retention_headroom_seconds": 24 * 3600 - 0.9,
-        "shards": 6,
+        "partitions": {"stream": {"open": 4, "finished": 2}},
         "gaps": 0,
     }
-    assert told["queue"] == {"backlog": 12, "outstanding": 40, "due": 30, "dead": 0}
-    assert told["balanced"] is True
+    assert reported["queue"] == {"backlog": 12, "outstanding": 40, "due": 30, "dead": 0}
+    assert reported["balanced"] is True
 
 
 def test_findings_json_is_one_line_with_instants_in_utc() -> None:

@@ -25,6 +25,7 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.model import SideConfig, StreamView
 from pipeline.demo import datadel, datagen
+from pipeline.producers.stream.position import Position
 from pipeline.reader.role import run_reader
 from pipeline.store import ValidatorStore, codec
 from pipeline.store.messages import Claim
@@ -153,7 +154,7 @@ def test_wrong_values_are_found(migration: Migration):
 
 def test_deletes_are_validated(migration: Migration):
     """3: deletes were skipped."""
-    assert migration.status["ledger"]["removes"] == 2 * DELETES
+    assert migration.status["ledger"]["records"]["REMOVE"] == 2 * DELETES
     assert planted(migration, "kept") == {f"kept-{n}": "extra" for n in range(DELETES)}
     assert planted(migration, "gone") == {}
 
@@ -417,7 +418,7 @@ def test_shards_beyond_the_first_page_of_the_listing_are_read(fake: Fake, valkey
 def test_a_child_shard_that_is_found_late_is_read_from_its_beginning(stream: Stream):
     """6: LATEST was used for child shards found up to 60 s late: what they held by then was lost."""
     with stream.reading(iterator_type="LATEST"):
-        eventually(lambda: any(position.at_ms for position in stream.store.partitions().values()))
+        eventually(lambda: any(Position.of(at).at_ms for at in stream.store.partitions().values()))
         stream.fake.fill("orders", 5)
         stream.wait_until_read(5)
         [child] = stream.fake.split("orders", stream.open_shard(), ways=1)

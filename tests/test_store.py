@@ -1,9 +1,10 @@
 """The store against real servers: atomic publish and commit, fences, rechecks, dead letters, accounting."""
 
 import itertools
+import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -13,33 +14,37 @@ from hypothesis import strategies as st
 
 from pipeline.core.judging.history import FindingChange, HeldLook, History, Judgement
 from pipeline.core.judging.rule import judge, wake
-from pipeline.core.ledger import ReadCounts, tally
+from pipeline.core.ledger import tally
 from pipeline.core.model import (
     ABSENT,
     UNKNOWN,
     Change,
+    Checkpoint,
+    Counts,
     Look,
     Moment,
     Phase,
     Policy,
-    Position,
-    PositionKind,
     VerdictKind,
 )
-from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreUnavailable
+from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreError, StoreUnavailable
 from pipeline.store import RedisConnection, StoreView, check_server, codec
 from pipeline.store.messages import Commit, Entry, Lease, Outcome
 from tests.core.reference import append
 from tests.whole_store import WholeStore
 
 A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
-BEGIN = Position(PositionKind.TRIM_HORIZON)
+BEGIN = Checkpoint(b"")
 POLICY = Policy(60_000, 30_000)
 SETTINGS = {"target_table": "orders", "sample_rate": "100.0"}
 
 
-def after(number: int) -> Position:
-    return Position(PositionKind.AFTER, f"{number:021d}", number)
+def after(number: int) -> Checkpoint:
+    return Checkpoint(f"{number}".encode())
+
+
+def inserts(number: int) -> Counts:
+    return Counts(number, 0, {"INSERT": number})
 
 
 @pytest.fixture
@@ -51,16 +56,16 @@ def store(store_url: str) -> Iterator[WholeStore]:
 
 @pytest.fixture
 def lease(store: WholeStore) -> Lease:
-    store.register("shard-1", BEGIN, 0)
-    taken = store.lease("shard-1", "reader-a", 10_000)
+    store.register("test:1", BEGIN)
+    taken = store.lease("test:1", "reader-a", 10_000)
     assert taken is not None
     return taken
 
 
 def publish(
-    store: WholeStore, lease: Lease, *changes: Change, at: Position = BEGIN, to: Position | None = None
+    store: WholeStore, lease: Lease, *changes: Change, at: Checkpoint = BEGIN, to: Checkpoint | None = None
 ) -> Outcome:
-    counts = ReadCounts(inserts=len(changes))
+    counts = inserts(len(changes))
     return store.publish(lease, at, to or after(1), changes, counts).outcome
 
 
@@ -109,6 +114,59 @@ def test_a_url_that_is_none_is_a_configuration_error() -> None:
         RedisConnection("http://localhost", "m")
 
 
+@pytest.mark.parametrize("stored", [None, "1", "99"])
+@pytest.mark.parametrize("opening", ["begin", "open", "figures"])
+def test_state_of_another_format_is_refused_and_the_remedy_named(
+    store: WholeStore, store_url: str, stored: str | None, opening: str
+) -> None:
+    """None: as versions before the first release left it."""
+    if stored is None:
+        store._redis.hdel(store._key("meta"), "format")
+    else:
+        store._redis.hset(store._key("meta"), "format", stored)
+    ways: dict[str, Callable[[], object]] = {
+        "begin": lambda: WholeStore.begin(store_url, store.migration, SETTINGS),
+        "open": lambda: StoreView.open(store_url, store.migration),
+        "figures": store.figures,
+    }
+    with pytest.raises(ConfigurationError, match="another --migration name") as refused:
+        ways[opening]()
+    command = re.search(r"`(redis-cli .*?)`", str(refused.value))
+    assert command is not None
+    assert f"'ddbmm:{{{store.migration}}}:*'" in command[1]
+
+
+def test_a_key_has_another_hash_in_every_migration(store: WholeStore, store_url: str) -> None:
+    other = WholeStore.begin(store_url, f"test-{uuid.uuid4().hex}", SETTINGS)
+    assert other.key_hash(b'"k"') != store.key_hash(b'"k"')
+    again = StoreView.open(store_url, store.migration)
+    assert again is not None and again.key_hash(b'"k"') == store.key_hash(b'"k"')
+
+
+def test_many_that_begin_at_once_begin_one_migration(store_url: str) -> None:
+    """One secret, one start: five calls, one after the other, could mix two beginnings."""
+    name, metas = f"test-{uuid.uuid4().hex}", []
+
+    def begin() -> None:
+        metas.append(WholeStore.begin(store_url, name, SETTINGS).meta)
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(metas) == 8 and len(set(map(msgspec.json.encode, metas))) == 1
+
+
+def test_readers_alive_are_counted_by_the_stores_clock(store: WholeStore) -> None:
+    assert store.heartbeat("test", "a", 60_000) == 1
+    assert store.heartbeat("test", "b", 60_000) == 2
+    assert store.heartbeat("test", "a", -1) == 1
+    assert store.reader_state().readers == 1
+    store.retire("test", "b")
+    assert store.reader_state().readers == 0
+
+
 # --- publish -----------------------------------------------------------------------------------------------
 
 
@@ -121,7 +179,7 @@ def test_a_publish_repeated_after_a_lost_reply_changes_nothing(store: WholeStore
 
 def test_a_fenced_reader_publishes_nothing(store: WholeStore, lease: Lease) -> None:
     store.release(lease)
-    assert store.lease("shard-1", "reader-b", 10_000) is not None
+    assert store.lease("test:1", "reader-b", 10_000) is not None
     assert publish(store, lease, change()) is Outcome.FENCED
     assert store.ledger().versions_published == 0
 
@@ -134,10 +192,10 @@ def test_a_reader_at_the_wrong_position_gets_a_conflict(store: WholeStore, lease
 
 
 def test_of_two_readers_that_race_for_a_lease_one_gets_it(store: WholeStore) -> None:
-    store.register("shard-1", BEGIN, 0)
+    store.register("test:1", BEGIN)
     taken: list[Lease | None] = []
     threads = [
-        threading.Thread(target=lambda name=name: taken.append(store.lease("shard-1", name, 10_000)))
+        threading.Thread(target=lambda name=name: taken.append(store.lease("test:1", name, 10_000)))
         for name in ("a", "b", "c", "d")
     ]
     for thread in threads:
@@ -148,11 +206,11 @@ def test_of_two_readers_that_race_for_a_lease_one_gets_it(store: WholeStore) -> 
 
 
 def test_a_lease_left_alone_goes_to_another_reader_with_a_higher_epoch(store: WholeStore) -> None:
-    store.register("shard-1", BEGIN, 0)
-    first = store.lease("shard-1", "a", 0)
-    second = store.lease("shard-1", "b", 10_000)
+    store.register("test:1", BEGIN)
+    first = store.lease("test:1", "a", 0)
+    second = store.lease("test:1", "b", 10_000)
     assert first is not None and second is not None and second.epoch > first.epoch
-    assert store.renew("a", [first], {}, 10_000) == {}
+    assert store.renew("a", [first], {"test:1": (BEGIN, 0)}, 10_000) == {}
 
 
 def test_a_key_is_queued_at_most_once(store: WholeStore, lease: Lease) -> None:
@@ -179,14 +237,11 @@ def test_publish_appends_exactly_as_the_reference_does(
 ) -> None:
     key = uuid.uuid4().hex.encode()
     expected: History | None = None
-    position = store.partitions()["shard-1"]
-    for number, (before, digest, created) in enumerate(changes):
+    position = store.partitions()["test:1"]
+    for before, digest, created in changes:
         one = Change(key, before, digest, created)
-        following = Position(PositionKind.AFTER, uuid.uuid4().hex, number)
-        assert (
-            store.publish(lease, position, following, [one], ReadCounts(inserts=1)).outcome
-            is Outcome.PUBLISHED
-        )
+        following = Checkpoint(uuid.uuid4().hex.encode())
+        assert store.publish(lease, position, following, [one], inserts(1)).outcome is Outcome.PUBLISHED
         position = following
         expected = append(expected, one)
     raw = store._redis.hget(store._key("history"), key)
@@ -195,14 +250,12 @@ def test_publish_appends_exactly_as_the_reference_does(
 
 def test_the_instant_the_watch_began_at_latest_is_kept_and_handed_to_validators(store: WholeStore) -> None:
     assert store.claim("v", 1, 0).watched_since_ms == 0
-    for name, at_ms in (("shard-1", 7_000), ("shard-2", 9_000), ("shard-3", 8_000)):
-        start = Position(PositionKind.LATEST)
-        store.register(name, start, 0)
+    for name, at_ms in (("test:1", 7_000), ("test:2", 9_000), ("test:3", 8_000)):
+        store.register(name, BEGIN)
         lease = store.lease(name, "reader-a", 10_000)
         assert lease is not None
-        assert (
-            publish(store, lease, at=start, to=Position(PositionKind.LATEST, "", at_ms)) is Outcome.PUBLISHED
-        )
+        begun = store.publish(lease, BEGIN, after(0), [], Counts(), watch_began_ms=at_ms)
+        assert begun.outcome is Outcome.PUBLISHED
     assert store.claim("v", 1, 0).watched_since_ms == 9_000
 
 
@@ -212,17 +265,49 @@ def test_thousands_of_changes_go_in_one_step(store: WholeStore, lease: Lease) ->
     assert store.queue().outstanding == store.queue().backlog == 5_000
 
 
+@pytest.mark.parametrize("position", [b"", b"a|b|c", b'"\\xff"\xff\x00\n', b"o"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_position_is_whatever_bytes_its_producer_chose(
+    store: WholeStore, lease: Lease, position: bytes, finished: bool
+) -> None:
+    following = Checkpoint(position + b"!", finished)
+    assert publish(store, lease, change(), to=following) is Outcome.PUBLISHED
+    assert store.partitions() == {"test:1": following}
+    assert store.add_gap(lease, "test:1", "trimmed", following) is Outcome.PUBLISHED
+    assert len(store.gaps()) == 1
+
+
+def test_a_batch_that_cannot_be_written_whole_is_not_written_at_all(
+    store: WholeStore, lease: Lease, store_url: str
+) -> None:
+    """A script is not rolled back: what is refused in its middle would be there twice when it is repeated."""
+    batch = [change(), change(key=b'"other"'), change(key=b'"bad"')]
+    store._redis.hset(store._key("history"), b'"bad"', b"no history")
+    with pytest.raises(StoreError, match="something else than a history"):
+        publish(store, lease, *batch)
+    store._redis.hdel(store._key("history"), b'"bad"')
+    store._redis.acl_setuser("weak", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-pfadd"])
+    try:
+        weak = WholeStore.begin(store_url.replace("://", "://weak:x@"), store.migration, SETTINGS)
+        with pytest.raises(ConfigurationError, match="PFADD"):
+            publish(weak, lease, *batch)
+    finally:
+        store._redis.acl_deluser("weak")
+    assert (store.queue().backlog, store.queue().outstanding, store.ledger().records_read) == (0, 0, 0)
+    assert publish(store, lease, *batch) is Outcome.PUBLISHED
+
+
 # --- watermark ---------------------------------------------------------------------------------------------
 
 
 def test_the_watermark_is_the_least_of_all_partitions_and_never_goes_back(
     store: WholeStore, lease: Lease
 ) -> None:
-    store.register("shard-2", BEGIN, 500)
-    store.renew("reader-a", [lease], {"shard-1": (BEGIN, 9_000)}, 10_000)
+    store.register("test:2", BEGIN, 500)
+    store.renew("reader-a", [lease], {"test:1": (BEGIN, 9_000)}, 10_000)
     assert store.reader_state().watermark_ms == 500
-    store.drop_watermark("shard-2")
-    store.renew("reader-a", [lease], {"shard-1": (BEGIN, 8_000)}, 10_000)
+    store.track(store.discovery(), unwatched=["test:2"])
+    store.renew("reader-a", [lease], {"test:1": (BEGIN, 8_000)}, 10_000)
     assert store.reader_state().watermark_ms == 9_000
 
 
@@ -230,21 +315,21 @@ def test_a_watermark_is_not_posted_for_another_checkpoint_than_the_stored_one(
     store: WholeStore, lease: Lease
 ) -> None:
     """A Redis that came back older: what it has lost is not read through."""
-    assert store.renew("reader-a", [lease], {"shard-1": (after(7), 9_000)}, 10_000) == {"shard-1": False}
+    assert store.renew("reader-a", [lease], {"test:1": (after(7), 9_000)}, 10_000) == {"test:1": False}
     assert store.reader_state().watermark_ms == 0
 
 
 def test_readers_are_told_that_the_state_is_gone(store: WholeStore, lease: Lease, store_url: str) -> None:
     store._redis.delete(store._key("meta"))
     with pytest.raises(StateLost):
-        store.lease("shard-1", "reader-a", 10_000)
+        store.lease("test:1", "reader-a", 10_000)
     with pytest.raises(StateLost):
-        store.renew("reader-a", [lease], {}, 10_000)
+        store.renew("reader-a", [lease], {"test:1": (BEGIN, 0)}, 10_000)
     assert store.begin_again()
     assert store.partitions() == {} and store.begun_again()
     assert not store.begin_again()
     assert WholeStore.begin(store_url, store.migration, SETTINGS).meta == store.meta
-    assert store.renew("reader-a", [lease], {}, 10_000) == {}
+    assert store.renew("reader-a", [lease], {"test:1": (BEGIN, 0)}, 10_000) == {}
 
 
 def test_of_two_that_begin_again_the_one_that_watched_longest_wins(store: WholeStore, store_url: str) -> None:
@@ -256,12 +341,93 @@ def test_of_two_that_begin_again_the_one_that_watched_longest_wins(store: WholeS
     assert WholeStore.begin(store_url, store.migration, SETTINGS).meta == store.meta
 
 
+def test_a_partition_without_a_watermark_holds_nobody_back(store: WholeStore, lease: Lease) -> None:
+    store.register("test:2", BEGIN, watermark_ms=None)
+    other = store.lease("test:2", "reader-a", 10_000)
+    assert other is not None
+    posted = {"test:1": (BEGIN, 9_000), "test:2": (BEGIN, 1_000)}
+    assert store.renew("reader-a", [lease, other], posted, 10_000) == {"test:1": True, "test:2": True}
+    assert store.reader_state().watermark_ms == 9_000
+
+
 def test_a_gap_is_named_counted_and_handed_to_validators(store: WholeStore, lease: Lease) -> None:
-    for _ in range(2):  # a lost reply: the caller tells it again
-        store.add_gap("shard-1", "trimmed", after(7))
-    assert [(gap.partition, gap.reason) for gap in store.gaps()] == [("shard-1", "trimmed")]
-    assert store.ledger().gaps == 1
+    reported = [store.add_gap(lease, "test:1", "trimmed", after(7)) for _ in range(2)]  # a lost reply
+    assert reported == [Outcome.PUBLISHED, Outcome.DUPLICATE]
+    assert [(gap.partition, gap.reason, gap.position) for gap in store.gaps()] == [("test:1", "trimmed", "7")]
+    assert store.ledger().gaps == store.reader_state().gaps == 1
     assert store.claim("v", 10, 0).gap_ms == store.gaps()[0].at_ms
+
+
+# --- one step each: what another reader does in between ----------------------------------------------------
+
+
+def after_command(store: WholeStore, number: int, action: Callable[[], object]) -> None:
+    """Have `action` done by somebody else right after the `number`-th command that `store` sends."""
+    send, sent = store._redis.execute_command, itertools.count(1)
+
+    def send_then_act(*command: object, **options: object) -> object:
+        reply = send(*command, **options)
+        if next(sent) == number:
+            action()
+        return reply
+
+    store._redis.execute_command = send_then_act  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_late_release_never_fences_the_new_owner(store: WholeStore, store_url: str, number: int) -> None:
+    store.register("test:1", BEGIN)
+    late = store.lease("test:1", "late", 0)  # has run out already
+    assert late is not None
+    other, taken = WholeStore.begin(store_url, store.migration, SETTINGS), []
+    after_command(store, number, lambda: taken.append(other.lease("test:1", "new", 10_000)))
+    store.release(late)
+    new = taken[0] if taken else other.lease("test:1", "new", 10_000)
+    assert new is not None
+    assert other.renew("new", [new], {"test:1": (BEGIN, 0)}, 10_000) == {"test:1": True}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_gap_reported_twice_at_once_is_recorded_once(
+    store: WholeStore, lease: Lease, store_url: str, number: int
+) -> None:
+    other = WholeStore.begin(store_url, store.migration, SETTINGS)
+    after_command(store, number, lambda: other.add_gap(lease, "test:1", "trimmed", after(7)))
+    store.add_gap(lease, "test:1", "trimmed", after(7))
+    assert (len(store.gaps()), store.ledger().gaps) == (1, 1)
+
+
+def test_a_reader_that_was_overtaken_reports_no_gap(store: WholeStore, lease: Lease) -> None:
+    store.release(lease)
+    assert store.lease("test:1", "reader-b", 10_000) is not None
+    assert store.add_gap(lease, "test:1", "trimmed", after(7)) is Outcome.FENCED
+    assert store.gaps() == []
+
+
+def test_a_discovery_that_was_overtaken_brings_nothing_back(store: WholeStore) -> None:
+    """Suspended with an old listing in its hands while others finished and forgot what it lists."""
+    late = store.discovery()
+    store.release(late)
+    store.register("test:1", Checkpoint(b"9", finished=True))
+    store.track(store.discovery(), forget=["test:1"])
+    assert not store.track(late, [("test:1", BEGIN, 0)])
+    assert store.partitions() == {}
+
+
+def test_a_partition_that_is_tracked_keeps_its_checkpoint_and_its_watermark(
+    store: WholeStore, lease: Lease
+) -> None:
+    publish(store, lease, change())
+    store.track(store.discovery(), unwatched=["test:1"])
+    store.register("test:1", BEGIN, 5)
+    assert store.partitions() == {"test:1": after(1)} and store.watermarks("test") == {}
+
+
+def test_readers_alive_are_counted_by_producer(store: WholeStore) -> None:
+    assert [store.heartbeat("test", one, 10_000) for one in ("a", "b")] == [1, 2]
+    assert store.heartbeat("toy", "a", 10_000) == 1
+    store.retire("test", "a")
+    assert store.heartbeat("test", "b", 10_000) == 1
 
 
 # --- claim and commit --------------------------------------------------------------------------------------
@@ -324,7 +490,7 @@ def test_a_due_recheck_comes_back_through_the_work_stream(store: WholeStore, lea
     publish(store, lease, change())
     claim = store.claim("v", 10, 0)
     entry = claim.entries[0]
-    store.commit([Commit(entry, entry.raw, claim.now_ms, "rechecks=1")], claim.now_ms)
+    store.commit([Commit(entry, entry.raw, claim.now_ms, "looks_without_progress=1")], claim.now_ms)
     again = store.claim("v", 10, 0)
     assert [one.key for one in again.entries] == [entry.key]
     assert store.queue().due == 0

@@ -7,14 +7,24 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, StreamClient
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Position, PositionKind
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Checkpoint, Counts, Side
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, NotFound, Throttled
-from pipeline.producers.base import SETTLE_MS, Batch, Discovery, GapReason
+from pipeline.producers.base import Batch, Discovery, Found
 from pipeline.producers.stream import discovery, producer
-from pipeline.producers.stream.discovery import Discoverer, label_of, shard_of
+from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.position import (
+    WATERMARK_BEHIND_MS,
+    GapReason,
+    Position,
+    PositionKind,
+    label_of,
+    partition_of,
+    shard_of,
+)
 from pipeline.producers.stream.producer import ShardReader, StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
@@ -22,7 +32,7 @@ from tests.fake.control import Control
 from tests.fake.server import Fake
 
 LATEST, TRIM_HORIZON = PositionKind.LATEST, PositionKind.TRIM_HORIZON
-AFTER, FINISHED = PositionKind.AFTER, PositionKind.FINISHED
+AFTER = PositionKind.AFTER
 HOUR_MS = 3_600_000
 
 
@@ -70,39 +80,50 @@ class Rig:
             page_spacing_seconds=0.0,
             forget_after_seconds=forget_after_seconds,
         )
-        self.selector = Selector(KeySchema("pk", "S", None, None), Sampler(percent), Digester())
+        self.metrics = metrics.start(None, "reader")
         self.producer = StreamProducer(
-            client, self.discoverer, self.selector, self.clock, lambda: self.connection.skew_ms
+            client,
+            self.discoverer,
+            Selector(
+                KeySchema("pk", "S", None, None),
+                Sampler(percent),
+                Digester(),
+                self.metrics.of("orders").stream_malformed_images.inc,
+            ),
+            self.clock,
+            self.metrics.of("orders"),
+            table=Side.SOURCE,
+            skew_ms=lambda: self.connection.skew_ms,
         )
-        self.tracked: dict[str, Position] = {}
-        self.read_through: dict[str, int] = {}
+        self.tracked: dict[str, Checkpoint] = {}
+        self.watermarks: dict[str, int] = {}
 
     def name(self, shard: str) -> str:
-        return f"{self.label}/{shard}"
+        return partition_of(self.label, shard)
 
     def discover(self) -> Discovery:
         """Discover from a new listing, and do as it says, as the publisher would."""
         self.discoverer._list_due = 0.0
-        plan = self.producer.discover(self.tracked, self.read_through)
+        plan = self.producer.discover(self.tracked, self.watermarks)
         for found in plan.found:
-            self.tracked[found.partition] = found.position
-            self.read_through[found.partition] = found.read_through_ms
-        for name in plan.settled:
-            self.read_through.pop(name, None)
+            self.tracked[found.partition] = found.checkpoint
+            self.watermarks[found.partition] = found.watermark_ms
+        for name in plan.unwatched:
+            self.watermarks.pop(name, None)
         for name in plan.forget:
             del self.tracked[name]
         return plan
 
     def open(self, shard: str | None = None, position: Position | None = None) -> ShardReader:
         name = self.name(shard or str(self.fake.shards("orders")[0]["id"]))
-        return self.producer.open(name, position or Position(TRIM_HORIZON))
+        return self.producer.open(name, (position or Position(TRIM_HORIZON)).checkpoint())
 
     def put(self, number: int, value: str = "a", created: float | None = None) -> None:
         self.fake.put("orders", {"pk": {"S": f"k{number}"}, "v": {"S": value}}, created=created)
 
     def finish(self, *shards: str) -> None:
         for shard in shards:
-            self.tracked[self.name(shard)] = Position(FINISHED, "1", self.clock.now)
+            self.tracked[self.name(shard)] = Position(AFTER, "1", self.clock.now).checkpoint(finished=True)
 
 
 @pytest.fixture
@@ -116,10 +137,14 @@ def rig(fake: Fake) -> Rig:
     return Rig(fake)
 
 
+def at(one: Batch | Found) -> Position:
+    return Position.of(one.checkpoint)
+
+
 def drain(reader: ShardReader) -> list[Change]:
     """All changes up to the end or the first empty page."""
     changes: list[Change] = []
-    while (batch := reader.next_batch()).counts != type(batch.counts)() or batch.gap:
+    while (batch := reader.next_batch()).counts.read or batch.gap:
         changes += batch.changes
     return changes
 
@@ -137,8 +162,8 @@ def test_a_page_becomes_changes_in_order_with_both_digests(rig: Rig):
     assert first.after not in (ABSENT, UNKNOWN, second.after)
     assert first.key == b'"k1"'
     counts = batch.counts
-    assert (counts.inserts, counts.modifies, counts.removes, counts.not_sampled) == (1, 1, 1, 0)
-    assert batch.position.kind is AFTER and not batch.idle
+    assert counts == Counts(3, 0, {"INSERT": 1, "MODIFY": 1, "REMOVE": 1})
+    assert at(batch).kind is AFTER and not batch.idle
 
 
 @pytest.mark.parametrize(
@@ -165,7 +190,7 @@ def test_records_of_keys_that_are_not_sampled_are_only_counted(fake: Fake):
     batch = rig.open().next_batch()
 
     assert 0 < len(batch.changes) < 60
-    assert batch.counts.inserts == 400 == batch.counts.not_sampled + len(batch.changes)
+    assert batch.counts.read == 400 == batch.counts.not_sampled + len(batch.changes)
 
 
 def test_an_image_that_is_no_valid_item_is_counted_and_published_as_unknown(rig: Rig):
@@ -177,7 +202,11 @@ def test_an_image_that_is_no_valid_item_is_counted_and_published_as_unknown(rig:
     rig.put(2)
     [change, _] = _with_bad_image(rig).changes
 
-    assert change.after == UNKNOWN and rig.selector.malformed_images == 1
+    assert change.after == UNKNOWN and _metric(rig, "ddbmm_stream_malformed_images_total") == 1
+
+
+def _metric(rig: Rig, name: str) -> float | None:
+    return rig.metrics.registry.get_sample_value(name, {"migration": "orders"})
 
 
 def _with_bad_image(rig: Rig) -> Batch:
@@ -191,8 +220,8 @@ def test_an_empty_page_is_idle_and_reads_through_to_shortly_before_the_call(rig:
 
     batch = reader.next_batch()
 
-    assert batch.idle and batch.position == Position(TRIM_HORIZON)
-    assert batch.read_through_ms == rig.clock.now - SETTLE_MS
+    assert batch.idle and at(batch) == Position(TRIM_HORIZON)
+    assert batch.watermark_ms == rig.clock.now - WATERMARK_BEHIND_MS
 
 
 def test_a_full_page_reads_through_to_shortly_before_its_last_record_only(rig: Rig):
@@ -201,28 +230,28 @@ def test_a_full_page_reads_through_to_shortly_before_its_last_record_only(rig: R
 
     batch = rig.open().next_batch()
 
-    assert batch.read_through_ms == created * 1000 - SETTLE_MS and not batch.idle
+    assert batch.watermark_ms == created * 1000 - WATERMARK_BEHIND_MS and not batch.idle
 
 
 def test_the_watermark_never_goes_back(rig: Rig):
     reader = rig.open()
-    before = reader.next_batch().read_through_ms
+    before = reader.next_batch().watermark_ms
     rig.put(1, created=rig.clock.now / 1000 - 60)
 
-    assert reader.next_batch().read_through_ms == before
+    assert reader.next_batch().watermark_ms == before
 
 
 def test_an_empty_page_of_a_closed_shard_promises_nothing(rig: Rig):
     """There may be records behind it: only at the tip of an open shard does empty mean read through."""
     rig.put(1, created=rig.clock.now / 1000 - 60)
     reader = rig.open()
-    before = reader.next_batch().read_through_ms
+    before = reader.next_batch().watermark_ms
     rig.fake.close_shard("orders")
     rig.discover()
 
     batch = reader.next_batch()
 
-    assert batch.position.kind is FINISHED and batch.read_through_ms == before
+    assert batch.checkpoint.finished and batch.watermark_ms == before
 
 
 def test_the_last_page_and_the_end_are_one_batch(rig: Rig):
@@ -231,7 +260,7 @@ def test_the_last_page_and_the_end_are_one_batch(rig: Rig):
 
     batch = rig.open(shard).next_batch()
 
-    assert len(batch.changes) == 1 and batch.position.kind is FINISHED and batch.position.sequence
+    assert len(batch.changes) == 1 and batch.checkpoint.finished and at(batch).sequence
 
 
 def test_more_records_than_a_page_holds_come_in_several_calls(rig: Rig):
@@ -249,7 +278,7 @@ def test_reading_goes_on_after_the_checkpoint(rig: Rig):
     batch = rig.open().next_batch()
     rig.put(5)
 
-    assert [change.key for change in drain(rig.open(position=batch.position))] == [b'"k5"']
+    assert [change.key for change in drain(rig.open(position=at(batch)))] == [b'"k5"']
 
 
 def test_an_expired_iterator_is_derived_again_from_the_checkpoint(rig: Rig):
@@ -294,7 +323,7 @@ def test_latest_publishes_when_the_watch_began_before_anything_is_read(fake: Fak
     begun = reader.next_batch()
     rig.put(2)
 
-    assert begun.position == Position(LATEST, at_ms=rig.clock.now) and begun.read_through_ms == rig.clock.now
+    assert at(begun) == Position(LATEST, at_ms=rig.clock.now) and begun.watermark_ms == rig.clock.now
     assert [change.key for change in drain(reader)] == [b'"k2"']
 
 
@@ -304,7 +333,7 @@ def test_latest_restarted_before_anything_was_read_loses_nothing_and_skips_the_p
     begun = rig.open(position=Position(LATEST)).next_batch()
     rig.put(2)
 
-    changes = drain(rig.open(position=begun.position))
+    changes = drain(rig.open(position=at(begun)))
 
     assert [change.key for change in changes] == [b'"k2"']
 
@@ -316,7 +345,7 @@ def test_records_before_the_watch_do_not_move_the_checkpoint(fake: Fake):
 
     batch = rig.open(position=began).next_batch()
 
-    assert batch.position == began and batch.counts.inserts == 0
+    assert at(batch) == began and batch.counts.read == 0
 
 
 # --- gaps --------------------------------------------------------------------------------------------------
@@ -332,7 +361,7 @@ def test_trimmed_records_are_a_gap_and_reading_goes_on_with_the_oldest_there_are
 
     lost = reader.next_batch()
 
-    assert lost.gap is GapReason.TRIMMED and lost.position.kind is TRIM_HORIZON
+    assert lost.gap is GapReason.TRIMMED and at(lost).kind is TRIM_HORIZON
     assert [change.key for change in drain(reader)] == [b'"k6"', b'"k7"', b'"k8"', b'"k9"']
 
 
@@ -346,7 +375,7 @@ def test_a_listed_shard_that_is_not_found_is_a_gap_and_finished(rig: Rig):
 
     batch = rig.open().next_batch()
 
-    assert batch.gap is GapReason.SHARD_GONE and batch.position.kind is FINISHED
+    assert batch.gap is GapReason.SHARD_GONE and batch.checkpoint.finished
 
 
 def test_a_shard_that_vanishes_while_it_is_read_is_a_gap_and_finished(rig: Rig):
@@ -357,7 +386,7 @@ def test_a_shard_that_vanishes_while_it_is_read_is_a_gap_and_finished(rig: Rig):
 
     batch = reader.next_batch()
 
-    assert batch.gap is GapReason.SHARD_GONE and batch.position.kind is FINISHED
+    assert batch.gap is GapReason.SHARD_GONE and batch.checkpoint.finished
 
 
 @pytest.mark.parametrize("kind", [LATEST, TRIM_HORIZON])
@@ -369,14 +398,14 @@ def test_the_horizon_after_23_hours_is_a_gap_because_it_leaves_records_out_silen
 
     lost = reader.next_batch()
 
-    assert lost.gap is GapReason.OVERDUE and lost.position == Position(TRIM_HORIZON, at_ms=rig.clock.now)
+    assert lost.gap is GapReason.OVERDUE and at(lost) == Position(TRIM_HORIZON, at_ms=rig.clock.now)
     assert len(drain(reader)) == 1
 
 
 def test_a_shard_that_was_read_all_the_time_is_not_overdue_however_old_its_checkpoint(rig: Rig):
     reader = rig.open(position=Position(TRIM_HORIZON, at_ms=rig.clock.now))
     rig.clock.now += 30 * HOUR_MS
-    reader._read_through_ms = rig.clock.now - 1000
+    reader._watermark_ms = rig.clock.now - 1000
     assert reader.next_batch().gap is None
 
 
@@ -417,8 +446,12 @@ def test_a_step_of_this_hosts_clock_moves_no_creation_time(rig: Rig, monkeypatch
 # --- discovery ---------------------------------------------------------------------------------------------
 
 
-def starts(plan: Discovery) -> dict[str, PositionKind]:
-    return {shard_of(found.partition): found.position.kind for found in plan.found}
+def starts(plan: Discovery) -> dict[str, PositionKind | None]:
+    """Where the shards found begin; None: they are never read."""
+    return {
+        shard_of(found.partition): None if found.checkpoint.finished else at(found).kind
+        for found in plan.found
+    }
 
 
 def test_every_page_of_a_listing_is_read(fake: Fake):
@@ -434,12 +467,12 @@ def test_children_wait_for_their_parents_end_and_take_over_its_watermark(rig: Ri
     assert rig.discover().found == []
 
     rig.finish(parent)
-    rig.read_through[rig.name(parent)] = rig.clock.now - 5000
+    rig.watermarks[rig.name(parent)] = rig.clock.now - 5000
     plan = rig.discover()
 
     assert starts(plan) == dict.fromkeys(children, TRIM_HORIZON)
-    assert {found.read_through_ms for found in plan.found} == {rig.clock.now - 5000}
-    assert plan.settled == [rig.name(parent)]
+    assert {found.watermark_ms for found in plan.found} == {rig.clock.now - 5000}
+    assert plan.unwatched == [rig.name(parent)]
 
 
 def test_latest_begins_with_the_open_shards_and_never_reads_the_closed_ones(fake: Fake):
@@ -449,8 +482,8 @@ def test_latest_begins_with_the_open_shards_and_never_reads_the_closed_ones(fake
 
     plan = rig.discover()
 
-    assert starts(plan) == {old: FINISHED, young: LATEST}
-    assert plan.settled == [rig.name(old)]
+    assert starts(plan) == {old: None, young: LATEST}
+    assert plan.unwatched == [rig.name(old)]
 
 
 def test_children_are_read_from_their_beginning_though_the_user_chose_latest(fake: Fake):
@@ -471,7 +504,7 @@ def test_a_root_listed_late_under_latest_leaves_out_what_was_before_the_watch(fa
 
     [found] = rig.discover().found
 
-    assert found.position == Position(LATEST, at_ms=rig.discoverer._started_ms)
+    assert at(found) == Position(LATEST, at_ms=rig.discoverer._started_ms)
 
 
 def test_a_child_listed_late_is_found_soon_and_the_parent_holds_the_watermark_until_then(rig: Rig):
@@ -480,12 +513,12 @@ def test_a_child_listed_late_is_found_soon_and_the_parent_holds_the_watermark_un
     rig.fake.hide_shard("orders", child)
     rig.finish(parent)
 
-    assert rig.discover().settled == []
+    assert rig.discover().unwatched == []
     assert rig.discoverer._list_due - time.monotonic() < 5  # soon: not the usual 10 s
     rig.fake.show_shard("orders", child)
     plan = rig.discover()
 
-    assert starts(plan) == {child: TRIM_HORIZON} and plan.settled == [rig.name(parent)]
+    assert starts(plan) == {child: TRIM_HORIZON} and plan.unwatched == [rig.name(parent)]
 
 
 def test_a_childless_shard_holds_the_watermark_for_five_minutes_only(
@@ -494,11 +527,11 @@ def test_a_childless_shard_holds_the_watermark_for_five_minutes_only(
     [parent] = starts(rig.discover())
     rig.fake.close_shard("orders")
     rig.finish(parent)
-    assert rig.discover().settled == []
+    assert rig.discover().unwatched == []
 
     monkeypatch.setattr(discovery, "CHILDLESS_SECONDS", 0.0)
 
-    assert rig.discover().settled == [rig.name(parent)]
+    assert rig.discover().unwatched == [rig.name(parent)]
 
 
 def test_a_tombstone_stays_until_it_has_been_missing_from_the_listings_for_a_while(fake: Fake):
@@ -523,7 +556,7 @@ def test_the_listing_is_not_asked_for_again_before_it_is_due(rig: Rig):
     rig.discover()
     calls = rig.fake.calls("DescribeStream")
     for _ in range(20):
-        rig.producer.discover(rig.tracked, rig.read_through)
+        rig.producer.discover(rig.tracked, rig.watermarks)
 
     assert rig.fake.calls("DescribeStream") == calls
 
@@ -540,9 +573,9 @@ def test_a_stream_that_is_enabled_anew_is_drained_a_gap_and_followed_by_the_new_
     rig.finish(shard)
     [found] = rig.discover().found
 
-    assert label_of(found.partition) > rig.label and found.position.kind is TRIM_HORIZON
+    assert label_of(found.partition) > rig.label and at(found).kind is TRIM_HORIZON
     assert rig.discover().forget == [rig.name(shard)]
-    assert rig.producer.open(found.partition, found.position).next_batch().idle
+    assert rig.producer.open(found.partition, found.checkpoint).next_batch().idle
 
 
 def test_a_reader_that_comes_back_to_an_old_stream_finishes_it_before_the_new_one(fake: Fake):
@@ -561,9 +594,9 @@ def test_a_reader_that_comes_back_to_an_old_stream_finishes_it_before_the_new_on
         from_latest=True,
     )
 
-    assert again.discover(rig.tracked, rig.read_through).found == []
+    assert again.discover(rig.tracked, rig.watermarks).found == []
     rig.finish(shard)
-    [found] = again.discover(rig.tracked, rig.read_through).found
+    [found] = again.discover(rig.tracked, rig.watermarks).found
 
     assert label_of(found.partition) == new.rpartition("/")[2]
 
@@ -613,4 +646,4 @@ def test_a_closed_shard_that_stays_trimmed_is_finished_after_some_tries(
     batches = [reader.next_batch() for _ in range(3)]
 
     assert [batch.gap for batch in batches] == [GapReason.TRIMMED, None, None]
-    assert batches[-1].position.kind is FINISHED
+    assert batches[-1].checkpoint.finished

@@ -1,8 +1,6 @@
 """The validator against a real store and a fake DynamoDB: verdicts, errors that are none, exactly once."""
 
-import contextlib
-import threading
-import uuid
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,93 +8,14 @@ import msgspec
 import pytest
 import structlog
 
-from pipeline import metrics
-from pipeline.aws import Connection, SideConfig, TableReader, describe_table
-from pipeline.core.canonical import Digester
-from pipeline.core.ledger import Finding, Ledger, ReadCounts
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Position, PositionKind, Side, VerdictKind
+from pipeline.aws import Connection, SideConfig
+from pipeline.core.ledger import Ledger
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
-from pipeline.store.messages import Lease
-from pipeline.validator.side_reader import SideReader
-from pipeline.validator.validator import MAX_DELIVERIES, Validator
+from pipeline.validator.validator import MAX_DELIVERIES
 from tests.fake import Fake, Kind
 from tests.servers import eventually
-from tests.whole_store import WholeStore
-
-#: Deadlines of no length: the first look that mismatches is decided at once, settling is over at once.
-AT_ONCE = Policy(converge_within_ms=-1_000, stable_for_ms=0)
-BEGIN = Position(PositionKind.TRIM_HORIZON)
-
-
-class World:
-    """A source and a target in one fake, a store, one validator, and the change stream played by hand."""
-
-    def __init__(self, fake: Fake, store: WholeStore, policy: Policy, key_type: str, verified: Side) -> None:
-        self.fake, self.store, self.key_type = fake, store, key_type
-        for name in (Side.SOURCE, Side.TARGET):
-            fake.control.create_table(name, partition_type=key_type, ttl="expires")
-        store.register("shard", BEGIN, 0)
-        lease = store.lease("shard", "reader", 600_000)
-        assert lease is not None
-        self.lease: Lease = lease
-        self.position = BEGIN
-        connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
-        self.schema = describe_table(connection, "source").schema
-        self.metrics, self.stop = metrics.start(None, "test"), threading.Event()
-        self.validator = Validator(
-            store,
-            self.side_reader(verified, connection),
-            self.side_reader(verified.other, connection),
-            policy,
-            self.metrics,
-            consumer="v",
-            reclaim_after_ms=1,
-            stop=self.stop,
-        )
-
-    def side_reader(self, side: Side, connection: Connection) -> SideReader:
-        return SideReader(
-            side,
-            TableReader(connection, side, self.schema),
-            self.metrics,
-            digester=Digester(),
-            ttl_attribute="expires",
-            stop=self.stop,
-        )
-
-    def item(self, key: str, value: str, **more: Any) -> dict[str, Any]:
-        return {"pk": {self.key_type: key}, "value": {"S": value}, **more}
-
-    def published(self, key: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
-        """The reader publishes a change of `key`, and has read through everything."""
-        changes = [Change(self.compact(key), _digest(before), _digest(after), self.store.now_ms() - 2_000)]
-        self.publish(changes)
-
-    def publish(self, changes: list[Change]) -> None:
-        following = Position(PositionKind.AFTER, uuid.uuid4().hex, 0)
-        self.store.publish(self.lease, self.position, following, changes, ReadCounts(inserts=len(changes)))
-        self.position = following
-        read_through = {"shard": (following, self.store.now_ms() + 3_600_000)}
-        self.store.renew("reader", [self.lease], read_through, 600_000)
-
-    def compact(self, key: str) -> bytes:
-        return self.schema.compact_of({"pk": {self.key_type: key}})
-
-    def validate(self, until: Callable[[Ledger], bool]) -> Ledger:
-        def looked() -> Ledger | None:
-            with contextlib.suppress(AwsError):  # back-off after a refusal ordered by the test
-                self.validator.step()
-            ledger = self.store.ledger()
-            return ledger if until(ledger) else None
-
-        return eventually(looked)
-
-    def findings(self) -> list[Finding]:
-        return list(self.store.findings())
-
-
-def _digest(item: dict[str, Any] | None) -> bytes:
-    return ABSENT if item is None else Digester().digest_item(item)
+from tests.validating import World, digest_of, own_store
 
 
 @pytest.fixture
@@ -107,13 +26,8 @@ def fake() -> Iterator[Fake]:
 
 @pytest.fixture
 def make(fake: Fake, valkey_url: str) -> Iterator[Callable[..., World]]:
-    store = WholeStore.begin(valkey_url, f"validator-{uuid.uuid4().hex}", {"target_table": "target"})
-
-    def world(policy: Policy = AT_ONCE, key_type: str = "S", verified: Side = Side.TARGET) -> World:
-        return World(fake, store, policy, key_type, verified)
-
-    yield world
-    store.close()
+    with own_store(valkey_url) as store:
+        yield functools.partial(World, fake, store)
 
 
 @pytest.mark.parametrize(("key_type", "key"), [("S", "a"), ("N", "17"), ("B", "AAE=")])
@@ -191,15 +105,6 @@ def test_verifying_the_source_tells_kinds_of_the_target(make: Callable[..., Worl
     world.validate(lambda one: bool(one.open["extra"]))
 
 
-def test_items_past_their_ttl_are_neither_match_nor_mismatch(make: Callable[..., World]) -> None:
-    world = make()
-    item = world.item("k", "new", expires={"N": "1000"})
-    world.fake.control.put("source", item)
-    world.published("k", None, item)
-    ledger = world.validate(lambda one: one.expired == 1)
-    assert (sum(ledger.open.values()), ledger.matches, ledger.keys_judged) == (0, 0, 0)
-
-
 @pytest.mark.parametrize(
     "kind",
     [
@@ -254,7 +159,7 @@ def test_a_read_that_is_refused_undoes_none_before_it(make: Callable[..., World]
         world.fake.control.put("target", item)
     keys = [world.compact(item["pk"]["S"]) for item in items]
     now_ms = world.store.now_ms()
-    world.publish([Change(key, ABSENT, _digest(one), now_ms) for key, one in zip(keys, items, strict=True)])
+    world.publish([Change(key, ABSENT, digest_of(one), now_ms) for key, one in zip(keys, items, strict=True)])
     world.fake.control.limit_rate("BatchGetItem", 1)
     with pytest.raises(Throttled):
         world.validator.step()

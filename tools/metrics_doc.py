@@ -11,8 +11,10 @@ HEAD = """# Metrics
 
 Every process serves `/metrics` (and `/healthz`) on one port, `--metrics-port`; `run` serves all its
 processes on one. What each process exports is summed over the processes of a `run`; sum it over containers
-in Prometheus. What the monitor exports is read from Redis at each scrape. No label carries a key, a shard or
-free text. Known label values are there from the start, at 0; a figure that was not measured has no sample.
+in Prometheus. What the monitor exports is read from Redis at each scrape. Every metric that speaks of a
+migration carries its name in the label `migration`; one that speaks of a process does not. No label carries a
+key, a shard or free text. Known label values are there from the start, at 0; a figure that was not measured
+has no sample.
 
 | Metric | Type | Labels | Meaning | Exported by |
 |---|---|---|---|---|
@@ -25,12 +27,14 @@ def labels(one: Declared) -> str:
     """The labels and their values; not the build's, which differ from one machine to the next."""
     if one.name.endswith("build_info"):
         return ", ".join(f"`{label}`" for label in one.labels)
-    return "; ".join(f"`{label}`: {_values(values)}" for label, values in one.labels.items()) or "-"
+    return "; ".join(f"`{label}`{_values(values)}" for label, values in one.labels.items()) or "-"
 
 
 def _values(values: tuple[str, ...]) -> str:
+    if not values:  # the migration's name
+        return ""
     shown = ", ".join(values[:SHOWN_VALUES])
-    return shown if len(values) <= SHOWN_VALUES else f"{shown}, … ({len(values)} values)"
+    return f": {shown}" if len(values) <= SHOWN_VALUES else f": {shown}, … ({len(values)} values)"
 
 
 def document() -> str:

@@ -1,6 +1,6 @@
 """Draw the dashboard from its JSON and a real Prometheus: a preview for the docs, not Grafana's picture.
 
-    python tools/render_dashboard.py PROMETHEUS_URL OUT.png [--minutes 5] [--rows 3]
+    python tools/render_dashboard.py PROMETHEUS_URL OUT.png [--migration demo] [--minutes 5] [--rows 3]
 
 Reads: deploy/grafana/dashboards/cutover.json, Prometheus. Writes: the picture. Never: a panel that is not in
 the JSON; what it cannot draw it names in its place.
@@ -38,8 +38,11 @@ COLOURS = {
     "blue": "#3a6ea8",
     "transparent": "#777777",
 }
+UNKNOWN = "#808080"
 CYCLE = ("#3a6ea8", "#e08b1b", "#3f9c55", "#8e5ea2", "#c7362f", "#4db6ac", "#a1887f", "#7f8c8d")
 VARIABLES = {"$__rate_interval": "30s", "$job": ".+", "$instance": ".+", "$read_price": "0.125"}
+#: Where the columns of a table of labels begin, in shares of its width.
+LABEL_COLUMNS = (0.02, 0.66, 0.83)
 Panel = dict[str, Any]
 Series = list[dict[str, Any]]
 
@@ -47,8 +50,9 @@ Series = list[dict[str, Any]]
 class Prometheus:
     """Queries of one span of time, with Grafana's variables filled in."""
 
-    def __init__(self, url: str, start: float, end: float) -> None:
+    def __init__(self, url: str, migration: str, start: float, end: float) -> None:
         self._url, self._start, self._end = url, start, end
+        self._variables = {**VARIABLES, "$migration": migration}
 
     def now(self, expr: str) -> Series:
         return self._ask("query", query=self._filled(expr), time=self._end)
@@ -58,21 +62,21 @@ class Prometheus:
         return self._ask("query_range", query=self._filled(expr), start=self._start, end=self._end, step=step)
 
     def _filled(self, expr: str) -> str:
-        for name, value in VARIABLES.items():
+        for name, value in self._variables.items():
             expr = expr.replace(name, value)
         return expr
 
     def _ask(self, what: str, **parameters: object) -> Series:
         query = urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(f"{self._url}/api/v1/{what}?{query}", timeout=30) as answer:
-            told: Series = json.load(answer)["data"]["result"]
-        return told
+            found: Series = json.load(answer)["data"]["result"]
+        return found
 
 
 def main(argv: list[str]) -> None:
     args = _parse(argv)
     end = time.time()
-    source = Prometheus(args.prometheus, end - args.minutes * 60, end)
+    source = Prometheus(args.prometheus, args.migration, end - args.minutes * 60, end)
     panels = _shown(json.loads(JSON.read_text(encoding="utf-8"))["panels"], args.rows)
     lines = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     figure = pyplot.figure(figsize=(COLUMNS * INCHES_A_COLUMN, lines * INCHES_A_LINE), facecolor="#f4f5f6")
@@ -93,6 +97,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("prometheus", help="URL")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--migration", default="demo")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--rows", type=int, default=99, help="how many rows of the dashboard, from the top")
     parser.add_argument("--dpi", type=int, default=80)
@@ -140,11 +145,11 @@ def _stat(axes: Axes, panel: Panel, source: Prometheus) -> None:
 def _stated(defaults: dict[str, Any], value: float | None) -> tuple[str, str]:
     """What a stat panel shows for a value, and its colour."""
     if value is None:
-        return defaults.get("noValue", "no data"), "#999999"
+        return defaults.get("noValue", "no data"), UNKNOWN
     for mapping in defaults.get("mappings", []):
         option = mapping["options"].get(f"{value:g}")
         if option:
-            return option["text"], COLOURS[option["color"]]
+            return option["text"], COLOURS.get(option["color"], UNKNOWN)
     colour = "blue"
     for step in defaults["thresholds"]["steps"]:
         if step["value"] is None or value >= step["value"]:
@@ -248,21 +253,44 @@ def _heat(axes: Axes, panel: Panel, source: Prometheus) -> None:
 
 
 def _rows(axes: Axes, panel: Panel, source: Prometheus) -> None:
-    columns = panel["transformations"][0]["options"]["include"]["names"]
-    found = [
-        [series["metric"].get(name, "") for name in columns]
-        for series in source.now(panel["targets"][0]["expr"])
-    ]
+    joined = panel["transformations"][0]["id"] == "joinByField"
+    heading, found = (_joined if joined else _labels)(panel, source)
+    starts = [0.02 + at * 0.98 / len(heading) for at in range(len(heading))] if joined else LABEL_COLUMNS
+    height = 0.6 / panel["gridPos"]["h"] * 1.2
     _plain(axes)
-    for line, cells in enumerate([columns, *sorted(found)]):
-        for at, text in zip((0.02, 0.66, 0.83), cells, strict=False):
+    for line, cells in enumerate([[(text, "black") for text in heading], *sorted(found)]):
+        for at, (text, colour) in zip(starts, cells, strict=False):
             weight = "bold" if line == 0 else "normal"
+            y = 0.93 - line * height
             axes.text(
-                at, 0.93 - line * 0.085, text, transform=axes.transAxes, fontsize=8, va="top", weight=weight
+                at, y, text, transform=axes.transAxes, fontsize=8, va="top", weight=weight, color=colour
             )
     if not found:
         text = panel["fieldConfig"]["defaults"]["noValue"]
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color="#999999")
+
+
+def _labels(panel: Panel, source: Prometheus) -> tuple[list[str], list[list[tuple[str, str]]]]:
+    """A table of labels, one row a series: its heading, and its cells with their colours."""
+    columns = panel["transformations"][0]["options"]["include"]["names"]
+    found = source.now(panel["targets"][0]["expr"])
+    return columns, [[(series["metric"].get(name, ""), "black") for name in columns] for series in found]
+
+
+def _joined(panel: Panel, source: Prometheus) -> tuple[list[str], list[list[tuple[str, str]]]]:
+    """A table with a row for each value of a label and a column for each query."""
+    label = panel["transformations"][0]["options"]["byField"]
+    names = panel["transformations"][-1]["options"]["renameByName"]
+    overrides = {one["matcher"]["options"]: one["properties"] for one in panel["fieldConfig"]["overrides"]}
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for position, target in enumerate(panel["targets"]):
+        properties = {one["id"]: one["value"] for one in overrides[names[f"Value #{target['refId']}"]]}
+        for series in source.now(target["expr"]):
+            key = series["metric"][label]
+            cells = rows.setdefault(key, [(key, "black"), *[("", "black")] * len(panel["targets"])])
+            text, colour = _stated({"thresholds": {"steps": []}, **properties}, float(series["value"][1]))
+            cells[position + 1] = (text, colour if "thresholds" in properties else "black")
+    return list(names.values()), list(rows.values())
 
 
 KINDS: dict[str, Callable[[Axes, Panel, Prometheus], None]] = {

@@ -1,4 +1,4 @@
-"""Make the dashboard: `python deploy/grafana/generate.py > deploy/grafana/dashboards/cutover.json`.
+"""Make the dashboard: `python -m deploy.grafana.generate > deploy/grafana/dashboards/cutover.json`.
 
 Reads: nothing. Writes: stdout, always the same bytes; a test compares them with the committed file.
 Never: edited by hand afterwards: Grafana shows the file as it is (allowUiUpdates: false).
@@ -6,27 +6,31 @@ Never: edited by hand afterwards: Grafana shows the file as it is (allowUiUpdate
 
 import json
 
-import rows
 from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
-from panels import DATASOURCE
+
+from deploy.grafana import machine_rows, rows
+from deploy.grafana.panels import DATASOURCE
 
 UID = "ddbmm-cutover"
 TITLE = "DynamoDB migration: cutover"
 RUNBOOK = "http://127.0.0.1:9090/user/runbook.md"
 #: Title, panels, folded away.
 ROWS = (
+    ("All migrations", rows.migrations, False),
     ("Go or no-go", rows.go_or_no_go, False),
     ("Correctness", rows.correctness, False),
     ("Freshness", rows.freshness, False),
-    ("Pipeline", rows.pipeline, False),
-    ("AWS and cost", rows.aws, False),
-    ("Resources", rows.resources, True),
+    ("Pipeline", machine_rows.pipeline, False),
+    ("AWS and cost", machine_rows.aws, False),
+    ("Resources", machine_rows.resources, True),
 )
 
 
 def _query_variable(name: str, label: str, query: str) -> builders.QueryVariable:
+    """One that is chosen from a label's values."""
     return (
         builders.QueryVariable(name)
         .label(label)
@@ -34,38 +38,44 @@ def _query_variable(name: str, label: str, query: str) -> builders.QueryVariable
         .query(query)
         .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(".+")
-        .current(dashboard.VariableOption(text=["All"], value=["$__all"], selected=True))
     )
 
 
-def _variables() -> list:
+def _several(variable: builders.QueryVariable) -> builders.QueryVariable:
+    everything = dashboard.VariableOption(text=["All"], value=["$__all"], selected=True)
+    return variable.multi(True).include_all(True).all_value(".+").current(everything)
+
+
+def _variables() -> list[Builder[dashboard.VariableModel]]:
     prometheus = dashboard.VariableOption(text="Prometheus", value="prometheus", selected=True)
-    price = dashboard.VariableOption(text=rows.PRICE_PER_MILLION, value=rows.PRICE_PER_MILLION, selected=True)
+    price = dashboard.VariableOption(
+        text=machine_rows.PRICE_PER_MILLION, value=machine_rows.PRICE_PER_MILLION, selected=True
+    )
     return [
         builders.DatasourceVariable("datasource").label("Data Source").type("prometheus").current(prometheus),
-        _query_variable("job", "Job", "label_values(ddbmm_build_info, job)"),
-        _query_variable("instance", "Instance", 'label_values(ddbmm_build_info{job=~"$job"}, instance)'),
+        _query_variable("migration", "Migration", "label_values(ddbmm_store_up, migration)"),
+        _several(_query_variable("job", "Job", "label_values(ddbmm_build_info, job)")),
+        _several(
+            _query_variable("instance", "Instance", 'label_values(ddbmm_build_info{job=~"$job"}, instance)')
+        ),
         builders.TextBoxVariable("read_price")
         .label("Dollars a million read units")
-        .default_value(rows.PRICE_PER_MILLION)
+        .default_value(machine_rows.PRICE_PER_MILLION)
         .current(price)
         .options([price]),
     ]
 
 
-def _annotations() -> list:
+def _annotations() -> list[Builder[dashboard.AnnotationQuery]]:
     def made(name: str, colour: str, expr: str, title: str) -> builders.AnnotationQuery:
         query = builders.AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).hide(False)
         return query.icon_color(colour).expr(expr).title_format(title)
 
     firing = (
         'ALERTS{alertname=~"DynamoDBMigration.+",alertname!="DynamoDBMigrationWatchdog",'
-        'alertstate="firing",severity!="info"}'
+        'alertstate="firing",severity!="info",migration=~"$migration|"}'
     )
-    marked = 'ddbmm_cutover_mark_timestamp_seconds{job=~"$job",instance=~"$instance"} * 1000'
+    marked = 'max by (mark) (ddbmm_cutover_mark_timestamp_seconds{migration="$migration"}) * 1000'
     return [
         made("Alerts", "red", firing, "{{alertname}}").text_format("{{severity}}").step("60s"),
         made("Milestones", "blue", marked, "{{mark}}").use_value_for_time(True).step("60s"),
@@ -105,7 +115,7 @@ def build() -> dashboard.Dashboard:
 
 
 def _numbered(board: dashboard.Dashboard) -> dashboard.Dashboard:
-    """Panels get identifiers in their order: links to a panel stay good while panels are appended."""
+    """Panels get identifiers in their order; links.py writes them into the alerts."""
     rows_and_panels = [each for top in board.panels or [] for each in (top, *getattr(top, "panels", ()))]
     for number, each in enumerate(rows_and_panels, start=1):
         each.id_val = number

@@ -2,35 +2,56 @@
 
 Reads: nothing. Writes: nothing. Never: a query of its own (see rows.py).
 
-Every query goes to the data source variable; `{s}` in a query stands for the selectors of the two variables
-that choose what is shown, `{j}` for that of the job alone (recording rules have no instance).
+Every query goes to the data source variable. What a query selects by stands in it as `{m}` (a metric of the
+chosen migration), `{r}` (the same of a recorded figure, which has no instance) or `{p}` (a metric of a
+process, which has no migration).
 """
+
+from typing import TypeVar
 
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import heatmap, prometheus, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
-JOB = '{job=~"$job"}'
-BOTH = '{job=~"$job",instance=~"$instance"}'
+#: What stands for a selector in a query, and the selector.
+SELECTORS = {
+    "{m}": '{migration="$migration",instance=~"$instance"}',
+    "{r}": '{migration="$migration"}',
+    "{p}": '{job=~"$job",instance=~"$instance"}',
+}
 
 #: (value at which it begins, colour); None: from the lowest value on.
 Steps = list[tuple[float | None, str]]
 #: (query, legend)
 Query = tuple[str, str]
+#: Value → (text, colour).
+Texts = dict[str, tuple[str, str]]
+Dressed = TypeVar("Dressed", stat.Panel, timeseries.Panel, statetimeline.Panel, heatmap.Panel, table.Panel)
 
-GOOD, WARN, BAD, NEUTRAL = "green", "orange", "red", "blue"
+#: The panels of a row, in their order.
+Panels = list[Builder[dashboard.Panel]]
+
+GOOD, WARN, BAD, NEUTRAL, UNKNOWN = "green", "orange", "red", "blue", "#808080"
+#: What a figure without a value is asked for instead: is Redis silent, or was nothing measured yet? When the
+#: monitor is silent this has no value either.
+SILENCE = "min(ddbmm_store_up{m}) - 9"
+REDIS_SILENT, NOTHING_MEASURED = "-9", "-8"
 
 
 def _target(expr: str, legend: str, ref: str) -> prometheus.Dataquery:
-    expr = expr.replace("{s}", BOTH).replace("{j}", JOB)
+    for name, selector in SELECTORS.items():
+        expr = expr.replace(name, selector)
     return prometheus.Dataquery().datasource(DATASOURCE).expr(expr).legend_format(legend).ref_id(ref)
 
 
-def _dress(panel, title: str, text: str, unit: str, width: int, height: int, queries: list[Query]):
+def _dress(
+    panel: Dressed, title: str, text: str, unit: str, width: int, height: int, queries: list[Query]
+) -> Dressed:
     panel.title(title).description(text).datasource(DATASOURCE).unit(unit).span(width).height(height)
     for number, (expr, legend) in enumerate(queries):
         panel.with_target(_target(expr, legend, chr(ord("A") + number)))
@@ -42,8 +63,16 @@ def thresholds(steps: Steps) -> builders.ThresholdsConfig:
     return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(made)
 
 
-def values(texts: dict[str, tuple[str, str]]) -> list[dashboard.ValueMapping]:
-    """Value → (text, colour)."""
+def _without_value(text: str) -> dashboard.SpecialValueMap:
+    """Without it Grafana gives a panel that has no value the colour of the lowest figure: green, often."""
+    shown = dashboard.ValueMappingResult(text=text, color=UNKNOWN, index=0)
+    match = dashboard.SpecialValueMatch.NULL_AND_NAN
+    return dashboard.SpecialValueMap(
+        options=dashboard.DashboardSpecialValueMapOptions(match=match, result=shown)
+    )
+
+
+def values(texts: Texts) -> list[dashboard.ValueMap]:
     options = {
         value: dashboard.ValueMappingResult(text=text, color=colour, index=index)
         for index, (value, (text, colour)) in enumerate(texts.items())
@@ -61,21 +90,28 @@ def number(
     width: int = 3,
     height: int = 6,
     decimals: int | None = None,
-    mappings: dict[str, tuple[str, str]] | None = None,
-    no_value: str = "no data",
+    mappings: Texts | None = None,
+    nothing: str = "not measured",
 ) -> stat.Panel:
-    """One figure that can be read from far away; its background says whether it is fine."""
+    """One figure that can be read from far away; its background says whether it is fine.
+
+    expr: no value, or NaN, while there is nothing to show; the panel is then grey and says which silence it
+    is. nothing: that of a figure which was not measured yet.
+    """
+    of_migration = "{p}" not in expr
+    silent = "MONITOR IS SILENT" if of_migration else "NO PROCESS ANSWERS"
+    texts = {REDIS_SILENT: ("REDIS IS SILENT", UNKNOWN), NOTHING_MEASURED: (nothing, UNKNOWN)}
+    expr = f"({expr}) or on () ({SILENCE})" if of_migration else expr
     panel = _dress(stat.Panel(), title, text, unit, width, height, [])
     # Instant: of a range, the last value would go on standing there when the monitor has fallen silent.
     panel.with_target(_target(expr, title, "A").instant())
-    panel.thresholds(thresholds(steps or [(None, NEUTRAL)])).no_value(no_value)
+    panel.thresholds(thresholds(steps or [(None, NEUTRAL)])).no_value(silent)
+    panel.mappings([*values({**(mappings or {}), **(texts if of_migration else {})}), _without_value(silent)])
     panel.color_mode(common.BigValueColorMode.BACKGROUND if steps else common.BigValueColorMode.VALUE)
     panel.graph_mode(common.BigValueGraphMode.NONE)
     panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     if decimals is not None:
         panel.decimals(decimals)
-    if mappings:
-        panel.mappings(values(mappings))
     return panel
 
 
@@ -139,12 +175,10 @@ def dashed(panel: timeseries.Panel, name: str, colour: str) -> timeseries.Panel:
     )
 
 
-def states(
-    title: str, text: str, query: Query, texts: dict[str, tuple[str, str]], width: int, height: int
-) -> statetimeline.Panel:
+def states(title: str, text: str, query: Query, texts: Texts, width: int, height: int) -> statetimeline.Panel:
     """One bar a series, coloured by its state."""
     panel = _dress(statetimeline.Panel(), title, text, "short", width, height, [query])
-    panel.mappings(values(texts)).merge_values(True).show_value(common.VisibilityMode.NEVER)
+    panel.mappings([*values(texts)]).merge_values(True).show_value(common.VisibilityMode.NEVER)
     panel.row_height(0.85).fill_opacity(85)
     return panel
 
@@ -181,3 +215,63 @@ def rows_of(
             id_val="organize", options={"indexByName": names, "excludeByName": {}, "renameByName": {}}
         )
     )
+
+
+def joined(
+    title: str, text: str, label: str, columns: list["Column"], width: int, height: int, no_value: str
+) -> table.Panel:
+    """A table with a row for each value of `label`, which leads to its view, and a column for each query."""
+    panel = _dress(table.Panel(), title, text, "short", width, height, [])
+    named = {label: label.capitalize()}
+    for position, column in enumerate(columns):
+        ref = chr(ord("A") + position)
+        panel.with_target(_target(column.expr, "", ref).format(PromQueryFormat.TABLE).instant())
+        panel.override_by_name(column.name, column.properties())
+        named[f"Value #{ref}"] = column.name
+    here = {"title": "Show it below", "url": f"/d/${{__dashboard.uid}}?var-{label}=${{__value.raw}}"}
+    panel.override_by_name(named[label], [dashboard.DynamicConfigValue(id_val="links", value=[here])])
+    panel.no_value(no_value)
+    order = {name: position for position, name in enumerate(named)}
+    return (
+        panel.with_transformation(
+            dashboard.DataTransformerConfig(id_val="joinByField", options={"byField": label, "mode": "outer"})
+        )
+        .with_transformation(
+            dashboard.DataTransformerConfig(
+                id_val="filterFieldsByName", options={"include": {"names": list(named)}}
+            )
+        )
+        .with_transformation(
+            dashboard.DataTransformerConfig(
+                id_val="organize", options={"indexByName": order, "excludeByName": {}, "renameByName": named}
+            )
+        )
+    )
+
+
+class Column:
+    """One column of a joined table: a query with one series for each row."""
+
+    def __init__(
+        self,
+        name: str,
+        expr: str,
+        unit: str = "short",
+        steps: Steps | None = None,
+        *,
+        decimals: int | None = None,
+        mappings: Texts | None = None,
+    ) -> None:
+        self.name, self.expr = name, expr
+        self._unit, self._steps, self._decimals, self._mappings = unit, steps, decimals, mappings
+
+    def properties(self) -> list[dashboard.DynamicConfigValue]:
+        found: dict[str, object] = {"unit": self._unit}
+        if self._decimals is not None:
+            found["decimals"] = self._decimals
+        if self._mappings:
+            found["mappings"] = values(self._mappings)
+        if self._steps:
+            found["thresholds"] = thresholds(self._steps).build()
+            found["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
+        return [dashboard.DynamicConfigValue(id_val=name, value=value) for name, value in found.items()]

@@ -52,7 +52,6 @@ class BatchResult(msgspec.Struct, Generic[Kept], frozen=True):
 def describe_table(connection: Connection, table: str) -> TableInfo:
     """What there is to know about a table. Raises NotFound, AccessDenied and the other AwsErrors."""
     found = connection.call(operations.DESCRIBE_TABLE, {"TableName": table}).table
-    ttl = connection.call(operations.DESCRIBE_TIME_TO_LIVE, {"TableName": table}).time_to_live_description
     region, account = _place(found.table_arn)
     stream = found.stream_specification or wire.StreamSpecification()
     return TableInfo(
@@ -65,10 +64,16 @@ def describe_table(connection: Connection, table: str) -> TableInfo:
         stream_arn=found.latest_stream_arn,
         stream_enabled=stream.stream_enabled,
         view=stream.stream_view_type,
-        ttl_attribute=ttl.attribute_name if ttl.time_to_live_status in ("ENABLED", "ENABLING") else None,
+        ttl_attribute=_ttl_attribute(connection, table),
         item_count=found.item_count,
         size_bytes=found.table_size_bytes,
     )
+
+
+def _ttl_attribute(connection: Connection, table: str) -> str | None:
+    """The attribute by which TTL deletes items; None while it does not."""
+    ttl = connection.call(operations.DESCRIBE_TIME_TO_LIVE, {"TableName": table}).time_to_live_description
+    return ttl.attribute_name if ttl.time_to_live_status in ("ENABLED", "ENABLING") else None
 
 
 class TableReader:
@@ -82,6 +87,10 @@ class TableReader:
 
     def describe(self) -> TableInfo:
         return describe_table(self._connection, self.table)
+
+    def ttl_attribute(self) -> str | None:
+        """The attribute by which TTL deletes items, as of now; None while it does not. Raises AwsError."""
+        return _ttl_attribute(self._connection, self.table)
 
     def batch_get(
         self, keys: list[bytes], keep: Callable[[bytes, Item], Kept], strong: bool = False

@@ -7,6 +7,7 @@ Units: every `*_ms` is an integer number of milliseconds; instants are Unix time
 compact canonical form of an item's primary key (see `canonical.KeySchema`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
@@ -69,7 +70,7 @@ class VerdictKind(StrEnum):
     STALE = "stale"  # the target holds an older version
     DIFFERENT = "different"  # the target holds something no known version was
     EXTRA = "extra"  # the target holds an item that the source lacks
-    EXPIRED = "expired"  # past its TTL: neither a match nor a mismatch
+    EXPIRED = "expired"  # differs, but TTL itself will remove what differs: neither a match nor a mismatch
     INDETERMINATE = "indeterminate"  # could not be decided: neither
 
 
@@ -88,6 +89,7 @@ class Phase(IntEnum):
     WAITING = 0  # versions lo … g are not yet seen on the verified side
     SETTLING = 1  # all versions reached; one more look after --stable-for
     ALARMED = 2  # a finding is open
+    EXCUSED = 3  # a difference that TTL itself will remove is under watch
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -114,7 +116,8 @@ class Look(msgspec.Struct, frozen=True):
     answers were in: the process may have stood still in between, and the item was read at any time of it.
     seen: ordinal of the newest version in the history that was known before the read was sent.
     strong: both reads were strongly consistent. witness: what the origin held, read *after* the
-    verified side, or None when it was not read. expired: the item is past its TTL on either side.
+    verified side, or None when it was not read. verified_expires, witness_expires: TTL will delete the item
+    that this side held.
     """
 
     digest: bytes
@@ -122,7 +125,8 @@ class Look(msgspec.Struct, frozen=True):
     seen: int
     strong: bool = False
     witness: bytes | None = None
-    expired: bool = False
+    verified_expires: bool = False
+    witness_expires: bool = False
     answered_ms: int = 0
 
 
@@ -144,39 +148,41 @@ class Moment(msgspec.Struct, frozen=True):
 class Policy(msgspec.Struct, frozen=True):
     """The operator's choices that judging depends on.
 
-    leads: the verified side is ahead of the origin (`--verify-on source`).
+    leads: the verified side is ahead of the origin (`--verify-on source`). ttl_grace_ms: how long a
+    difference that TTL itself will remove may last before it is a mismatch.
     """
 
     converge_within_ms: int
     stable_for_ms: int
     leads: bool = False
+    ttl_grace_ms: int = 7 * 24 * 3_600_000
 
 
-class PositionKind(StrEnum):
-    """Where in a partition reading goes on."""
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Where reading of a partition goes on: "after the last published item".
 
-    LATEST = "latest"  # only what comes after `at_ms`; nothing has been read yet
-    TRIM_HORIZON = "trim_horizon"  # the oldest record there is
-    AFTER = "after"  # after the item `sequence`
-    FINISHED = "finished"  # read to its end: a tombstone
-
-
-class Position(msgspec.Struct, frozen=True):
-    """A partition's checkpoint: "after the last published item".
-
-    sequence: the last published item's sequence number (AFTER and FINISHED; "" when there was none).
-    at_ms: for LATEST when the watch began, for AFTER when the last published item was created.
+    position: bytes that only the partition's producer reads. finished: the partition is read to its end; its
+    checkpoint stays as a tombstone.
     """
 
-    kind: PositionKind
-    sequence: str = ""
-    at_ms: int = 0
+    position: bytes
+    finished: bool = False
 
     def encode(self) -> bytes:
-        return f"{self.kind}|{self.sequence}|{self.at_ms}".encode()
+        return (b"f" if self.finished else b"o") + self.position
 
     @classmethod
-    def decode(cls, raw: bytes) -> "Position":
+    def decode(cls, raw: bytes) -> "Checkpoint":
         """Raises ValueError for bytes that `encode` did not make."""
-        kind, sequence, at_ms = raw.decode().split("|")
-        return cls(PositionKind(kind), sequence, int(at_ms))
+        if raw[:1] not in (b"f", b"o"):
+            raise ValueError("not a checkpoint: unknown flag")
+        return cls(raw[1:], raw[:1] == b"f")
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What one batch read. read: all records; not_sampled: those that the sampler left out; by_name: all
+    records again, by a name that the producer chooses (of a stream: the type of the change)."""
+
+    read: int = 0
+    not_sampled: int = 0
+    by_name: Mapping[str, int] = {}

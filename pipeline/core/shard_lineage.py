@@ -1,7 +1,7 @@
 """Which shards may be read now: the stream's shard tree against what has been read of it.
 
 Reads: one complete listing of a stream, the ids that have a checkpoint, the ids that are read to their end.
-Writes: nothing; the answer is a Plan. Never: asks AWS or the store, remembers a listing, drops a shard.
+Writes: nothing; the answer is a LineagePlan. Never: asks AWS or the store, remembers a listing, drops shards.
 
 DynamoDB orders the changes of a key only along a lineage: a child holds changes made after its parent closed
 (AWS, "Change data capture for DynamoDB Streams"). So the rules are:
@@ -20,11 +20,18 @@ DynamoDB orders the changes of a key only along a lineage: a child holds changes
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from enum import Enum, auto
 from heapq import heappop, heappush
 
 import msgspec
 
-from pipeline.core.model import PositionKind
+
+class Start(Enum):
+    """Where reading of a shard begins."""
+
+    LATEST = auto()  # with what is written from now on
+    TRIM_HORIZON = auto()  # with the oldest record there is
+    NEVER = auto()  # not at all: it was closed before the watch began
 
 
 class Shard(msgspec.Struct, frozen=True):
@@ -35,12 +42,12 @@ class Shard(msgspec.Struct, frozen=True):
     closed: bool
 
 
-class Plan(msgspec.Struct, frozen=True):
+class LineagePlan(msgspec.Struct, frozen=True):
     """What one listing means. Every list has parents before children, and lower ids
     first where both orders would do.
 
-    begin: shards to track from now on, and where: LATEST, TRIM_HORIZON, or FINISHED for a shard that was
-    closed before a LATEST watch began (a tombstone, so that it is never taken for a new one).
+    begin: shards to track from now on, and where they begin; one that begins NEVER is tracked as finished (a
+    tombstone, so that it is never taken for a new one).
     readable: unfinished shards, new ones included, that no parent blocks. waiting: those that wait.
     vanished: tracked and unfinished, but not listed: try to read them, on NotFound record a gap and finish.
     forgettable: finished and not listed. Drop a tombstone only once the shard is older than the retention:
@@ -48,7 +55,7 @@ class Plan(msgspec.Struct, frozen=True):
     childless: finished and listed, with no child listed yet: list again soon, backing off.
     """
 
-    begin: dict[str, PositionKind]
+    begin: dict[str, Start]
     readable: list[str]
     waiting: list[str]
     vanished: list[str]
@@ -60,9 +67,9 @@ def plan(
     listed: Iterable[Shard],
     finished: Collection[str],
     tracked: Collection[str],
-    first: PositionKind = PositionKind.TRIM_HORIZON,
-) -> Plan:
-    """The Plan for one complete listing. tracked: every id with a checkpoint, the finished ones included.
+    first: Start = Start.TRIM_HORIZON,
+) -> LineagePlan:
+    """What one complete listing means. tracked: every id with a checkpoint, the finished ones included.
 
     Any graph is answered: unknown parents, shards that are their own ancestors, repeated entries.
     """
@@ -72,11 +79,11 @@ def plan(
     parents |= dict.fromkeys(known - shards.keys())
     order = _parents_first(parents)
     begin = _beginnings(order, shards, known, first)
-    ended = done | {shard_id for shard_id, kind in begin.items() if kind is PositionKind.FINISHED}
+    ended = done | {shard_id for shard_id, start in begin.items() if start is Start.NEVER}
     blocked = set(_blocked(order, parents, ended))
     with_child = {shard.parent for shard in shards.values() if shard.id != shard.parent}
     unfinished = [shard_id for shard_id in order if shard_id in shards and shard_id not in ended]
-    return Plan(
+    return LineagePlan(
         begin=begin,
         readable=[shard_id for shard_id in unfinished if shard_id not in blocked],
         waiting=[shard_id for shard_id in unfinished if shard_id in blocked],
@@ -87,19 +94,19 @@ def plan(
 
 
 def _beginnings(
-    order: list[str], shards: Mapping[str, Shard], known: Collection[str], first: PositionKind
-) -> dict[str, PositionKind]:
+    order: list[str], shards: Mapping[str, Shard], known: Collection[str], first: Start
+) -> dict[str, Start]:
     """Where each listed shard that is not tracked yet begins, parents first."""
-    begin: dict[str, PositionKind] = {}
+    begin: dict[str, Start] = {}
     for shard_id in order:
         if shard_id in known or shard_id not in shards:
             continue
         shard = shards[shard_id]
-        follows = begin.get(shard.parent or "", PositionKind.FINISHED) is not PositionKind.FINISHED
-        if first is not PositionKind.LATEST or known or follows:
-            begin[shard_id] = PositionKind.TRIM_HORIZON
+        follows = begin.get(shard.parent or "", Start.NEVER) is not Start.NEVER
+        if first is not Start.LATEST or known or follows:
+            begin[shard_id] = Start.TRIM_HORIZON
         else:
-            begin[shard_id] = PositionKind.FINISHED if shard.closed else PositionKind.LATEST
+            begin[shard_id] = Start.NEVER if shard.closed else Start.LATEST
     return begin
 
 

@@ -1,12 +1,15 @@
 """Every Prometheus metric of the program, declared once, and the one HTTP port that serves them.
 
-Reads: slot files of `start`'s directory; the store's figures through the callable given to
-LedgerCollector. Writes: slot files. Never: Redis, a key, a shard name or free text in a label.
+Reads: slot files of `start`'s directory; the store's figures through the callables given to
+StoreCollector. Writes: slot files. Never: Redis, a key, a shard name or free text in a label.
 
 Two kinds of figures, exported in two ways:
-- what a process did (requests, records read, log lines) is counted in that process: class Metrics;
+- what a process did (requests, records read, log lines) is counted in that process: class Metrics, and
+  MigrationMetrics for what it did for a migration (`Metrics.of`);
 - what the store knows (ledger, queue, findings, reader position) is read at each scrape, by the monitor
-  alone: class LedgerCollector. A reader that died can then not leave "lag 0.2 s" standing on a gauge.
+  alone: class StoreCollector. A reader that died can then not leave "lag 0.2 s" standing on a gauge.
+
+Every metric that speaks of a migration carries the label `migration`; one that speaks of a process does not.
 
 One process group may share a directory (`run`): each process writes the files of its own slot and the
 supervisor's port serves their sum. A restarted process takes over its slot, so counters go on and the
@@ -24,21 +27,24 @@ from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared
 from pipeline.metrics.exposition import (
     UNREADABLE_FILES,
-    Server,
+    MetricsServer,
     SlotFilesCollector,
     prepare_directory,
     reserve,
     serve,
 )
-from pipeline.metrics.ledger import STORE_METRICS, STORE_UP, LedgerCollector
-from pipeline.metrics.process import AwsObserver, Metrics
+from pipeline.metrics.migration import AwsObserver, MigrationMetrics
+from pipeline.metrics.process import Metrics
+from pipeline.metrics.store_figures import STORE_METRICS, STORE_UP, StoreCollector, Watched
 
 __all__ = [
     "AwsObserver",
     "Declared",
-    "LedgerCollector",
     "Metrics",
-    "Server",
+    "MetricsServer",
+    "MigrationMetrics",
+    "StoreCollector",
+    "Watched",
     "declarations",
     "prepare_directory",
     "serve",
@@ -69,8 +75,8 @@ def start(directory: str | None, slot: str) -> Metrics:
 
 def declarations(metrics: Metrics) -> list[Declared]:
     """Every metric there is, sorted by name."""
-    of_the_store = (*STORE_METRICS, *cutover_metrics(DEFAULT_LIMITS))
+    of_the_store = (STORE_UP, *STORE_METRICS, *cutover_metrics(DEFAULT_LIMITS))
     return sorted(
-        [*metrics.declared, *(m.declared for m in of_the_store), STORE_UP, UNREADABLE_FILES],
+        [*metrics.declared, *(m.declared for m in of_the_store), UNREADABLE_FILES],
         key=lambda d: d.name,
     )

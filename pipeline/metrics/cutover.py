@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pipeline.core.figures import Figures
 from pipeline.core.gate import CHECKS, Limits, Result, evaluate
 from pipeline.core.model import MARKS
-from pipeline.metrics.declared import PREFIX, Declared, Sample, StoreMetric
+from pipeline.metrics.declared import Sample, StoreMetric, store_metric
 
 
 def cutover_metrics(limits: Limits) -> tuple[StoreMetric, ...]:
@@ -30,15 +30,15 @@ def cutover_metrics(limits: Limits) -> tuple[StoreMetric, ...]:
             "Age of the oldest unread change that the gate allows.",
             limits.reader_lag_ms / 1000,
         ),
-        StoreMetric(
-            Declared(
-                PREFIX + "cutover_mark_timestamp_seconds",
-                "gauge",
-                "When a milestone of the cutover was marked; no sample before.",
-                {"mark": MARKS},
-                "monitor",
-            ),
+        _demanded(
+            "cutover_excused_limit_ratio", "Share of the keys that may be excused by TTL.", limits.excused
+        ),
+        store_metric(
+            "gauge",
+            "cutover_mark_timestamp_seconds",
+            "When a milestone of the cutover was marked; no sample before.",
             lambda figures: [((mark,), at_ms / 1000) for mark, at_ms in figures.marks.items()],
+            {"mark": MARKS},
         ),
     )
 
@@ -47,10 +47,8 @@ def _checks(name: str, text: str, result: Result, limits: Limits) -> StoreMetric
     def samples(figures: Figures) -> Iterable[Sample]:
         return [((check.name,), float(check.result is result)) for check in evaluate(figures, limits).checks]
 
-    return StoreMetric(
-        Declared(f"{PREFIX}cutover_check_{name}", "gauge", text, {"check": tuple(CHECKS)}, "monitor"), samples
-    )
+    return store_metric("gauge", f"cutover_check_{name}", text, samples, {"check": tuple(CHECKS)})
 
 
 def _demanded(name: str, text: str, value: float) -> StoreMetric:
-    return StoreMetric(Declared(PREFIX + name, "gauge", text, {}, "monitor"), lambda _figures: [((), value)])
+    return store_metric("gauge", name, text, lambda _figures: [((), value)])

@@ -104,7 +104,7 @@ def _is_readable(file: str) -> bool:
     return True
 
 
-class Server:
+class MetricsServer:
     """A running /metrics and /healthz port. `port` is the one that was taken when 0 was asked for."""
 
     def __init__(self, server: socketserver.TCPServer) -> None:
@@ -131,7 +131,7 @@ class _Listener6(_Listener):
 
 def serve(
     bind: str, port: int, registry: CollectorRegistry, health: Callable[[], tuple[bool, str]]
-) -> Server:
+) -> MetricsServer:
     """Serve `registry` at /metrics and `health` (fine?, one line why) at /healthz: 200, or 503 if not fine.
 
     port 0 takes any free one. Raises ConfigurationError when the address cannot be used.
@@ -168,4 +168,4 @@ def serve(
             f"cannot serve metrics on {bind}:{port} ({error})",
             "choose another --metrics-port or --bind-address",
         ) from error
-    return Server(listener)
+    return MetricsServer(listener)

@@ -10,7 +10,7 @@ import gc
 YOUNG_OBJECTS = 10_000
 
 
-def settle() -> None:
+def freeze() -> None:
     """Call once, when everything that lasts is made: it is then never gone through again.
 
     Going through boto3 and its models each time new objects had piled up took a sixth of a validator's CPU.

@@ -1,85 +1,76 @@
-"""The producer contract: partitions to find, batches to take from each, positions to resume from.
+"""The producer contract: partitions to find, batches to take from each, checkpoints to resume from.
 
 Reads: nothing. Writes: nothing. Never: the store, AWS, threads.
 
 A producer lists its partitions again and again (`discover`); the publisher keeps the checkpoints and the
-leases, opens each partition at its checkpoint and asks it for one batch at a time. A position always means
+leases, opens each partition at its checkpoint and asks it for one batch at a time. A checkpoint always means
 "after the last published item", so a reader is built from that alone and may be thrown away at any time.
 
-Watermark: `read_through_ms` of a partition promises that every change written to it before that instant (the
+Several producers may serve one migration: a partition's name begins with its producer's ("stream:…"), and a
+producer sees its own partitions only. What is inside a name or a position, its producer alone knows.
+
+Watermark: `watermark_ms` of a partition promises that every change written to it before that instant (the
 store's clock) has been handed over in a batch up to this one. 0 promises nothing. It never goes back.
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
-from pipeline.core.ledger import ReadCounts
-from pipeline.core.model import Change, Position
+from pipeline.core.model import Change, Checkpoint, Counts
 
 #: A smaller difference between AWS's clock and the store's is not corrected: a Date header is cut to whole
 #: seconds, so it cannot be measured any better than that.
 SKEW_TOLERATED_MS = 2_000
-#: How far behind the newest thing seen a watermark stays. Creation times are floored to 1 s, clocks may
-#: differ by SKEW_TOLERATED_MS, and a record shows in its stream a fraction of a second after the write.
-SETTLE_MS = 1_000 + SKEW_TOLERATED_MS
-
-
-class GapReason(StrEnum):
-    """Why changes are lost. The words stand in reports."""
-
-    TRIMMED = "trimmed"  # the records after the checkpoint are older than the stream keeps
-    OVERDUE = "not read for too long"  # TRIM_HORIZON leaves expired records out without saying so
-    SHARD_GONE = "shard not found"
-    STREAM_DISABLED = "stream disabled"
 
 
 class Batch(msgspec.Struct, frozen=True):
     """What one call of `next_batch` brought.
 
-    position: the checkpoint once this batch is published; unchanged when there is nothing to publish;
-    FINISHED with the last batch of a partition. changes: the sampled ones, oldest first; counts: all that
-    were read. read_through_ms: the watermark once this batch is published. spacing_seconds: the least time
-    between the beginnings of two calls. idle: nothing was there, and asking more slowly loses nothing.
-    gap: changes before this batch are lost.
+    checkpoint: the partition's once this batch is published; unchanged when there is nothing to publish;
+    finished with the last batch. changes: the sampled ones, oldest first; counts: all that were read.
+    watermark_ms: the partition's once this batch is published. watch_began_ms: changes before this instant
+    were never meant to be read; 0 = this batch begins no watch. spacing_seconds: the least time between the
+    beginnings of two calls. idle: nothing was there, and asking more slowly loses nothing. gap: why changes
+    before this batch are lost, in the words of reports.
     """
 
-    position: Position
-    read_through_ms: int
+    checkpoint: Checkpoint
+    watermark_ms: int = 0
     changes: list[Change] = []
-    counts: ReadCounts = ReadCounts()
+    counts: Counts = Counts()
+    watch_began_ms: int = 0
     spacing_seconds: float = 0.0
     idle: bool = False
-    gap: GapReason | None = None
+    gap: str | None = None
 
 
 class Found(msgspec.Struct, frozen=True):
     """A partition to be tracked from now on: where it starts, and the watermark it starts with."""
 
     partition: str
-    position: Position
-    read_through_ms: int
+    checkpoint: Checkpoint
+    watermark_ms: int = 0
 
 
 class Lost(msgspec.Struct, frozen=True):
     """A gap that belongs to no partition being read. It is recorded once, however often it is discovered."""
 
     partition: str
-    reason: GapReason
+    reason: str
 
 
 class Discovery(msgspec.Struct):
-    """What the publisher has to do in the store, in this order.
+    """What has changed about the partitions: what is to be recorded.
 
-    settled: finished partitions whose watermark need not hold the others back any more (their children are
+    unwatched: finished partitions whose watermark need not hold the others back any more (their children are
     tracked). forget: tombstones that cannot come back.
     """
 
     lost: list[Lost] = []
     found: list[Found] = []
-    settled: list[str] = []
+    unwatched: list[str] = []
     forget: list[str] = []
 
 
@@ -108,16 +99,30 @@ class PartitionReader(Protocol):
 
 
 class Producer(Protocol):
-    """Thread-safe: `discover` has one caller at a time, `open` and the readers have several."""
+    """Thread-safe: `discover` has one caller at a time, the other methods and the readers have several."""
 
-    def discover(self, tracked: Mapping[str, Position], read_through: Mapping[str, int]) -> Discovery:
+    @property
+    def name(self) -> str:
+        """What the names of its partitions begin with, before the first ":"."""
+        ...
+
+    @property
+    def holds_watermark(self) -> bool:
+        """False: its partitions say nothing about which changes have been read, and have no watermark."""
+        ...
+
+    def discover(self, tracked: Mapping[str, Checkpoint], watermarks: Mapping[str, int]) -> Discovery:
         """What has changed about the partitions. Called about once a second; paces its own requests.
 
-        tracked: every partition with its checkpoint; read_through: watermarks in ms, dropped ones missing.
-        Raises AwsError, and ConfigurationError when the origin is not the one that was configured.
+        tracked: every partition of this producer with its checkpoint; watermarks: theirs in ms, dropped ones
+        missing. Raises AwsError, and ConfigurationError when the origin is not the one that was configured.
         """
         ...
 
-    def open(self, partition: str, position: Position) -> PartitionReader:
-        """A reader of one partition that goes on after `position`. Makes no request."""
+    def open(self, partition: str, checkpoint: Checkpoint) -> PartitionReader:
+        """A reader of one partition that goes on after `checkpoint`. Makes no request."""
+        ...
+
+    def published(self, batch: Batch) -> None:
+        """A batch of one of its partitions is in the store, exactly once: count it in metrics."""
         ...

@@ -1,11 +1,11 @@
-"""The partitions that one reader process holds: their leases, and when to read which next.
+"""The partitions of one producer that one reader holds: their leases, and when to read which next.
 
 Reads and writes: leases, heartbeats and watermarks in the store. Never: batches, AWS, threads of its own.
 
 A partition is either in the schedule or in the hands of one thread, so it is never read twice at once, and no
 thread belongs to a partition: with more partitions than threads, the one that waited longest goes first.
-Any number of reader processes share the partitions: each takes ceil(partitions / readers alive) leases and
-gives back what is more. A lease that is lost is noticed at the next renewal at the latest; until then its
+Any number of readers share the partitions of one producer: each takes ceil(partitions / readers alive) leases
+and gives back what is more. A lease that is lost is noticed at the next renewal at the latest; until then its
 fence keeps its batches out.
 """
 
@@ -15,13 +15,13 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 
-from pipeline.core.model import Position, PositionKind
+from pipeline.core.model import Checkpoint
 from pipeline.errors import StoreUnavailable
-from pipeline.producers.base import Batch, PartitionReader
+from pipeline.producers.base import Batch, PartitionReader, Producer
 from pipeline.store import ReaderStore
 from pipeline.store.messages import Lease
 
@@ -31,30 +31,30 @@ log = structlog.get_logger(__name__)
 LEASE_MS = 6_000
 
 
-class Held:
+class LeasedPartition:
     """A partition whose lease we hold. Only the thread that serves it changes it; anybody `leaving`, `moved`.
 
-    A watermark holds for a position: the position is set first, the watermark read first.
+    A watermark holds for a checkpoint: the checkpoint is set first, the watermark read first.
     """
 
     __slots__ = (
         "batch",
+        "checkpoint",
         "failures",
         "lease",
         "leaving",
         "moved",
         "pause_seconds",
-        "position",
-        "read_through_ms",
         "reader",
+        "watermark_ms",
     )
 
-    def __init__(self, lease: Lease, position: Position, reader: PartitionReader) -> None:
+    def __init__(self, lease: Lease, checkpoint: Checkpoint, reader: PartitionReader) -> None:
         self.lease = lease
-        self.position = position
+        self.checkpoint = checkpoint
         self.reader = reader
         self.batch: Batch | None = None  # read, but not published yet
-        self.read_through_ms = 0
+        self.watermark_ms = 0
         self.pause_seconds = 0.0  # between the beginnings of two calls
         self.failures = 0
         self.leaving = False  # to be given back before it is read again
@@ -69,18 +69,18 @@ class Schedule:
     """Thread-safe. Instants are `time.monotonic()` seconds."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Held]] = []
+        self._heap: list[tuple[float, int, LeasedPartition]] = []
         self._order = itertools.count()  # equal due times: first come, first served; held are never compared
         self._changed = threading.Condition()
         self._paused = False
         self._closed = False
 
-    def put(self, held: Held, due: float) -> None:
+    def put(self, held: LeasedPartition, due: float) -> None:
         with self._changed:
             heapq.heappush(self._heap, (due, next(self._order), held))
             self._changed.notify()
 
-    def take(self) -> Held | None:
+    def take(self) -> LeasedPartition | None:
         """Wait for the next item that is due; None once the schedule is closed."""
         with self._changed:
             while not self._closed:
@@ -111,20 +111,20 @@ class Schedule:
 
 
 class Holdings:
-    """The leases of one reader process, `owner`. Thread-safe."""
+    """The leases that `owner`, one reader of one producer, holds. Thread-safe."""
 
     def __init__(
         self,
         store: ReaderStore,
+        producer: Producer,
         owner: str,
         schedule: Schedule,
-        open_reader: Callable[[str, Position], PartitionReader],
     ) -> None:
         self._store = store
+        self._producer = producer
         self._owner = owner
         self._schedule = schedule
-        self._open_reader = open_reader
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, LeasedPartition] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -134,8 +134,8 @@ class Holdings:
         """Keep the leases, post the watermarks. Raises StoreUnavailable and StateLost."""
         with self._lock:  # or a lease that is being given back would be taken again
             held = list(self._held.values())
-            read = {one.partition: one.read_through_ms for one in held}
-            watermarks = {one.partition: (one.position, read[one.partition]) for one in held}
+            read = {one.partition: one.watermark_ms for one in held}
+            watermarks = {one.partition: (one.checkpoint, read[one.partition]) for one in held}
             kept = self._store.renew(self._owner, [one.lease for one in held], watermarks, LEASE_MS)
         for one in held:
             if one.partition not in kept:
@@ -148,11 +148,9 @@ class Holdings:
 
         Raises StoreUnavailable and StateLost.
         """
-        alive = self._store.heartbeat(self._owner, LEASE_MS)
-        tracked = self._store.partitions()
-        unfinished = [
-            name for name, position in tracked.items() if position.kind is not PositionKind.FINISHED
-        ]
+        alive = self._store.heartbeat(self._producer.name, self._owner, LEASE_MS)
+        tracked = self._store.partitions(self._producer.name)
+        unfinished = [name for name, checkpoint in tracked.items() if not checkpoint.finished]
         share = math.ceil(len(unfinished) / max(alive, 1))
         with self._lock:
             staying = [one for one in self._held.values() if not one.leaving]
@@ -170,18 +168,19 @@ class Holdings:
             if (lease := self._store.lease(name, self._owner, LEASE_MS)) is not None:
                 leases.append(lease)
         # Only now: until we had the lease, somebody else may have moved the checkpoint.
-        positions = self._store.partitions() if leases else {}
+        checkpoints = self._store.partitions(self._producer.name) if leases else {}
         for lease in leases:
-            position = positions.get(lease.partition)
-            if position is None or position.kind is PositionKind.FINISHED:
+            checkpoint = checkpoints.get(lease.partition)
+            if checkpoint is None or checkpoint.finished:
                 self._store.release(lease)
                 continue
-            held = Held(lease, position, self._open_reader(lease.partition, position))
+            reader = self._producer.open(lease.partition, checkpoint)
+            held = LeasedPartition(lease, checkpoint, reader)
             with self._lock:
                 self._held[lease.partition] = held
             self._schedule.put(held, time.monotonic())
 
-    def let_go(self, held: Held) -> None:
+    def let_go(self, held: LeasedPartition) -> None:
         """Give a partition back, so that another reader may have it at once."""
         with self._lock:
             self._held.pop(held.partition, None)
@@ -197,4 +196,4 @@ class Holdings:
         self.renew()
         for held in list(self._held.values()):
             self.let_go(held)
-        self._store.retire(self._owner)
+        self._store.retire(self._producer.name, self._owner)

@@ -1,10 +1,14 @@
-"""The publisher: next_batch → store.publish, for every partition that this reader process holds a lease on.
+"""The publisher: next_batch → store.publish, for every partition of one producer that we hold the lease of.
 
-Reads: a producer's batches, the store's checkpoints. Writes: changes, checkpoints, leases, watermarks and
-gaps through the store. Never: redis or boto3 directly, a batch's checkpoint apart from its changes.
+Reads: the producer's batches, the store's checkpoints. Writes: changes, checkpoints, leases, watermarks and
+gaps through the store. Never: redis or boto3 directly, a batch's checkpoint apart from its changes, what is
+inside a position or a partition's name.
 
-Threads: a bounded pool serves the schedule of partitions; one thread discovers partitions; the caller's
-thread keeps leases and watermarks (partitions.py). Of several reader processes one discovers, by a lease too.
+Two producers of one migration are two publishers on one store, in one process or in two: they share nothing
+but the ledger, the histories and the watermark.
+
+Threads: a bounded pool serves the schedule of partitions; one thread discovers partitions (`discovery`); the
+caller's thread keeps leases and watermarks (`partitions`).
 
 What happens to a batch that cannot be published:
 1. The store cannot be reached → the batch is kept and published later; nothing new is read meanwhile.
@@ -19,28 +23,24 @@ import socket
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 import msgspec
 import structlog
 
 from pipeline.backoff import Backoff
-from pipeline.core.ledger import ReadCounts
-from pipeline.core.model import ChangeType, Position, PositionKind, Side
-from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics
+from pipeline.errors import AccessDenied, AwsError, ConfigurationError, StateLost, StoreUnavailable
+from pipeline.metrics import MigrationMetrics
 from pipeline.producers.base import Batch, Producer, Stop
 from pipeline.reader.clock import StoreClock
-from pipeline.reader.partitions import LEASE_MS, Held, Holdings, Schedule
+from pipeline.reader.discovery import DiscoveryLoop
+from pipeline.reader.partitions import Holdings, LeasedPartition, Schedule
 from pipeline.store import ReaderStore
-from pipeline.store.messages import Lease, Outcome
+from pipeline.store.messages import Outcome
 
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 1.0
-#: The lease of discovering has a name that no partition can have (those have a "/").
-DISCOVERY = "discovery"
 #: A partition where nothing happens is asked after SPACING, twice that, … up to this: a change shows in time
 #: for a verdict within 2 s.
 IDLE_SECONDS = 1.0
@@ -49,7 +49,6 @@ IDLE_SECONDS = 1.0
 IDLE_SECONDS_PER_PARTITION = 0.0008 / 0.25
 #: Of one partition after failures in a row.
 BACKOFF = Backoff(0.5, 30.0, jittered=True)
-DISCOVERY_BACKOFF = Backoff(2.0, 30.0)
 #: Reading goes on once the backlog has fallen below this share of --max-backlog.
 RESUME_SHARE = 0.8
 CLOCK_EVERY_SECONDS = 10.0
@@ -65,40 +64,35 @@ class Publisher:
         store: ReaderStore,
         producer: Producer,
         clock: StoreClock,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
-        table: Side,
         threads: int = 8,
         max_backlog: int = 100_000,
     ) -> None:
-        """table: which side the items read belong to. max_backlog: entries waiting for validators."""
+        """max_backlog: entries waiting for validators above which reading pauses."""
         self._store = store
         self._producer = producer
         self._clock = clock
         self._metrics = metrics
-        self._counters = metrics.records_read[table]
         self._threads = threads
         self._max_backlog = max_backlog
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._schedule = Schedule()
-        self._holdings = Holdings(store, self._owner, self._schedule, producer.open)
+        self._holdings = Holdings(store, producer, owner, self._schedule)
+        self._discovery = DiscoveryLoop(store, producer, owner)
         self._paused = False
         self._sync_due = 0.0
         self._store_due = 0.0  # the store could not be reached: nothing is read before this instant
         self._proven = False  # a batch was read: permissions and names are right
-        self._discover_now = threading.Event()
-        self._ended = threading.Event()
         self._failure: BaseException | None = None
-        self._discovery: Lease | None = None
-        self._discovered = False  # a discovery went well: permissions and names are right
 
-    def run(self, stop: Stop, beat: Callable[[], None]) -> None:
+    def run(self, stop: Stop, heartbeat: Callable[[], None]) -> None:
         """Read and publish until `stop`; then finish what is under way and give everything back.
 
         Raises AccessDenied, NotFound or ConfigurationError when the very first requests are refused,
         StateLost when the migration's state is gone from Redis, and what a thread did not expect.
         """
-        loops = [self._discover_loop, *[self._work] * self._threads]
+        loops = [self._discovery.run, *[self._work] * self._threads]
         threads = [threading.Thread(target=self._guard, args=(loop,), daemon=True) for loop in loops]
         for thread in threads:
             thread.start()
@@ -108,7 +102,7 @@ class Publisher:
                     self._tick()
                 except StoreUnavailable as error:
                     log.warning("leases not renewed: trying again", error=str(error))
-                beat()
+                heartbeat()
                 stop.wait(TICK_SECONDS)
         finally:
             self._end(threads)
@@ -125,7 +119,7 @@ class Publisher:
             else:
                 self._schedule.put(held, due)
 
-    def _serve(self, held: Held) -> float | None:
+    def _serve(self, held: LeasedPartition) -> float | None:
         """One batch of one partition; when it is due again, None when it is no longer ours to read."""
         began = time.monotonic()
         try:
@@ -137,7 +131,6 @@ class Publisher:
                     return self._store_due + random.uniform(0, BACKOFF.first_seconds)
                 held.batch = held.reader.next_batch()
                 self._proven = True
-                self._metrics.stream_last_poll_timestamp_seconds.set(time.time())
             keep = self._publish(held, held.batch)
         except (AwsError, ConfigurationError) as error:
             if isinstance(error, (AccessDenied, ConfigurationError)) and not self._proven:
@@ -157,17 +150,22 @@ class Publisher:
         held.failures = 0
         return began + held.pause_seconds if keep else None
 
-    def _publish(self, held: Held, batch: Batch) -> bool:
+    def _publish(self, held: LeasedPartition, batch: Batch) -> bool:
         """Publish a batch; False when the partition is not ours to read any more. Raises StoreUnavailable."""
         if batch.gap is not None:
             # A reader that was suspended and overtaken meanwhile finds trimmed what others have read.
-            if not self._store.renew(self._owner, [held.lease], {}, LEASE_MS):
+            reported = self._store.add_gap(held.lease, held.partition, batch.gap, held.checkpoint)
+            if reported is Outcome.FENCED:
                 return False
-            self._store.add_gap(held.partition, batch.gap, held.position)
             held.batch = batch = msgspec.structs.replace(batch, gap=None)
-        if batch.position != held.position:
+        if batch.checkpoint != held.checkpoint:
             reply = self._store.publish(
-                held.lease, held.position, batch.position, batch.changes, batch.counts
+                held.lease,
+                held.checkpoint,
+                batch.checkpoint,
+                batch.changes,
+                batch.counts,
+                batch.watch_began_ms,
             )
             self._note_backlog(reply.backlog)
             if reply.outcome is Outcome.FENCED:
@@ -175,40 +173,38 @@ class Publisher:
                 return False
             if reply.outcome is Outcome.CONFLICT:
                 return self._reload(held)
-            self._count(batch.counts, len(batch.changes))
+            self._count(batch)
         held.batch = None
-        held.position = batch.position
-        held.read_through_ms = batch.read_through_ms
+        held.checkpoint = batch.checkpoint
+        held.watermark_ms = batch.watermark_ms
         held.pause_seconds = self._pause_seconds(held, batch)
-        if batch.position.kind is PositionKind.FINISHED:
+        if batch.checkpoint.finished:
             log.info("partition finished", partition=held.partition)
-            self._discover_now.set()  # its children may be read now
+            self._discovery.soon()
             return False
         return True
 
-    def _reload(self, held: Held) -> bool:
+    def _reload(self, held: LeasedPartition) -> bool:
         """Go on at the stored checkpoint if it is not ours; False when the partition is not to be read."""
-        position = self._store.partitions().get(held.partition)
-        if position == held.position:
+        checkpoint = self._store.partitions(self._producer.name).get(held.partition)
+        if checkpoint == held.checkpoint:
             return True
-        log.warning(
-            "checkpoint is another one: going on from there", partition=held.partition, position=position
-        )
+        log.warning("checkpoint is another one: going on from there", partition=held.partition)
         held.batch = None
-        if position is None or position.kind is PositionKind.FINISHED:
+        if checkpoint is None or checkpoint.finished:
             return False
-        held.read_through_ms = 0
-        held.position = position
-        held.reader = self._producer.open(held.partition, position)
+        held.watermark_ms = 0
+        held.checkpoint = checkpoint
+        held.reader = self._producer.open(held.partition, checkpoint)
         return True
 
-    def _pause_seconds(self, held: Held, batch: Batch) -> float:
+    def _pause_seconds(self, held: LeasedPartition, batch: Batch) -> float:
         if not batch.idle:
             return batch.spacing_seconds
         longest = max(IDLE_SECONDS, IDLE_SECONDS_PER_PARTITION * len(self._holdings))
         return min(max(held.pause_seconds * 2, batch.spacing_seconds), longest)
 
-    def _backoff(self, held: Held) -> float:
+    def _backoff(self, held: LeasedPartition) -> float:
         held.failures += 1
         return BACKOFF.after(held.failures)
 
@@ -220,11 +216,9 @@ class Publisher:
             self._paused = True
             self._schedule.pause(True)
 
-    def _count(self, counts: ReadCounts, sampled: int) -> None:
-        self._counters[ChangeType.INSERT].inc(counts.inserts)
-        self._counters[ChangeType.MODIFY].inc(counts.modifies)
-        self._counters[ChangeType.REMOVE].inc(counts.removes)
-        self._metrics.keys_sampled.inc(sampled)
+    def _count(self, batch: Batch) -> None:
+        self._producer.published(batch)
+        self._metrics.keys_sampled.inc(len(batch.changes))
         self._metrics.checkpoint_timestamp_seconds.set(time.time())
 
     # --- in the caller's thread ------------------------------------------------------------------------
@@ -241,51 +235,6 @@ class Publisher:
             self._clock.sync()
             self._sync_due = time.monotonic() + CLOCK_EVERY_SECONDS
 
-    # --- discovery: in a thread of its own -------------------------------------------------------------
-
-    def _discover_loop(self) -> None:
-        failures = 0
-        while not self._ended.is_set():
-            self._discover_now.clear()
-            delay = TICK_SECONDS
-            try:
-                self._discovery = self._store.lease(DISCOVERY, self._owner, LEASE_MS)
-                if self._discovery is not None:
-                    self._discover(self._discovery)
-                    self._discovered = True
-                failures = 0
-            except (AwsError, ConfigurationError, StoreUnavailable) as error:
-                if isinstance(error, (AccessDenied, NotFound, ConfigurationError)) and not self._discovered:
-                    raise
-                failures += 1
-                delay = DISCOVERY_BACKOFF.after(failures)
-                log.warning("discovery failed: trying again", error=str(error), retry_seconds=delay)
-                self._ended.wait(delay)
-            else:
-                self._discover_now.wait(delay)
-
-    def _discover(self, lease: Lease) -> None:
-        tracked = self._store.partitions()
-        seen = self._producer.discover(tracked, self._store.read_through())
-        if seen.lost:
-            known = {(gap.partition, gap.reason) for gap in self._store.gaps()}
-            for lost in seen.lost:
-                if (lost.partition, lost.reason) not in known:
-                    here = Position(PositionKind.FINISHED, at_ms=self._clock.now_ms())
-                    log.error("changes are lost", partition=lost.partition, reason=lost.reason)
-                    self._store.add_gap(lost.partition, lost.reason, here)
-        if not tracked and not self._store.renew(self._owner, [lease], {}, LEASE_MS):
-            return  # begun again by somebody else meanwhile: what we saw is no beginning
-        if seen.found:
-            starts = Counter(str(found.position.kind) for found in seen.found)
-            log.info("partitions found", **starts)
-        for found in seen.found:
-            self._store.register(found.partition, found.position, found.read_through_ms)
-        for partition in seen.settled:
-            self._store.drop_watermark(partition)
-        for partition in seen.forget:
-            self._store.forget(partition)
-
     # --- the end ---------------------------------------------------------------------------------------
 
     def _guard(self, loop: Callable[[], None]) -> None:
@@ -297,15 +246,13 @@ class Publisher:
 
     def _end(self, threads: Iterable[threading.Thread]) -> None:
         """Stop order: no new batches; those under way are published; then leases go, so that nobody waits."""
-        self._ended.set()
-        self._discover_now.set()
+        self._discovery.end()
         self._schedule.close()
         deadline = time.monotonic() + END_SECONDS
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         try:
-            if self._discovery is not None:
-                self._store.release(self._discovery)
+            self._discovery.let_go()
             self._holdings.end()
         except (StoreUnavailable, StateLost) as error:
             log.warning("leases not given back: they will run out", error=str(error))

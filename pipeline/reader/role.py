@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import structlog
 
-from pipeline.aws import StreamClient, TableInfo, describe_table
+from pipeline.aws import Connection, StreamClient, TableInfo, describe_table
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics
+from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
@@ -36,52 +36,40 @@ def run_reader(
     heartbeat: Callable[[], None],
 ) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
+    own_metrics = metrics.of(migration.name)
     store = ReaderStore.begin(process.redis_url, migration.name, migration.settings())
-    table = migration.table(migration.origin)
-    info = describe_table(connect(migration, migration.origin, metrics), table)
-    arn = _stream_arn(migration, info)
-    connection = connect(migration, "stream", metrics)
-    client = StreamClient(connection)
     clock = StoreClock(store.now_ms)
-    discoverer = Discoverer(
-        client,
-        arn,
-        table,
-        clock.now_ms,
-        stop,
-        started_ms=store.meta.started_ms,
-        from_latest=migration.iterator_type == "LATEST",
-        begun_again=store.begun_again,
-    )
-    selector = Selector(
-        info.schema, Sampler(migration.sample_rate), Digester(frozenset(migration.ignore_attributes))
-    )
-    producer = StreamProducer(client, discoverer, selector, clock, lambda: connection.skew_ms)
+    connection = connect(migration, "stream", own_metrics)
+    producer = _stream_producer(migration, store, connection, clock, own_metrics, stop)
     publisher = Publisher(
         store,
         producer,
         clock,
-        metrics,
-        table=migration.origin,
+        own_metrics,
         threads=process.reader_threads,
         max_backlog=migration.max_backlog,
     )
-    metrics.sample_ratio.set(migration.sample_rate / 100)
-    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=process.reader_threads)
+    own_metrics.sample_ratio.set(migration.sample_rate / 100)
+    arn, threads = producer.discoverer.arn, process.reader_threads
+    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=threads)
 
     def tick() -> None:
         heartbeat()
-        report(connection, metrics)
+        report(connection, own_metrics)
 
-    garbage.settle()
+    garbage.freeze()
+    _publish(publisher, store, stop, tick)
+    store.close()
+    log.info("reader stopped")
+
+
+def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
     try:
-        publisher.run(stop, tick)
+        publisher.run(stop, heartbeat)
     except StateLost as error:
         log.error("reading everything since the migration was begun once more", error=str(error))
         _begin_again(store, stop, heartbeat)
         raise
-    store.close()
-    log.info("reader stopped")
 
 
 def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
@@ -94,6 +82,50 @@ def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) 
             log.warning("not begun again yet", error=str(error))
         heartbeat()
         stop.wait(TICK_SECONDS)
+
+
+# --- the producer of the origin's stream -------------------------------------------------------------------
+
+
+def _stream_producer(
+    migration: MigrationConfig,
+    store: ReaderStore,
+    connection: Connection,
+    clock: StoreClock,
+    metrics: MigrationMetrics,
+    stop: Stop,
+) -> StreamProducer:
+    """Asks for the table's key schema and, without --stream-arn, its stream."""
+    table = describe_table(connect(migration, migration.origin, metrics), migration.table(migration.origin))
+    client = StreamClient(connection)
+    discoverer = Discoverer(
+        client,
+        _stream_arn(migration, table),
+        table.name,
+        clock.now_ms,
+        stop,
+        started_ms=store.meta.started_ms,
+        from_latest=migration.iterator_type == "LATEST",
+        begun_again=store.begun_again,
+    )
+    return StreamProducer(
+        client,
+        discoverer,
+        _selector(migration, table, metrics),
+        clock,
+        metrics,
+        table=migration.origin,
+        skew_ms=lambda: connection.skew_ms,
+    )
+
+
+def _selector(migration: MigrationConfig, table: TableInfo, metrics: MigrationMetrics) -> Selector:
+    return Selector(
+        table.schema,
+        Sampler(migration.sample_rate),
+        Digester(frozenset(migration.ignore_attributes)),
+        metrics.stream_malformed_images.inc,
+    )
 
 
 def _stream_arn(migration: MigrationConfig, info: TableInfo) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from pipeline.core.figures import Figures
 from pipeline.core.gate import Limits, Result, Verdict
 from pipeline.core.ledger import Finding
-from pipeline.core.model import PositionKind, Side
+from pipeline.core.model import Side
 from pipeline.core.statistics import margin_in_words
 
 SECOND, MINUTE, HOUR = 1, 60, 3600
@@ -50,11 +50,10 @@ def statistics_fields(figures: Figures, before: Figures | None) -> dict[str, Any
     return {
         "events_total": ledger.records_read + ledger.records_repeated,
         "events_unique": ledger.records_read,
-        "inserts": ledger.inserts,
-        "modifies": ledger.modifies,
-        "removes": ledger.removes,
+        "records": dict(ledger.records),
         "events_per_second": round(events_per_second(figures, before), 1),
         "keys_judged": success.keys,
+        "keys_excused": success.excused,
         "success_ratio": success.ratio,
         "success_low": success.low,
         "success_high": success.high,
@@ -84,7 +83,7 @@ def _rows(figures: Figures, before: Figures | None) -> list[str]:
     rate = events_per_second(figures, before)
     rows = {
         "events": f"{_events(figures):,} total, {ledger.records_read:,} unique "
-        f"(INSERT {ledger.inserts:,}, MODIFY {ledger.modifies:,}, REMOVE {ledger.removes:,}), "
+        f"({', '.join(f'{name} {number:,}' for name, number in ledger.records.items())}), "
         f"{rate:,.1f} per second",
         "success": _success(figures),
         "open": _open(ledger.open),
@@ -99,12 +98,18 @@ def _rows(figures: Figures, before: Figures | None) -> list[str]:
 def _success(figures: Figures) -> str:
     success = figures.success
     if success.ratio is None or success.low is None or success.high is None:
-        return "nothing compared yet"
+        return "nothing compared yet" + _but_excused(figures)
     return (
         f"{_percent(success.ratio)} of {success.keys:,} keys, between {_percent(success.low)} and "
         f"{_percent(success.high)} at {success.confidence * 100:.0f} % confidence: "
-        f"{margin_in_words(success.low, success.ratio, success.high, success.keys)}"
+        f"{margin_in_words(success.low, success.ratio, success.high, success.keys)}{_but_excused(figures)}"
     )
+
+
+def _but_excused(figures: Figures) -> str:
+    """Said beside the success rate, which knows nothing of these keys."""
+    excused = figures.success.excused
+    return f"; {_many(excused, 'key')} more excused: TTL itself will remove what differs" if excused else ""
 
 
 def _open(by_kind: Mapping[str, int]) -> str:
@@ -124,9 +129,9 @@ def _lag(figures: Figures) -> str:
 
 def _reader(figures: Figures) -> str:
     lag, headroom = figures.reader_lag_seconds, figures.retention_headroom_seconds
-    shards = sum(figures.reader.partitions.values())
-    done = figures.reader.partitions.get(PositionKind.FINISHED, 0)
-    counted = f"shards {shards:,} ({done:,} finished), gaps {figures.reader.gaps:,}"
+    finished = figures.reader.partitions_finished
+    partitions = figures.reader.partitions_open + finished
+    counted = f"partitions {partitions:,} ({finished:,} finished), gaps {figures.reader.gaps:,}"
     if lag is None or headroom is None:
         return f"position not known yet, {counted}"
     return f"{_span(lag)} behind, {_span(max(headroom, 0))} until records are lost, {counted}"
@@ -164,7 +169,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
         "reader": {
             "lag_seconds": figures.reader_lag_seconds,
             "retention_headroom_seconds": figures.retention_headroom_seconds,
-            "shards": sum(reader.partitions.values()),
+            "partitions": msgspec.to_builtins(reader.partitions),
             "gaps": reader.gaps,
         },
         "queue": {

@@ -11,10 +11,10 @@ of a cluster):
     work            stream + group "validators": one entry a key that is due now
     due             sorted set: key → when to look next (ms)
     history         hash: key → history (codec.py)
-    checkpoints     hash: partition → position            leases        hash: partition → epoch|expires|owner
+    checkpoints     hash: partition → checkpoint          leases        hash: partition → epoch|expires|owner
     watermarks      hash: partition → watermark (ms)      readers       sorted set: reader → alive until (ms)
     ledger          hash: counters                        late          hash: creation bucket → keys waiting
-    lag:<minute>    hash: bucket → count                  gaps          list of JSON
+    lag:<minute>    hash: bucket → count                  gaps          hash: gap → recorded (ms)
     findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
     findings-log    stream of recovered findings          dead          stream of dead letters
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
@@ -25,6 +25,7 @@ from pipeline.store.beginning import begin, check_server
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
 from pipeline.store.marking import MarkStore
+from pipeline.store.permissions import Role, check_permissions
 from pipeline.store.reader_store import ReaderStore
 from pipeline.store.reading import StoreView
 from pipeline.store.validator_store import ValidatorStore
@@ -34,8 +35,10 @@ __all__ = [
     "MarkStore",
     "ReaderStore",
     "RedisConnection",
+    "Role",
     "StoreView",
     "ValidatorStore",
     "begin",
+    "check_permissions",
     "check_server",
 ]

@@ -2,12 +2,12 @@
 
 Reads: bytes or a `History`. Writes: the other. Never: I/O, judging.
 
-Layout (little endian); `lua/publish.lua` knows where phase, flags, lo, looked_ms and the last version are,
-`lua/claim.lua` where format, phase and flags are:
+Layout (little endian), which `lua/prelude.lua` knows as well:
 
-    byte 0  format (1)          byte 3  finding kind (0 = none)
+    byte 0  format (2)          byte 3  finding kind (0 = none)
     byte 1  phase               byte 4  lo
     byte 2  flags               5..28   first, alarmed, skipped, late (u32 each), looked_ms (u64)
+    excuse section, only with FLAG_EXCUSE: excused (u32), excused_since_ms (u64)
     held section, only with FLAG_HELD: digest, witness (16 each), since_ms, at_ms, answered_ms (u64), seen,
                    flags (u32)
     versions, to the end, 24 bytes each: digest (16), created_ms (u64); appending a version = appending bytes
@@ -17,33 +17,44 @@ import struct
 from itertools import starmap
 
 from pipeline.core.judging.history import HeldLook, History
-from pipeline.core.model import MISMATCHES, UNKNOWN, Look, Phase
+from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind
 
-FORMAT = 1
-FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD = 2, 4, 8
-_HELD_STRONG, _HELD_EXPIRED, _HELD_WITNESS = 1, 2, 4
+FORMAT = 2
+#: Bits of the flags; those of a held look are its own.
+FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD, FLAG_EXCUSE = 2, 4, 8, 16
+_HELD_STRONG, _HELD_VERIFIED_EXPIRES, _HELD_WITNESS, _HELD_WITNESS_EXPIRES = 1, 2, 4, 8
 
-_HEADER = struct.Struct("<5B4IQ")
-_HELD = struct.Struct("<16s16sQQQII")
-_VERSION = struct.Struct("<16sQ")
-_KINDS = (None, *MISMATCHES)
-_KIND_CODES = {kind: code for code, kind in enumerate(_KINDS)}
-_PHASES = tuple(Phase)
+HEADER = struct.Struct("<5B4IQ")
+EXCUSE = struct.Struct("<IQ")
+HELD = struct.Struct("<16s16sQQQII")
+VERSION = struct.Struct("<16sQ")
+#: What stands in Redis for a kind and a phase. A code keeps its meaning for ever, or FORMAT changes.
+KIND_CODES: dict[VerdictKind | None, int] = {
+    None: 0,
+    VerdictKind.MISSING: 1,
+    VerdictKind.STALE: 2,
+    VerdictKind.DIFFERENT: 3,
+    VerdictKind.EXTRA: 4,
+}
+PHASE_CODES = {Phase.WAITING: 0, Phase.SETTLING: 1, Phase.ALARMED: 2, Phase.EXCUSED: 3}
+_KINDS = {code: kind for kind, code in KIND_CODES.items()}
+_PHASES = {code: phase for phase, code in PHASE_CODES.items()}
 
 
 def encode(history: History) -> bytes:
     """The bytes that `decode` turns back into an equal history."""
-    held = history.held
+    held, excused = history.held, bool(history.excused or history.excused_since_ms)
     flags = (
         (FLAG_SETTLE if history.settle else 0)
         | (FLAG_INCOMPLETE if history.incomplete else 0)
         | (FLAG_HELD if held else 0)
+        | (FLAG_EXCUSE if excused else 0)
     )
-    header = _HEADER.pack(
+    header = HEADER.pack(
         FORMAT,
-        history.phase,
+        PHASE_CODES[history.phase],
         flags,
-        _KIND_CODES[history.kind],
+        KIND_CODES[history.kind],
         history.lo,
         history.first,
         history.alarmed,
@@ -51,34 +62,42 @@ def encode(history: History) -> bytes:
         history.late,
         history.looked_ms,
     )
-    versions = b"".join(starmap(_VERSION.pack, history.versions))
-    return header + (_encode_held(held) if held else b"") + versions
+    versions = b"".join(starmap(VERSION.pack, history.versions))
+    excuse = EXCUSE.pack(history.excused, history.excused_since_ms) if excused else b""
+    return header + excuse + (_encode_held(held) if held else b"") + versions
 
 
 def decode(raw: bytes) -> History:
     """Raises ValueError for bytes that are not a history of this format."""
     try:
-        form, phase, flags, kind, lo, first, alarmed, skipped, late, looked_ms = _HEADER.unpack_from(raw)
-        start = _HEADER.size + (_HELD.size if flags & FLAG_HELD else 0)
-        held = _decode_held(raw) if flags & FLAG_HELD else None
-        versions = tuple(_VERSION.iter_unpack(raw[start:]))
+        form, phase, flags, kind, lo, first, alarmed, skipped, late, looked_ms = HEADER.unpack_from(raw)
+        start, excuse, held = HEADER.size, (0, 0), None
+        if flags & FLAG_EXCUSE:
+            excuse = EXCUSE.unpack_from(raw, start)
+            start += EXCUSE.size
+        if flags & FLAG_HELD:
+            held = _decode_held(raw, start)
+            start += HELD.size
+        versions = tuple(VERSION.iter_unpack(raw[start:]))
     except struct.error as error:
         raise ValueError("not a history: wrong length") from error
-    if form != FORMAT or phase >= len(_PHASES) or kind >= len(_KINDS) or not versions or lo > len(versions):
+    if form != FORMAT or phase not in _PHASES or kind not in _KINDS or not versions or lo > len(versions):
         raise ValueError("not a history: unknown format")
     return History(
-        versions,
-        lo,
-        _PHASES[phase],
-        first,
-        alarmed,
-        skipped,
-        _KINDS[kind],
-        bool(flags & FLAG_SETTLE),
-        bool(flags & FLAG_INCOMPLETE),
-        looked_ms,
-        late,
-        held,
+        versions=versions,
+        lo=lo,
+        phase=_PHASES[phase],
+        first=first,
+        alarmed=alarmed,
+        skipped=skipped,
+        kind=_KINDS[kind],
+        settle=bool(flags & FLAG_SETTLE),
+        incomplete=bool(flags & FLAG_INCOMPLETE),
+        looked_ms=looked_ms,
+        late=late,
+        held=held,
+        excused=excuse[0],
+        excused_since_ms=excuse[1],
     )
 
 
@@ -86,23 +105,25 @@ def _encode_held(held: HeldLook) -> bytes:
     look = held.look
     flags = (
         (_HELD_STRONG if look.strong else 0)
-        | (_HELD_EXPIRED if look.expired else 0)
+        | (_HELD_VERIFIED_EXPIRES if look.verified_expires else 0)
         | (_HELD_WITNESS if look.witness is not None else 0)
+        | (_HELD_WITNESS_EXPIRES if look.witness_expires else 0)
     )
-    return _HELD.pack(
+    return HELD.pack(
         look.digest, look.witness or UNKNOWN, held.since_ms, look.at_ms, look.answered_ms, look.seen, flags
     )
 
 
-def _decode_held(raw: bytes) -> HeldLook:
-    digest, witness, since_ms, at_ms, answered_ms, seen, flags = _HELD.unpack_from(raw, _HEADER.size)
+def _decode_held(raw: bytes, start: int) -> HeldLook:
+    digest, witness, since_ms, at_ms, answered_ms, seen, flags = HELD.unpack_from(raw, start)
     look = Look(
-        digest,
-        at_ms,
-        seen,
-        bool(flags & _HELD_STRONG),
-        witness if flags & _HELD_WITNESS else None,
-        bool(flags & _HELD_EXPIRED),
-        answered_ms,
+        digest=digest,
+        at_ms=at_ms,
+        seen=seen,
+        strong=bool(flags & _HELD_STRONG),
+        witness=witness if flags & _HELD_WITNESS else None,
+        verified_expires=bool(flags & _HELD_VERIFIED_EXPIRES),
+        witness_expires=bool(flags & _HELD_WITNESS_EXPIRES),
+        answered_ms=answered_ms,
     )
     return HeldLook(look, since_ms)

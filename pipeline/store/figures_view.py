@@ -10,11 +10,12 @@ import msgspec
 
 from pipeline.core.figures import Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
-from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, position_counts
-from pipeline.core.model import Position
+from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, partition_counts
+from pipeline.core.model import Checkpoint
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.store.beginning import readable
 from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.messages import gap_of
 
 #: Replication lags are counted by minute; figures speak of the last few.
 LAG_MINUTES = 5
@@ -37,16 +38,18 @@ class FiguresView:
         """The store's clock: the one clock that all processes share."""
         return self._connection.now_ms()
 
-    def partitions(self) -> dict[str, Position]:
-        """Every partition that is tracked, with its checkpoint."""
+    def partitions(self, producer: str | None = None) -> dict[str, Checkpoint]:
+        """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
         with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
-        return _positions(raw)
+        mine = f"{producer}:" if producer else ""
+        return {name: at for name, at in _checkpoints(raw).items() if name.startswith(mine)}
 
     def gaps(self) -> list[Gap]:
+        """Oldest first."""
         with translated():
-            raw = cast(list[bytes], self._redis.lrange(self._key("gaps"), 0, -1))
-        return [msgspec.json.decode(gap, type=Gap) for gap in raw]
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("gaps")))
+        return sorted((gap_of(field, at_ms) for field, at_ms in raw.items()), key=lambda gap: gap.at_ms)
 
     def begun_again(self) -> bool:
         """True when the state was lost once (see `ReaderStore.begin_again`)."""
@@ -86,7 +89,7 @@ class FiguresView:
             ),
             reader=ReaderState(
                 watermark_ms=int(watermark_ms or 0),
-                partitions=position_counts(_positions(told["checkpoints"])),
+                partitions=partition_counts(_checkpoints(told["checkpoints"])),
                 gaps=told["gaps"],
                 readers=told["readers"],
             ),
@@ -137,7 +140,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "due": ("ZCARD", key("due")),
         "dead": ("XLEN", key("dead")),
         "checkpoints": ("HGETALL", key("checkpoints")),
-        "gaps": ("LLEN", key("gaps")),
+        "gaps": ("HLEN", key("gaps")),
         "readers": ("ZCOUNT", key("readers"), now_ms, "+inf"),
         "late": ("HKEYS", key("late")),
         "marks": ("HGETALL", key("marks")),
@@ -150,8 +153,8 @@ def _milliseconds(time: tuple[int, int]) -> int:
     return seconds * 1000 + micros // 1000
 
 
-def _positions(raw: dict[bytes, bytes]) -> dict[str, Position]:
-    return {partition.decode(): Position.decode(position) for partition, position in raw.items()}
+def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
+    return {partition.decode(): Checkpoint.decode(checkpoint) for partition, checkpoint in raw.items()}
 
 
 def _ledger(told: dict[str, Any]) -> Ledger:

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 import msgspec
 
+from pipeline.core.ledger import Gap
+from pipeline.core.model import Checkpoint
+
 
 class ServerInfo(msgspec.Struct, frozen=True):
     """Which server answered: kind "redis" or "valkey", its version, its eviction policy."""
@@ -33,7 +36,8 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Outcome(StrEnum):
-    """What became of a batch: PUBLISHED, DUPLICATE: go on; CONFLICT: reload; FENCED: drop the partition."""
+    """What became of a batch or a gap: PUBLISHED, DUPLICATE: go on; CONFLICT: reload; FENCED: drop the
+    partition."""
 
     PUBLISHED = "published"
     DUPLICATE = "duplicate"
@@ -88,3 +92,13 @@ class Refused(msgspec.Struct, frozen=True):
 
     index: int
     raw: bytes
+
+
+def gap_field(partition: str, reason: str, checkpoint: Checkpoint | None = None) -> bytes:
+    """A gap's field in the hash `gaps`: whoever reports the same one again names the same field."""
+    position = "" if checkpoint is None else checkpoint.position.decode(errors="backslashreplace")
+    return msgspec.json.encode((partition, reason, position))
+
+
+def gap_of(field: bytes, at_ms: bytes) -> Gap:
+    return Gap(*msgspec.json.decode(field, type=tuple[str, str, str]), int(at_ms))

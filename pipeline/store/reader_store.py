@@ -5,24 +5,26 @@ retries of its own; every script is idempotent, so callers may repeat a call tha
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 
 import msgspec
 
-from pipeline.core.judging.rule import ALARMED_MIN_MS, LOOK_SPACING_MS
-from pipeline.core.ledger import Gap, ReadCounts
-from pipeline.core.model import Change, Position
+from pipeline.core.judging.divergence import WATCH_MIN_MS
+from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
+from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
 from pipeline.store.beginning import FORMAT, begin
 from pipeline.store.connection import GROUP, RedisConnection, translated
-from pipeline.store.messages import Lease, Outcome, PublishReply
+from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
 from pipeline.store.reading import StoreView
 
-#: Why `begin_again` was needed, as the gap tells it.
+#: Why `begin_again` was needed, as the gap says it.
 STATE_LOST = "state lost"
-#: How far a partition is read through (ms), and the checkpoint that this holds for.
-ReadThrough = tuple[Position, int]
+#: A partition found, its checkpoint, and the watermark (ms) it begins with; None: it has none.
+Found = tuple[str, Checkpoint, int | None]
+#: A partition's watermark (ms), and the checkpoint that it holds for.
+Watermark = tuple[Checkpoint, int]
 #: How `publish` hands over a change; `lua/publish.lua` says what it is.
 _CHANGE = struct.Struct("<HQ")
 
@@ -42,50 +44,45 @@ class ReaderStore(StoreView):
 
         False: somebody else has done so.
         """
-        meta, encode = self.meta, msgspec.json.encode
-        gap = {"partition": "all", "reason": STATE_LOST, "position": ""}
+        meta = self.meta
         args = (
-            *(meta.secret.hex(), meta.started_ms, encode(meta.settings), FORMAT),
-            *(encode(gap), GROUP),
+            *(meta.secret.hex(), meta.started_ms, msgspec.json.encode(meta.settings), FORMAT),
+            *(gap_field("all", STATE_LOST), GROUP),
         )
         return bool(self._connection.run(scripts.BEGIN_AGAIN, args))
 
-    def heartbeat(self, reader: str, ttl_ms: int) -> int:
-        """Say that `reader` is alive for another `ttl_ms`; how many readers are."""
-        return int(self._connection.run(scripts.HEARTBEAT, (reader, ttl_ms)))
+    def heartbeat(self, producer: str, reader: str, ttl_ms: int) -> int:
+        """Say that a reader is alive for another `ttl_ms`; how many readers of this producer are."""
+        return int(self._connection.run(scripts.HEARTBEAT, (producer, reader, ttl_ms)))
 
-    def retire(self, reader: str) -> None:
-        """Say that `reader` has stopped, so that others take its share at once."""
+    def retire(self, producer: str, reader: str) -> None:
+        """Say that a reader has stopped, so that others take its share at once."""
         with translated():
-            self._redis.zrem(self._key("readers"), reader)
+            self._redis.zrem(self._key("readers"), f"{producer}:{reader}")
 
-    def register(self, partition: str, position: Position, read_through_ms: int) -> None:
-        """Track a new partition; does nothing to one that is tracked already."""
-        with translated():
-            # In one step: a partition without a watermark would hold nobody's back.
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.hsetnx(self._key("checkpoints"), partition, position.encode())
-            pipe.hsetnx(self._key("watermarks"), partition, str(read_through_ms))
-            pipe.execute()
-
-    def forget(self, partition: str) -> None:
-        """Drop a finished partition's tombstone: it has left the listing, so it cannot be read again."""
-        with translated():
-            pipe = self._redis.pipeline(transaction=True)
-            for name in ("checkpoints", "leases", "watermarks"):
-                pipe.hdel(self._key(name), partition)
-            pipe.execute()
-
-    def drop_watermark(self, partition: str) -> None:
-        """Let a finished partition hold the watermark back no longer."""
-        with translated():
-            self._redis.hdel(self._key("watermarks"), partition)
-
-    def read_through(self) -> dict[str, int]:
-        """Every partition's watermark in ms."""
+    def watermarks(self, producer: str) -> dict[str, int]:
+        """The watermarks of a producer's partitions in ms."""
         with translated():
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("watermarks")))
-        return {partition.decode(): int(value) for partition, value in raw.items()}
+        mine = f"{producer}:".encode()
+        return {partition.decode(): int(ms) for partition, ms in raw.items() if partition.startswith(mine)}
+
+    def track(
+        self,
+        lease: Lease,
+        found: Sequence[Found] = (),
+        unwatched: Sequence[str] = (),
+        forget: Sequence[str] = (),
+    ) -> bool:
+        """Record a discovery in one step (lua/track.lua); False when its lease is not ours any more.
+
+        unwatched: finished partitions that hold the watermark back no longer. forget: tombstones to drop.
+        """
+        args: list[Any] = [lease.partition, lease.epoch, len(found), len(unwatched)]
+        for partition, checkpoint, watermark_ms in found:
+            args += (partition, checkpoint.encode(), "" if watermark_ms is None else watermark_ms)
+        args += (*unwatched, *forget)
+        return bool(self._connection.run(scripts.TRACK, args))
 
     def lease(self, partition: str, owner: str, ttl_ms: int) -> Lease | None:
         """Take a partition; None while somebody else holds it. Raises StateLost."""
@@ -94,48 +91,49 @@ class ReaderStore(StoreView):
         return Lease(partition, owner, int(epoch)) if epoch else None
 
     def renew(
-        self, owner: str, leases: Sequence[Lease], read_through: dict[str, ReadThrough], ttl_ms: int
+        self, owner: str, leases: Sequence[Lease], watermarks: Mapping[str, Watermark], ttl_ms: int
     ) -> dict[str, bool]:
         """Keep the leases, post the watermarks. Raises StateLost.
 
         Returns the partitions that are still ours: whether the stored checkpoint is the one given. Where it
-        is not, the watermark was not posted; without a watermark, no checkpoint is given.
+        is not, the watermark was not posted.
         """
         args: list[Any] = [self.meta.secret.hex(), owner, ttl_ms]
         for lease in leases:
-            position, ms = read_through.get(lease.partition, (None, 0))
-            args += (lease.partition, lease.epoch, position.encode() if position else "", ms)
+            checkpoint, watermark_ms = watermarks[lease.partition]
+            args += (lease.partition, lease.epoch, checkpoint.encode(), watermark_ms)
         flat = self._connection.run(scripts.RENEW, args)
         return {flat[i].decode(): bool(flat[i + 1]) for i in range(0, len(flat), 2)}
 
     def release(self, lease: Lease) -> None:
         """Give a partition back at once, if it is still ours."""
-        with translated():
-            raw = cast(bytes | None, self._redis.hget(self._key("leases"), lease.partition))
-            if raw is not None and raw.startswith(f"{lease.epoch}|".encode()):
-                # Keep the epoch: it must not go back. An expiry of 0 frees the lease.
-                self._redis.hset(self._key("leases"), lease.partition, f"{lease.epoch}|0|{lease.owner}")
+        self._connection.run(scripts.RELEASE, (lease.partition, lease.epoch, lease.owner))
 
     def publish(
         self,
         lease: Lease,
-        expected: Position,
-        position: Position,
+        expected: Checkpoint,
+        checkpoint: Checkpoint,
         changes: Sequence[Change],
-        counts: ReadCounts,
+        counts: Counts,
+        watch_began_ms: int = 0,
     ) -> PublishReply:
-        """Publish a batch in one atomic step (lua/publish.lua): all of it and its checkpoint, or nothing."""
+        """Publish a batch in one atomic step (lua/publish.lua): all of it and its checkpoint, or nothing.
+
+        watch_began_ms: changes written before were never meant to be read; 0 = this batch begins no watch.
+        """
         args: list[Any] = [
             lease.partition,
             lease.epoch,
             expected.encode(),
-            position.encode(),
-            counts.inserts,
-            counts.modifies,
-            counts.removes,
+            checkpoint.encode(),
+            counts.read,
             counts.not_sampled,
+            " ".join(f"{name}={number}" for name, number in counts.by_name.items()),
+            watch_began_ms,
             LOOK_SPACING_MS,
-            ALARMED_MIN_MS,
+            WATCH_MIN_MS,
+            MAX_VERSIONS,
             b"".join(map(_packed_change, changes)),
         ]
         outcome, backlog = self._connection.run(scripts.PUBLISH, args)
@@ -146,21 +144,17 @@ class ReaderStore(StoreView):
         with translated():
             return int(self._redis.xlen(self._key("work")))
 
-    def add_gap(self, partition: str, reason: str, position: Position) -> None:
-        """Record that stream records are lost; histories that span this moment no longer vouch.
+    def add_gap(
+        self, lease: Lease, partition: str, reason: str, checkpoint: Checkpoint | None = None
+    ) -> Outcome:
+        """Record that changes are lost, once (lua/add_gap.lua); FENCED when the lease is not ours any more.
 
-        Does nothing when it is recorded already: a reader whose reply was lost tells it again.
+        checkpoint: where in the partition; None when the gap is not inside of one.
         """
-        now = self.now_ms()
-        gap = Gap(partition, reason, position.encode().decode(), now)
-        if gap in [msgspec.structs.replace(one, at_ms=now) for one in self.gaps()]:
-            return
-        with translated():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.rpush(self._key("gaps"), msgspec.json.encode(gap))
-            pipe.hincrby(self._key("ledger"), "gaps", 1)
-            pipe.hset(self._key("meta"), "gap_ms", str(now))
-            pipe.execute()
+        gap = gap_field(partition, reason, checkpoint)
+        args = (lease.partition, lease.epoch, gap)
+        answer = self._connection.run(scripts.ADD_GAP, args)
+        return Outcome(answer.decode())
 
 
 def _packed_change(change: Change) -> bytes:

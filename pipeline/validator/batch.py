@@ -15,6 +15,9 @@ from pipeline.errors import AwsError
 from pipeline.store import codec
 from pipeline.store.messages import Claim, Commit, Entry
 
+#: The verdicts that count a key as one of those judged. An excused one is: it is taken out again while it is.
+_JUDGED = (VerdictKind.MATCH, VerdictKind.EXPIRED, *MISMATCHES)
+
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -86,7 +89,7 @@ def concluded(case: Case, judgement: Judgement, now_ms: int) -> Decided:
             next_ms=judgement.next_ms,
             tally=tally(case.history, judgement, case.reads, case.reads_strong),
             finding=_finding(case, judgement, now_ms),
-            judged=verdict is VerdictKind.MATCH or verdict in MISMATCHES,
+            judged=verdict in _JUDGED,
             lag_ms=judgement.lag_ms,
         ),
         case,
@@ -101,10 +104,10 @@ def put_back(case: Case, next_ms: int) -> Decided:
 
 
 def _finding(case: Case, judgement: Judgement, now_ms: int) -> str | None:
-    """The finding as the store keeps it: None = as it is, "" = recovered."""
+    """The finding as the store keeps it: None = as it is, "" = closed."""
     if judgement.finding is FindingChange.NONE:
         return None
-    if judgement.finding is FindingChange.RECOVERED or judgement.history is None:
+    if judgement.finding in (FindingChange.RECOVERED, FindingChange.EXCUSED) or judgement.history is None:
         return ""
     finding = {
         "kind": judgement.history.kind,

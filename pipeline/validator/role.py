@@ -17,7 +17,7 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
 from pipeline.errors import AwsError, StoreError
-from pipeline.metrics import Metrics
+from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.sides import connect, report
 from pipeline.store import ValidatorStore
@@ -43,12 +43,13 @@ def run_validator(
     slot: str,
 ) -> None:
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
+    own_metrics = metrics.of(migration.name)
     store = ValidatorStore.begin(process.redis_url, migration.name, migration.settings())
-    connections = {side: connect(migration, side, metrics) for side in Side}
+    connections = {side: connect(migration, side, own_metrics) for side in Side}
 
     def reader(side: Side) -> SideReader:
         max_rcu = migration.max_rcu / process.workers
-        return _side_reader(migration, side, connections[side], metrics, max_rcu, stop)
+        return _side_reader(migration, side, connections[side], own_metrics, max_rcu, stop)
 
     validator = Validator(
         store,
@@ -58,8 +59,9 @@ def run_validator(
             converge_within_ms=migration.converge_within_ms,
             stable_for_ms=migration.stable_for_ms,
             leads=migration.verify_on is Side.SOURCE,
+            ttl_grace_ms=migration.ttl_grace_ms,
         ),
-        metrics,
+        own_metrics,
         consumer=f"{socket.gethostname()}:{slot}",
         ignore=frozenset(migration.ignore_attributes),
         reclaim_after_ms=process.reclaim_after_ms,
@@ -71,9 +73,9 @@ def run_validator(
     def alive() -> None:
         heartbeat()
         for connection in connections.values():
-            report(connection, metrics)
+            report(connection, own_metrics)
 
-    garbage.settle()
+    garbage.freeze()
     _serve(validator, process.in_flight, stop, alive)
     store.close()
 
@@ -82,7 +84,7 @@ def _side_reader(
     migration: MigrationConfig,
     side: Side,
     connection: Connection,
-    metrics: Metrics,
+    metrics: MigrationMetrics,
     max_rcu: float,
     stop: threading.Event,
 ) -> SideReader:

@@ -1,7 +1,7 @@
 """One side as the validator reads it: table, read units, TTL, and what that costs in metrics.
 
-Reads: items of one table. Writes: the side's metrics. Never: retries of a failed call (an error is the
-caller's), item values outside this process.
+Reads: items of one table, and its TTL description again and again. Writes: the side's metrics. Never:
+retries of a failed call (an error is the caller's), item values outside this process.
 """
 
 import threading
@@ -9,27 +9,35 @@ import time
 from collections.abc import Callable, Mapping
 
 import msgspec
+import structlog
 
 from pipeline.aws import BatchResult, RateLimiter, TableReader
 from pipeline.backoff import Backoff
 from pipeline.core.canonical import Digester, Item, MalformedItem
 from pipeline.core.model import ABSENT, Side
-from pipeline.metrics import Metrics
+from pipeline.core.ttl import will_be_deleted
+from pipeline.errors import AwsError
+from pipeline.metrics import MigrationMetrics
+
+log = structlog.get_logger(__name__)
 
 #: Tries in a row for keys that come back unprocessed before they are left to a later batch.
 READ_TRIES = 4
 #: Between them.
 RETRIES = Backoff(0.5, 2.0)
+#: A read that may excuse a difference asks for the TTL description when the last one is older than this.
+#: While nothing is suspicious, nothing is asked.
+TTL_EVERY_SECONDS = 10.0
 
 
 class ItemRead(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of an item that was read: its digest, whether it is past its TTL, the item if wanted.
+    """What is kept of an item that was read: its digest; of a whole one, whether TTL will delete it, and it.
 
     error: why it has no digest, "" = it has one.
     """
 
     digest: bytes = ABSENT
-    expired: bool = False
+    expires: bool = False
     item: Item | None = None
     error: str = ""
 
@@ -42,7 +50,8 @@ class ReadRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How a batch is read.
 
     at_ms: now, by the store's clock. strong: strongly consistent. likely: the digest that a key's item has
-    when the sides are in sync, which is cheap to confirm. whole: keep the items, to tell attributes apart.
+    when the sides are in sync, which is cheap to confirm. whole: the read may lead to a verdict: keep the
+    items, to tell attributes apart, and look at their TTL.
     """
 
     at_ms: int
@@ -58,24 +67,29 @@ class SideReader:
         self,
         side: Side,
         table: TableReader,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         digester: Digester,
         ttl_attribute: str | None = None,
         max_rcu: float = 0,
         stop: threading.Event,
     ) -> None:
-        """max_rcu: read units per second, 0 = unlimited."""
+        """ttl_attribute: as described just now. max_rcu: read units per second, 0 = unlimited."""
+        self._side = side
         self._table = table
         self._digester = digester
         self._ttl_attribute = ttl_attribute
+        self._ttl_described_at = time.monotonic()
+        self._ttl_lock = threading.Lock()
         self._limiter = RateLimiter(max_rcu)
         self._stop = stop
-        self._batch_keys = metrics.batch_keys.labels(side)
-        self._waited = metrics.rate_limit_wait_seconds.labels(side)
+        self._batch_keys = metrics.batch_keys[side]
+        self._waited = metrics.rate_limit_wait_seconds[side]
 
     def read(self, keys: list[bytes], request: ReadRequest) -> tuple[dict[bytes, ItemRead], set[bytes]]:
         """What is read of each key, and the keys that DynamoDB did not get to. Raises AwsError."""
+        if request.whole and keys:
+            self._describe_ttl()
         found: dict[bytes, ItemRead] = {}
         left = keys
         keep = self._keeper(request)
@@ -87,6 +101,24 @@ class SideReader:
             found.update(dict.fromkeys(result.absent, NOTHING))
             left = result.unprocessed
         return found, set(left)
+
+    def _describe_ttl(self) -> None:
+        """Ask what TTL deletes by now. One thread does; the others, and all when it fails, go on with what is
+        known."""
+        if not self._ttl_lock.acquire(blocking=False):
+            return
+        try:
+            if time.monotonic() - self._ttl_described_at < TTL_EVERY_SECONDS:
+                return
+            self._ttl_described_at = time.monotonic()
+            attribute = self._table.ttl_attribute()
+            if attribute != self._ttl_attribute:
+                log.info("TTL changed", side=self._side, attribute=attribute or "none: nothing is deleted")
+            self._ttl_attribute = attribute
+        except AwsError as error:
+            log.warning("TTL not described", side=self._side, error=str(error), kind=type(error).__name__)
+        finally:
+            self._ttl_lock.release()
 
     def _batch_get(
         self, keys: list[bytes], keep: Callable[[bytes, Item], ItemRead], strong: bool
@@ -109,13 +141,9 @@ class SideReader:
                 digest = digest_item(item, likely.get(key))
             except MalformedItem as error:
                 return ItemRead(error=str(error))
-            expired = ttl_attribute is not None and _is_expired(item, ttl_attribute, at_ms)
-            return ItemRead(digest=digest, expired=expired, item=item if whole else None)
+            if not whole:
+                return ItemRead(digest=digest)
+            expires = ttl_attribute is not None and will_be_deleted(item, ttl_attribute, at_ms)
+            return ItemRead(digest=digest, expires=expires, item=item)
 
         return keep
-
-
-def _is_expired(item: Item, ttl_attribute: str, at_ms: int) -> bool:
-    """True when the item is past its TTL (DynamoDB deletes it within days; until then it can be read)."""
-    value = item.get(ttl_attribute, {}).get("N")
-    return value is not None and 0 < float(value) <= at_ms / 1000

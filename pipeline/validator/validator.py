@@ -18,9 +18,10 @@ from pipeline.aws import MAX_KEYS
 from pipeline.core.canonical import diff
 from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
+from pipeline.core.ledger import buried
 from pipeline.core.model import Look, Policy
 from pipeline.errors import AwsError
-from pipeline.metrics import Metrics
+from pipeline.metrics import MigrationMetrics
 from pipeline.store import ValidatorStore, codec
 from pipeline.store.messages import Commit, Entry
 from pipeline.validator.batch import Case, Decided, WorkBatch, concluded, put_back
@@ -49,7 +50,7 @@ class Validator:
         verified: SideReader,
         origin: SideReader,
         policy: Policy,
-        metrics: Metrics,
+        metrics: MigrationMetrics,
         *,
         consumer: str,
         ignore: frozenset[str] = frozenset(),
@@ -125,9 +126,7 @@ class Validator:
         )
         counts = f"dead_entries:{reason}=1"
         if history is not None:
-            counts += (
-                f" dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed}"
-            )
+            counts += f" {buried(history)}"
         return Decided(Commit(entry=entry, after=b"", next_ms=0, tally=counts, dead=True))
 
     # --- looking -----------------------------------------------------------------------------------------
@@ -173,7 +172,8 @@ class Validator:
                 seen=case.history.newest,
                 strong=strong,
                 witness=witness.digest if witness else None,
-                expired=item.expired or (witness is not None and witness.expired),
+                verified_expires=item.expires,
+                witness_expires=witness is not None and witness.expires,
                 answered_ms=answered_ms,
             )
             case.attributes = self._differing(item, witness) or case.attributes
@@ -245,7 +245,7 @@ class Validator:
         metrics.last_validation_timestamp_seconds.set(time.time())
         lags_ms = [judgement.lag_ms for _, judgement in looked if judgement.lag_ms >= 0]
         metrics.replication_lag_seconds.observe_all([lag_ms / 1000 for lag_ms in lags_ms])
-        metrics.validation_rechecks.inc(sum(judgement.verdict is None for _, judgement in looked))
+        metrics.validations_undecided.inc(sum(judgement.verdict is None for _, judgement in looked))
         for case, judgement in looked:
             if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
                 metrics.mismatches[judgement.verdict].inc()

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from pipeline.core.judging.history import History
-from pipeline.core.judging.rule import ALARMED_MIN_MS, LOOK_SPACING_MS
+from pipeline.core.judging.divergence import WATCH_MIN_MS
+from pipeline.core.judging.history import LOOK_SPACING_MS, History
 from pipeline.core.model import UNKNOWN, Change, Phase, Version
 
 
@@ -29,5 +29,6 @@ def brought_forward(history: History, due_ms: int, now_ms: int) -> int:
     """When a key that was due at `due_ms` is due after a publish at `now_ms`; `history` as before it."""
     if history.phase is Phase.WAITING:
         return due_ms
-    spacing = ALARMED_MIN_MS if history.phase is Phase.ALARMED else LOOK_SPACING_MS
+    watched = history.phase in (Phase.ALARMED, Phase.EXCUSED)
+    spacing = WATCH_MIN_MS if watched else LOOK_SPACING_MS
     return min(due_ms, max(now_ms, history.looked_ms + spacing))

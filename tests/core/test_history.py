@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.judging.divergence import classify
 from pipeline.core.judging.history import (
     KEEP_REACHED,
     MAX_VERSIONS,
@@ -12,7 +13,7 @@ from pipeline.core.judging.history import (
     History,
     Judgement,
 )
-from pipeline.core.judging.rule import classify, judge, needs_witness, wake
+from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.model import ABSENT, MISMATCHES, UNKNOWN, Change, Look, Moment, Phase, Policy, VerdictKind
 from pipeline.store import codec
 from tests.core.reference import append
@@ -37,9 +38,18 @@ def look(
     seen: int = 9,
     strong: bool = False,
     witness: bytes | None = None,
-    expired: bool = False,
+    expires: str = "",
 ) -> Look:
-    return Look(digest=digest, at_ms=at, seen=seen, strong=strong, witness=witness, expired=expired)
+    """expires: which side's item TTL will delete: "verified", "witness" or both."""
+    return Look(
+        digest=digest,
+        at_ms=at,
+        seen=seen,
+        strong=strong,
+        witness=witness,
+        verified_expires="verified" in expires,
+        witness_expires="witness" in expires,
+    )
 
 
 def now(at: int, *, watermark: int | None = None, gap: int = 0) -> Moment:
@@ -275,13 +285,6 @@ def test_an_open_finding_is_looked_at_ever_more_slowly() -> None:
     assert delays == sorted(delays) and delays[0] < delays[1] < delays[2] == 300_000
 
 
-def test_an_item_past_its_ttl_is_neither_match_nor_mismatch() -> None:
-    result = judge(
-        built(ABSENT, A), look(ABSENT, 62_000, strong=True, witness=A, expired=True), now(64_000), POLICY
-    )
-    assert (result.verdict, result.expired, result.history) == (VerdictKind.EXPIRED, 1, None)
-
-
 def test_kinds_are_told_in_terms_of_the_target() -> None:
     present, deleted = built(ABSENT, A, B), built(A, B, ABSENT)
     assert classify(present, ABSENT, POLICY)[0] is VerdictKind.MISSING
@@ -404,7 +407,8 @@ def histories(draw: st.DrawFn) -> History:
                 seen=st.integers(0, 9),
                 strong=st.booleans(),
                 witness=st.none() | digests,
-                expired=st.booleans(),
+                verified_expires=st.booleans(),
+                witness_expires=st.booleans(),
                 answered_ms=instants,
             ),
             instants,
@@ -423,6 +427,8 @@ def histories(draw: st.DrawFn) -> History:
         looked_ms=draw(instants),
         late=draw(st.integers(0, 2**31)),
         held=held,
+        excused=draw(st.integers(0, 9)),
+        excused_since_ms=draw(instants),
     )
 
 
@@ -474,12 +480,18 @@ def test_any_bytes_are_a_history_or_are_refused_as_none(raw: bytes) -> None:
         st.tuples(digests.filter(lambda d: d != UNKNOWN), st.integers(0, 200_000)), min_size=1, max_size=8
     ),
     st.lists(
-        st.tuples(digests.filter(lambda d: d != UNKNOWN), st.integers(0, 400_000), st.booleans()), max_size=12
+        st.tuples(
+            digests.filter(lambda d: d != UNKNOWN),
+            st.integers(0, 400_000),
+            st.booleans(),
+            st.sampled_from(["", "verified", "witness", "verified and witness"]),
+        ),
+        max_size=12,
     ),
     st.booleans(),
 )
 def test_every_version_is_accounted_for_whatever_is_seen(
-    versions: list[tuple[bytes, int]], looks: list[tuple[bytes, int, bool]], leads: bool
+    versions: list[tuple[bytes, int]], looks: list[tuple[bytes, int, bool, str]], leads: bool
 ) -> None:
     """Versions move between the ledger's terms; none appears or disappears."""
     history: History | None = None
@@ -488,13 +500,20 @@ def test_every_version_is_accounted_for_whatever_is_seen(
     assert history is not None
     total, terms = len(versions), {"reached": 0, "alarmed": 0, "expired": 0, "indeterminate": 0}
     policy = LEADS if leads else POLICY
-    for digest, at, strong in sorted(looks, key=lambda one: one[1]):
+    for digest, at, strong, expires in sorted(looks, key=lambda one: one[1]):
         moment = now(at + 3000)
         result = wake(history, moment, policy)
         if result is None:
             result = judge(
                 history,
-                look(digest, at, seen=history.newest, strong=strong, witness=A if strong else None),
+                look(
+                    digest,
+                    at,
+                    seen=history.newest,
+                    strong=strong,
+                    witness=A if strong else None,
+                    expires=expires,
+                ),
                 moment,
                 policy,
             )
@@ -506,6 +525,8 @@ def test_every_version_is_accounted_for_whatever_is_seen(
             assert sum(terms.values()) == total
             return
         history = result.history
-        assert terms["alarmed"] == history.alarmed
+        assert (terms["alarmed"], terms["expired"]) == (history.alarmed, history.excused)
+        assert (history.phase is Phase.EXCUSED) == (history.excused > 0)
+        assert 0 in (history.alarmed, history.excused)
         assert sum(terms.values()) + history.outstanding == total
         assert result.next_ms > 0

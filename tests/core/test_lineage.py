@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.model import PositionKind
-from pipeline.core.shard_lineage import Plan, Shard, plan
+from pipeline.core.shard_lineage import LineagePlan, Shard, Start, plan
 
-LATEST, TRIM_HORIZON, FINISHED = PositionKind.LATEST, PositionKind.TRIM_HORIZON, PositionKind.FINISHED
+LATEST, TRIM_HORIZON, NEVER = Start.LATEST, Start.TRIM_HORIZON, Start.NEVER
 
 
 def name(number: int) -> str:
@@ -57,7 +56,7 @@ def test_trim_horizon_tracks_everything_and_reads_the_roots_first() -> None:
 
 def test_latest_reads_the_open_shards_and_marks_the_closed_ones_as_finished() -> None:
     now = plan(shards(SPLIT), (), (), LATEST)
-    assert now.begin == {name(0): FINISHED, name(1): LATEST, name(2): LATEST}
+    assert now.begin == {name(0): NEVER, name(1): LATEST, name(2): LATEST}
     assert now.readable == names(1, 2)
     assert now.waiting == []
 
@@ -71,7 +70,7 @@ def test_latest_does_not_reach_a_child_whose_parent_is_still_open() -> None:
 
 
 def test_nothing_listed_is_nothing_to_do() -> None:
-    assert plan([], (), (), LATEST) == Plan({}, [], [], [], [], [])
+    assert plan([], (), (), LATEST) == LineagePlan({}, [], [], [], [], [])
 
 
 # --- later listings -----------------------------------------------------------------------------------------
@@ -192,7 +191,7 @@ def test_a_chain_of_a_thousand_shards_does_not_recurse_too_deep() -> None:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[list[Shard], list[str], list[str], PositionKind]:
+def worlds(draw: st.DrawFn) -> tuple[list[Shard], list[str], list[str], Start]:
     """Any graph of up to 12 shards, rings and unknown parents included, with any progress."""
     numbers = st.integers(0, 11)
     graph = draw(st.dictionaries(numbers, st.lists(numbers, max_size=1), max_size=12))
@@ -204,11 +203,11 @@ def worlds(draw: st.DrawFn) -> tuple[list[Shard], list[str], list[str], Position
 
 @given(worlds())
 def test_every_shard_is_in_exactly_one_place(
-    world: tuple[list[Shard], list[str], list[str], PositionKind],
+    world: tuple[list[Shard], list[str], list[str], Start],
 ) -> None:
     listed, finished, tracked, first = world
     now = plan(listed, finished, tracked, first)
-    done = {*finished, *(shard for shard, kind in now.begin.items() if kind is FINISHED)}
+    done = {*finished, *(shard for shard, start in now.begin.items() if start is NEVER)}
     assert sorted([*now.readable, *now.waiting, *now.vanished, *done]) == sorted(
         {*tracked, *(shard.id for shard in listed)}
     )
@@ -218,7 +217,7 @@ def test_every_shard_is_in_exactly_one_place(
 
 @given(worlds())
 def test_nothing_is_read_before_its_unfinished_parent(
-    world: tuple[list[Shard], list[str], list[str], PositionKind],
+    world: tuple[list[Shard], list[str], list[str], Start],
 ) -> None:
     listed, finished, tracked, first = world
     parents = {shard.id: shard.parent for shard in listed}
@@ -230,7 +229,7 @@ def test_nothing_is_read_before_its_unfinished_parent(
 
 @given(worlds())
 def test_something_can_always_be_read_while_something_is_unfinished(
-    world: tuple[list[Shard], list[str], list[str], PositionKind],
+    world: tuple[list[Shard], list[str], list[str], Start],
 ) -> None:
     now = plan(*world)
     if now.waiting:
@@ -239,14 +238,14 @@ def test_something_can_always_be_read_while_something_is_unfinished(
 
 @given(worlds())
 def test_latest_is_only_for_a_first_listing_and_open_shards(
-    world: tuple[list[Shard], list[str], list[str], PositionKind],
+    world: tuple[list[Shard], list[str], list[str], Start],
 ) -> None:
     listed, finished, tracked, first = world
     still_open = {shard.id for shard in listed if not shard.closed}
-    for shard, kind in plan(listed, finished, tracked, first).begin.items():
+    for shard, start in plan(listed, finished, tracked, first).begin.items():
         if tracked or first is TRIM_HORIZON:
-            assert kind is TRIM_HORIZON
-        elif kind is LATEST:
+            assert start is TRIM_HORIZON
+        elif start is LATEST:
             assert shard in still_open
 
 

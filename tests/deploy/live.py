@@ -160,8 +160,8 @@ class Live:
     def _ask(self, what: str, **parameters: object) -> list[dict[str, Any]]:
         query = urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(self.url("prometheus", f"/api/v1/{what}?{query}"), timeout=10) as answer:
-            told = json.load(answer)["data"]
-        return list(told["result"])
+            reported = json.load(answer)["data"]
+        return list(reported["result"])
 
     def firing(self, alert: str, **labels: str) -> bool:
         matchers = "".join(f',{name}="{value}"' for name, value in labels.items())

@@ -77,15 +77,15 @@ def test_a_milestone_is_there_to_be_drawn(live: Live) -> None:
 
 
 def test_the_gate_says_the_same_to_prometheus_and_on_the_console(live: Live) -> None:
-    told = json.loads(command(live, "gate", "--json").stdout)
-    assert told["result"] == "failed"
-    told = {check["name"]: check["result"] == "passed" for check in told["checks"]}
+    reported = json.loads(command(live, "gate", "--json").stdout)
+    assert reported["result"] == "failed"
+    reported = {check["name"]: check["result"] == "passed" for check in reported["checks"]}
     exported = {
         series["metric"]["check"]: series["value"][1] == "1"
         for series in live.query("ddbmm_cutover_check_passed")
     }
-    assert exported.keys() == told.keys()
-    assert exported["mismatches"] is told["mismatches"] is False
+    assert exported.keys() == reported.keys()
+    assert exported["mismatches"] is reported["mismatches"] is False
 
 
 def test_the_alert_on_open_findings_fires_and_resolves_when_the_target_is_mended(live: Live) -> None:

@@ -8,11 +8,17 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from deploy.grafana import links
 from pipeline import metrics
 from tests.deploy import artifacts
 from tests.servers import ROOT
 from tests.test_metrics import figures
 
+#: Alerts that speak of processes, of Redis or of Prometheus itself, and so of no one migration.
+OF_PROCESSES = {
+    f"DynamoDBMigration{name}"
+    for name in ("TargetDown", "NothingRuns", "WorkerRestarting", "RedisMemoryHigh", "Watchdog")
+}
 SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation")
 
 
@@ -31,9 +37,13 @@ def test_rules_and_configuration_are_accepted_by_promtool() -> None:
 
 
 def test_the_metrics_page_is_accepted_by_promtool() -> None:
-    served = metrics.start(None, "deploy").registry
-    served.register(metrics.LedgerCollector(lambda: figures(marks={"T0": 1_000})))
-    ended = promtool("check", "metrics", stdin=generate_latest(served).decode())
+    own = metrics.start(None, "deploy")
+    watched = []
+    for name in ("orders", "customers"):
+        own.of(name)
+        watched.append(metrics.Watched(name, lambda: figures(marks={"T0": 1_000})))
+    own.registry.register(metrics.StoreCollector(watched))
+    ended = promtool("check", "metrics", stdin=generate_latest(own.registry).decode())
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
@@ -79,20 +89,31 @@ def test_an_alert_says_how_grave_it_is_and_where_to_read_on(alert: dict) -> None
     name = alert["alert"].removeprefix("DynamoDBMigration")
     assert name != alert["alert"]
     assert alert["labels"]["severity"] in ("critical", "warning", "info")
-    assert "{{" not in alert["annotations"]["summary"], "summaries group: the same text for each firing"
+    migration = "{{ $labels.migration }}"
+    summary = alert["annotations"]["summary"]
+    assert "{{" not in summary.replace(migration, ""), "one text for all firings of one migration"
+    assert (migration in summary) == (alert["alert"] not in OF_PROCESSES)
     assert alert["annotations"]["description"]
     assert alert["annotations"]["runbook_url"] == "{{ $externalURL }}/user/runbook.md#" + name.lower()
-    panel = re.fullmatch(
-        r"http://127\.0\.0\.1:3000/d/ddbmm-cutover\?viewPanel=(\d+)", alert["annotations"]["dashboard_url"]
-    )
+    chosen = "" if alert["alert"] in OF_PROCESSES else f"&var-migration={migration}"
+    link = re.escape("http://127.0.0.1:3000/d/ddbmm-cutover?viewPanel=") + r"(\d+)" + re.escape(chosen)
+    panel = re.fullmatch(link, alert["annotations"]["dashboard_url"])
     assert panel and int(panel[1]) in {one["id"] for one in artifacts.panels()}
+
+
+def test_the_links_of_alerts_are_those_that_the_dashboard_gives() -> None:
+    for file in links.FILES:
+        text = file.read_text(encoding="utf-8")
+        assert text == links.linked(text), "run `make docs`"
+        assert text.count("dashboard_url: ") == len(re.findall(r"# Panel: .+\n +dashboard_url: ", text))
 
 
 def test_the_panel_an_alert_links_to_shows_a_metric_of_the_alert() -> None:
     by_id = {panel["id"]: panel for panel in artifacts.panels()}
     unrelated = {"DynamoDBMigrationWatchdog"}
     for alert in artifacts.alerts():
-        panel = by_id[int(alert["annotations"]["dashboard_url"].rpartition("=")[2])]
+        [number] = re.findall(r"viewPanel=(\d+)", alert["annotations"]["dashboard_url"])
+        panel = by_id[int(number)]
         asked = set().union(*(_made_of(target["expr"]) for target in panel["targets"]))
         if alert["alert"] not in unrelated:
             assert asked & _made_of(alert["expr"]), (alert["alert"], panel["title"])
@@ -130,7 +151,7 @@ def test_panels_and_links_that_the_runbook_names_exist() -> None:
 @pytest.mark.parametrize(("keys", "wrong"), [(1, 0), (1, 1), (100, 0), (1_000, 7), (1_000_000, 3), (40, 40)])
 def test_the_recorded_ratio_is_the_one_of_the_program(tmp_path: Path, keys: int, wrong: int) -> None:
     ratio = 1 - wrong / keys
-    labels = 'instance="monitor:9464",job="ddbmm"'
+    labels = 'migration="orders",instance="monitor:9464",job="ddbmm"'
     test = {
         "rule_files": [str(artifacts.RULES[0])],
         "tests": [
@@ -142,9 +163,9 @@ def test_the_recorded_ratio_is_the_one_of_the_program(tmp_path: Path, keys: int,
                 ],
                 "promql_expr_test": [
                     {
-                        "expr": f"abs(job:ddbmm_keys_right:ratio - {ratio!r}) < bool 1e-12",
+                        "expr": f"abs(migration:ddbmm_keys_right:ratio - {ratio!r}) < bool 1e-12",
                         "eval_time": "5m",
-                        "exp_samples": [{"labels": '{job="ddbmm"}', "value": 1}],
+                        "exp_samples": [{"labels": '{migration="orders"}', "value": 1}],
                     }
                 ],
             }

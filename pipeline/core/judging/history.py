@@ -4,7 +4,8 @@ Reads: nothing. Writes: nothing. Never: judging (what a look proves: `matching`;
 item values.
 
     versions    0 … lo-1       reached; a few are kept to tell "stale" from "different"
-                lo … g         not proven reached; the first `alarmed` of them belong to an open finding
+                lo … g         not proven reached; the first `alarmed` of them belong to an open finding, or
+                               the first `excused` of them to a difference that TTL itself will remove
     ordinals    first … first + len - 1: they go on counting when older versions are forgotten
 """
 
@@ -16,6 +17,8 @@ from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind, Version
 
 #: Creation times are floored to one second by DynamoDB Streams, so every deadline gets one second more.
 FLOOR_MS = 1_000
+#: Two looks at one key are at least this far apart: a hot key costs one read a second, not one per write.
+LOOK_SPACING_MS = 1_000
 #: Width of the buckets in which keys that wait for convergence are counted by creation time.
 LATE_BUCKET_MS = 10_000
 #: Older, reached versions that are kept to tell "stale" from "different": an overtaken write of a hot item
@@ -40,9 +43,11 @@ class History(msgspec.Struct, frozen=True):
     """A sampled key's versions and what is known of them.
 
     versions: oldest first; versions[:lo] are reached, versions[lo:] are not. first: ordinal of versions[0].
-    alarmed: how many unreached versions (oldest first) are counted as alarmed. skipped: versions thinned out
-    after versions[lo], outstanding until a later one is reached. settle: a settling look is due before
-    closing. incomplete: a version may be missing. late: bucket in which the key is counted as waiting.
+    alarmed, excused: how many unreached versions (oldest first) are counted as alarmed, or as expired; never
+    both. excused_since_ms: when a look first showed the present difference to be one that TTL will remove
+    (0 = it is not). skipped: versions thinned out after versions[lo], not reached until a later one is.
+    settle: a settling look is due before closing. incomplete: a version may be missing. late: bucket in which
+    the key is counted as waiting.
     """
 
     versions: tuple[Version, ...]
@@ -57,6 +62,8 @@ class History(msgspec.Struct, frozen=True):
     looked_ms: int = 0
     late: int = 0
     held: HeldLook | None = None
+    excused: int = 0
+    excused_since_ms: int = 0
 
     @property
     def newest(self) -> int:
@@ -65,13 +72,19 @@ class History(msgspec.Struct, frozen=True):
 
     @property
     def unreached(self) -> int:
-        """How many versions are not proven reached, alarmed ones included."""
+        """How many versions are not proven reached, alarmed and excused ones included."""
         return len(self.versions) - self.lo + self.skipped
 
     @property
     def outstanding(self) -> int:
-        """How many versions are neither reached nor alarmed: the ledger's `outstanding`."""
-        return self.unreached - self.alarmed
+        """How many versions are neither reached, alarmed nor excused: the ledger's `outstanding`."""
+        return self.unreached - self.alarmed - self.excused
+
+    @property
+    def oldest_waiting(self) -> Version | None:
+        """The oldest unreached version that no excuse covers; None = all are covered."""
+        index = self.lo + max(0, self.excused - self.skipped)
+        return self.versions[index] if index < len(self.versions) else None
 
 
 class FindingChange(IntEnum):
@@ -81,6 +94,7 @@ class FindingChange(IntEnum):
     OPENED = 1
     UPDATED = 2
     RECOVERED = 3
+    EXCUSED = 4  # closed, because TTL itself will remove what it is about
 
 
 class Judgement(msgspec.Struct, frozen=True):

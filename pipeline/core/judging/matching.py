@@ -15,13 +15,15 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reached: index of the newest unreached version that is proven reached, -1 = none is. shows_newest: the
     look shows the newest version, or both sides to be equal and nothing newer is known. caught_up: every
     change of this key that the look may have seen is in the history. vouches: the history holds every version
-    since `lo`, with its content, so that a look which none of them explains is evidence.
+    since `lo`, with its content, so that a look which none of them explains is evidence. ttl_removes: TTL
+    will delete what either side holds, and with it the difference.
     """
 
     reached: int
     shows_newest: bool
     caught_up: bool
     vouches: bool
+    ttl_removes: bool
 
 
 def prove(history: History, look: Look, moment: Moment, policy: Policy) -> Proof:
@@ -31,7 +33,18 @@ def prove(history: History, look: Look, moment: Moment, policy: Policy) -> Proof
         shows_newest=_shows_newest(history, look, moment),
         caught_up=caught_up(history, look, moment),
         vouches=not policy.leads and _is_complete(history, moment),
+        ttl_removes=_ttl_removes(look),
     )
+
+
+def _ttl_removes(look: Look) -> bool:
+    """True when each side that holds an item will be emptied by TTL, and one does: both are empty in the end.
+
+    So *missing* takes a source that expires, *extra* a target that does, anything else both.
+    """
+    expires = (look.verified_expires, look.witness_expires)
+    holds = (look.digest != ABSENT, look.witness != ABSENT)
+    return any(holds) and holds == expires
 
 
 def caught_up(history: History, look: Look, moment: Moment) -> bool:

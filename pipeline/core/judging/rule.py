@@ -25,9 +25,11 @@ Why nothing permanent is missed: once both tables stand still, every look mismat
 
 import msgspec
 
+from pipeline.core.judging.divergence import diverged, still_alarmed, still_excused
 from pipeline.core.judging.history import (
     FLOOR_MS,
     LATE_BUCKET_MS,
+    LOOK_SPACING_MS,
     FindingChange,
     HeldLook,
     History,
@@ -36,14 +38,10 @@ from pipeline.core.judging.history import (
     trim,
 )
 from pipeline.core.judging.matching import Proof, caught_up, prove
-from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Phase, Policy, VerdictKind, Version
+from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKind
 
-#: Two looks at one key are at least this far apart: a hot key costs one read a second, not one per write.
-LOOK_SPACING_MS = 1_000
 #: Rechecks grow with the age of the oldest unreached version (half its age), within these bounds.
 RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
-#: The same for keys with an open finding (a quarter of the age).
-ALARMED_MIN_MS, ALARMED_MAX_MS = 5_000, 300_000
 #: A reader this far behind cannot prove a look soon: hold the cheap look rather than buy strong ones.
 READER_BEHIND_MS = 30_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
@@ -87,13 +85,15 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
     if settled is not None and proof.shows_newest:
         after = _change(settled, settle=False, held=_unexplained(settled, look))
         return _close(after, after.held is None or proof.caught_up, moment)
-    if history.phase is Phase.ALARMED and not look.strong:
-        # A finding is opened and closed by two reads that agree, one of them strong.
+    if history.phase in (Phase.ALARMED, Phase.EXCUSED) and not look.strong:
+        # What is open is opened and closed by two reads that agree, one of them strong.
         return Judgement(history, escalate=True)
     if proof.reached >= 0:
         return _progress(history, look, proof, moment, policy)
     if history.phase is Phase.ALARMED:
-        return _still_alarmed(history, look, moment, policy)
+        return still_alarmed(history, look, proof, moment, policy)
+    if history.phase is Phase.EXCUSED and (still := still_excused(history, look, proof, moment, policy)):
+        return still
     judgement = _no_match(history, look, proof, moment, policy)
     if settled is None or judgement.escalate:
         return judgement
@@ -116,8 +116,7 @@ def _progress(history: History, look: Look, proof: Proof, moment: Moment, policy
 
 
 def _all_reached(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
-    was_alarmed = history.phase is Phase.ALARMED
-    settle = history.settle or was_alarmed or _past_unknown(history, moment, policy)
+    settle = history.settle or history.phase is not Phase.WAITING or _past_unknown(history, moment, policy)
     reached_ms = look.at_ms
     if settle and not policy.leads:
         # Others may be under way, in any order, and one of them may look like the newest (A → B → A). A side
@@ -137,9 +136,10 @@ def _all_reached(history: History, look: Look, moment: Moment, policy: Policy) -
         next_ms=reached_ms + policy.stable_for_ms,
         reached=history.unreached,
         alarmed=-history.alarmed,
-        lag_ms=_lag(history.versions[-1], look, policy),
+        expired=-history.excused,
+        lag_ms=_lag(history, len(history.versions) - 1, look, policy),
         verdict=VerdictKind.MATCH,
-        finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
+        finding=FindingChange.RECOVERED if history.phase is Phase.ALARMED else FindingChange.NONE,
     )
 
 
@@ -147,7 +147,7 @@ def _still_behind(history: History, lo: int, look: Look, policy: Policy) -> Judg
     """Versions before `lo` are reached, newer ones are not."""
     newly = lo - history.lo + history.skipped
     alarmed = max(0, history.alarmed - newly)
-    after = _change(history, lo=lo, alarmed=alarmed, skipped=0, held=None, looked_ms=look.at_ms)
+    after = _change(history, lo=lo, alarmed=alarmed, excused=0, skipped=0, held=None, looked_ms=look.at_ms)
     was_alarmed = history.phase is Phase.ALARMED
     finding = FindingChange.UPDATED if was_alarmed else FindingChange.NONE
     if was_alarmed and look.at_ms >= _deadline(after, policy):
@@ -160,23 +160,25 @@ def _still_behind(history: History, lo: int, look: Look, policy: Policy) -> Judg
         next_ms=look.at_ms + max(LOOK_SPACING_MS, _recheck_delay(after, look.at_ms)),
         reached=newly,
         alarmed=after.alarmed - history.alarmed,
-        lag_ms=_lag(history.versions[lo - 1], look, policy),
+        expired=-history.excused,
+        lag_ms=_lag(history, lo - 1, look, policy),
         finding=finding,
         versions_behind=len(after.versions) - after.lo if finding is FindingChange.UPDATED else 0,
     )
 
 
-def _lag(version: Version, look: Look, policy: Policy) -> int:
+def _lag(history: History, reached: int, look: Look, policy: Policy) -> int:
     """Replication lag in ms: written → first look that showed it (an upper bound); -1 = not measurable.
 
     Where the verified side leads, the write that the origin received is not timed; a look that the origin
-    matched only later gives a lower bound.
+    matched only later gives a lower bound. What ended an excuse may be TTL's doing, which is no replication.
     """
-    if version[0] != look.digest:
+    digest, created_ms = history.versions[reached]
+    if digest != look.digest or history.phase is Phase.EXCUSED:
         return -1
     if policy.leads:
-        return version[1] - look.at_ms if version[1] > look.at_ms else -1
-    return max(0, look.at_ms - version[1])
+        return created_ms - look.at_ms if created_ms > look.at_ms else -1
+    return max(0, look.at_ms - created_ms)
 
 
 def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:
@@ -279,7 +281,7 @@ def _decide(
         return _wait(history, held, moment, policy)
     unmoved = look.seen == history.newest
     if proof.vouches or (unmoved and look.at_ms >= rested_ms):
-        return _alarm(history, look, moment, policy)
+        return diverged(history, look, proof, moment, policy)
     if _is_hopeless(history, moment, policy):
         return _give_up(history, moment)
     outdated = now_ms >= rested_ms or not unmoved
@@ -305,105 +307,44 @@ def _wait(history: History, held: HeldLook, moment: Moment, policy: Policy) -> J
 
 def _is_hopeless(history: History, moment: Moment, policy: Policy) -> bool:
     """True when versions that a newer one has replaced are waited for longer than anything is worth."""
-    oldest_ms = history.versions[history.lo][1]
-    return history.unreached > 1 and moment.now_ms >= oldest_ms + GIVE_UP_FACTOR * policy.converge_within_ms
+    oldest = history.oldest_waiting
+    if oldest is None or history.unreached == 1:
+        return False
+    return moment.now_ms >= oldest[1] + GIVE_UP_FACTOR * policy.converge_within_ms
 
 
 def _give_up(history: History, moment: Moment) -> Judgement:
     """Never comparable while watched: all but the newest version are indeterminate, the newest goes on."""
-    after = _change(history, lo=len(history.versions) - 1, skipped=0, held=None)
+    after = _change(
+        history, lo=len(history.versions) - 1, phase=Phase.WAITING, excused=0, skipped=0, held=None
+    )
     return Judgement(
         history=trim(_late_noted(after)),
         next_ms=moment.now_ms + RECHECK_MIN_MS,
+        expired=-history.excused,
         indeterminate=history.unreached - 1,
         verdict=VerdictKind.INDETERMINATE,
     )
-
-
-# --- alarms --------------------------------------------------------------------------------------------
-
-
-def _alarm(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
-    if look.expired:
-        return _expire(history)
-    kind, behind = classify(history, look.digest, policy)
-    alarmed = _overdue(history, look.at_ms, policy)
-    after = _change(history, phase=Phase.ALARMED, kind=kind, alarmed=alarmed, held=None, settle=True, late=0)
-    return Judgement(
-        history=thin(after),
-        next_ms=moment.now_ms + LOOK_SPACING_MS,
-        alarmed=alarmed - history.alarmed,
-        verdict=kind,
-        finding=FindingChange.OPENED,
-        versions_behind=behind,
-    )
-
-
-def _still_alarmed(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
-    if look.expired:
-        return _expire(history)
-    kind, behind = classify(history, look.digest, policy)
-    alarmed = max(history.alarmed, _overdue(history, look.at_ms, policy))
-    age = max(0, look.at_ms - history.versions[history.lo][1])
-    delay = min(max(age // 4, ALARMED_MIN_MS), ALARMED_MAX_MS)
-    after = _change(history, kind=kind, alarmed=alarmed, looked_ms=look.at_ms)
-    return Judgement(
-        history=thin(after),
-        next_ms=moment.now_ms + delay,
-        alarmed=alarmed - history.alarmed,
-        finding=FindingChange.UPDATED,
-        versions_behind=behind,
-    )
-
-
-def _expire(history: History) -> Judgement:
-    was_alarmed = history.phase is Phase.ALARMED
-    return Judgement(
-        None,
-        alarmed=-history.alarmed,
-        expired=history.unreached,
-        verdict=VerdictKind.EXPIRED,
-        finding=FindingChange.RECOVERED if was_alarmed else FindingChange.NONE,
-    )
-
-
-def classify(history: History, digest: bytes, policy: Policy) -> tuple[VerdictKind, int]:
-    """The mismatch kind, always in terms of the target, and how many versions the target is behind."""
-    newest = history.versions[-1][0]
-    unreached = len(history.versions) - history.lo
-    lacking, surplus = (digest, newest) if not policy.leads else (newest, digest)
-    if lacking == ABSENT:
-        return VerdictKind.MISSING, unreached
-    if surplus == ABSENT:
-        return VerdictKind.EXTRA, unreached
-    for index in range(len(history.versions) - 1, -1, -1):
-        if history.versions[index][0] == digest:
-            return VerdictKind.STALE, len(history.versions) - 1 - index
-    return VerdictKind.DIFFERENT, unreached
-
-
-def _overdue(history: History, at_ms: int, policy: Policy) -> int:
-    """How many unreached versions, oldest first, are past their deadline: at least the oldest."""
-    latest_created = at_ms - policy.converge_within_ms - FLOOR_MS
-    late = sum(1 for _, created_ms in history.versions[history.lo :] if created_ms <= latest_created)
-    return max(1, late) + history.skipped
 
 
 # --- small steps ---------------------------------------------------------------------------------------
 
 
 def _deadline(history: History, policy: Policy) -> int:
-    """Until when the oldest unreached version may take to be replicated."""
-    return history.versions[history.lo][1] + policy.converge_within_ms + FLOOR_MS
+    """Until when the oldest version that is waited for may take to be replicated; 0 = none is."""
+    oldest = history.oldest_waiting
+    return oldest[1] + policy.converge_within_ms + FLOOR_MS if oldest else 0
 
 
 def _late_noted(history: History) -> History:
     """Note the bucket in which a key that failed a look waits for convergence."""
-    return _change(history, late=history.versions[history.lo][1] // LATE_BUCKET_MS)
+    oldest = history.oldest_waiting
+    return _change(history, late=oldest[1] // LATE_BUCKET_MS if oldest else 0)
 
 
 def _recheck_delay(history: History, now_ms: int) -> int:
-    age = max(0, now_ms - history.versions[history.lo][1])
+    oldest = history.oldest_waiting
+    age = max(0, now_ms - oldest[1]) if oldest else 0
     return min(max(age // 2, RECHECK_MIN_MS), RECHECK_MAX_MS)
 
 

@@ -3,7 +3,7 @@
 Reads: DescribeStream (paginated and paced), ListStreams when the stream was disabled. Writes: nothing.
 Never: GetRecords, the store; it says what should be done there.
 
-What a listing is taken to mean is shard_lineage.plan's; what is added here:
+What a listing is taken to mean is `shard_lineage.plan`'s; what is added here:
 1. A shard is tracked from the moment it may be read, so every reader process may read whatever is tracked.
 2. With LATEST, a new shard whose parent was never read (a shard that was listed late, or a beginning that was
    interrupted, or a migration begun again after its state was lost) leaves out what was written before the
@@ -22,10 +22,21 @@ import structlog
 
 from pipeline.aws import StreamClient, StreamInfo
 from pipeline.core import shard_lineage
-from pipeline.core.model import Position, PositionKind
-from pipeline.core.shard_lineage import Shard
+from pipeline.core.model import Checkpoint
+from pipeline.core.shard_lineage import LineagePlan, Shard, Start
 from pipeline.errors import AwsError, ConfigurationError, NotFound
-from pipeline.producers.base import SETTLE_MS, Discovery, Found, GapReason, Lost, Stop
+from pipeline.producers.base import Discovery, Found, Lost, Stop
+from pipeline.producers.stream.position import (
+    WATERMARK_BEHIND_MS,
+    GapReason,
+    Position,
+    PositionKind,
+    arn_of,
+    label_of,
+    partition_of,
+    shard_of,
+    stream_of,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -39,20 +50,6 @@ LIST_SOON_SECONDS = 1.0
 FORGET_AFTER_SECONDS = 600.0
 #: A finished shard without a listed child holds the watermark back this long: its child may be listed late.
 CHILDLESS_SECONDS = 300.0
-
-
-def shard_of(partition: str) -> str:
-    return partition.partition("/")[2]
-
-
-def label_of(partition: str) -> str:
-    """The stream's label: the instant it was enabled, so that labels sort by age."""
-    return partition.partition("/")[0]
-
-
-def arn_of(arn: str, partition: str) -> str:
-    """The ARN of the partition's stream, given that of any stream of the same table."""
-    return f"{arn.rpartition('/')[0]}/{label_of(partition)}"
 
 
 class Discoverer:
@@ -107,25 +104,23 @@ class Discoverer:
         """True when the last listing said so; a reader process that does not discover never knows."""
         return partition in self._closed
 
-    def discover(self, tracked: Mapping[str, Position], read_through: Mapping[str, int]) -> Discovery:
+    def discover(self, tracked: Mapping[str, Checkpoint], watermarks: Mapping[str, int]) -> Discovery:
         """See `base.Producer`."""
         self._choose_stream(tracked)
-        finished = {name for name, position in tracked.items() if position.kind is PositionKind.FINISHED}
+        finished = {name for name, checkpoint in tracked.items() if checkpoint.finished}
         if not finished <= self._finished_since.keys():
             self._list_due = 0.0  # news: probably a shard that was open when it was listed
         now = time.monotonic()
         self._finished_since = {name: self._finished_since.get(name, now) for name in finished}
         if now >= self._list_due and not self._list(tracked):
             return Discovery()
-        return self._conclude(tracked, finished, read_through)
+        return self._conclude(tracked, finished, watermarks)
 
     # --- which stream, which shards --------------------------------------------------------------------
 
-    def _choose_stream(self, tracked: Mapping[str, Position]) -> None:
+    def _choose_stream(self, tracked: Mapping[str, Checkpoint]) -> None:
         """The oldest stream that is not read to its end; when there is none, the newest known."""
-        unread = {
-            label_of(name) for name, position in tracked.items() if position.kind is not PositionKind.FINISHED
-        }
+        unread = {label_of(name) for name, checkpoint in tracked.items() if not checkpoint.finished}
         label = min(unread) if unread else max({self._newest_label, *map(label_of, tracked)})
         if label != self._label:
             if self._label:
@@ -134,18 +129,18 @@ class Discoverer:
             self._shards = {}
             self._list_due = 0.0
 
-    def _list(self, tracked: Mapping[str, Position]) -> bool:
+    def _list(self, tracked: Mapping[str, Checkpoint]) -> bool:
         """Take a new listing; False when it was interrupted by the stop."""
         listed: dict[str, Shard] = {}
         last: str | None = None
-        arn = f"{self.arn.rpartition('/')[0]}/{self._label}"
+        arn = arn_of(self.arn, self._label)
         enabled = False
         try:
             while True:
                 info, shards, last = self._client.describe_stream(arn, last)
                 self._check(info, tracked)
                 enabled = info.enabled
-                listed |= {f"{self._label}/{shard.id}": shard for shard in shards}
+                listed |= {self._partition(shard.id): shard for shard in shards}
                 if last is None:
                     break
                 if self._stop.wait(self._page_spacing_seconds):
@@ -164,7 +159,7 @@ class Discoverer:
             self._look_for_newer()
         return True
 
-    def _check(self, info: StreamInfo, tracked: Mapping[str, Position]) -> None:
+    def _check(self, info: StreamInfo, tracked: Mapping[str, Checkpoint]) -> None:
         if info.table_name != self._table:
             raise ConfigurationError(
                 f"--stream-arn is a stream of table {info.table_name}, not of {self._table}", "correct it"
@@ -184,53 +179,55 @@ class Discoverer:
             self._newest_label = newest.rpartition("/")[2]
         elif self._newest_label <= self._label:
             log.error(
-                "the stream is disabled: changes are not seen", stream=self._label, mend="enable a new stream"
+                "the stream is disabled: changes are not seen",
+                stream=self._label,
+                remedy="enable a new stream",
             )
 
     # --- what follows ----------------------------------------------------------------------------------
 
     def _conclude(
-        self, tracked: Mapping[str, Position], finished: set[str], read_through: Mapping[str, int]
+        self, tracked: Mapping[str, Checkpoint], finished: set[str], watermarks: Mapping[str, int]
     ) -> Discovery:
-        first = PositionKind.LATEST if self._begins(tracked) else PositionKind.TRIM_HORIZON
+        first = Start.LATEST if self._begins(tracked) else Start.TRIM_HORIZON
         plan = shard_lineage.plan(self._shards.values(), self._ids(finished), self._ids(tracked), first)
         ready = frozenset(plan.readable)
         begin = {
-            self._partition(shard): kind
-            for shard, kind in plan.begin.items()
-            if shard in ready or kind is PositionKind.FINISHED
+            self._partition(shard): start
+            for shard, start in plan.begin.items()
+            if shard in ready or start is Start.NEVER
         }
-        # Tombstones first: a kill in between then leaves no closed shard to be taken for a new one.
-        order = sorted(begin, key=lambda name: begin[name] is not PositionKind.FINISHED)
-        tombstones = [name for name in begin if begin[name] is PositionKind.FINISHED]
-        found = [self._start(name, begin[name], tracked, read_through) for name in order]
-        waiting = self._waiting(plan, begin.keys() | tracked.keys(), finished & read_through.keys())
+        tombstones = [name for name in begin if begin[name] is Start.NEVER]
+        waiting = self._waiting(plan, begin.keys() | tracked.keys(), finished & watermarks.keys())
         return Discovery(
-            lost=[] if self._enabled else [Lost(self._label, GapReason.STREAM_DISABLED)],
-            found=found,
-            settled=tombstones + sorted((finished & read_through.keys()) - waiting),
+            lost=[] if self._enabled else [Lost(stream_of(self._label), GapReason.STREAM_DISABLED)],
+            found=[self._start(name, start, tracked, watermarks) for name, start in begin.items()],
+            unwatched=tombstones + sorted((finished & watermarks.keys()) - waiting),
             forget=self._forgettable(plan, finished, tracked),
         )
 
-    def _begins(self, tracked: Mapping[str, Position]) -> bool:
+    def _begins(self, tracked: Mapping[str, Checkpoint]) -> bool:
         """True at the first discovery of a migration that is to begin with what is written from now on."""
         return self._from_latest and not tracked and not self._begun_again()
 
     def _start(
-        self, name: str, kind: PositionKind, tracked: Mapping[str, Position], read_through: Mapping[str, int]
+        self, name: str, start: Start, tracked: Mapping[str, Checkpoint], watermarks: Mapping[str, int]
     ) -> Found:
         """Rules 1 and 2. A child starts with its parent's watermark: everything before that is published."""
+        if start is Start.NEVER:
+            return Found(name, Position(PositionKind.TRIM_HORIZON).checkpoint(finished=True))
         if self._begins(tracked) or not (tracked or self._from_latest):
-            return Found(name, Position(kind), 0)
+            kind = PositionKind.LATEST if start is Start.LATEST else PositionKind.TRIM_HORIZON
+            return Found(name, Position(kind).checkpoint())
         parent_name = self._partition(self._shards[name].parent or "")
-        parent = tracked.get(parent_name)
-        if self._from_latest and (parent is None or not parent.at_ms):
-            return Found(name, Position(PositionKind.LATEST, at_ms=self._started_ms), 0)
-        ended_ms = max(parent.at_ms - SETTLE_MS, 0) if parent is not None else 0
-        through_ms = read_through.get(parent_name, ended_ms)
-        return Found(name, Position(kind, at_ms=through_ms or self._now_ms()), through_ms)
+        ended_ms = Position.of(tracked[parent_name]).at_ms if parent_name in tracked else 0
+        if self._from_latest and not ended_ms:
+            return Found(name, Position(PositionKind.LATEST, at_ms=self._started_ms).checkpoint())
+        through_ms = watermarks.get(parent_name, max(ended_ms - WATERMARK_BEHIND_MS, 0))
+        begun_ms = through_ms or self._now_ms()
+        return Found(name, Position(PositionKind.TRIM_HORIZON, at_ms=begun_ms).checkpoint(), through_ms)
 
-    def _waiting(self, plan: shard_lineage.Plan, known: Collection[str], held: set[str]) -> set[str]:
+    def _waiting(self, plan: LineagePlan, known: Collection[str], held: set[str]) -> set[str]:
         """The finished partitions whose watermark is still needed; lists again soon when a child is missing.
 
         held: the finished ones that have a watermark. known: tracked, or to be tracked now.
@@ -253,7 +250,7 @@ class Discoverer:
         return childless | (blocked & held)
 
     def _forgettable(
-        self, plan: shard_lineage.Plan, finished: set[str], tracked: Mapping[str, Position]
+        self, plan: LineagePlan, finished: set[str], tracked: Mapping[str, Checkpoint]
     ) -> list[str]:
         """Rule 4; tombstones of an older stream go as soon as a newer one is tracked."""
         now = time.monotonic()
@@ -270,4 +267,4 @@ class Discoverer:
         return [shard_of(name) for name in names if label_of(name) == self._label]
 
     def _partition(self, shard: str) -> str:
-        return f"{self._label}/{shard}"
+        return partition_of(self._label, shard)

@@ -1,10 +1,7 @@
 """The stream producer: a table's DynamoDB stream, shard by shard.
 
-Reads: DynamoDB Streams (GetShardIterator and GetRecords here, DescribeStream and ListStreams in shards.py).
-Writes: nothing. Never: the store, threads of its own, item values in messages.
-
-A partition is named "<stream label>/<shard id>": a stream that is disabled and enabled again has a new label,
-and both streams are read, the old one first.
+Reads: DynamoDB Streams (GetShardIterator and GetRecords here, DescribeStream and ListStreams in `discovery`).
+Writes: metrics. Never: the store, threads of its own, item values in messages.
 
 Facts (AWS, "DynamoDB Streams" API reference; measured where an emulator differs):
 - An iterator lives 15 minutes; a new one is derived from the checkpoint.
@@ -14,16 +11,29 @@ Facts (AWS, "DynamoDB Streams" API reference; measured where an emulator differs
 - Creation times are floored to 1 s.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import structlog
 
 from pipeline.aws import IteratorKind, Record, RecordsPage, StreamClient
-from pipeline.core.model import Position, PositionKind
+from pipeline.core.model import Checkpoint, Side
 from pipeline.errors import IteratorExpired, NotFound, Trimmed
-from pipeline.producers.base import SETTLE_MS, Batch, Clock, Discovery, GapReason
-from pipeline.producers.stream.discovery import Discoverer, arn_of, shard_of
+from pipeline.metrics import MigrationMetrics
+from pipeline.producers.base import Batch, Clock, Discovery
+from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.position import (
+    NAME,
+    WATERMARK_BEHIND_MS,
+    GapReason,
+    Position,
+    PositionKind,
+    arn_of,
+    label_of,
+    shard_of,
+)
 from pipeline.producers.stream.records import Selector
 
 log = structlog.get_logger(__name__)
@@ -40,26 +50,42 @@ TRIMMED_TRIES = 5
 class StreamProducer:
     """See `base.Producer`."""
 
+    name = NAME
+    holds_watermark = True
+
     def __init__(
         self,
         client: StreamClient,
         discoverer: Discoverer,
         selector: Selector,
         clock: Clock,
+        metrics: MigrationMetrics,
+        *,
+        table: Side,
         skew_ms: Callable[[], int | None],
     ) -> None:
-        """skew_ms: AWS's clock minus this host's, None while it is not known."""
+        """table: whose stream it is. skew_ms: AWS's clock minus this host's, None while it is not known."""
         self.client = client
         self.discoverer = discoverer
         self.selector = selector
         self.clock = clock
         self.skew_ms = skew_ms
+        self._metrics = metrics
+        self._records_read = metrics.records_read[table]
 
-    def discover(self, tracked: Mapping[str, Position], read_through: Mapping[str, int]) -> Discovery:
-        return self.discoverer.discover(tracked, read_through)
+    def discover(self, tracked: Mapping[str, Checkpoint], watermarks: Mapping[str, int]) -> Discovery:
+        return self.discoverer.discover(tracked, watermarks)
 
-    def open(self, partition: str, position: Position) -> "ShardReader":
-        return ShardReader(self, partition, position)
+    def open(self, partition: str, checkpoint: Checkpoint) -> "ShardReader":
+        return ShardReader(self, partition, Position.of(checkpoint))
+
+    def published(self, batch: Batch) -> None:
+        for event, counter in self._records_read.items():
+            counter.inc(batch.counts.by_name.get(event, 0))
+
+    def polled(self) -> None:
+        """GetRecords has answered."""
+        self._metrics.stream_last_poll_timestamp_seconds.set(time.time())
 
 
 class ShardReader:
@@ -76,10 +102,12 @@ class ShardReader:
         self._partition = partition
         self._position = position
         self._iterator: str | None = None
-        self._read_through_ms = 0
+        self._watermark_ms = 0
         self._trims = 0
-        # Creation times may be SETTLE_MS off; a record too many does no harm, one too few is lost.
-        self._skip_before_ms = position.at_ms - SETTLE_MS if position.kind is PositionKind.LATEST else 0
+        # Creation times may be WATERMARK_BEHIND_MS off; a record too many does no harm, one too few is lost.
+        self._skip_before_ms = (
+            position.at_ms - WATERMARK_BEHIND_MS if position.kind is PositionKind.LATEST else 0
+        )
 
     def next_batch(self) -> Batch:
         """One page. Raises AwsError; an expired iterator costs one call without records."""
@@ -89,6 +117,7 @@ class ShardReader:
                 return begun
             assert self._iterator is not None
             page = self._producer.client.get_records(self._iterator)
+            self._producer.polled()
             batch = self._take(page, now_ms)
         except IteratorExpired:
             log.debug("iterator expired", partition=self._partition)
@@ -98,8 +127,9 @@ class ShardReader:
             return self._trimmed(now_ms)
         except NotFound as error:
             log.error("shard cannot be read: records are lost", partition=self._partition, error=str(error))
-            finished = Position(PositionKind.FINISHED, self._position.sequence, now_ms)
-            return self._batch(finished, gap=GapReason.SHARD_GONE)
+            return self._batch(
+                msgspec.structs.replace(self._position, at_ms=now_ms), True, gap=GapReason.SHARD_GONE
+            )
         self._iterator = page.next_iterator
         self._trims = 0
         return batch
@@ -114,9 +144,9 @@ class ShardReader:
             self._iterator = self._ask("LATEST")
             # Taken after the iterator: no record can fall between the two.
             began_ms = self._producer.clock.now_ms()
-            self._read_through_ms = began_ms
-            return self._batch(Position(PositionKind.LATEST, at_ms=began_ms))
-        covered_ms = max(position.at_ms, self._read_through_ms)
+            self._watermark_ms = began_ms
+            return self._batch(Position(PositionKind.LATEST, at_ms=began_ms), watch_began_ms=began_ms)
+        covered_ms = max(position.at_ms, self._watermark_ms)
         if position.at_ms and now_ms - covered_ms > OVERDUE_MS:
             return self._from_horizon(now_ms, GapReason.OVERDUE)
         self._iterator = self._ask("TRIM_HORIZON")
@@ -134,11 +164,12 @@ class ShardReader:
         if records:
             self._skip_before_ms = 0
         if page.records:
-            self._advance_to(page.records[-1].created_ms + offset_ms - SETTLE_MS)
+            self._advance_to(page.records[-1].created_ms + offset_ms - WATERMARK_BEHIND_MS)
         elif not closed:  # an empty page of a closed shard is on the way to records, not at the tip
-            self._advance_to(now_ms - SETTLE_MS)
+            self._advance_to(now_ms - WATERMARK_BEHIND_MS)
         return self._batch(
-            _after(self._position, records, offset_ms, ended),
+            _after(self._position, records, offset_ms),
+            ended,
             changes=changes,
             counts=counts,
             idle=not page.records and not closed,
@@ -151,7 +182,7 @@ class ShardReader:
         if self._trims == 1:
             return self._from_horizon(now_ms, GapReason.TRIMMED)
         if self._trims > TRIMMED_TRIES and self._is_closed():
-            return self._batch(Position(PositionKind.FINISHED, "", now_ms))
+            return self._batch(Position(PositionKind.TRIM_HORIZON, at_ms=now_ms), True)
         return self._batch(idle=True)
 
     def _from_horizon(self, now_ms: int, reason: GapReason) -> Batch:
@@ -159,27 +190,29 @@ class ShardReader:
             "records are lost: going on with the oldest there are", partition=self._partition, reason=reason
         )
         self._skip_before_ms = 0
-        self._read_through_ms = 0
+        self._watermark_ms = 0
         return self._batch(Position(PositionKind.TRIM_HORIZON, at_ms=now_ms), gap=reason)
 
-    def _batch(self, position: Position | None = None, **more: Any) -> Batch:
+    def _batch(self, position: Position | None = None, finished: bool = False, **more: Any) -> Batch:
+        """The position moves to `position`; the last page of a shard and its end are one batch."""
         self._position = position or self._position
-        return Batch(self._position, self._read_through_ms, spacing_seconds=SPACING_SECONDS, **more)
+        checkpoint = self._position.checkpoint(finished=finished)
+        return Batch(checkpoint, self._watermark_ms, spacing_seconds=SPACING_SECONDS, **more)
 
     def _ask(self, kind: IteratorKind, sequence: str | None = None) -> str:
-        arn = arn_of(self._producer.discoverer.arn, self._partition)
+        arn = arn_of(self._producer.discoverer.arn, label_of(self._partition))
         return self._producer.client.shard_iterator(arn, shard_of(self._partition), kind, sequence)
 
     def _is_closed(self) -> bool:
         return self._producer.discoverer.is_closed(self._partition)
 
     def _advance_to(self, ms: int) -> None:
-        self._read_through_ms = max(self._read_through_ms, ms)
+        self._watermark_ms = max(self._watermark_ms, ms)
 
 
-def _after(position: Position, records: list[Record], offset_ms: int, ended: bool) -> Position:
-    """The checkpoint after these records; a shard that ends is FINISHED in the same step as its last page."""
-    if records:
-        last = records[-1]
-        position = Position(PositionKind.AFTER, last.sequence, last.created_ms + offset_ms)
-    return Position(PositionKind.FINISHED, position.sequence, position.at_ms) if ended else position
+def _after(position: Position, records: list[Record], offset_ms: int) -> Position:
+    """The position after these records."""
+    if not records:
+        return position
+    last = records[-1]
+    return Position(PositionKind.AFTER, last.sequence, last.created_ms + offset_ms)

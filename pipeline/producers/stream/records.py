@@ -6,16 +6,14 @@ A record that is not kept costs its compact key and one hash (~ 1.5 µs); everyt
 ones alone, one image at a time (a page's images decoded together are twice as dear: they leave the cache).
 """
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
 
 from pipeline.aws import Record
 from pipeline.core.canonical import Digester, KeySchema, MalformedItem
-from pipeline.core.ledger import ReadCounts
-from pipeline.core.model import ABSENT, UNKNOWN, Change, ChangeType
+from pipeline.core.model import ABSENT, UNKNOWN, Change, ChangeType, Counts
 from pipeline.core.sampling import Sampler
 from pipeline.errors import MalformedResponse
 
@@ -25,15 +23,21 @@ log = structlog.get_logger(__name__)
 class Selector:
     """Which records are kept, and what they become. Thread-safe."""
 
-    def __init__(self, schema: KeySchema, sampler: Sampler, digester: Digester) -> None:
+    def __init__(
+        self,
+        schema: KeySchema,
+        sampler: Sampler,
+        digester: Digester,
+        count_malformed_image: Callable[[], None] = lambda: None,
+    ) -> None:
+        """count_malformed_image: called for an image that is not a valid item; its version is UNKNOWN."""
         self._schema = schema
         self._sampler = sampler
         self._digester = digester
-        self._lock = threading.Lock()
-        #: Images that could not be canonicalised; their versions were published as UNKNOWN.
-        self.malformed_images = 0
+        self._count_malformed_image = count_malformed_image
+        self._warned = False
 
-    def select(self, records: Sequence[Record], offset_ms: int) -> tuple[list[Change], ReadCounts]:
+    def select(self, records: Sequence[Record], offset_ms: int) -> tuple[list[Change], Counts]:
         """The changes of the kept keys, in order, and counts of all records.
 
         offset_ms is added to creation times. Raises MalformedResponse for keys that do not fit the table.
@@ -48,12 +52,8 @@ class Selector:
         except MalformedItem as error:
             raise MalformedResponse(f"GetRecords: keys that do not fit the table's: {error}") from error
         events = [record.event for record in records]
-        counts = ReadCounts(
-            inserts=events.count(ChangeType.INSERT),
-            modifies=events.count(ChangeType.MODIFY),
-            removes=events.count(ChangeType.REMOVE),
-            not_sampled=len(records) - len(kept),
-        )
+        by_name = {event.value: number for event in ChangeType if (number := events.count(event))}
+        counts = Counts(len(records), len(records) - len(kept), by_name)
         return [self._change(key, record, offset_ms) for key, record in kept], counts
 
     def _change(self, key: bytes, record: Record, offset_ms: int) -> Change:
@@ -68,9 +68,8 @@ class Selector:
         try:
             return self._digester.digest(image)
         except MalformedItem as error:
-            with self._lock:
-                self.malformed_images += 1
-                first = self.malformed_images == 1
-            if first:
+            self._count_malformed_image()
+            if not self._warned:
+                self._warned = True
                 log.error("image is not a valid item: versions like it count as unknown", reason=str(error))
             return UNKNOWN

@@ -5,7 +5,7 @@
 -- Returns `meta`, field by field
 local meta = key(1, 'hash', 'HEXISTS HSET HGETALL')
 local work = key(2, 'stream', 'EXISTS XGROUP')
-if checked() then return end
+if checked() then return refused end
 local secret, settings, format, group = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 if redis.call('EXISTS', work) == 0 then

@@ -7,12 +7,12 @@
 local meta   = key(1, 'hash', 'HMGET HSET DEL')
 local work   = key(2, 'stream', 'EXISTS XGROUP DEL')
 local ledger = key(3, 'hash', 'HINCRBY DEL')
-local gaps   = key(4, 'list', 'RPUSH DEL')
+local gaps   = key(4, 'hash', 'HSET DEL') -- gap -> when it was recorded (ms)
 for number = 5, #KEYS do key(number, nil, 'DEL') end -- everything else of the migration
-if checked() then return end
+if checked() then return refused end
 local secret, started_ms, settings, format = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local gap, group = cjson.decode(ARGV[5]), ARGV[6] -- a Gap without its instant
-local now = now_ms()
+local gap, group = ARGV[5], ARGV[6]
+local now = string.format('%d', now_ms())
 
 local stored = redis.call('HMGET', meta, 'secret', 'started_ms')
 local stored_secret, stored_started_ms = stored[1], stored[2]
@@ -20,10 +20,9 @@ if stored_secret and stored_started_ms and redis.call('EXISTS', work) == 1 then
   if stored_secret == secret or tonumber(stored_started_ms) <= tonumber(started_ms) then return 0 end
 end
 redis.call('DEL', unpack(KEYS))
-gap.at_ms = now
-redis.call('RPUSH', gaps, cjson.encode(gap))
+redis.call('HSET', gaps, gap, now)
 redis.call('HINCRBY', ledger, 'gaps', 1)
 redis.call('XGROUP', 'CREATE', work, group, '0', 'MKSTREAM')
 redis.call('HSET', meta, 'secret', secret, 'started_ms', started_ms, 'settings', settings, 'format', format,
-  'begun_again_ms', string.format('%d', now), 'gap_ms', string.format('%d', now))
+  'begun_again_ms', now, 'gap_ms', now)
 return 1

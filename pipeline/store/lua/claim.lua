@@ -11,7 +11,7 @@ local due     = key(2, 'zset', 'ZRANGEBYSCORE ZREM')                     -- key 
 local history = key(3, 'hash', 'HGET HDEL')                              -- key -> history
 local meta    = key(4, 'hash', 'HMGET')
 local ledger  = key(5, 'hash', 'HINCRBY')
-if checked() then return end
+if checked() then return refused end
 local group, consumer, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local reclaim_after_ms = tonumber(ARGV[4]) -- 0: do not look for entries of others
 local adopt = ARGV[5] == 'adopt' -- the first claim of this consumer: take back what its earlier life left pending

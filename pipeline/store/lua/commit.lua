@@ -16,7 +16,7 @@ local lag          = key(8, 'hash', 'HMGET HINCRBY EXPIRE') -- of this minute: b
 local late         = key(9, 'hash', 'HMGET HINCRBY HDEL') -- creation bucket -> keys that wait
 local keys_judged  = key(10, 'string', 'PFADD')           -- HyperLogLog
 local dead         = key(11, 'stream', 'XADD')            -- dead letters
-if checked() then return end
+if checked() then return refused end
 local group, now, lag_kept_seconds = ARGV[1], ARGV[2], ARGV[3]
 -- The entries, one after the other (little endian): lengths of the six texts (u16 u16 u32 u32 u32 u16), next look
 -- ms (i64), lag ms (i64, -1 = none), flags (u8); then the texts: id, key, history before, history after

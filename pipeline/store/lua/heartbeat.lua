@@ -2,12 +2,16 @@
 -- A reader is alive for another while; those that were not heard of are forgotten.
 -- May run at maxmemory: readers that vanish there would give up their partitions.
 --
--- Returns how many readers are alive
-local readers = key(1, 'zset', 'ZADD ZREMRANGEBYSCORE ZCARD') -- reader -> alive until (ms)
-if checked() then return end
-local reader, ttl_ms = ARGV[1], tonumber(ARGV[2])
+-- Returns how many readers of this producer are alive
+local readers = key(1, 'zset', 'ZADD ZREMRANGEBYSCORE ZRANGE') -- "<producer>:<reader>" -> alive until (ms)
+if checked() then return refused end
+local prefix, reader, ttl_ms = ARGV[1] .. ':', ARGV[2], tonumber(ARGV[3])
 local now = now_ms()
 
-redis.call('ZADD', readers, now + ttl_ms, reader)
+redis.call('ZADD', readers, now + ttl_ms, prefix .. reader)
 redis.call('ZREMRANGEBYSCORE', readers, '-inf', now)
-return redis.call('ZCARD', readers)
+local alive = 0
+for _, member in ipairs(redis.call('ZRANGE', readers, 0, -1)) do
+  if string.sub(member, 1, #prefix) == prefix then alive = alive + 1 end
+end
+return alive

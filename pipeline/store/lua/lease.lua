@@ -1,19 +1,19 @@
 #!lua
 -- Take a partition's lease if nobody holds it, with a new fencing token (epoch); the holder itself gets it again.
 --
--- KEYS  1 leases  2 meta
--- ARGV  1 the migration's secret  2 partition  3 owner  4 ttl ms
 -- Returns the epoch, or 0 when somebody else holds it, or the error STATELOST
-if redis.call('HGET', KEYS[2], 'secret') ~= ARGV[1] then
+local leases = key(1, 'hash', 'HGET HSET') -- partition -> "epoch|expires_ms|owner"
+local meta   = key(2, 'hash', 'HGET HMGET HINCRBY')
+if checked() then return refused end
+local secret, partition, owner, ttl_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+countable(meta, {'epoch'})
+local now = now_ms()
+
+if redis.call('HGET', meta, 'secret') ~= secret then
   return redis.error_reply('STATELOST the state of this migration is gone')
 end
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local lease = redis.call('HGET', KEYS[1], ARGV[2])
-if lease then
-  local epoch, expires, owner = string.match(lease, '^(%d+)|(%d+)|(.*)$')
-  if owner ~= ARGV[3] and tonumber(expires) > now then return 0 end
-end
-local epoch = redis.call('HINCRBY', KEYS[2], 'epoch', 1)
-redis.call('HSET', KEYS[1], ARGV[2], string.format('%d|%d|%s', epoch, now + tonumber(ARGV[4]), ARGV[3]))
+local _, expires_ms, holder = lease_of(leases, partition)
+if holder and holder ~= owner and expires_ms > now then return 0 end
+local epoch = redis.call('HINCRBY', meta, 'epoch', 1)
+redis.call('HSET', leases, partition, string.format('%d|%d|%s', epoch, now + ttl_ms, owner))
 return epoch

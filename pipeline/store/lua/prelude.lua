@@ -5,12 +5,12 @@
 -- refuses the whole of it before anything is written.
 --
 -- The bytes of a history (codec.py); places count from 1, as Lua does.
-local FORMAT = 1
+local FORMAT = 2
 local AT_FORMAT, AT_PHASE, AT_FLAGS, AT_KIND, AT_LO = 1, 2, 3, 4, 5
 local AT_FIRST, AT_ALARMED, AT_SKIPPED, AT_LATE, AT_LOOKED_MS = 6, 10, 14, 18, 22
-local HEADER_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 29, 64, 24, 16
-local WAITING, SETTLING, ALARMED = 0, 1, 2
-local SETTLE, INCOMPLETE, HELD = 2, 4, 8
+local HEADER_BYTES, EXCUSE_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 29, 12, 64, 24, 16
+local WAITING, SETTLING, ALARMED, EXCUSED = 0, 1, 2, 3
+local SETTLE, INCOMPLETE, HELD, EXCUSE = 2, 4, 8, 16
 local ABSENT, UNKNOWN = string.rep('\0', 16), string.rep('\255', 16)
 
 local refused = {}
@@ -28,7 +28,7 @@ local function key(number, kind, commands)
     else
       allowed = redis.acl_check_cmd(command, name)
     end
-    if not allowed then refused[#refused + 1] = command .. ' ' .. name end
+    if not allowed then refused[#refused + 1] = command .. ' on ' .. name end
   end
   if #refused == 0 then
     local found = redis.call('TYPE', name).ok
@@ -39,17 +39,24 @@ local function key(number, kind, commands)
   return name
 end
 
--- To be called when all keys are named. True: the script was called without arguments, only to try what it may.
+-- To be called when all keys are named. True: the script was called without arguments, only to say what is
+-- `refused` (permissions.py).
 local function checked()
   if not redis.acl_check_cmd('TIME') then refused[#refused + 1] = 'TIME' end
-  if #refused > 0 then error({err = 'NOPERM ' .. table.concat(refused, ', ')}) end
-  return #ARGV == 0
+  if #ARGV == 0 then return true end
+  if #refused > 0 then error({err = 'NOPERM refused: ' .. table.concat(refused, ', ')}) end
 end
 
 -- The store's clock, the one clock that all processes share.
 local function now_ms()
   local clock = redis.call('TIME')
   return clock[1] * 1000 + math.floor(clock[2] / 1000)
+end
+
+-- The lease of a partition: epoch (as text), when it runs out (ms), owner; nothing when it never had one.
+local function lease_of(leases, partition)
+  local epoch, expires_ms, owner = string.match(redis.call('HGET', leases, partition) or '', '^(%d+)|(%d+)|(.*)$')
+  return epoch, tonumber(expires_ms or 0), owner
 end
 
 -- Call with the list's items as arguments, a thousand at a time: unpack of a large table overflows the Lua stack.

@@ -1,108 +1,200 @@
 #!lua
 -- Publish one batch of a partition in one step: fence, compare-and-set the checkpoint, append versions to
 -- histories, put keys to work that are not, count. A lost reply, a crash or a second reader changes nothing twice.
+-- All is checked and worked out before anything is written; the checkpoint comes last. Each history is read once
+-- and written once, however often its key changed, and is never longer than a look would leave it.
 --
--- KEYS  1 leases      hash    partition -> "epoch|expires_ms|owner"
---       2 checkpoints hash    partition -> position
---       3 history     hash    key -> history (core/codec.py)
---       4 work        stream  one entry a key: {k: key}
---       5 due         zset    key -> instant in ms; a key with a history is in `due` or in `work`, never both
---       6 ledger      hash    counters
---       7 keys-sampled  HyperLogLog of keys
---       8 meta        hash    watched_since_ms: when the latest partition began at LATEST
--- ARGV  1 partition  2 epoch  3 expected position  4 new position
---       5 inserts  6 modifies  7 removes  8 not sampled  9 look spacing ms  10 the same for alarmed keys
---       11 the changes, one after the other (little endian): length of the key (u16), created_ms (u64), before
---       digest (16), after digest (16), key
 -- Returns {outcome, entries in work}
-local records = tonumber(ARGV[5]) + tonumber(ARGV[6]) + tonumber(ARGV[7])
-local current = redis.call('HGET', KEYS[2], ARGV[1])
-if current == ARGV[4] then
-  return {'duplicate', redis.call('XLEN', KEYS[4])}
-end
-local lease = redis.call('HGET', KEYS[1], ARGV[1])
-local outcome = 'published'
-if not lease or string.match(lease, '^(%d+)|') ~= ARGV[2] then
-  outcome = 'fenced'
-elseif current ~= ARGV[3] then
-  outcome = 'conflict'
-end
-if outcome ~= 'published' then
-  redis.call('HINCRBY', KEYS[6], 'records_repeated', records)
-  return {outcome, redis.call('XLEN', KEYS[4])}
+local leases       = key(1, 'hash', 'HGET')           -- partition -> "epoch|expires_ms|owner"
+local checkpoints  = key(2, 'hash', 'HGET HSET')      -- partition -> checkpoint: only its producer reads it
+local histories    = key(3, 'hash', 'HGET HSET')      -- key -> history
+local work         = key(4, 'stream', 'XADD XLEN')    -- one entry a key: {k: key}
+local due          = key(5, 'zset', 'ZSCORE ZADD ZREM') -- key -> when to look next (ms)
+local ledger       = key(6, 'hash', 'HMGET HINCRBY')
+local keys_sampled = key(7, 'string', 'PFADD')        -- HyperLogLog
+local meta         = key(8, 'hash', 'HGET HSET')      -- watched_since_ms: when the latest watch began
+if checked() then return refused end
+local partition, epoch, expected, checkpoint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local records_read, not_sampled = tonumber(ARGV[5]), tonumber(ARGV[6])
+local by_name = ARGV[7] -- records by name: "name=number name=number …"
+local watch_began_ms = tonumber(ARGV[8]) -- when this batch began a watch; 0 = it began none
+local look_spacing_ms, watched_spacing_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
+local max_versions = tonumber(ARGV[11]) -- that are not reached
+-- The changes, one after the other (little endian): length of the key (u16), created_ms (u64), digest before (16),
+-- digest after (16), key.
+local changes = ARGV[12]
+local now = now_ms()
+
+local current = redis.call('HGET', checkpoints, partition)
+if current == checkpoint then return {'duplicate', redis.call('XLEN', work)} end
+local fenced = lease_of(leases, partition) ~= epoch
+if fenced or current ~= expected then
+  redis.call('HINCRBY', ledger, 'records_repeated', records_read)
+  return {fenced and 'fenced' or 'conflict', redis.call('XLEN', work)}
 end
 
-local UNKNOWN = string.rep('\255', 16)
-local WAITING, SETTLING, ALARMED = 0, 1, 2
-local SETTLE, INCOMPLETE = 2, 4
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-
-local function enqueue(key)
-  redis.call('XADD', KEYS[4], '*', 'k', key)
-end
-
-local function begin(key, before, version)
-  local lo, versions = 0, version
-  if before ~= UNKNOWN then
-    lo, versions = 1, before .. string.rep('\0', 8) .. version
-  end
-  redis.call('HSET', KEYS[3], key, string.char(1, WAITING, 0, 0, lo) .. string.rep('\0', 24) .. versions)
-  enqueue(key)
-end
-
-local function append(key, history, before, version)
-  local phase, flags = string.byte(history, 2), bit.bor(string.byte(history, 3), SETTLE)
-  local last = string.sub(history, -24, -9)
-  local head, rest = string.sub(history, 1, 1), string.sub(history, 4)
-  if before ~= UNKNOWN and last == UNKNOWN then
-    rest = string.sub(history, 4, -25) .. before .. string.sub(history, -8)
-  elseif before ~= UNKNOWN and before ~= last then
-    flags = bit.bor(flags, INCOMPLETE) -- a version between the two was never published
-  end
-  if phase ~= WAITING and redis.call('ZSCORE', KEYS[5], key) then
-    local spacing = phase == ALARMED and tonumber(ARGV[10]) or tonumber(ARGV[9])
-    local at = struct.unpack('<I8', history, 22) + spacing
-    if at <= now then
-      redis.call('ZREM', KEYS[5], key)
-      enqueue(key)
-    else
-      redis.call('ZADD', KEYS[5], 'LT', at, key)
-    end
-  end
-  if phase == SETTLING then phase = WAITING end
-  redis.call('HSET', KEYS[3], key, head .. string.char(phase, flags) .. rest .. version)
-end
-
-local fresh, published, changes, at = {}, 0, ARGV[11], 1
-while at <= #changes do
-  local length = struct.unpack('<I2', changes, at)
-  local before = string.sub(changes, at + 10, at + 25)
-  local version = string.sub(changes, at + 26, at + 41) .. string.sub(changes, at + 2, at + 9)
-  local key = string.sub(changes, at + 42, at + 41 + length)
-  at, published = at + 42 + length, published + 1
-  local history = redis.call('HGET', KEYS[3], key)
-  if history then
-    append(key, history, before, version)
+-- The changes of each key: `first` holds each key's first one, `following` the next one of the same key. A change
+-- is known by the place in `changes` where it begins.
+local names, first, following, newest = {}, {}, {}, {}
+local published, place = 0, 1
+while place <= #changes do
+  local length = struct.unpack('<I2', changes, place)
+  local name = string.sub(changes, place + 42, place + 41 + length)
+  if newest[name] then
+    following[newest[name]] = place
   else
-    begin(key, before, version)
-    fresh[#fresh + 1] = key
+    names[#names + 1], first[#first + 1] = name, place
   end
-end
-for i = 1, #fresh, 1000 do -- in slices: unpack of a large table overflows the Lua stack
-  redis.call('PFADD', KEYS[7], unpack(fresh, i, math.min(i + 999, #fresh)))
+  newest[name] = place
+  place, published = place + 42 + length, published + 1
 end
 
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[4])
-local begun = tonumber(string.match(ARGV[4], '^latest|.*|(%d+)$') or 0)
-if begun > tonumber(redis.call('HGET', KEYS[8], 'watched_since_ms') or 0) then
-  redis.call('HSET', KEYS[8], 'watched_since_ms', begun)
+local function before_of(change) return string.sub(changes, change + 10, change + 25) end
+local function version_of(change)
+  return string.sub(changes, change + 26, change + 41) .. string.sub(changes, change + 2, change + 9)
 end
+
+-- What a key's changes of this batch, `change` and those following it, add to versions whose newest has the digest
+-- `last`. Returns the bytes to append, what `last` was if they tell it, whether a version is missing.
+--
+-- Together with `begun` and `extended` this is what happens to one key, for example:
+--   1. 12:00:00  ABSENT → a   No history. What it replaced is known, and no change of ours made it: it counts as
+--                             reached (lo = 1). Versions ABSENT a.
+--   2. 12:00:01  a → b        It replaced the last one that we have: nothing is missing. Versions ABSENT a b.
+--   3. 12:00:02  (a look finds b: everything is reached, SETTLING, the next look is due at 12:00:32)
+--   4. 12:00:03  b → c        Versions ABSENT a b c. WAITING again, but a settling look is owed (SETTLE). The key is
+--                             brought forward from 12:00:32 to 1 s after its last look, which is 12:00:03: out of
+--                             `due`, into `work`.
+--   5. 12:00:04  e → f        It replaced e, but the last one that we have is c: c → e was never published. Versions
+--                             … c f, INCOMPLETE: this history no longer vouches for what the key was.
+--   6. 12:00:05  ? → ?        The stream does not show it (UNKNOWN): nothing is concluded. Versions … f ?.
+--   7. 12:00:06  g → h        This one tells what ? was. Versions … f g h.
+local function added(change, last)
+  local told, missing, versions = nil, false, {}
+  while change do
+    local before = before_of(change)
+    if before ~= UNKNOWN and before ~= last then
+      if last ~= UNKNOWN then
+        missing = true
+      elseif #versions == 0 then
+        told = before
+      else
+        versions[#versions] = before .. string.sub(versions[#versions], DIGEST_BYTES + 1)
+      end
+    end
+    local version = version_of(change)
+    versions[#versions + 1] = version
+    last = string.sub(version, 1, DIGEST_BYTES)
+    change = following[change]
+  end
+  return table.concat(versions), told, missing
+end
+
+-- What `thin` of core/judging/history.py does at a look, done here as well: validators may be away for hours.
+-- Histories longer than that would cost every later change of the key, which writes the history anew.
+local function thinned(bytes)
+  local flags, lo = string.byte(bytes, AT_FLAGS), string.byte(bytes, AT_LO)
+  local head_bytes = HEADER_BYTES + (bit.band(flags, EXCUSE) ~= 0 and EXCUSE_BYTES or 0)
+    + (bit.band(flags, HELD) ~= 0 and HELD_BYTES or 0)
+  local unreached = (#bytes - head_bytes) / VERSION_BYTES - lo
+  if unreached <= max_versions then return bytes end
+  local kept = math.floor(max_versions / 2)
+  local removed = unreached - 1 - kept
+  local oldest = head_bytes + lo * VERSION_BYTES -- the oldest version that is not reached begins behind it
+  return string.sub(bytes, 1, AT_PHASE) .. string.char(bit.bor(flags, INCOMPLETE))
+    .. string.sub(bytes, AT_KIND, AT_FIRST - 1)
+    .. struct.pack('<I4', struct.unpack('<I4', bytes, AT_FIRST) + removed)
+    .. string.sub(bytes, AT_ALARMED, AT_SKIPPED - 1)
+    .. struct.pack('<I4', struct.unpack('<I4', bytes, AT_SKIPPED) + removed)
+    .. string.sub(bytes, AT_LATE, oldest)
+    .. UNKNOWN .. string.sub(bytes, oldest + DIGEST_BYTES + 1, oldest + VERSION_BYTES)
+    .. string.sub(bytes, -kept * VERSION_BYTES)
+end
+
+-- The history of a key that had none.
+local function begun(change)
+  local before, versions, missing = before_of(change), version_of(change), false
+  local lo, first_version = 0, ''
+  if before ~= UNKNOWN then lo, first_version = 1, before .. string.rep('\0', VERSION_BYTES - DIGEST_BYTES) end
+  local flags = 0
+  if following[change] then
+    flags = SETTLE
+    local last, more, told = string.sub(versions, 1, DIGEST_BYTES)
+    more, told, missing = added(following[change], last)
+    versions = (told or last) .. string.sub(versions, DIGEST_BYTES + 1) .. more
+    if missing then flags = bit.bor(flags, INCOMPLETE) end
+  end
+  return thinned(string.char(FORMAT, WAITING, flags, 0, lo) .. string.rep('\0', HEADER_BYTES - AT_LO)
+    .. first_version .. versions)
+end
+
+local function extended(bytes, change)
+  local phase, flags = string.byte(bytes, AT_PHASE), bit.bor(string.byte(bytes, AT_FLAGS), SETTLE)
+  local last = string.sub(bytes, -VERSION_BYTES, DIGEST_BYTES - VERSION_BYTES - 1)
+  local versions, told, missing = added(change, last)
+  if told then
+    versions = told .. string.sub(bytes, DIGEST_BYTES - VERSION_BYTES) .. versions
+    bytes = string.sub(bytes, 1, -VERSION_BYTES - 1)
+  end
+  if missing then flags = bit.bor(flags, INCOMPLETE) end
+  if phase == SETTLING then phase = WAITING end
+  return thinned(string.char(FORMAT, phase, flags) .. string.sub(bytes, AT_KIND) .. versions)
+end
+
+-- What will stand in `histories`, by the number of the key; nothing in `old`: the key had no history.
+local old, new, fresh = {}, {}, {}
+for number, name in ipairs(names) do
+  local bytes = redis.call('HGET', histories, name)
+  if not bytes then
+    new[number] = begun(first[number])
+    fresh[#fresh + 1] = name
+  elseif #bytes < HEADER_BYTES + VERSION_BYTES or string.byte(bytes, AT_FORMAT) ~= FORMAT then
+    error({err = 'ERR ' .. histories .. ' holds something else than a history'})
+  else
+    old[number], new[number] = bytes, extended(bytes, first[number])
+  end
+end
+local watched_since_ms = tonumber(redis.call('HGET', meta, 'watched_since_ms') or 0)
 local counts = {
-  records_read = records, inserts = ARGV[5], modifies = ARGV[6], removes = ARGV[7], not_sampled = ARGV[8],
-  versions_published = published, outstanding = published, keys_coalesced = published - #fresh,
+  records_read = records_read, not_sampled = not_sampled, versions_published = published, outstanding = published,
+  keys_coalesced = published - #fresh,
 }
-for field, count in pairs(counts) do
-  if tonumber(count) ~= 0 then redis.call('HINCRBY', KEYS[6], field, count) end
+for name, number in string.gmatch(by_name, '(%S+)=(%d+)') do
+  counts['records:' .. name] = tonumber(number)
 end
-return {outcome, redis.call('XLEN', KEYS[4])}
+local fields = {}
+for field in pairs(counts) do fields[#fields + 1] = field end
+countable(ledger, fields)
+
+-- A key with a history is in `due` or in `work`, never in both. One that waits for a recheck alone is looked at
+-- earlier now, but not sooner after its last look than the spacing.
+local function bring_forward(name, bytes)
+  local phase = string.byte(bytes, AT_PHASE)
+  if phase == WAITING or not redis.call('ZSCORE', due, name) then return end
+  local spacing_ms = (phase == ALARMED or phase == EXCUSED) and watched_spacing_ms or look_spacing_ms
+  local at_ms = struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms
+  if at_ms <= now then
+    redis.call('XADD', work, '*', 'k', name)
+    redis.call('ZREM', due, name)
+  else
+    redis.call('ZADD', due, 'LT', at_ms, name)
+  end
+end
+
+for number, name in ipairs(names) do
+  if old[number] then
+    bring_forward(name, old[number])
+  else
+    redis.call('XADD', work, '*', 'k', name)
+  end
+  redis.call('HSET', histories, name, new[number])
+end
+in_slices(fresh, function(...) redis.call('PFADD', keys_sampled, ...) end)
+for field, count in pairs(counts) do
+  if count ~= 0 then redis.call('HINCRBY', ledger, field, count) end
+end
+if watch_began_ms > watched_since_ms then
+  redis.call('HSET', meta, 'watched_since_ms', string.format('%d', watch_began_ms))
+end
+redis.call('HSET', checkpoints, partition, checkpoint)
+return {'published', redis.call('XLEN', work)}

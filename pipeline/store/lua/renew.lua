@@ -1,36 +1,42 @@
 #!lua flags=allow-oom
--- Renew one reader's leases, post how far each partition is read through, and take the minimum over all
--- partitions: every change written before it is published. A partition that nobody reads holds it back.
+-- Renew one reader's leases, post its partitions' watermarks, and take the minimum over all partitions: every
+-- change written before it is published. A partition that nobody reads holds it back; one that has no watermark
+-- does not.
 -- A watermark holds for the checkpoint it was reached with: where the stored one is another (a Redis that came
--- back older), it is not posted, and the reader is told.
+-- back older), it is not posted, and the answer says so.
 --
--- KEYS  1 leases  2 watermarks  hash partition -> ms  3 meta  4 checkpoints  5 work
--- ARGV  1 the migration's secret  2 owner  3 ttl ms  4… fours: partition, epoch, checkpoint, watermark_ms
 -- Returns {partition still ours, 1 = its checkpoint is the one given, …}, or the error STATELOST
-if redis.call('HGET', KEYS[3], 'secret') ~= ARGV[1] or redis.call('EXISTS', KEYS[5]) == 0 then
+local leases      = key(1, 'hash', 'HGET HSET')       -- partition -> "epoch|expires_ms|owner"
+local watermarks  = key(2, 'hash', 'HGET HSET HVALS') -- partition -> ms
+local meta        = key(3, 'hash', 'HGET HSET')
+local checkpoints = key(4, 'hash', 'HGET')            -- partition -> checkpoint
+local work        = key(5, 'stream', 'EXISTS')
+if checked() then return refused end
+local secret, owner, ttl_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local FIRST, FIELDS = 4, 4 -- the partitions, in fours: name, epoch, checkpoint, watermark (ms)
+local now = now_ms()
+
+if redis.call('HGET', meta, 'secret') ~= secret or redis.call('EXISTS', work) == 0 then
   return redis.error_reply('STATELOST the state of this migration is gone')
 end
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local kept = {}
-for i = 4, #ARGV, 4 do
-  local partition, epoch = ARGV[i], ARGV[i + 1]
-  local lease = redis.call('HGET', KEYS[1], partition)
-  if lease and string.match(lease, '^(%d+)|') == epoch then
-    redis.call('HSET', KEYS[1], partition, string.format('%s|%d|%s', epoch, now + tonumber(ARGV[3]), ARGV[2]))
-    local same = redis.call('HGET', KEYS[4], partition) == ARGV[i + 2]
-    local posted = redis.call('HGET', KEYS[2], partition)
-    if same and posted and tonumber(ARGV[i + 3]) > tonumber(posted) then
-      redis.call('HSET', KEYS[2], partition, ARGV[i + 3])
+for i = FIRST, #ARGV, FIELDS do
+  local partition, epoch, checkpoint, watermark_ms = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  if lease_of(leases, partition) == epoch then
+    redis.call('HSET', leases, partition, string.format('%s|%d|%s', epoch, now + ttl_ms, owner))
+    local same = redis.call('HGET', checkpoints, partition) == checkpoint
+    local posted_ms = redis.call('HGET', watermarks, partition)
+    if same and posted_ms and tonumber(watermark_ms) > tonumber(posted_ms) then
+      redis.call('HSET', watermarks, partition, watermark_ms)
     end
     kept[#kept + 1] = partition
     kept[#kept + 1] = same and 1 or 0
   end
 end
-local least
-for _, value in ipairs(redis.call('HVALS', KEYS[2])) do
-  local ms = tonumber(value)
-  if not least or ms < least then least = ms end
+local least_ms
+for _, posted_ms in ipairs(redis.call('HVALS', watermarks)) do
+  local ms = tonumber(posted_ms)
+  if not least_ms or ms < least_ms then least_ms = ms end
 end
-if least then redis.call('HSET', KEYS[3], 'watermark_ms', string.format('%d', least)) end
+if least_ms then redis.call('HSET', meta, 'watermark_ms', string.format('%d', least_ms)) end
 return kept

@@ -1,4 +1,4 @@
-"""The metrics that the store knows, read at each scrape by the monitor alone.
+"""The metrics that the store knows of each migration, read at each scrape by the monitor alone.
 
 Reads: the store's figures, through a callable. Writes: nothing. Never: holds a figure longer than a
 second, so a reader that died cannot leave "lag 0.2 s" standing.
@@ -6,19 +6,20 @@ second, so a reader that died cannot leave "lag 0.2 s" standing.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pipeline.core.figures import Figures
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
-from pipeline.core.model import MISMATCHES, PositionKind
+from pipeline.core.model import MISMATCHES, ChangeType
 from pipeline.errors import StoreError
 from pipeline.metrics.cutover import cutover_metrics
-from pipeline.metrics.declared import PREFIX, Declared, Sample, StoreMetric
+from pipeline.metrics.declared import Declared, Sample, StoreMetric, store_metric
 
 log = structlog.get_logger(__name__)
 
@@ -26,14 +27,12 @@ log = structlog.get_logger(__name__)
 LEDGER_COUNTERS = {
     "records_read": "Change records read and published, each once.",
     "records_repeated": "Change records that were read again and dropped as repeats.",
-    "inserts": "INSERT records among those published.",
-    "modifies": "MODIFY records among those published.",
-    "removes": "REMOVE records among those published.",
     "not_sampled": "Change records whose key the sampler left out.",
     "versions_published": "Change records whose key the sampler kept: versions to be proven.",
     "matches": "Looks that proved a key to be right.",
-    "rechecks": "Looks that only led to another look.",
+    "looks_without_progress": "Looks that reached nothing new and only led to another look.",
     "recovered": "Findings that a later look found right.",
+    "findings_excused": "Findings closed because TTL itself will remove what they are about.",
     "reads": "Keys read on the verified side.",
     "reads_strong": "Strongly consistent reads among ledger_reads.",
 }
@@ -42,7 +41,7 @@ LEDGER_COUNTERS = {
 VERSION_STATES = {
     "reached": "Versions that the verified side was seen to have reached.",
     "alarmed": "Versions that an open finding covers.",
-    "expired": "Versions that ended by TTL.",
+    "expired": "Versions of keys that are excused: what differs TTL itself will remove.",
     "indeterminate": "Versions that could not be decided.",
     "dead": "Versions given up with their queue entry.",
     "outstanding": "Versions not yet proven.",
@@ -51,13 +50,13 @@ DEAD_REASONS = ("poison", "redelivered")
 
 
 def _one(kind: str, name: str, text: str, number: Callable[[Figures], float | None]) -> StoreMetric:
-    """A metric without labels; no sample while the number was not measured."""
+    """A metric with one sample a migration; none while the number was not measured."""
 
     def samples(figures: Figures) -> Iterable[Sample]:
         value = number(figures)
         return () if value is None else (((), value),)
 
-    return StoreMetric(Declared(PREFIX + name, kind, text, {}, "monitor"), samples)
+    return store_metric(kind, name, text, samples)
 
 
 def _per(
@@ -68,14 +67,20 @@ def _per(
     text: str,
     counts: Callable[[Figures], Mapping[Any, int]],
 ) -> StoreMetric:
-    """A metric with one label; the known values are there from the start, at 0."""
+    """A metric with one more label; the known values are there from the start, at 0."""
     values = tuple(known)
 
     def samples(figures: Figures) -> Iterable[Sample]:
         found = {**dict.fromkeys(values, 0), **counts(figures)}
         return (((value,), number) for value, number in found.items())
 
-    return StoreMetric(Declared(PREFIX + name, kind, text, {label: values}, "monitor"), samples)
+    return store_metric(kind, name, text, samples, {label: values})
+
+
+def _closed(counts: Mapping[str, int], known: Iterable[str]) -> dict[str, int]:
+    """Names that are not known together count as "other", so that the label set stays closed."""
+    named = {str(name): counts.get(name, 0) for name in known}
+    return {**named, "other": sum(counts.values()) - sum(named.values())}
 
 
 def _counter(name: str, text: str) -> StoreMetric:
@@ -102,8 +107,10 @@ STORE_METRICS = (
     _one("counter", "keys_coalesced_total", "Versions whose key was waiting for a look already.",
          lambda f: f.ledger.keys_coalesced),
     _one("gauge", "keys_outstanding", "Keys whose history is open.", lambda f: f.queue.outstanding),
-    _one("gauge", "keys_judged", "Distinct keys with a verdict (estimate, within 1 %).",
+    _one("gauge", "keys_judged", "Distinct keys found right or wrong (estimate, within 1 %).",
          lambda f: f.ledger.keys_judged),
+    _one("gauge", "keys_excused", "Keys that differ in what TTL itself will remove: neither right nor wrong.",
+         lambda f: f.ledger.excused),
     _one("gauge", "keys_right_low_ratio", "Lower end of the 95 % interval of the share of right keys.",
          lambda f: f.success.low),
     _one("gauge", "keys_right_high_ratio", "Upper end of the 95 % interval of the share of right keys.",
@@ -119,8 +126,11 @@ STORE_METRICS = (
          lambda f: f.reader_lag_seconds),
     _one("gauge", "stream_retention_headroom_seconds", "Until DynamoDB drops the oldest unread change.",
          lambda f: f.retention_headroom_seconds),
-    _per("state", PositionKind, "gauge", "stream_shards", "Shards by how far they are read.",
-         lambda f: f.reader.partitions),
+    _per("state", ("open", "finished"), "gauge", "partitions",
+         "Partitions (of a stream: shards) by whether they are read to their end.",
+         lambda f: {"open": f.reader.partitions_open, "finished": f.reader.partitions_finished}),
+    _per("event", (*ChangeType, "other"), "counter", "ledger_records_total", "Records published, by event.",
+         lambda f: _closed(f.ledger.records, ChangeType)),
     _one("counter", "stream_gaps_total", "Losses of stream records.", lambda f: f.reader.gaps),
     _one("gauge", "reader_processes", "Stream readers with a heartbeat.", lambda f: f.reader.readers),
     _one("gauge", "ledger_balanced", "1 while the accounting identity holds.",
@@ -129,21 +139,33 @@ STORE_METRICS = (
     *(_state(name, text) for name, text in VERSION_STATES.items()),
 )
 # fmt: on
-STORE_UP = Declared(PREFIX + "store_up", "gauge", "1 when Redis answered this scrape.", {}, "monitor")
+STORE_UP = store_metric(
+    "gauge",
+    "store_up",
+    "1 when Redis answered this scrape with the migration's figures.",
+    lambda _f: (((), 1),),
+)
 
 
-class LedgerCollector(Collector):
-    """What the store knows, read at scrape time; while it cannot be reached only `store_up 0` is exported.
+class Watched(msgspec.Struct, frozen=True):
+    """One migration whose figures are exported. figures: reads the store; may raise StoreError."""
 
-    figures: reads the store; may raise StoreError. limits: what the gate demands. One reading serves all
-    scrapes of `CACHE_SECONDS`, so that several scrapers cannot multiply the load on Redis.
+    migration: str
+    figures: Callable[[], Figures]
+    limits: Limits = DEFAULT_LIMITS
+
+
+class StoreCollector(Collector):
+    """What the store knows of migrations, read at scrape time; of one that cannot be read, only `store_up 0`.
+
+    One reading serves all scrapes of `CACHE_SECONDS`, so that several scrapers cannot multiply the load on
+    Redis.
     """
 
     CACHE_SECONDS = 1.0
 
-    def __init__(self, figures: Callable[[], Figures], limits: Limits = DEFAULT_LIMITS) -> None:
-        self._figures = figures
-        self._metrics = (*STORE_METRICS, *cutover_metrics(limits))
+    def __init__(self, watched: Sequence[Watched]) -> None:
+        self._watched = [(one, (STORE_UP, *STORE_METRICS, *cutover_metrics(one.limits))) for one in watched]
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._families: list[Metric] = []
@@ -151,23 +173,29 @@ class LedgerCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         with self._lock:
             if time.monotonic() - self._read_at >= self.CACHE_SECONDS:
-                self._families = list(self._read())
+                self._families = self._read()
                 self._read_at = time.monotonic()
             return self._families
 
-    def _read(self) -> Iterator[Metric]:
-        try:
-            figures = self._figures()
-        except StoreError as error:
-            log.warning("store not readable", error=str(error))
-            yield GaugeMetricFamily(STORE_UP.name, STORE_UP.help, value=0)
-            return
-        yield GaugeMetricFamily(STORE_UP.name, STORE_UP.help, value=1)
-        for metric in self._metrics:
-            family = _family(metric.declared)
-            for labels, value in metric.samples(figures):
-                family.add_metric(labels, value)
-            yield family
+    def _read(self) -> list[Metric]:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for one, metrics in self._watched:
+            for declared, samples in _samples(one, metrics):
+                family = families.setdefault(declared.name, _family(declared))
+                for labels, value in samples:
+                    family.add_metric([one.migration, *labels], value)
+        return list(families.values())
+
+
+def _samples(watched: Watched, metrics: Sequence[StoreMetric]) -> Iterator[tuple[Declared, Iterable[Sample]]]:
+    try:
+        figures = watched.figures()
+    except StoreError as error:
+        log.warning("store not readable", migration=watched.migration, error=str(error))
+        yield STORE_UP.declared, (((), 0),)
+        return
+    for metric in metrics:
+        yield metric.declared, metric.samples(figures)
 
 
 def _family(declared: Declared) -> CounterMetricFamily | GaugeMetricFamily:
