@@ -30,7 +30,7 @@ UNITS = ("_seconds", "_total", "_info", "_ratio", "_entries", "_keys", "_process
 #: Gauges that count things and carry the thing's name instead.
 COUNTS = {
     *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_partitions"),
-    *("ddbmm_keys_judged", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
+    *("ddbmm_keys_judged", "ddbmm_keys_excused", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
     *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed"),
     *(
         f"ddbmm_versions_{s}"

@@ -141,6 +141,19 @@ def test_more_findings_than_the_estimated_number_of_keys_is_a_rate_of_zero_not_b
     assert (success.ratio, success.keys) == (0, 3)
 
 
+@pytest.mark.parametrize(("excused", "said"), [(1, "; 1 key more excused"), (30, "; 30 keys more excused")])
+def test_excused_keys_are_said_beside_the_success_rate_also_when_nothing_was_compared(
+    excused: int, said: str
+) -> None:
+    for of in (running(), just_begun()):
+        ledger = msgspec.structs.replace(of.ledger, excused=excused, expired=excused)
+        figures = msgspec.structs.replace(of, ledger=ledger)
+        (line,) = [one for one in status_text(ORDERS, figures).splitlines() if "success" in one]
+        assert said in line and said in statistics_text(figures, None)
+        assert status_object(ORDERS, figures)["success"]["excused"] == excused
+        assert statistics_fields(figures, None)["keys_excused"] == excused
+
+
 def test_lag_is_null_and_said_to_be_unmeasured_before_the_first_match() -> None:
     assert status_object(ORDERS, just_begun())["lag_seconds"] == {"p50": None, "p95": None, "p99": None}
     assert "no lag measured yet" in statistics_text(just_begun(), None)
@@ -172,7 +185,7 @@ def test_status_json_has_the_agreed_fields() -> None:
     reported = json.loads(json.dumps(status_object(ORDERS, running())))
     terms = {"records_read", "not_sampled", "versions_published", "reached", "alarmed", "expired"}
     assert terms | {"indeterminate", "dead", "outstanding"} <= reported["ledger"].keys()
-    assert reported["success"].keys() == {"ratio", "low", "high", "confidence", "keys"}
+    assert reported["success"].keys() == {"ratio", "low", "high", "confidence", "keys", "excused"}
     assert reported["open"] == {"missing": 2, "stale": 1, "different": 0, "extra": 0}
     assert reported["lag_seconds"].keys() == {"p50", "p95", "p99"}
     assert reported["reader"] == {

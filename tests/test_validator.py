@@ -1,8 +1,6 @@
 """The validator against a real store and a fake DynamoDB: verdicts, errors that are none, exactly once."""
 
-import contextlib
-import threading
-import uuid
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,93 +8,11 @@ import msgspec
 import pytest
 import structlog
 
-from pipeline import metrics
-from pipeline.aws import Connection, SideConfig, TableReader, describe_table
-from pipeline.core.canonical import Digester
-from pipeline.core.ledger import Finding, Ledger
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Checkpoint, Counts, Policy, Side, VerdictKind
+from pipeline.aws import Connection, SideConfig
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
-from pipeline.store.messages import Lease
-from pipeline.validator.side_reader import SideReader
-from pipeline.validator.validator import MAX_DELIVERIES, MAX_TRIALS, Validator
 from tests.fake import Fake, Kind
-from tests.servers import eventually
-from tests.whole_store import WholeStore
-
-#: Deadlines of no length: the first look that mismatches is decided at once, settling is over at once.
-AT_ONCE = Policy(converge_within_ms=-1_000, stable_for_ms=0)
-BEGIN = Checkpoint(b"")
-
-
-class World:
-    """A source and a target in one fake, a store, one validator, and the change stream played by hand."""
-
-    def __init__(self, fake: Fake, store: WholeStore, policy: Policy, key_type: str, verified: Side) -> None:
-        self.fake, self.store, self.key_type = fake, store, key_type
-        for name in (Side.SOURCE, Side.TARGET):
-            fake.control.create_table(name, partition_type=key_type, ttl="expires")
-        store.register("test:shard", BEGIN, 0)
-        lease = store.lease("test:shard", "reader", 600_000)
-        assert lease is not None
-        self.lease: Lease = lease
-        self.checkpoint = BEGIN
-        connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
-        self.schema = describe_table(connection, "source").schema
-        self.metrics, self.stop = metrics.start(None, "test").of("test"), threading.Event()
-        self.validator = Validator(
-            store,
-            self.side_reader(verified, connection),
-            self.side_reader(verified.other, connection),
-            policy,
-            self.metrics,
-            consumer="v",
-            reclaim_after_ms=1,
-            stop=self.stop,
-        )
-
-    def side_reader(self, side: Side, connection: Connection) -> SideReader:
-        return SideReader(
-            side,
-            TableReader(connection, side, self.schema),
-            self.metrics,
-            digester=Digester(),
-            ttl_attribute="expires",
-            stop=self.stop,
-        )
-
-    def item(self, key: str, value: str, **more: Any) -> dict[str, Any]:
-        return {"pk": {self.key_type: key}, "value": {"S": value}, **more}
-
-    def published(self, key: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
-        """The reader publishes a change of `key`, and has read through everything."""
-        changes = [Change(self.compact(key), _digest(before), _digest(after), self.store.now_ms() - 2_000)]
-        self.publish(changes)
-
-    def publish(self, changes: list[Change]) -> None:
-        following = Checkpoint(uuid.uuid4().hex.encode())
-        self.store.publish(self.lease, self.checkpoint, following, changes, Counts(len(changes)))
-        self.checkpoint = following
-        watermarks = {"test:shard": (following, self.store.now_ms() + 3_600_000)}
-        self.store.renew("reader", [self.lease], watermarks, 600_000)
-
-    def compact(self, key: str) -> bytes:
-        return self.schema.compact_of({"pk": {self.key_type: key}})
-
-    def validate(self, until: Callable[[Ledger], bool]) -> Ledger:
-        def looked() -> Ledger | None:
-            with contextlib.suppress(AwsError):  # back-off after a refusal ordered by the test
-                self.validator.step()
-            ledger = self.store.ledger()
-            return ledger if until(ledger) else None
-
-        return eventually(looked)
-
-    def findings(self) -> list[Finding]:
-        return list(self.store.findings())
-
-
-def _digest(item: dict[str, Any] | None) -> bytes:
-    return ABSENT if item is None else Digester().digest_item(item)
+from tests.validating import World, digest_of, own_store
 
 
 @pytest.fixture
@@ -107,13 +23,8 @@ def fake() -> Iterator[Fake]:
 
 @pytest.fixture
 def make(fake: Fake, valkey_url: str) -> Iterator[Callable[..., World]]:
-    store = WholeStore.begin(valkey_url, f"validator-{uuid.uuid4().hex}", {"target_table": "target"})
-
-    def world(policy: Policy = AT_ONCE, key_type: str = "S", verified: Side = Side.TARGET) -> World:
-        return World(fake, store, policy, key_type, verified)
-
-    yield world
-    store.close()
+    with own_store(valkey_url) as store:
+        yield functools.partial(World, fake, store)
 
 
 @pytest.mark.parametrize(("key_type", "key"), [("S", "a"), ("N", "17"), ("B", "AAE=")])
@@ -191,15 +102,6 @@ def test_verifying_the_source_tells_kinds_of_the_target(make: Callable[..., Worl
     world.validate(lambda one: bool(one.open["extra"]))
 
 
-def test_items_past_their_ttl_are_neither_match_nor_mismatch(make: Callable[..., World]) -> None:
-    world = make()
-    item = world.item("k", "new", expires={"N": "1000"})
-    world.fake.control.put("source", item)
-    world.published("k", None, item)
-    ledger = world.validate(lambda one: one.expired == 1)
-    assert (sum(ledger.open.values()), ledger.matches, ledger.keys_judged) == (0, 0, 0)
-
-
 @pytest.mark.parametrize(
     "kind",
     [
@@ -254,7 +156,7 @@ def test_a_read_that_is_refused_undoes_none_before_it(make: Callable[..., World]
         world.fake.control.put("target", item)
     keys = [world.compact(item["pk"]["S"]) for item in items]
     now_ms = world.store.now_ms()
-    world.publish([Change(key, ABSENT, _digest(one), now_ms) for key, one in zip(keys, items, strict=True)])
+    world.publish([Change(key, ABSENT, digest_of(one), now_ms) for key, one in zip(keys, items, strict=True)])
     world.fake.control.limit_rate("BatchGetItem", 1)
     with pytest.raises(Throttled):
         world.validator.step()
@@ -280,105 +182,6 @@ def test_a_witness_that_cannot_be_read_holds_up_its_own_keys_alone(make: Callabl
     assert (ledger.reached, sum(ledger.open.values()), ledger.balanced) == (1, 0, True)
     world.validator._origin = origin
     world.validate(lambda one: bool(one.open["missing"]))
-
-
-def died_with_everything_in_hand(world: World, times: int) -> None:
-    for _ in range(times):
-        world.store.claim("v", 100, 0, adopt=True)
-
-
-def died_alone(world: World, times: int) -> None:
-    """Validators that tried the only entry under suspicion."""
-    [entry] = world.store.claim("v", 100, 0, adopt=True).entries
-    for _ in range(times):
-        _, trials = world.store.claim_alone("v", [entry.id], b"")
-    assert trials == times
-
-
-def test_an_entry_that_takes_down_its_validators_alone_becomes_a_dead_letter(
-    make: Callable[..., World],
-) -> None:
-    world = make()
-    world.published("k", None, world.item("k", "new"))
-    died_with_everything_in_hand(world, MAX_DELIVERIES)
-    died_alone(world, MAX_TRIALS)
-    ledger = world.validate(lambda one: one.dead_entries["redelivered"] == 1)
-    assert (ledger.dead, ledger.outstanding, ledger.balanced) == (1, 0, True)
-    assert world.store.queue().dead == 1
-
-
-def test_an_entry_that_is_buried_though_its_history_cannot_be_read_is_counted(
-    make: Callable[..., World],
-) -> None:
-    """What cannot be read may be what took the validators down."""
-    world = make()
-    world.published("k", None, world.item("k", "new"))
-    died_with_everything_in_hand(world, MAX_DELIVERIES)
-    died_alone(world, MAX_TRIALS)
-    world.store._redis.hset(world.store._key("history"), world.compact("k"), b"\x07rubbish")
-    world.validate(lambda one: one.dead_entries["redelivered"] == 1)
-
-
-def test_entries_that_were_in_hand_when_validators_died_are_tried_alone_and_judged(
-    make: Callable[..., World],
-) -> None:
-    world = make()
-    for number in range(5):
-        item = world.item(f"k{number}", "new")
-        world.fake.control.put("target", item)
-        world.published(f"k{number}", None, item)
-    died_with_everything_in_hand(world, 20)
-    before = world.fake.control.keys_read()
-    assert world.validate(lambda one: one.reached == 5).balanced
-    assert world.fake.control.keys_read() - before == 5 * 3, (
-        "a key that nobody has, on both sides, and the entry's"
-    )
-    assert world.store.ledger().dead_entries["redelivered"] == 0
-
-
-def test_nothing_is_tried_alone_while_a_side_cannot_be_read(make: Callable[..., World]) -> None:
-    """And what is under no suspicion goes on."""
-    world = make()
-    world.published("suspect", None, world.item("suspect", "new"))
-    died_with_everything_in_hand(world, MAX_DELIVERIES + 1)
-    nowhere = Connection(SideConfig("source", region="us-east-1", endpoint_url="http://127.0.0.1:1"))
-    origin, world.validator._origin = world.validator._origin, world.side_reader(Side.SOURCE, nowhere)
-    for number in range(MAX_TRIALS + 2):
-        item = world.item(f"k{number}", "new")
-        world.fake.control.put("target", item)
-        world.published(f"k{number}", None, item)
-        world.validator._quarantine.rest(0)
-        world.validate(lambda one: one.reached > number)  # noqa: B023
-    assert not world.store._redis.exists(world.store._key("suspects"))
-    world.validator._origin = origin
-    world.validator._quarantine.rest(0)
-    world.fake.control.put("target", world.item("suspect", "new"))
-    assert world.validate(lambda one: one.reached == MAX_TRIALS + 3).dead == 0
-
-
-def test_a_trial_that_was_survived_does_not_count(make: Callable[..., World]) -> None:
-    world = make()
-    world.published("k", None, world.item("k", "new"))
-    died_with_everything_in_hand(world, MAX_DELIVERIES + 1)
-    [entry] = world.store.claim("v", 1, 0, adopt=True).entries
-    counted = [world.store.claim_alone("v", [entry.id], survived)[1] for survived in (b"", b"", entry.id)]
-    assert counted == [1, 2, 1]
-
-
-def test_the_entry_that_was_tried_least_comes_first_and_one_of_another_validator_never(
-    make: Callable[..., World],
-) -> None:
-    world = make()
-    for key in "abc":
-        world.published(key, None, world.item(key, "new"))
-    mine = world.store.claim("v", 2, 0).entries
-    [other] = world.store.claim("w", 2, 0).entries
-    ids = [other.id, *(entry.id for entry in mine)]
-    tried = [world.store.claim_alone("v", ids, b"") for _ in range(4)]
-    assert [(claim.entries[0].id, trials) for claim, trials in tried] == [
-        *((mine[0].id, 1), (mine[1].id, 1), (mine[0].id, 2), (mine[1].id, 2))
-    ]
-    assert world.store.claim_alone("v", [other.id, b"1-1"], b"")[0].entries == []
 
 
 def test_a_poison_entry_stops_nobody(make: Callable[..., World]) -> None:

@@ -129,7 +129,7 @@ def aws() -> Panels:
         number(
             "Reads a version",
             "Keys read on the verified side for every sampled change, since the migration was begun.",
-            "max(ddbmm_ledger_reads_total{m}) / max(ddbmm_ledger_versions_published_total{m})",
+            "max(ddbmm_ledger_reads_total{m}) / (max(ddbmm_ledger_versions_published_total{m}) > 0)",
             steps=[(None, GOOD), (1.5, WARN), (3, BAD)],
             width=4,
             height=8,

@@ -19,7 +19,7 @@ from deploy.grafana.panels import (
     rows_of,
     states,
 )
-from deploy.grafana.queries import RATE, age, rate, store_rate
+from deploy.grafana.queries import RATE, SHARE_DECIMALS, age, rate, share, store_rate
 
 MINUTE, HOUR = 60, 3600
 GATE = {"1": ("GO", GOOD), "0": ("TOO EARLY TO SAY", WARN), "-1": ("NO-GO", BAD)}
@@ -37,9 +37,17 @@ def migrations() -> Panels:
             "migration",
             [
                 Column("Switch over?", "migration:ddbmm_cutover_gate:state", steps=GATE_STEPS, mappings=GATE),
-                Column("Right keys", "migration:ddbmm_keys_right:ratio", "percentunit", decimals=3),
                 Column(
-                    "At least (95 %)", "migration:ddbmm_keys_right_low_ratio:max", "percentunit", decimals=3
+                    "Right keys",
+                    share("migration:ddbmm_keys_right:ratio"),
+                    "percentunit",
+                    decimals=SHARE_DECIMALS,
+                ),
+                Column(
+                    "At least (95 %)",
+                    share("migration:ddbmm_keys_right_low_ratio:max"),
+                    "percentunit",
+                    decimals=SHARE_DECIMALS,
                 ),
                 Column("Demanded", "migration:ddbmm_cutover_objective:max", "percentunit"),
                 Column("Open findings", "migration:ddbmm_mismatches_open:sum", steps=REDS),
@@ -66,25 +74,24 @@ def go_or_no_go() -> Panels:
             steps=GATE_STEPS,
             width=6,
             mappings=GATE,
-            no_value="MONITOR IS SILENT",
         ),
         number(
             "Right keys",
             "Share of the distinct keys judged that have no open finding.",
-            "migration:ddbmm_keys_right:ratio{r}",
+            share("migration:ddbmm_keys_right:ratio{r}"),
             "percentunit",
             [(None, BAD), (0.99, WARN), (0.999, GOOD)],
-            decimals=3,
-            no_value="none compared",
+            decimals=SHARE_DECIMALS,
+            nothing="none compared",
         ),
         number(
             "At least (95 %)",
             "Lower end of the 95 % interval of the share of right keys: what the sample proves.",
-            "migration:ddbmm_keys_right_low_ratio:max{r}",
+            share("migration:ddbmm_keys_right_low_ratio:max{r}"),
             "percentunit",
             [(None, BAD), (0.99, WARN), (0.999, GOOD)],
-            decimals=3,
-            no_value="none compared",
+            decimals=SHARE_DECIMALS,
+            nothing="none compared",
         ),
         number(
             "Open findings",
@@ -95,11 +102,11 @@ def go_or_no_go() -> Panels:
         number(
             "Replication lag p99",
             "99 % of the changes of the last minutes were seen on the verified side within this time.",
-            "migration:ddbmm_replication_lag_seconds:p99_rate5m{r}",
+            "migration:ddbmm_replication_lag_seconds:p99_rate5m{r} >= 0",
             "s",
             [(None, GOOD), (30, WARN), (MINUTE, BAD)],
             decimals=1,
-            no_value="no writes",
+            nothing="no writes",
         ),
         number(
             "Reader behind",

@@ -2,12 +2,12 @@
 
 Rooms inside, from what is asked down to the socket: `tables` and `streams`; `operations` (what can be asked)
 and `wire` (the bodies of answers); `connection` (session, credentials); `service` (requests); `refusal` and
-`errors` (what is answered instead). Beside them `endpoints` (AWS's own hosts), `rate_limiter` (read units),
+`errors` (what is answered instead). Beside them `hosts` (which are AWS's), `rate_limiter` (read units),
 `credential_files`.
 """
 
 from pipeline.aws.connection import Connection, Identity, Observer, Silent
-from pipeline.aws.endpoints import is_one_service
+from pipeline.aws.hosts import one_service
 from pipeline.aws.rate_limiter import RateLimiter
 from pipeline.aws.streams import IteratorKind, RecordsPage, StreamClient, StreamInfo
 from pipeline.aws.tables import MAX_KEYS, BatchResult, TableInfo, TableReader, describe_table
@@ -31,5 +31,5 @@ __all__ = [
     "TableInfo",
     "TableReader",
     "describe_table",
-    "is_one_service",
+    "one_service",
 ]

@@ -21,7 +21,7 @@ from pipeline.aws import (
     TableInfo,
     TableReader,
     describe_table,
-    is_one_service,
+    one_service,
 )
 from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
@@ -116,9 +116,7 @@ def check_tables(migration: MigrationConfig, tables: Tables) -> None:
 
 
 def check_distinct(tables: Tables) -> None:
-    if tables.source.arn == tables.target.arn and is_one_service(
-        tables.source_endpoint, tables.target_endpoint
-    ):
+    if tables.source.arn == tables.target.arn and one_service(tables.source_endpoint, tables.target_endpoint):
         raise ConfigurationError(
             f"source and target are the same table ({tables.source.arn} at {tables.source_endpoint}), "
             "which always equals itself",

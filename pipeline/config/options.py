@@ -98,6 +98,10 @@ class MigrationConfig:
         JUDGING, "stable-for",
         "how much later than --converge-within, or than a newer change, an older one may still be applied",
         duration_ms, "30s", metavar="DURATION")
+    ttl_grace_ms: int = option(
+        JUDGING, "ttl-grace",
+        "how long a difference that TTL itself will remove may last before it is a mismatch",
+        duration_ms, "7d", metavar="DURATION")
     ignore_attributes: tuple[str, ...] = repeated(
         JUDGING, "ignore-attribute",
         "top-level attribute to leave out of the comparison; may be repeated (`aws:rep:*` always is)",
@@ -125,6 +129,9 @@ class MigrationConfig:
     gate_backlog: int = option(
         GATE, "gate-backlog", "keys that may be due for a look",
         whole(0, 100_000_000), "10000", metavar="N")
+    gate_excused: float = option(  # percent of keys, as sample_rate
+        GATE, "gate-excused", "percentage of the keys that may differ in what TTL itself will remove",
+        not_negative, "5", metavar="PERCENT")
     partition_type: str = ""
     sort_type: str = ""
     source_arn: str = ""
@@ -150,6 +157,7 @@ class MigrationConfig:
             lag_ms=self.gate_lag_ms,
             reader_lag_ms=self.gate_reader_lag_ms,
             backlog=self.gate_backlog,
+            excused=self.gate_excused / 100,
         )
 
     def settings(self) -> dict[str, str]:

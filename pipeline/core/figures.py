@@ -20,6 +20,7 @@ class Success(msgspec.Struct, frozen=True):
     """Distinct keys judged, and the share of them without an open finding, with its exact interval.
 
     ratio, low and high lie in 0..1 and are None while no key was judged: nothing compared is not a pass.
+    excused: keys that differ in what TTL itself will remove; neither right nor wrong, and not among `keys`.
     """
 
     ratio: float | None
@@ -27,6 +28,7 @@ class Success(msgspec.Struct, frozen=True):
     high: float | None
     confidence: float
     keys: int
+    excused: int = 0
 
 
 class Lag(msgspec.Struct, frozen=True):
@@ -60,9 +62,18 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         wrong = self.open_total
         keys = max(self.ledger.keys_judged, wrong)
         if keys == 0:
-            return Success(None, None, None, CONFIDENCE, 0)
+            return Success(
+                ratio=None, low=None, high=None, confidence=CONFIDENCE, keys=0, excused=self.ledger.excused
+            )
         low, high = exact_interval(keys - wrong, keys, CONFIDENCE)
-        return Success((keys - wrong) / keys, low, high, CONFIDENCE, keys)
+        return Success(
+            ratio=(keys - wrong) / keys,
+            low=low,
+            high=high,
+            confidence=CONFIDENCE,
+            keys=keys,
+            excused=self.ledger.excused,
+        )
 
     @property
     def lag(self) -> Lag:

@@ -13,6 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from pipeline.core.figures import Figures, Success
+from pipeline.core.statistics import share_text
 
 
 class Result(StrEnum):
@@ -28,13 +29,15 @@ class Limits(msgspec.Struct, frozen=True):
 
     objective: share of right keys, 0..1, that the lower bound of the 95 % interval must reach.
     lag_ms: for the 99th percentile of the replication lag, and for the oldest version still waited for.
-    reader_lag_ms: how old the oldest unread change may be. backlog: entries due for a look.
+    reader_lag_ms: how old the oldest unread change may be. backlog: entries due for a look. excused: share of
+    the keys, 0..1, that may differ in what TTL will remove.
     """
 
     objective: float = 0.999
     lag_ms: int = 60_000
     reader_lag_ms: int = 60_000
     backlog: int = 10_000
+    excused: float = 0.05
 
 
 DEFAULT_LIMITS = Limits()
@@ -87,15 +90,13 @@ def _success(figures: Figures, limits: Limits) -> _Answer:
     success = figures.success
     if success.low is None or success.high is None:
         return Result.INCONCLUSIVE, "no key was compared yet"
-    at_least = f"at least {success.low:.4%} of the keys are right (95 % confidence)"
+    at_least = f"at least {share_text(success.low)} of the keys are right (95 % confidence)"
+    demanded = f"{share_text(limits.objective)} is demanded"
     if success.low >= limits.objective:
-        return Result.PASSED, f"{at_least}, {limits.objective:.4%} is demanded"
+        return Result.PASSED, f"{at_least}, {demanded}"
     if success.high < limits.objective:
-        return (
-            Result.FAILED,
-            f"at most {success.high:.4%} of the keys are right, {limits.objective:.4%} is demanded",
-        )
-    return Result.INCONCLUSIVE, f"{at_least}, {limits.objective:.4%} is demanded: {_needed(success, limits)}"
+        return Result.FAILED, f"at most {share_text(success.high)} of the keys are right, {demanded}"
+    return Result.INCONCLUSIVE, f"{at_least}, {demanded}: {_needed(success, limits)}"
 
 
 def _needed(success: Success, limits: Limits) -> str:
@@ -111,6 +112,19 @@ def keys_needed(objective: float, confidence: float) -> int:
     With n of n right it begins at ((1 - confidence) / 2) ** (1 / n) (see `exact_interval`), solved for n.
     """
     return max(1, math.ceil(math.log((1 - confidence) / 2) / math.log(objective)))
+
+
+def _excused(figures: Figures, limits: Limits) -> _Answer:
+    """What is excused is not known to be right: of a table where much is, the rest says little."""
+    excused = figures.success.excused
+    if excused <= 0:
+        return Result.PASSED, "no key is excused"
+    share = excused / (excused + figures.success.keys)
+    reason = (
+        f"keys excused, because they differ in what TTL itself will remove: {excused:,}, {share:.2%} of all "
+        f"with an answer, {limits.excused:.2%} is allowed"
+    )
+    return (Result.PASSED if share <= limits.excused else Result.INCONCLUSIVE), reason
 
 
 def _lag(figures: Figures, limits: Limits) -> _Answer:
@@ -174,6 +188,7 @@ CHECKS: dict[str, Callable[[Figures, Limits], _Answer]] = {
     "compared": _compared,
     "mismatches": _mismatches,
     "success": _success,
+    "excused": _excused,
     "lag": _lag,
     "waiting": _waiting,
     "reader": _reader,

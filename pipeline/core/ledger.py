@@ -117,7 +117,12 @@ class Ledger(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_fields(cls, fields: dict[str, int], keys_judged: int, keys_sampled: int) -> "Ledger":
-        """fields: the ledger hash; "group:label" fields go into the group's dict, all labels present."""
+        """fields: the ledger hash; "group:label" fields go into the group's dict, all labels present.
+
+        keys_judged: distinct keys that were ever given a verdict. Those under an excuse now are left out of
+        what the ledger says: they are neither right nor wrong.
+        """
+        keys_judged = max(0, keys_judged - fields.get("excused", 0))
         groups: dict[str, dict[str, int]] = {
             "records": dict.fromkeys(ChangeType, 0),
             "mismatches": dict.fromkeys(MISMATCHES, 0),

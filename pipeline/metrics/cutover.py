@@ -30,6 +30,9 @@ def cutover_metrics(limits: Limits) -> tuple[StoreMetric, ...]:
             "Age of the oldest unread change that the gate allows.",
             limits.reader_lag_ms / 1000,
         ),
+        _demanded(
+            "cutover_excused_limit_ratio", "Share of the keys that may be excused by TTL.", limits.excused
+        ),
         store_metric(
             "gauge",
             "cutover_mark_timestamp_seconds",

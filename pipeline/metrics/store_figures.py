@@ -32,6 +32,7 @@ LEDGER_COUNTERS = {
     "matches": "Looks that proved a key to be right.",
     "looks_without_progress": "Looks that reached nothing new and only led to another look.",
     "recovered": "Findings that a later look found right.",
+    "findings_excused": "Findings closed because TTL itself will remove what they are about.",
     "reads": "Keys read on the verified side.",
     "reads_strong": "Strongly consistent reads among ledger_reads.",
 }
@@ -40,7 +41,7 @@ LEDGER_COUNTERS = {
 VERSION_STATES = {
     "reached": "Versions that the verified side was seen to have reached.",
     "alarmed": "Versions that an open finding covers.",
-    "expired": "Versions that ended by TTL.",
+    "expired": "Versions of keys that are excused: what differs TTL itself will remove.",
     "indeterminate": "Versions that could not be decided.",
     "dead": "Versions given up with their queue entry.",
     "outstanding": "Versions not yet proven.",
@@ -106,8 +107,10 @@ STORE_METRICS = (
     _one("counter", "keys_coalesced_total", "Versions whose key was waiting for a look already.",
          lambda f: f.ledger.keys_coalesced),
     _one("gauge", "keys_outstanding", "Keys whose history is open.", lambda f: f.queue.outstanding),
-    _one("gauge", "keys_judged", "Distinct keys with a verdict (estimate, within 1 %).",
+    _one("gauge", "keys_judged", "Distinct keys found right or wrong (estimate, within 1 %).",
          lambda f: f.ledger.keys_judged),
+    _one("gauge", "keys_excused", "Keys that differ in what TTL itself will remove: neither right nor wrong.",
+         lambda f: f.ledger.excused),
     _one("gauge", "keys_right_low_ratio", "Lower end of the 95 % interval of the share of right keys.",
          lambda f: f.success.low),
     _one("gauge", "keys_right_high_ratio", "Upper end of the 95 % interval of the share of right keys.",

@@ -50,63 +50,26 @@ def run_reader(
         max_backlog=migration.max_backlog,
     )
     own_metrics.sample_ratio.set(migration.sample_rate / 100)
-    log.info(
-        "reader started",
-        stream=producer.discoverer.arn,
-        endpoint=connection.endpoint,
-        threads=process.reader_threads,
-    )
+    arn, threads = producer.discoverer.arn, process.reader_threads
+    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=threads)
 
     def tick() -> None:
         heartbeat()
         report(connection, own_metrics)
 
     garbage.freeze()
-    try:
-        publisher.run(stop, tick)
-    except StateLost as error:
-        log.error("reading everything since the migration was begun once more", error=str(error))
-        _begin_again(store, stop, heartbeat)
-        raise
+    _publish(publisher, store, stop, tick)
     store.close()
     log.info("reader stopped")
 
 
-def _stream_producer(
-    migration: MigrationConfig,
-    store: ReaderStore,
-    connection: Connection,
-    clock: StoreClock,
-    metrics: MigrationMetrics,
-    stop: Stop,
-) -> StreamProducer:
-    """The producer of the origin's stream. Asks for the table's key schema and, if need be, its stream."""
-    table = migration.table(migration.origin)
-    info = describe_table(connect(migration, migration.origin, metrics), table)
-    client = StreamClient(connection)
-    return StreamProducer(
-        client,
-        Discoverer(
-            client,
-            _stream_arn(migration, info),
-            table,
-            clock.now_ms,
-            stop,
-            started_ms=store.meta.started_ms,
-            from_latest=migration.iterator_type == "LATEST",
-            begun_again=store.begun_again,
-        ),
-        Selector(
-            info.schema,
-            Sampler(migration.sample_rate),
-            Digester(frozenset(migration.ignore_attributes)),
-            metrics.stream_malformed_images.inc,
-        ),
-        clock,
-        metrics,
-        table=migration.origin,
-        skew_ms=lambda: connection.skew_ms,
-    )
+def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
+    try:
+        publisher.run(stop, heartbeat)
+    except StateLost as error:
+        log.error("reading everything since the migration was begun once more", error=str(error))
+        _begin_again(store, stop, heartbeat)
+        raise
 
 
 def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
@@ -119,6 +82,50 @@ def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) 
             log.warning("not begun again yet", error=str(error))
         heartbeat()
         stop.wait(TICK_SECONDS)
+
+
+# --- the producer of the origin's stream -------------------------------------------------------------------
+
+
+def _stream_producer(
+    migration: MigrationConfig,
+    store: ReaderStore,
+    connection: Connection,
+    clock: StoreClock,
+    metrics: MigrationMetrics,
+    stop: Stop,
+) -> StreamProducer:
+    """Asks for the table's key schema and, without --stream-arn, its stream."""
+    table = describe_table(connect(migration, migration.origin, metrics), migration.table(migration.origin))
+    client = StreamClient(connection)
+    discoverer = Discoverer(
+        client,
+        _stream_arn(migration, table),
+        table.name,
+        clock.now_ms,
+        stop,
+        started_ms=store.meta.started_ms,
+        from_latest=migration.iterator_type == "LATEST",
+        begun_again=store.begun_again,
+    )
+    return StreamProducer(
+        client,
+        discoverer,
+        _selector(migration, table, metrics),
+        clock,
+        metrics,
+        table=migration.origin,
+        skew_ms=lambda: connection.skew_ms,
+    )
+
+
+def _selector(migration: MigrationConfig, table: TableInfo, metrics: MigrationMetrics) -> Selector:
+    return Selector(
+        table.schema,
+        Sampler(migration.sample_rate),
+        Digester(frozenset(migration.ignore_attributes)),
+        metrics.stream_malformed_images.inc,
+    )
 
 
 def _stream_arn(migration: MigrationConfig, info: TableInfo) -> str:

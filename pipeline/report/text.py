@@ -53,6 +53,7 @@ def statistics_fields(figures: Figures, before: Figures | None) -> dict[str, Any
         "records": dict(ledger.records),
         "events_per_second": round(events_per_second(figures, before), 1),
         "keys_judged": success.keys,
+        "keys_excused": success.excused,
         "success_ratio": success.ratio,
         "success_low": success.low,
         "success_high": success.high,
@@ -97,12 +98,18 @@ def _rows(figures: Figures, before: Figures | None) -> list[str]:
 def _success(figures: Figures) -> str:
     success = figures.success
     if success.ratio is None or success.low is None or success.high is None:
-        return "nothing compared yet"
+        return "nothing compared yet" + _but_excused(figures)
     return (
         f"{_percent(success.ratio)} of {success.keys:,} keys, between {_percent(success.low)} and "
         f"{_percent(success.high)} at {success.confidence * 100:.0f} % confidence: "
-        f"{margin_in_words(success.low, success.ratio, success.high, success.keys)}"
+        f"{margin_in_words(success.low, success.ratio, success.high, success.keys)}{_but_excused(figures)}"
     )
+
+
+def _but_excused(figures: Figures) -> str:
+    """Said beside the success rate, which knows nothing of these keys."""
+    excused = figures.success.excused
+    return f"; {_many(excused, 'key')} more excused: TTL itself will remove what differs" if excused else ""
 
 
 def _open(by_kind: Mapping[str, int]) -> str:

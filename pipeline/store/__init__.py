@@ -26,6 +26,7 @@ from pipeline.store.beginning import begin, check_server
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
 from pipeline.store.marking import MarkStore
+from pipeline.store.permissions import Role, check_permissions
 from pipeline.store.reader_store import ReaderStore
 from pipeline.store.reading import StoreView
 from pipeline.store.validator_store import ValidatorStore
@@ -35,8 +36,10 @@ __all__ = [
     "MarkStore",
     "ReaderStore",
     "RedisConnection",
+    "Role",
     "StoreView",
     "ValidatorStore",
     "begin",
+    "check_permissions",
     "check_server",
 ]

@@ -65,16 +65,20 @@ class RedisConnection:
         return seconds * 1000 + micros // 1000
 
 
+class NotAllowed(ConfigurationError):
+    """The user's ACL lacks a command or a key."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Redis errors become ours; none of them is ever a verdict."""
     try:
         yield
-    except (
-        redis.AuthenticationError,
-        redis.exceptions.AuthorizationError,
-        redis.exceptions.NoPermissionError,
-    ) as error:
+    except redis.exceptions.NoPermissionError as error:
+        raise NotAllowed(
+            f"the Redis user may not do what is needed ({error}); docs/operations.md shows what to allow"
+        ) from error
+    except (redis.AuthenticationError, redis.exceptions.AuthorizationError) as error:
         raise ConfigurationError(f"Redis refused the credentials in --redis-url: {error}") from error
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
         raise StoreUnavailable(f"Redis cannot be reached: {error}") from error

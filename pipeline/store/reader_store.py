@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 import msgspec
 
 from pipeline.core.judging.divergence import WATCH_MIN_MS
-from pipeline.core.judging.history import LOOK_SPACING_MS
+from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
 from pipeline.store.beginning import FORMAT, begin
@@ -133,6 +133,7 @@ class ReaderStore(StoreView):
             watch_began_ms,
             LOOK_SPACING_MS,
             WATCH_MIN_MS,
+            MAX_VERSIONS,
             b"".join(map(_packed_change, changes)),
         ]
         outcome, backlog = self._connection.run(scripts.PUBLISH, args)

@@ -24,7 +24,9 @@ BEGIN_AGAIN = Script(
     ),
 )
 HEARTBEAT = Script("heartbeat", ("readers",))
+TRACK = Script("track", ("leases", "checkpoints", "watermarks"))
 LEASE = Script("lease", ("leases", "meta"))
+RELEASE = Script("release", ("leases",))
 RENEW = Script("renew", ("leases", "watermarks", "meta", "checkpoints", "work"))
 RELEASE = Script("release", ("leases",))
 TRACK = Script("track", ("leases", "checkpoints", "watermarks"))
@@ -32,6 +34,7 @@ ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
 PUBLISH = Script(
     "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
 )
+ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
 MARK = Script("mark", ("marks",))
 CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger"))
 CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "suspects"))

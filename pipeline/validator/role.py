@@ -59,6 +59,7 @@ def run_validator(
             converge_within_ms=migration.converge_within_ms,
             stable_for_ms=migration.stable_for_ms,
             leads=migration.verify_on is Side.SOURCE,
+            ttl_grace_ms=migration.ttl_grace_ms,
         ),
         own_metrics,
         consumer=f"{socket.gethostname()}:{slot}",

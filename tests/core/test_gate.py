@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.core.figures import Figures
 from pipeline.core.gate import CHECKS, Limits, Result, evaluate, keys_needed
@@ -49,6 +51,13 @@ def test_a_caught_up_migration_without_findings_is_a_go() -> None:
     assert verdict.result is Result.PASSED
     assert [check.name for check in verdict.checks] == list(CHECKS)
     assert all(check.reason for check in verdict.checks)
+
+
+def test_a_share_below_the_whole_is_never_called_100_percent() -> None:
+    """50,000,000 keys, one of them wrong."""
+    judged = ledger(keys_judged=50_000_000, open={"missing": 1})
+    [success] = [c for c in evaluate(figures(ledger=judged), LIMITS).checks if c.name == "success"]
+    assert success.reason.startswith("at least 99.9999% of the keys are right")
 
 
 def test_nothing_compared_is_inconclusive_and_never_a_go() -> None:
@@ -113,6 +122,52 @@ def test_a_frozen_table_without_fresh_writes_can_pass_once_everything_has_arrive
     assert results(quiet) == {}
     under_way = figures(lag_counts=lags(0, 0), ledger=ledger(reached=9_999, outstanding=1))
     assert results(under_way) == {"lag": Result.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(
+    ("judged", "excused", "result"),
+    [
+        (5_000, 0, Result.PASSED),
+        (9_500, 500, Result.PASSED),  # 5 %
+        (9_499, 501, Result.INCONCLUSIVE),
+        (4, 36, Result.INCONCLUSIVE),
+        (0, 40, Result.INCONCLUSIVE),
+    ],
+)
+def test_what_is_excused_may_be_a_small_share_only(judged: int, excused: int, result: Result) -> None:
+    some = ledger(keys_judged=judged, excused=excused, expired=excused, reached=10_000 - excused)
+    checks = {one.name: one for one in evaluate(figures(ledger=some), LIMITS).checks}
+    assert checks["excused"].result is result
+    if excused:
+        assert f"{excused:,}, " in checks["excused"].reason
+
+
+WORSE = {Result.PASSED: 0, Result.INCONCLUSIVE: 1, Result.FAILED: 2}
+
+
+@given(
+    right=st.integers(0, 5_000),
+    wrong=st.integers(0, 20),
+    excused=st.integers(0, 5_000),
+    more=st.integers(1, 5_000),
+    limit=st.floats(0, 1),
+    objective=st.sampled_from([0.5, 0.99, 0.999]),
+)
+def test_more_excused_keys_never_make_the_answer_better(
+    right: int, wrong: int, excused: int, more: int, limit: float, objective: float
+) -> None:
+    """Neither keys that come to it, nor keys that were right before; with none it is as good as it gets."""
+    limits = msgspec.structs.replace(LIMITS, excused=limit, objective=objective)
+
+    def answer(right: int, excused: int) -> int:
+        some = ledger(keys_judged=right + wrong, excused=excused, open={"missing": wrong})
+        return WORSE[evaluate(figures(ledger=some), limits).result]
+
+    before = answer(right, excused)
+    assert answer(right, excused + more) >= before
+    moved = min(more, right)
+    assert answer(right - moved, excused + moved) >= before
+    assert answer(right, 0) <= before
 
 
 def test_an_unknown_reader_position_is_inconclusive() -> None:

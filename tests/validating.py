@@ -1,0 +1,122 @@
+"""A source and a target in one fake, a store and one validator: what tests of judging by real reads share."""
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from pipeline import metrics
+from pipeline.aws import Connection, SideConfig, TableReader, describe_table
+from pipeline.core.canonical import Digester
+from pipeline.core.ledger import Finding, Ledger
+from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Policy, Side
+from pipeline.errors import AwsError
+from pipeline.store.messages import Lease
+from pipeline.validator.side_reader import SideReader
+from pipeline.validator.validator import Validator
+from tests.fake import Fake
+from tests.servers import eventually
+from tests.whole_store import WholeStore
+
+#: Deadlines of no length: the first look that mismatches is decided at once, settling is over at once.
+AT_ONCE = Policy(converge_within_ms=-1_000, stable_for_ms=0)
+BEGIN = Checkpoint(b"")
+
+
+class World:
+    """A source and a target in one fake, a store, one validator, and the change stream played by hand."""
+
+    def __init__(
+        self,
+        fake: Fake,
+        store: WholeStore,
+        policy: Policy = AT_ONCE,
+        key_type: str = "S",
+        verified: Side = Side.TARGET,
+        ttl: str | None = "expires",
+    ) -> None:
+        self.fake, self.store, self.key_type, self.ttl = fake, store, key_type, ttl
+        for name in (Side.SOURCE, Side.TARGET):
+            fake.control.create_table(name, partition_type=key_type, ttl=ttl)
+        store.register("test:shard", BEGIN, 0)
+        lease = store.lease("test:shard", "reader", 600_000)
+        assert lease is not None
+        self.lease: Lease = lease
+        self.checkpoint = BEGIN
+        connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
+        self.schema = describe_table(connection, "source").schema
+        self.metrics, self.stop = metrics.start(None, "test").of("test"), threading.Event()
+        self.validator = Validator(
+            store,
+            self.side_reader(verified, connection),
+            self.side_reader(verified.other, connection),
+            policy,
+            self.metrics,
+            consumer="v",
+            reclaim_after_ms=1,
+            stop=self.stop,
+        )
+
+    def side_reader(self, side: Side, connection: Connection) -> SideReader:
+        return SideReader(
+            side,
+            TableReader(connection, side, self.schema),
+            self.metrics,
+            digester=Digester(),
+            ttl_attribute=self.ttl,
+            stop=self.stop,
+        )
+
+    def item(self, key: str, value: str, **more: Any) -> dict[str, Any]:
+        return {"pk": {self.key_type: key}, "value": {"S": value}, **more}
+
+    def published(self, key: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
+        """The reader publishes a change of `key`, and has read through everything."""
+        changes = [
+            Change(self.compact(key), digest_of(before), digest_of(after), self.store.now_ms() - 2_000)
+        ]
+        self.publish(changes)
+
+    def publish(self, changes: list[Change]) -> None:
+        following = Checkpoint(uuid.uuid4().hex.encode())
+        self.store.publish(self.lease, self.checkpoint, following, changes, Counts(len(changes)))
+        self.checkpoint = following
+        watermarks = {"test:shard": (following, self.store.now_ms() + 3_600_000)}
+        self.store.renew("reader", [self.lease], watermarks, 600_000)
+
+    def compact(self, key: str) -> bytes:
+        return self.schema.compact_of({"pk": {self.key_type: key}})
+
+    def validate(self, until: Callable[[Ledger], bool]) -> Ledger:
+        def looked() -> Ledger | None:
+            with contextlib.suppress(AwsError):  # back-off after a refusal ordered by the test
+                self.validator.step()
+            ledger = self.store.ledger()
+            return ledger if until(ledger) else None
+
+        return eventually(looked)
+
+    def hasten(self) -> None:
+        """Whatever is due some time is due now."""
+        due = self.store._key("due")
+        keys = cast(list[bytes], self.store._redis.zrange(due, 0, -1))
+        if keys:
+            self.store._redis.zadd(due, dict.fromkeys(keys, 0))
+
+    def findings(self) -> list[Finding]:
+        return list(self.store.findings())
+
+
+def digest_of(item: dict[str, Any] | None) -> bytes:
+    return ABSENT if item is None else Digester().digest_item(item)
+
+
+@contextlib.contextmanager
+def own_store(url: str) -> Iterator[WholeStore]:
+    """A migration of its own on a server that is shared."""
+    store = WholeStore.begin(url, f"validator-{uuid.uuid4().hex}", {"target_table": "target"})
+    try:
+        yield store
+    finally:
+        store.close()
