@@ -120,7 +120,8 @@ class Ledger(msgspec.Struct, frozen=True):
             return f"{self.records_read:,} records read ≠ {self.not_sampled:,} + {self.versions_published:,}"
         terms = (self.reached, self.alarmed, self.expired, self.indeterminate, self.dead, self.outstanding)
         if self.versions_published != sum(terms):
-            return f"{self.versions_published:,} versions published ≠ {' + '.join(f'{term:,}' for term in terms)}"
+            accounted = " + ".join(f"{term:,}" for term in terms)
+            return f"{self.versions_published:,} versions published ≠ {accounted}"
         return ""
 
     def _counts(self) -> Iterator[tuple[str, int]]:
