@@ -126,6 +126,14 @@ def test_a_migration_that_was_never_begun_is_a_configuration_error(
         inspect.begun(process, MigrationConfig(name="typo"), kind)
 
 
+def test_the_oldest_open_finding_says_since_when_there_is_one(store: WholeStore) -> None:
+    publish(store, "ann", "bob")
+    assert store.figures().oldest_finding_ms is None
+    judge(store, "bob")
+    [finding] = store.findings()
+    assert store.figures().oldest_finding_ms == finding.first_seen_ms
+
+
 # --- findings ----------------------------------------------------------------------------------------------
 
 

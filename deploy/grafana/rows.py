@@ -159,6 +159,7 @@ def correctness() -> Panels:
             ("migration:ddbmm_cutover_objective:max{r}", "demanded"),
         ],
         "percentunit",
+        width=6,
         low=None,
         high=1,
     )
@@ -169,16 +170,25 @@ def correctness() -> Panels:
             "missing: the target lacks the item. stale: an older version. different: no known version. "
             "extra: the target holds an item that the source lacks.",
             [("max by (kind) (ddbmm_mismatches_open{m})", "{{kind}}")],
+            width=6,
             stacked=True,
+        ),
+        lines(
+            "Oldest open finding",
+            "How long the finding that has been open longest has been so; empty while none is open.",
+            [("time() - min(ddbmm_oldest_finding_timestamp_seconds{m})", "oldest")],
+            "s",
+            width=6,
         ),
         lines(
             "Findings opened and recovered",
             "Verdicts that opened a finding, by kind, and findings that a later look found right.",
             [
-                (store_rate("ddbmm_ledger_mismatches_total", "kind"), "{{kind}}"),
+                (rate("ddbmm_validation_mismatches_total", "kind"), "{{kind}}"),
                 (store_rate("ddbmm_ledger_recovered_total"), "recovered"),
             ],
             "cps",
+            width=6,
         ),
         lines(
             "Looks",
@@ -186,7 +196,7 @@ def correctness() -> Panels:
             "only led to another look.",
             [
                 (rate("ddbmm_validations_total"), "judged"),
-                (store_rate("ddbmm_ledger_matches_total"), "right"),
+                (rate("ddbmm_validation_matches_total"), "right"),
                 (rate("ddbmm_validations_undecided_total"), "looked again"),
             ],
             "cps",
