@@ -66,6 +66,8 @@ def _report(process: ProcessConfig, store: FiguresView, before: Figures | None) 
         log.info("statistics", **text.statistics_fields(figures, before))
     else:
         print(text.statistics_text(figures, before), flush=True)
-    if not figures.ledger.balanced:
-        log.error("accounting identity does not hold", ledger=msgspec.to_builtins(figures.ledger))
+    if wrong := figures.ledger.imbalance:
+        log.error(
+            "accounting identity does not hold", wrong=wrong, ledger=msgspec.to_builtins(figures.ledger)
+        )
     return figures

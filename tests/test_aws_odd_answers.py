@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.aws import Connection, SideConfig, StreamClient, TableReader, describe_table
-from pipeline.aws.endpoints import AWS_SUFFIXES, is_aws, is_one_service
 from pipeline.core.canonical import Item, KeySchema
 from pipeline.errors import AwsError, AwsUnavailable, MalformedResponse
 from tests import odd_answers
@@ -232,37 +231,3 @@ def test_an_odd_answer_of_sts_leaves_the_account_unknown_and_gives_no_credential
     )
     with pytest.raises(AwsError, match="source: "):
         describe_table(Connection(role), "t")
-
-
-# Hosts
-
-
-def test_the_suffixes_of_aws_are_those_that_botocore_knows() -> None:
-    import botocore.loaders
-
-    partitions = botocore.loaders.create_loader().load_data("partitions")["partitions"]
-    known = {each["outputs"][name] for each in partitions for name in ("dnsSuffix", "dualStackDnsSuffix")}
-    assert known == set(AWS_SUFFIXES)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://dynamodb.eu-west-1.amazonaws.com", True),
-        ("https://dynamodb.us-iso-east-1.c2s.ic.gov", True),
-        ("https://amazonaws.com.example.com", False),
-        ("https://myamazonaws.com", False),
-        ("http://127.0.0.1:8000", False),
-        ("", False),
-    ],
-)
-def test_a_host_of_aws_is_told_by_its_suffix(url: str, expected: bool) -> None:
-    assert is_aws(url) is expected
-
-
-def test_two_endpoints_are_one_service_when_both_are_aws_or_the_same_port_of_one_host() -> None:
-    aws = "https://dynamodb.eu-west-1.amazonaws.com", "https://dynamodb.us-east-1.api.aws"
-    assert is_one_service(*aws)
-    assert is_one_service("http://localhost:8000", "http://127.0.0.1:8000/")
-    assert not is_one_service("http://localhost:8000", "http://localhost:8001")
-    assert not is_one_service(aws[0], "http://localhost:8000")

@@ -3,12 +3,12 @@
 Rooms inside, from what is asked down to the socket: `tables`, `streams`, `scanning`, `exports`; `operations`
 (what can be asked) and `wire` (the bodies of answers); `connection` (session, credentials); `service`
 (requests); `refusal` and `errors` (what is answered instead). Beside them `s3` (files in a bucket),
-`endpoints` (AWS's own hosts), `rate_limiter` (read units), `credential_files`.
+`hosts` (which are AWS's), `rate_limiter` (read units), `credential_files`.
 """
 
 from pipeline.aws.connection import Connection, Identity, Observer, Silent
-from pipeline.aws.endpoints import is_one_service
 from pipeline.aws.exports import ExportInfo, describe_export
+from pipeline.aws.hosts import one_service
 from pipeline.aws.rate_limiter import RateLimiter
 from pipeline.aws.s3 import Bucket
 from pipeline.aws.scanning import ScanPage, TableScanner
@@ -39,5 +39,5 @@ __all__ = [
     "TableScanner",
     "describe_export",
     "describe_table",
-    "is_one_service",
+    "one_service",
 ]

@@ -5,21 +5,18 @@ schedules are the only ones), secrets in messages.
 """
 
 import email.utils
-import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import boto3
-import botocore.loaders
 import botocore.session
 import msgspec
 import structlog
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 
-from pipeline.aws.endpoints import is_aws
 from pipeline.aws.errors import (
     FOREIGN,
     UNUSABLE,
@@ -30,6 +27,7 @@ from pipeline.aws.errors import (
     headers_of,
     translate,
 )
+from pipeline.aws.hosts import is_aws, loader
 from pipeline.aws.operations import Body, Operation, ServiceName
 from pipeline.aws.service import USER_AGENT, Service
 from pipeline.backoff import Backoff
@@ -61,7 +59,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Observer(Protocol):
-    """Notes every request; `code` is the error's (see errors.code_of), None for success."""
+    """Sees every request; `code` is the error's (see errors.code_of), None for success."""
 
     def request(self, operation: str, seconds: float, code: str | None) -> None: ...
 
@@ -118,7 +116,7 @@ class Connection:
     def credentials_expire_at_seconds(self) -> float | None:
         """Unix time at which the credentials in use end; None for those that do not, or are not known yet."""
         with self._lock:
-            # botocore tells this nowhere in public; without the attribute the metric is simply absent.
+            # botocore says this nowhere in public; without the attribute the metric is simply absent.
             expiry = getattr(self._session.get_credentials(), "_expiry_time", None)
         return None if expiry is None else float(expiry.timestamp())
 
@@ -170,7 +168,7 @@ class Connection:
 
         def ask() -> tuple[Mapping[str, str], Body]:
             answer = service.send(operation.name, content)
-            return answer.headers, operation.decoded(answer.content, answer.headers.get("x-amz-crc32"))
+            return answer.headers, operation.decode(answer.content, answer.headers.get("x-amz-crc32"))
 
         return self._asked(operation.name, session, ask)
 
@@ -195,7 +193,7 @@ class Connection:
     def _asked(
         self, operation: str, session: boto3.Session, ask: Callable[[], tuple[Mapping[str, str], _Answer]]
     ) -> _Answer:
-        """What `ask` answers beside the headers; errors as ours, and all that is noted of a request."""
+        """What `ask` gets beside the headers; errors as ours, and all that is noted of a request."""
         started = self._clock()
         headers: Mapping[str, str] = {}
         code: str | None = None
@@ -279,12 +277,6 @@ def _client_config(pool_size: int) -> Config:
     )
 
 
-@functools.cache
-def _loader() -> Any:
-    """botocore's service models, read once for all sessions of a process: saves 10 MB and 40 ms a session."""
-    return botocore.loaders.create_loader()
-
-
 def _session(config: SideConfig) -> boto3.Session:
     base = _boto_session(config)
     return base if config.role_arn is None else _boto_session(config, _AssumedRole(config, base))
@@ -292,7 +284,7 @@ def _session(config: SideConfig) -> boto3.Session:
 
 def _boto_session(config: SideConfig, role: "_AssumedRole | None" = None) -> boto3.Session:
     core = botocore.session.get_session()
-    core.register_component("data_loader", _loader())
+    core.register_component("data_loader", loader())
     if role is not None:
         core.register_component("credential_provider", role)
     return boto3.Session(botocore_session=core, profile_name=config.profile, region_name=config.region)

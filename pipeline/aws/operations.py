@@ -1,11 +1,10 @@
-"""The operations that are asked of AWS, each with what its answers are decoded as.
+"""What AWS is asked: each operation with its service and the struct of its answer.
 
-Reads: response bodies. Writes: nothing. Never: sockets, meaning (what an answer says about a key is decided
-elsewhere).
+Reads: response bodies. Writes: nothing. Never: sockets, retries.
 """
 
 import zlib
-from typing import Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -18,30 +17,30 @@ ServiceName = Literal["dynamodb", "dynamodbstreams"]
 
 
 class Operation(Generic[Body]):
-    """One operation of one service; `body` is what a successful answer is decoded as."""
+    """One operation of AWS's JSON protocol."""
 
     def __init__(self, service: ServiceName, name: str, body: type[Body]) -> None:
-        self.service: ServiceName = service
-        self.name = name
+        self.service: Final = service
+        self.name: Final = name
         self._decode = msgspec.json.Decoder(body).decode
 
-    def decoded(self, content: bytes, crc: str | None) -> Body:
-        """A successful answer's body. crc: its CRC-32 in decimal, if told. Raises MalformedResponse."""
-        if crc is not None and str(zlib.crc32(content)) != crc:
+    def decode(self, body: bytes, crc: str | None) -> Body:
+        """The body of a successful answer. crc: CRC-32 in decimal. Raises MalformedResponse."""
+        if crc is not None and str(zlib.crc32(body)) != crc:
             raise MalformedResponse(f"{self.name}: the body does not match its checksum")
         try:
-            return self._decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return self._decode(body)
+        except wire.UNREADABLE as error:
             # The error names a path and types ("$.Records[3].dynamodb"), never an item's value.
             raise MalformedResponse(f"{self.name}: {quoted(str(error))}") from error
 
 
-BATCH_GET_ITEM = Operation("dynamodb", "BatchGetItem", wire.BatchGetBody)
-DESCRIBE_EXPORT = Operation("dynamodb", "DescribeExport", wire.DescribeExportBody)
-DESCRIBE_TABLE = Operation("dynamodb", "DescribeTable", wire.DescribeTableBody)
-DESCRIBE_TIME_TO_LIVE = Operation("dynamodb", "DescribeTimeToLive", wire.DescribeTimeToLiveBody)
-DESCRIBE_STREAM = Operation("dynamodbstreams", "DescribeStream", wire.DescribeStreamBody)
-GET_RECORDS = Operation("dynamodbstreams", "GetRecords", wire.GetRecordsBody)
-GET_SHARD_ITERATOR = Operation("dynamodbstreams", "GetShardIterator", wire.GetShardIteratorBody)
-LIST_STREAMS = Operation("dynamodbstreams", "ListStreams", wire.ListStreamsBody)
-SCAN = Operation("dynamodb", "Scan", wire.ScanBody)
+BATCH_GET_ITEM: Final = Operation("dynamodb", "BatchGetItem", wire.BatchGetBody)
+DESCRIBE_TABLE: Final = Operation("dynamodb", "DescribeTable", wire.DescribeTableBody)
+DESCRIBE_TIME_TO_LIVE: Final = Operation("dynamodb", "DescribeTimeToLive", wire.DescribeTimeToLiveBody)
+LIST_STREAMS: Final = Operation("dynamodbstreams", "ListStreams", wire.ListStreamsBody)
+DESCRIBE_STREAM: Final = Operation("dynamodbstreams", "DescribeStream", wire.DescribeStreamBody)
+GET_SHARD_ITERATOR: Final = Operation("dynamodbstreams", "GetShardIterator", wire.GetShardIteratorBody)
+GET_RECORDS: Final = Operation("dynamodbstreams", "GetRecords", wire.GetRecordsBody)
+DESCRIBE_EXPORT: Final = Operation("dynamodb", "DescribeExport", wire.DescribeExportBody)
+SCAN: Final = Operation("dynamodb", "Scan", wire.ScanBody)

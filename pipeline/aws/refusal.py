@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from pipeline.aws.wire import UNREADABLE
 from pipeline.core.quoting import quoted
 
 #: `com.amazonaws.dynamodb.v20120810#ThrottlingException:http://…`: the code is what stands in the middle.
@@ -39,14 +40,14 @@ class Refusal(Exception):
 def _fields(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         return _decode_fields(body[:_LOOK_AT_BYTES])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return {}
 
 
 def _text(fields: Mapping[str, msgspec.Raw], name: str) -> str:
     try:
         return _decode_text(fields[name])
-    except (KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (KeyError, *UNREADABLE):
         return ""
 
 

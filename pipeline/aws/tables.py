@@ -74,7 +74,7 @@ def _table_info(found: wire.WireTable, ttl_attribute: str | None) -> TableInfo:
         status=found.table_status,
         stream_arn=found.latest_stream_arn,
         stream_enabled=stream.stream_enabled,
-        view=StreamView(stream.stream_view_type) if stream.stream_view_type else None,
+        view=stream.stream_view_type,
         ttl_attribute=ttl_attribute,
         item_count=found.item_count,
         size_bytes=found.table_size_bytes,

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from pipeline.core.canonical import KeyType
-from pipeline.core.model import ChangeType
+from pipeline.core.canonical import Item, KeyType
+from pipeline.core.model import ChangeType, StreamView
 from pipeline.core.quoting import quoted
 from pipeline.errors import MalformedResponse
 
@@ -91,7 +91,7 @@ class StreamDescription(Camel, frozen=True):
     stream_arn: str
     stream_status: str
     table_name: str
-    stream_view_type: str
+    stream_view_type: StreamView
     shards: list[WireShard]
     last_evaluated_shard_id: str | None = None
 
@@ -123,7 +123,7 @@ class AttributeDefinition(Camel, frozen=True):
 
 class StreamSpecification(Camel, frozen=True):
     stream_enabled: bool = False
-    stream_view_type: str | None = None
+    stream_view_type: StreamView | None = None
 
 
 class WireTable(Camel, frozen=True):
@@ -165,7 +165,7 @@ class DescribeExportBody(Camel, frozen=True):
 
 
 class UnprocessedKeys(Camel, frozen=True):
-    keys: list[dict[str, Any]]
+    keys: list[Item]
 
 
 class Capacity(Camel, frozen=True):
@@ -192,12 +192,14 @@ class ScanBody(Camel, frozen=True):
     consumed_capacity: Capacity = Capacity()
 
 
+#: What decoding a body can raise; a body that is nested too deep is a RecursionError.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_item = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def decoded_items(items: Iterable[msgspec.Raw]) -> Iterator[dict[str, Any]]:
+def decoded_items(items: Iterable[msgspec.Raw]) -> Iterator[Item]:
     """The items of a BatchGetItem answer, one by one. Raises MalformedResponse."""
     try:
         yield from map(_decode_item, items)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedResponse(f"BatchGetItem: what it gave is no item: {quoted(str(error))}") from error
+    except UNREADABLE as error:
+        raise MalformedResponse(f"BatchGetItem: an item cannot be read: {quoted(str(error))}") from error

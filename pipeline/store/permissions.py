@@ -58,8 +58,8 @@ def check_permissions(connection: RedisConnection, roles: Sequence[Role]) -> Non
     if refused:
         user = connection.redis.connection_pool.connection_kwargs.get("username") or "default"
         raise ConfigurationError(
-            f"the Redis user {user} may not do what is needed: {', '.join(dict.fromkeys(refused))}; "
-            f"allow it: ACL SETUSER {user} {acl_rules(connection.key('*'))}"
+            f"the Redis user {user} may not do what is needed: {', '.join(dict.fromkeys(refused))}",
+            f"allow it: ACL SETUSER {user} {acl_rules(connection.key('*'))}",
         )
 
 
