@@ -10,7 +10,7 @@ import pytest
 import redis
 import structlog
 
-from pipeline import metrics, monitor
+from pipeline import monitor
 from pipeline.commands import inspect
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
@@ -229,8 +229,7 @@ def run_for(process: ProcessConfig, migration: str, rounds: int) -> int:
         if beats == rounds:
             stop.set()
 
-    own = metrics.start(None, "monitor")
-    monitor.run_monitor(process, MigrationConfig(name=migration), stop, own, heartbeat)
+    monitor.run_monitor(process, MigrationConfig(name=migration), stop, heartbeat)
     return beats
 
 

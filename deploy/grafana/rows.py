@@ -30,6 +30,7 @@ REDS: Steps = [(None, GOOD), (1, BAD)]
 
 
 def migrations() -> Panels:
+    """All migrations, one below the other."""
     return [
         joined(
             "Migrations",
@@ -65,6 +66,7 @@ def migrations() -> Panels:
 
 
 def go_or_no_go() -> Panels:
+    """The answer, from three metres."""
     return [
         number(
             "Switch over?",
@@ -149,6 +151,7 @@ def go_or_no_go() -> Panels:
 
 
 def correctness() -> Panels:
+    """Is the target the same as the source?"""
     share = lines(
         "Share of right keys",
         "Share of right keys, its 95 % interval, and what the gate demands of its lower end.",
@@ -230,6 +233,7 @@ def correctness() -> Panels:
 
 
 def freshness() -> Panels:
+    """How far behind is it?"""
     buckets = f"sum by (le) (rate(ddbmm_replication_lag_seconds_bucket{{m}}{RATE}))"
     lag = lines(
         "Replication lag",

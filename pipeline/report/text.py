@@ -243,6 +243,7 @@ def gate_object(migration: str, now_ms: int, verdict: Verdict, limits: Limits) -
 
 
 def marked(milestone: str, at_ms: int) -> str:
+    """What `mark` prints."""
     return f"{milestone} marked at {_instant(at_ms)}"
 
 
