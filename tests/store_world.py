@@ -119,6 +119,7 @@ CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
     "begin": lambda _, s: begin(s._connection, SETTINGS),
     "begin_again": lambda _, s: s.begin_again(),
     "claim": claim,
+    "claim_alone": lambda w, s: s.claim_alone("v", [w.entry.id], b"1-0"),
     "commit": commit,
     "heartbeat": lambda _, s: s.heartbeat("test", "reader", 60_000),
     "lease": lambda _, s: s.lease("test:2", "reader", 60_000),

@@ -19,7 +19,7 @@ from pipeline.store.scripts import Script
 COMMANDS = (
     *("del", "evalsha", "exec", "exists", "expire", "hdel", "hexists", "hget", "hgetall", "hincrby", "hkeys"),
     *("hlen", "hmget", "hset", "hvals", "info", "multi", "pfadd", "pfcount", "ping", "script|load", "select"),
-    *("time", "type", "xack", "xadd", "xautoclaim", "xdel", "xgroup|create", "xlen", "xpending"),
+    *("time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create", "xlen", "xpending"),
     *("xreadgroup", "zadd", "zcard", "zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyscore"),
     *("zscore",),
 )
@@ -41,7 +41,7 @@ _SCRIPTS: dict[Role, tuple[Script, ...]] = {
         *(scripts.BEGIN, scripts.BEGIN_AGAIN, scripts.HEARTBEAT, scripts.TRACK, scripts.LEASE),
         *(scripts.RENEW, scripts.RELEASE, scripts.PUBLISH, scripts.ADD_GAP),
     ),
-    Role.VALIDATOR: (scripts.BEGIN, scripts.CLAIM, scripts.commit(0)),
+    Role.VALIDATOR: (scripts.BEGIN, scripts.CLAIM, scripts.CLAIM_ALONE, scripts.commit(0)),
     Role.VIEWER: (),
     Role.MARK: (scripts.MARK,),
 }
