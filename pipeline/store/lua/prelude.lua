@@ -11,7 +11,7 @@ local AT_FIRST, AT_ALARMED, AT_SKIPPED, AT_LATE, AT_LOOKED_MS = 6, 10, 14, 18, 2
 local HEADER_BYTES, EXCUSE_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 29, 12, 64, 24, 16
 local WAITING, SETTLING, ALARMED, EXCUSED = 0, 1, 2, 3
 local SETTLE, INCOMPLETE, HELD, EXCUSE = 2, 4, 8, 16
-local ABSENT, UNKNOWN = string.rep('\0', 16), string.rep('\255', 16)
+local UNKNOWN = string.rep('\255', 16)
 
 local refused = {}
 
