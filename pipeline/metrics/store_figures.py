@@ -1,7 +1,7 @@
 """The metrics that the store knows of each migration, read at each scrape by the monitor alone.
 
-Reads: the store's figures, through a callable. Writes: nothing. Never: holds a figure longer than a
-second, so a reader that died cannot leave "lag 0.2 s" standing.
+Reads: the store's figures, through a callable. Writes: nothing. Never: redis. A figure is held for a second
+at most, so a reader that died cannot leave "lag 0.2 s" standing.
 """
 
 import threading

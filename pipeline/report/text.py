@@ -1,7 +1,7 @@
 """Figures and findings in words and in JSON, for a person at a console and for a script.
 
-Reads: structs of the core. Writes: nothing; callers print. Never: the store, item values, and keys only in
-the form that the caller hands in.
+Reads: structs of the core. Writes: nothing; callers print. Never: the store. No item value is shown, and keys
+only in the form that the caller hands in.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
