@@ -1,9 +1,9 @@
 """The benchmarks' stub is a fair stand-in: what it answers is what AWS would, and consistent with itself."""
 
 import shutil
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree
 
 import boto3
 import pytest

@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from pipeline.validator.quarantine import Quarantine
 from tests.servers import eventually
 
@@ -63,10 +65,7 @@ def test_what_was_released_waits_no_more_and_a_rest_is_kept() -> None:
 def test_a_trial_that_fails_ends_all_the_same() -> None:
     quarantine = Quarantine()
     quarantine.admit([b"1"])
-    try:
-        with quarantine.trial():
-            raise ValueError
-    except ValueError:
-        pass
+    with pytest.raises(ValueError, match=r"^$"), quarantine.trial():
+        raise ValueError
     with quarantine.company():
         pass

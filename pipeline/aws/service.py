@@ -37,7 +37,7 @@ class Service:
         self._content_type = f"application/x-amz-json-{model.metadata['jsonVersion']}"
         self._credentials = credentials
         # botocore makes it by the client's settings and has no public name for it.
-        self._http = client._endpoint.http_session
+        self._http = client._endpoint.http_session  # noqa: SLF001
 
     def send(self, operation: str, body: bytes) -> AWSResponse:
         """The answer to one request, read to its end.

@@ -85,6 +85,7 @@ def prepare(process: ProcessConfig, migration: MigrationConfig) -> tuple[Migrati
 
 
 def completed(migration: MigrationConfig, tables: Tables) -> MigrationConfig:
+    """The migration with what its tables say: keys, their types, and the tables' ARNs."""
     schema = tables.of(migration.origin).schema
     return dataclasses.replace(
         migration,
@@ -101,6 +102,7 @@ def completed(migration: MigrationConfig, tables: Tables) -> MigrationConfig:
 
 
 def see_tables(migration: MigrationConfig, source: Connection, target: Connection) -> Tables:
+    """Both tables, described, with the endpoints that described them. Raises ConfigurationError."""
     return Tables(
         asked(lambda: describe_table(source, migration.source_table)),
         asked(lambda: describe_table(target, migration.target_table)),
@@ -117,6 +119,7 @@ def check_tables(migration: MigrationConfig, tables: Tables) -> None:
 
 
 def check_distinct(tables: Tables) -> None:
+    """Raises ConfigurationError when source and target are one table."""
     if tables.source.arn == tables.target.arn and one_service(tables.source_endpoint, tables.target_endpoint):
         raise ConfigurationError(
             f"source and target are the same table ({tables.source.arn} at {tables.source_endpoint}), "
@@ -126,6 +129,7 @@ def check_distinct(tables: Tables) -> None:
 
 
 def check_keys(tables: Tables) -> None:
+    """Raises ConfigurationError when the tables' keys differ: no key could be looked up."""
     if tables.source.schema != tables.target.schema:
         raise ConfigurationError(
             f"the key schemas differ: source {describe_keys(tables.source)}, "
@@ -135,6 +139,7 @@ def check_keys(tables: Tables) -> None:
 
 
 def check_key_flags(migration: MigrationConfig, table: TableInfo) -> None:
+    """Raises ConfigurationError when --partition-key or --sort-key is not what the table has."""
     schema = table.schema
     for flag, given, real in (
         ("--partition-key", migration.partition_key, schema.partition_key),
@@ -154,6 +159,7 @@ def check_item_reads(connection: Connection, table: TableInfo) -> None:
 
 
 def describe_keys(table: TableInfo) -> str:
+    """The table's keys and their types in words."""
     schema = table.schema
     partition = f"partition key {schema.partition_key} ({schema.partition_type})"
     return (

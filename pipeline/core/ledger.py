@@ -192,7 +192,7 @@ def buried(history: History) -> str:
 
 
 @lru_cache(1024)
-def _tally(
+def _tally(  # noqa: PLR0913, PLR0917 - its arguments are what the cache knows a text by
     reached: int,
     alarmed: int,
     expired: int,
@@ -207,8 +207,11 @@ def _tally(
     lates: tuple[int, int] | None,
     lag: int | None,
 ) -> str:
-    """recheck: only another look follows. excused: 1 = the key is from now on, -1 = no longer. kinds, lates:
-    before and after, None = alike. lag: bucket."""
+    """The text of `tally`.
+
+    recheck: only another look follows. excused: 1 = the key is from now on, -1 = no longer. kinds, lates:
+    before and after, None = alike. lag: bucket.
+    """
     counts = {
         "reached": reached,
         "alarmed": alarmed,

@@ -24,8 +24,10 @@ _COMMIT = struct.Struct("<HHIIIHqqB")
 
 
 class ValidatorStore(StoreView):
-    """One migration's state as a validator changes it. Thread-safe; make it after spawn (connections do not
-    survive a fork)."""
+    """One migration's state as a validator changes it.
+
+    Thread-safe; make it after spawn (connections do not survive a fork).
+    """
 
     @classmethod
     def begin(cls, url: str, migration: str, settings: dict[str, str]) -> Self:

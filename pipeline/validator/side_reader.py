@@ -108,7 +108,8 @@ class SideReader:
 
     def _describe_ttl(self) -> None:
         """Ask what TTL deletes by now. One thread does; the others, and all when it fails, go on with what is
-        known."""
+        known.
+        """
         if not self._ttl_lock.acquire(blocking=False):
             return
         try:

@@ -248,8 +248,7 @@ class Validator:
         undecided: list[Case] = []
         moment = batch.moment()
         for case in cases:
-            assert case.look is not None
-            judgement = judge(case.history, case.look, moment, self._policy)
+            judgement = judge(case.history, case.looked(), moment, self._policy)
             if judgement.escalate:
                 undecided.append(case)
             else:
@@ -304,5 +303,5 @@ def _history(entry: Entry) -> History | None:
     """Of an entry to be buried; None if even that cannot be read."""
     try:
         return codec.decode(entry.raw)
-    except Exception:  # it may be what took the validators down
+    except Exception:  # noqa: BLE001  # it may be what took the validators down
         return None

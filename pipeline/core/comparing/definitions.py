@@ -44,6 +44,7 @@ class DefinitionsCompared(msgspec.Struct, frozen=True):
 
 
 def compare_definitions(source: Definition, target: Definition) -> DefinitionsCompared:
+    """What differs between two tables as AWS describes them; keys that differ refuse a comparison."""
     left, right = source.table["Table"], target.table["Table"]
     differences = _differing(_settings(left), _settings(right))
     if _billing(left) == _billing(right) == "PROVISIONED":

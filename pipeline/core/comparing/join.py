@@ -140,7 +140,7 @@ class Join:
             if partner == wire or self._pairs.equal(partner, wire):
                 self.counts.equal += 1
             else:
-                suspects.append(self._different(key, *_in_order(side, wire, partner)))
+                suspects.append(self._different(key, wire if side is Side.SOURCE else partner))
         theirs.bytes -= matched
         return suspects
 
@@ -173,7 +173,7 @@ class Join:
         mine.bytes -= len(key) + len(item)
         return self._alone(side, key, item, ended=False)
 
-    def _different(self, key: bytes, source: bytes, target: bytes) -> Suspect:
+    def _different(self, key: bytes, source: bytes) -> Suspect:
         self.counts.different += 1
         return Suspect(key, self._pairs.digest(source), Showed.BOTH)
 
@@ -184,8 +184,3 @@ class Join:
             return Suspect(key, self._pairs.digest(item), Showed.SOURCE)
         self.counts.target_only += 1
         return Suspect(key, ABSENT if ended else UNKNOWN, Showed.TARGET)
-
-
-def _in_order(side: Side, item: bytes, partner: bytes) -> tuple[bytes, bytes]:
-    """(source's, target's) of an item of `side` and its partner."""
-    return (item, partner) if side is Side.SOURCE else (partner, item)

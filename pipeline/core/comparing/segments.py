@@ -54,7 +54,7 @@ def plan_segments(table_bytes: int, sample_percent: float = 100, segments: int |
         if table_bytes < total * LEAST_SEGMENT_BYTES:
             total, share = max(1, ceil(table_bytes / SEGMENT_BYTES)), Fraction(1)
     chosen = range(total) if share == 1 else _chosen(total, max(ceil(total * share), LEAST_SAMPLED))
-    return SegmentPlan(total, tuple(sorted(chosen, key=_interleaved(total))))
+    return SegmentPlan(total, tuple(sorted(chosen, key=_Interleaved(total))))
 
 
 def _chosen(total: int, count: int) -> Iterable[int]:
@@ -62,9 +62,10 @@ def _chosen(total: int, count: int) -> Iterable[int]:
     return sorted(range(total), key=lambda segment: sha256(b"segment %d" % segment).digest())[:count]
 
 
-class _interleaved:
+class _Interleaved:
     """Sort key: the bits of a segment's number, reversed: 0, n/2, n/4, 3n/4, … Neighbours lie on one storage
-    partition, and reading them together would throttle it alone."""
+    partition, and reading them together would throttle it alone.
+    """
 
     def __init__(self, total: int) -> None:
         self._bits = max(1, (total - 1).bit_length())

@@ -31,6 +31,8 @@ Read = TypeVar("Read")
 
 
 class ExportKind(StrEnum):
+    """All of a table, or what changed in it within a window (`exportType`)."""
+
     FULL = "FULL_EXPORT"
     INCREMENTAL = "INCREMENTAL_EXPORT"
 

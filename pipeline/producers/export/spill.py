@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 from zlib import crc32
 
 import msgspec
@@ -105,7 +105,7 @@ class SpillWriter:
         except OSError as error:
             raise _unusable(self._partial, error) from error
 
-    def __enter__(self) -> "SpillWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

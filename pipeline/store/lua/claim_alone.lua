@@ -7,18 +7,19 @@
 local work     = key(1, 'stream', 'XCLAIM XPENDING')
 local history  = key(2, 'hash', 'HGET')
 local meta     = key(3, 'hash', 'HMGET')
-local suspects = key(4, 'hash', 'HGET HINCRBY HDEL EXPIRE') -- entry -> how often it was tried alone
+local suspects = key(4, 'hash', 'HMGET HINCRBY HDEL EXPIRE') -- entry -> how often it was tried alone
 if checked() then return refused end
 local group, consumer, kept_seconds = ARGV[1], ARGV[2], ARGV[3]
-local survived = ARGV[4] -- the entry whose trial this consumer survived last, '' = none; ARGV[5] …: the entries
+local survived = ARGV[4] -- the entry whose trial this consumer survived last, '' = none
+local ids = {unpack(ARGV, 5)} -- the entries to choose from
 local now = now_ms()
 
+countable(suspects, ids)
 redis.call('HDEL', suspects, survived)
 
 local chosen, least
-for number = 5, #ARGV do
-  local id = ARGV[number]
-  local trials = tonumber(redis.call('HGET', suspects, id) or 0)
+for _, id in ipairs(ids) do
+  local trials = tonumber(redis.call('HMGET', suspects, id)[1] or 0)
   if (not least or trials < least) and #redis.call('XPENDING', work, group, id, id, 1, consumer) == 1 then
     chosen, least = id, trials
   end
