@@ -36,7 +36,7 @@ from pipeline.errors import (
     Throttled,
 )
 from pipeline.sides import connect
-from pipeline.store import RedisConnection, begin, check_server
+from pipeline.store import RedisConnection, Role, begin, check_permissions, check_server
 
 log = structlog.get_logger(__name__)
 
@@ -208,10 +208,20 @@ def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
 # --- Redis -------------------------------------------------------------------------------------------------
 
 
+#: What each command does in Redis; `doctor` tries it all.
+_STORE_ROLES = {
+    "run": (Role.READER, Role.VALIDATOR, Role.VIEWER),
+    "reader": (Role.READER,),
+    "validator": (Role.VALIDATOR,),
+    "monitor": (Role.VIEWER,),
+}
+
+
 def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
-    """Raises ConfigurationError for a server that cannot be reached or cannot be used."""
+    """Raises ConfigurationError for a server that cannot be reached or used, or not by this user."""
     connection = RedisConnection(process.redis_url, migration.name)
     try:
+        check_permissions(connection, _STORE_ROLES.get(process.command, tuple(Role)))
         check_server(connection)
     except ConfigurationError:
         raise
