@@ -1,7 +1,8 @@
 """What must be true before a role starts: tables, stream and Redis, seen once and refused with one message.
 
 Reads: both tables' descriptions, the stream's, Redis. Writes: the migration's settings into Redis, the first
-time (`open_store`). Never: what items and records hold, a second message for one mistake.
+time (`open_store`). Never: the readers' and validators' writers. What items and records hold is not looked
+at, and one mistake gets one message.
 
 Every refusal is a MonitorError of exit code 2 or 4 with its remedy.
 """
