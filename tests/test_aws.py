@@ -18,6 +18,7 @@ from pipeline.aws import (
     TableReader,
     describe_table,
 )
+from pipeline.aws.operations import DESCRIBE_TABLE
 from pipeline.core.canonical import Item, KeySchema, KeyType
 from pipeline.core.model import ChangeType, StreamView
 from pipeline.errors import (
@@ -554,7 +555,7 @@ def test_an_answer_taken_up_late_is_no_skew(fake: Fake, connect: Connect) -> Non
             instant += 40.0
 
     connection = connect(StandsStill(), clock=lambda: instant)
-    connection.call("dynamodb", "DescribeTable", {"TableName": "t"})
+    connection.call(DESCRIBE_TABLE, {"TableName": "t"})
     assert connection.skew_ms is None
 
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import boto3
 import botocore.loaders
@@ -20,8 +19,18 @@ import structlog
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 
-from pipeline.aws import wire
-from pipeline.aws.errors import FOREIGN, UNUSABLE, code_of, headers_of, translate
+from pipeline.aws.endpoints import is_aws
+from pipeline.aws.errors import (
+    FOREIGN,
+    UNUSABLE,
+    NoCredentials,
+    OddAnswer,
+    asking_botocore,
+    code_of,
+    headers_of,
+    translate,
+)
+from pipeline.aws.operations import Body, Operation, ServiceName
 from pipeline.aws.service import USER_AGENT, Service
 from pipeline.backoff import Backoff
 from pipeline.core.model import SideConfig
@@ -39,7 +48,7 @@ SKEW_WITHIN_SECONDS = 1.0
 #: Between rebuilds of a session whose credentials AWS refuses.
 REBUILD_BACKOFF = Backoff(1.0, 60.0)
 
-_Told = TypeVar("_Told")
+_Answer = TypeVar("_Answer")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -52,7 +61,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Observer(Protocol):
-    """Told about every request; `code` is the error's (see aws_errors.code_of), None for success."""
+    """Notes every request; `code` is the error's (see errors.code_of), None for success."""
 
     def request(self, operation: str, seconds: float, code: str | None) -> None: ...
 
@@ -119,7 +128,8 @@ class Connection:
             self._rebuild_at = None
             self._services: dict[str, Service] = {}
             try:
-                self._session = _session(self.config)
+                with asking_botocore(NoCredentials):
+                    self._session = _session(self.config)
             except UNUSABLE as error:
                 raise translate(error, self.config.side, "session") from error
             service = self._service("dynamodbstreams" if self.config.side == "stream" else "dynamodb")
@@ -137,11 +147,9 @@ class Connection:
         """Asks STS who we are, unless that would ask the real STS about an emulator's credentials."""
         account = arn = None
         session, sts = self._current(), self._client("sts", None)
-        if _is_aws(sts.meta.endpoint_url) == _is_aws(self.endpoint):
+        if is_aws(sts.meta.endpoint_url) == is_aws(self.endpoint):
             try:
-                answer = self._asked(
-                    "GetCallerIdentity", session, lambda: _with_headers(sts.get_caller_identity())
-                )
+                answer = self._asked("GetCallerIdentity", session, lambda: _caller(sts))
                 account, arn = answer.get("Account"), answer.get("Arn")
             except CredentialsExpired:
                 raise
@@ -149,22 +157,21 @@ class Connection:
                 log.info("account unknown", side=self.config.side, reason=str(error))
         return Identity(account, arn, self.region, self.endpoint)
 
-    def call(self, service: str, operation: str, body: bytes | dict[str, Any]) -> Any:
-        """One request, one attempt: the decoded answer, a struct of aws_decode.
+    def call(self, operation: Operation[Body], request: bytes | Mapping[str, object]) -> Body:
+        """One request, one attempt: the decoded answer. request: its JSON, or what it is made of.
 
-        body: the request's JSON, or what it is made of.
         Raises Throttled, AwsUnavailable, CredentialsExpired, AccessDenied, NotFound, MalformedResponse,
         IteratorExpired, Trimmed, AwsError, ConfigurationError.
         """
-        request = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        content = request if isinstance(request, bytes) else msgspec.json.encode(request)
         with self._lock:
-            session, there = self._current(), self._service(service)
+            session, service = self._current(), self._service(operation.service)
 
-        def ask() -> tuple[Mapping[str, str], Any]:
-            answer = there.send(operation, request)
-            return answer.headers, wire.decode(operation, answer.content, answer.headers.get("x-amz-crc32"))
+        def ask() -> tuple[Mapping[str, str], Body]:
+            answer = service.send(operation.name, content)
+            return answer.headers, operation.decoded(answer.content, answer.headers.get("x-amz-crc32"))
 
-        return self._asked(operation, session, ask)
+        return self._asked(operation.name, session, ask)
 
     def close(self) -> None:
         """Close idle sockets."""
@@ -173,14 +180,14 @@ class Connection:
                 service.close()
 
     def _asked(
-        self, operation: str, session: boto3.Session, ask: Callable[[], tuple[Mapping[str, str], _Told]]
-    ) -> _Told:
-        """What `ask` is told beside the headers; errors as ours, and all that is noted of a request."""
+        self, operation: str, session: boto3.Session, ask: Callable[[], tuple[Mapping[str, str], _Answer]]
+    ) -> _Answer:
+        """What `ask` answers beside the headers; errors as ours, and all that is noted of a request."""
         started = self._clock()
         headers: Mapping[str, str] = {}
         code: str | None = None
         try:
-            headers, told = ask()
+            headers, answer = ask()
         except FOREIGN as error:
             code, headers = code_of(error), headers_of(error)
             ours = translate(error, self.config.side, operation)
@@ -194,7 +201,7 @@ class Connection:
             self.observer.request(operation, self._clock() - started, code)
             self._note_skew(headers.get("date"), started)
         self._refusals = 0
-        return told
+        return answer
 
     def _current(self) -> boto3.Session:
         """The session; a new one first, when the old one was refused long enough ago."""
@@ -208,7 +215,7 @@ class Connection:
                 self.rebuild()
             return self._session
 
-    def _service(self, name: str) -> Service:
+    def _service(self, name: ServiceName) -> Service:
         """The current session's."""
         if name not in self._services:
             client = self._client(name, self.config.endpoint_url)
@@ -217,7 +224,8 @@ class Connection:
 
     def _client(self, service: str, endpoint_url: str | None) -> Any:
         try:
-            return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
+            with asking_botocore(NoCredentials, ValueError):
+                return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
         except UNUSABLE as error:
             ours = translate(error, self.config.side, "session")
             if isinstance(ours, CredentialsExpired):
@@ -299,13 +307,10 @@ class _AssumedRole:
         }
 
 
-def _with_headers(answer: dict[str, Any]) -> tuple[Mapping[str, str], dict[str, Any]]:
-    return answer["ResponseMetadata"]["HTTPHeaders"], answer
-
-
-def _is_aws(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+def _caller(sts: Any) -> tuple[Mapping[str, str], dict[str, Any]]:
+    with asking_botocore(OddAnswer):
+        answer = sts.get_caller_identity()
+        return answer["ResponseMetadata"]["HTTPHeaders"], answer
 
 
 def _ahead_ms(date: str, now_seconds: float) -> int | None:

@@ -10,12 +10,19 @@ import dataclasses
 import time
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 
-from pipeline.aws import Connection, StreamClient, StreamInfo, TableInfo, TableReader, describe_table
+from pipeline.aws import (
+    Connection,
+    StreamClient,
+    StreamInfo,
+    TableInfo,
+    TableReader,
+    describe_table,
+    is_one_service,
+)
 from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.model import Side
@@ -110,7 +117,7 @@ def check_tables(migration: MigrationConfig, tables: Tables) -> None:
 
 
 def check_distinct(tables: Tables) -> None:
-    if tables.source.arn == tables.target.arn and _one_service(
+    if tables.source.arn == tables.target.arn and is_one_service(
         tables.source_endpoint, tables.target_endpoint
     ):
         raise ConfigurationError(
@@ -160,19 +167,6 @@ def describe_keys(table: TableInfo) -> str:
         if schema.sort_key
         else f"{partition} alone"
     )
-
-
-def _one_service(one: str, other: str) -> bool:
-    """Whether two endpoints lead to the same tables: all of AWS's do (an ARN holds account and region)."""
-    return _place(one) == _place(other)
-
-
-def _place(url: str) -> object:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
-        return "AWS"
-    return "127.0.0.1" if host in ("localhost", "::1") else host, parts.port
 
 
 # --- stream ------------------------------------------------------------------------------------------------
