@@ -2,11 +2,12 @@
 
 Rooms inside, from what is asked down to the socket: `tables` and `streams`; `operations` (what can be asked)
 and `wire` (the bodies of answers); `connection` (session, credentials); `service` (requests); `refusal` and
-`errors` (what is answered instead). Beside them `endpoints` (AWS's own hosts), `rate_limiter` (read units),
-`credential_files`.
+`errors` (what is answered instead). Beside them `date_clock` (the time there), `endpoints` (AWS's own hosts),
+`rate_limiter` (read units), `credential_files`.
 """
 
 from pipeline.aws.connection import Connection, Identity, Observer, Silent
+from pipeline.aws.date_clock import DateClock
 from pipeline.aws.endpoints import is_one_service
 from pipeline.aws.rate_limiter import RateLimiter
 from pipeline.aws.streams import IteratorKind, RecordsPage, StreamClient, StreamInfo
@@ -18,6 +19,7 @@ __all__ = [
     "MAX_KEYS",
     "BatchResult",
     "Connection",
+    "DateClock",
     "Identity",
     "IteratorKind",
     "Observer",
