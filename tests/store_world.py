@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 
 import redis
 
+from pipeline.core.comparing.join import Showed, Suspect
+from pipeline.core.comparing.state import CompareSettings, Tally
 from pipeline.core.judging.history import History
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Phase, VerdictKind
 from pipeline.store import RedisConnection, begin, codec
+from pipeline.store.compare_store import Beginning, Standing
 from pipeline.store.connection import GROUP
 from pipeline.store.messages import Commit, Lease, Outcome
 from tests.whole_store import WholeStore
@@ -24,6 +27,7 @@ NEW = History(((ABSENT, 0), (A, 1)), 1)
 OVER = History(((ABSENT, 0), (A, 1)), 2, Phase.SETTLING)
 SETTLING = History(((ABSENT, 0), (A, 1)), 2, Phase.SETTLING, settle=True, looked_ms=1)
 LOOKED = History(((ABSENT, 0), (A, 1)), 2, Phase.SETTLING, settle=True, looked_ms=FAR_MS)
+ANSWERED = History(((A, 1),), 1, Phase.SETTLING, incomplete=True, suspect=True)
 FOUND = History(((ABSENT, 0), (A, 1)), 1, Phase.ALARMED, alarmed=1, kind=VerdictKind.MISSING)
 
 
@@ -52,6 +56,12 @@ class StoreWorld:
         self.put(b"over", OVER, 1, "reached")
         self.put(b"settling", SETTLING, FAR_MS, "reached")
         self.put(b"looked", LOOKED, FAR_MS, "reached")
+        self.put(b"answered", ANSWERED, FAR_MS, "reached")
+        settings = CompareSettings(table_bytes=0, segments=3)
+        self.comparison = store.begin_comparison(settings, Beginning.BEGIN).id
+        _, part = store.take(self.comparison, "comparer", 600_000)
+        assert part is not None
+        self.part = part
 
     def put(self, key: bytes, history: History, due_ms: int, term: str) -> None:
         """As if earlier batches and looks had made it."""
@@ -114,6 +124,18 @@ def commit(world: StoreWorld, store: WholeStore) -> None:
     assert store.commit([done], world.now_ms) == []
 
 
+def suspect(world: StoreWorld, store: WholeStore) -> None:
+    """A new one, one that was answered, one whose stream is about to close it."""
+    names = (b"cold", b"answered", b"over")
+    suspects = [Suspect(name, A, Showed.BOTH) for name in names]
+    published = store.suspect(world.comparison, world.part, suspects)
+    assert (published.outcome, published.covered) == (Outcome.PUBLISHED, [2])
+
+
+def take(world: StoreWorld, store: WholeStore) -> None:
+    assert store.take(world.comparison, "other", 60_000)[0] is Standing.TAKEN
+
+
 CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
     "add_gap": lambda w, s: s.add_gap(w.lease, "test:1", "trimmed", BEGIN),
     "begin": lambda _, s: begin(s._connection, SETTINGS),
@@ -121,11 +143,16 @@ CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
     "claim": claim,
     "claim_alone": lambda w, s: s.claim_alone("v", [w.entry.id], b"1-0"),
     "commit": commit,
+    "compare_begin": lambda _, s: s.begin_comparison(CompareSettings(1), Beginning.RESTART),
+    "compare_finish": lambda w, s: s.finish(w.comparison, w.part, Tally(equal=1, source_items=1)),
+    "compare_renew": lambda w, s: s.renew_parts(w.comparison, "comparer", [w.part], 60_000),
+    "compare_take": take,
     "heartbeat": lambda _, s: s.heartbeat("test", "reader", 60_000),
     "lease": lambda _, s: s.lease("test:2", "reader", 60_000),
     "mark": lambda _, s: s.mark("T1"),
     "publish": publish,
     "release": lambda w, s: s.release(w.lease),
     "renew": lambda w, s: s.renew("reader", [w.lease], {"test:1": (BEGIN, 9)}, 60_000),
+    "suspect": suspect,
     "track": lambda w, s: s.track(w.discovery, [("test:3", BEGIN, 5)], ["test:1"], ["test:gone"]),
 }

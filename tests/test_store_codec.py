@@ -53,7 +53,7 @@ def test_the_golden_file_holds_every_kind_phase_and_flag() -> None:
     found = [codec.decode(bytes.fromhex(one["bytes"])) for one in STORED]
     assert {one.kind for one in found} == codec.KIND_CODES.keys()
     assert {one.phase for one in found} == set(Phase) == codec.PHASE_CODES.keys()
-    for flag in ("settle", "incomplete"):
+    for flag in ("settle", "incomplete", "suspect"):
         assert {getattr(one, flag) for one in found} == {True, False}
     looks = [one.held.look for one in found if one.held]
     for flag in ("strong", "verified_expires", "witness_expires"):
@@ -88,6 +88,7 @@ def test_lua_knows_the_layout_as_the_codec_does() -> None:
         "INCOMPLETE": codec.FLAG_INCOMPLETE,
         "HELD": codec.FLAG_HELD,
         "EXCUSE": codec.FLAG_EXCUSE,
+        "SUSPECT": codec.FLAG_SUSPECT,
     }
     phases = {phase.name: code for phase, code in codec.PHASE_CODES.items()}
     named = {f"AT_{name}": place for name, place in places().items()}

@@ -1,12 +1,12 @@
 """Stores for tests: one that does all, and one that looks from outside."""
 
 from pipeline.core.model import Checkpoint
-from pipeline.store import FiguresView, MarkStore, ReaderStore, RedisConnection, ValidatorStore
+from pipeline.store import CompareStore, FiguresView, MarkStore, ReaderStore, RedisConnection, ValidatorStore
 from pipeline.store.messages import Lease
 
 
-class WholeStore(ReaderStore, ValidatorStore, MarkStore):
-    """What readers, validators and `mark` write: begun with `WholeStore.begin(url, migration, settings)`."""
+class WholeStore(ReaderStore, ValidatorStore, CompareStore, MarkStore):
+    """What all roles write: begun with `WholeStore.begin(url, migration, settings)`."""
 
     def discovery(self) -> Lease:
         """The lease of discovering, of the producer "test"."""

@@ -8,6 +8,7 @@ distinct key, not a read: a hot key that is looked at a thousand times says no m
 
 import msgspec
 
+from pipeline.core.comparing.state import Comparison
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS, exact_interval, quantile_from_buckets
 
@@ -17,7 +18,7 @@ CONFIDENCE = 0.95
 
 
 class Success(msgspec.Struct, frozen=True):
-    """Distinct keys judged, and the share of them without an open finding, with its exact interval.
+    """Of the keys that changed: distinct ones judged, the share without an open finding, its exact interval.
 
     ratio, low and high lie in 0..1 and are None while no key was judged: nothing compared is not a pass.
     excused: keys that differ in what TTL itself will remove; neither right nor wrong, and not among `keys`.
@@ -56,6 +57,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     oldest_waiting_ms: creation of the oldest version that a look did not find, None when there is none.
     oldest_finding_ms: when the oldest open finding was opened, None when none is open.
     marks: when the operator said that a milestone of the cutover was reached (see model.MARKS).
+    comparison: the latest one, None when there was none. watched_since_ms, gap_ms: see model.Moment.
     """
 
     now_ms: int
@@ -68,11 +70,15 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     oldest_finding_ms: int | None = None
     marks: dict[str, int] = {}
     clock: Clock = Clock()
+    comparison: Comparison | None = None
+    watched_since_ms: int = 0
+    gap_ms: int = 0
 
     @property
     def success(self) -> Success:
         # The store estimates the number of distinct keys; the findings it lists are exact and among them.
-        wrong = self.open_total
+        # What a comparison found says nothing of how often changes arrive.
+        wrong = max(0, self.open_total - self.ledger.suspects_open)
         keys = max(self.ledger.keys_judged, wrong)
         if keys == 0:
             return Success(

@@ -3,7 +3,7 @@
 Reads: nothing. Writes: nothing. Never: I/O, redis.
 
 The accounting identity, checked after every fault and shown by `status`:
-    records read       = not sampled + versions published
+    records read + suspects published = not sampled + versions published
     versions published = reached + alarmed + expired + indeterminate + dead + outstanding
 and no count is negative: ten versions are not 25 reached and 15 less than nothing outstanding.
 """
@@ -82,6 +82,10 @@ class Ledger(msgspec.Struct, frozen=True):
     records: dict[str, int] = {}  # those read, by the name that their producer gives them
     not_sampled: int = 0
     versions_published: int = 0
+    suspects_published: int = 0  # keys that a comparison found unequal: one version each
+    suspects_taken_over: int = 0  # of those, by the stream, which showed another change before an answer
+    suspects_waiting: int = 0  # of those, without an answer yet
+    suspects_open: int = 0  # open findings that a comparison made
     keys_coalesced: int = 0
     reached: int = 0
     alarmed: int = 0
@@ -116,8 +120,10 @@ class Ledger(msgspec.Struct, frozen=True):
         for name, count in self._counts():
             if count < 0:
                 return f"{name} is {count:,}, and nothing can be counted less than zero times"
-        if self.records_read != self.not_sampled + self.versions_published:
-            return f"{self.records_read:,} records read ≠ {self.not_sampled:,} + {self.versions_published:,}"
+        if self.records_read + self.suspects_published != self.not_sampled + self.versions_published:
+            suspects = f" + {self.suspects_published:,} suspects" if self.suspects_published else ""
+            parts = f"{self.not_sampled:,} + {self.versions_published:,}"
+            return f"{self.records_read:,} records read{suspects} ≠ {parts}"
         terms = (self.reached, self.alarmed, self.expired, self.indeterminate, self.dead, self.outstanding)
         if self.versions_published != sum(terms):
             accounted = " + ".join(f"{term:,}" for term in terms)
@@ -179,15 +185,26 @@ def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) 
         (before.kind, kind) if before.kind is not kind else None,
         (before.late, late) if before.late != late else None,
         lag_bucket(judgement.lag_ms) if judgement.lag_ms >= 0 else None,
+        _suspects(before, after),
     )
+
+
+def _suspects(before: History, after: History | None) -> tuple[int, int]:
+    """By how much the suspects change that a comparison waits for, and those under an open finding."""
+    if not before.suspect:
+        return 0, 0
+    waiting = int(after is not None and after.is_waiting_suspect) - int(before.is_waiting_suspect)
+    found = int(after is not None and after.phase is Phase.ALARMED) - int(before.phase is Phase.ALARMED)
+    return waiting, found
 
 
 def buried(history: History) -> str:
     """The counter changes of a key that is given up as a dead letter, as `tally` writes them."""
     excused = int(history.phase is Phase.EXCUSED)
+    waiting, found = _suspects(history, None)
     return (
         f"dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed} "
-        f"expired={-history.excused} excused={-excused}"
+        f"expired={-history.excused} excused={-excused} suspects_waiting={waiting} suspects_open={found}"
     )
 
 
@@ -206,11 +223,12 @@ def _tally(  # noqa: PLR0913, PLR0917 - its arguments are what the cache knows a
     kinds: tuple[VerdictKind | None, VerdictKind | None] | None,
     lates: tuple[int, int] | None,
     lag: int | None,
+    suspects: tuple[int, int],
 ) -> str:
     """The text of `tally`.
 
     recheck: only another look follows. excused: 1 = the key is from now on, -1 = no longer. kinds, lates:
-    before and after, None = alike. lag: bucket.
+    before and after, None = alike. lag: bucket. suspects: those that wait, and those with a finding.
     """
     counts = {
         "reached": reached,
@@ -225,6 +243,8 @@ def _tally(  # noqa: PLR0913, PLR0917 - its arguments are what the cache knows a
         "recovered": int(finding is FindingChange.RECOVERED),
         "findings_excused": int(finding is FindingChange.EXCUSED),
         "excused": excused,
+        "suspects_waiting": suspects[0],
+        "suspects_open": suspects[1],
     }
     if verdict in MISMATCHES:
         counts[f"mismatches:{verdict}"] = 1

@@ -136,13 +136,14 @@ class Moment(msgspec.Struct, frozen=True):
     now_ms: the store's clock. watermark_ms: every change written before it has been published (0 = unknown).
     gap_ms: when the newest gap was recorded (0 = none). watched_since_ms: changes written before it were
     never read (0 = the stream was read from its beginning), so what happened to a key shortly before it is
-    not known.
+    not known. watched: a reader is alive.
     """
 
     now_ms: int
     watermark_ms: int = 0
     gap_ms: int = 0
     watched_since_ms: int = 0
+    watched: bool = True
 
 
 class Policy(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
     FiguresView      numbers and findings, also before the migration has begun: the monitor
     StoreView        a migration that has begun, read only: the commands that look
     ReaderStore      what a reader writes        ValidatorStore   what a validator writes
-    MarkStore        what `mark` writes
+    MarkStore        what `mark` writes      CompareStore     what a comparer writes
 
 All of a migration is in the keys `ddbmm:{<migration>}:…` (one hash slot, so one migration lives on one node
 of a cluster):
@@ -21,10 +21,14 @@ of a cluster):
     clock           hash: distance of the state's clock from TIME (ms), steps of TIME
     marks           hash: milestone of the cutover → when it was reached (ms)
     suspects        hash: entry of `work` → how often it was tried alone
+    comparison      hash: settings and counts of the latest comparison
+    comparison-leases  hash: ordinal of a partition → epoch|expires|owner
+    comparison-read    bitmap: partition n of the comparison is read and counted
 """
 
 from pipeline.store.beginning import begin, check_server
 from pipeline.store.clock import AwsClocks
+from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
 from pipeline.store.marking import MarkStore
@@ -35,6 +39,7 @@ from pipeline.store.validator_store import ValidatorStore
 
 __all__ = [
     "AwsClocks",
+    "CompareStore",
     "FiguresView",
     "MarkStore",
     "ReaderStore",

@@ -21,7 +21,7 @@ from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind
 
 FORMAT = 2
 #: Bits of the flags; those of a held look are its own.
-FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD, FLAG_EXCUSE = 2, 4, 8, 16
+FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD, FLAG_EXCUSE, FLAG_SUSPECT = 2, 4, 8, 16, 32
 _HELD_STRONG, _HELD_VERIFIED_EXPIRES, _HELD_WITNESS, _HELD_WITNESS_EXPIRES = 1, 2, 4, 8
 
 HEADER = struct.Struct("<5B4IQ")
@@ -49,6 +49,7 @@ def encode(history: History) -> bytes:
         | (FLAG_INCOMPLETE if history.incomplete else 0)
         | (FLAG_HELD if held else 0)
         | (FLAG_EXCUSE if excused else 0)
+        | (FLAG_SUSPECT if history.suspect else 0)
     )
     header = HEADER.pack(
         FORMAT,
@@ -98,6 +99,7 @@ def decode(raw: bytes) -> History:
         held=held,
         excused=excuse[0],
         excused_since_ms=excuse[1],
+        suspect=bool(flags & FLAG_SUSPECT),
     )
 
 

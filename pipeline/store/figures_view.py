@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from pipeline.core.comparing.state import Comparison
 from pipeline.core.figures import Clock, Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
 from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, partition_counts
@@ -77,7 +78,7 @@ class FiguresView:
         """
         now_ms = self.now_ms()
         told = self._ask(figures_questions(self._key, now_ms))
-        form, started_ms, watermark_ms = told["meta"]
+        form, started_ms, watermark_ms, watched_since_ms, gap_ms = told["meta"]
         if started_ms:
             readable(form, self.migration)
         distance_ms, clock_steps = told["clock"]
@@ -103,6 +104,9 @@ class FiguresView:
             oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
             oldest_finding_ms=int(told["oldest-finding"][0][1]) if told["oldest-finding"] else None,
             clock=Clock(None if distance_ms is None else int(distance_ms), int(clock_steps or 0)),
+            comparison=_comparison(told["comparison"]),
+            watched_since_ms=int(watched_since_ms or 0),
+            gap_ms=int(gap_ms or 0),
             marks={name.decode(): int(at_ms) for name, at_ms in sorted(told["marks"].items())},
         )
 
@@ -138,7 +142,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
     minutes = range(this_minute - LAG_MINUTES + 1, this_minute + 1)
     return {
         "clock": ("HMGET", key("clock"), "distance_ms", "steps"),
-        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms"),
+        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms", "gap_ms"),
         "ledger": ("HGETALL", key("ledger")),
         "keys-judged": ("PFCOUNT", key("keys-judged")),
         "keys-sampled": ("PFCOUNT", key("keys-sampled")),
@@ -153,12 +157,17 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "late": ("HKEYS", key("late")),
         "oldest-finding": ("ZRANGE", key("findings-since"), 0, 0, "WITHSCORES"),
         "marks": ("HGETALL", key("marks")),
+        "comparison": ("HGETALL", key("comparison")),
         **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
     }
 
 
 def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
     return {partition.decode(): Checkpoint.decode(checkpoint) for partition, checkpoint in raw.items()}
+
+
+def _comparison(raw: dict[bytes, bytes]) -> Comparison | None:
+    return Comparison.from_fields({name.decode(): one.decode() for name, one in raw.items()}) if raw else None
 
 
 def _ledger(told: dict[str, Any]) -> Ledger:

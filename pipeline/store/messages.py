@@ -70,6 +70,7 @@ class Claim(msgspec.Struct, frozen=True):
     watermark_ms: int
     gap_ms: int
     watched_since_ms: int
+    watched: bool
     entries: list[Entry]
 
 

@@ -17,11 +17,11 @@ from pipeline.store.scripts import Script
 #: Every command that a role or a command line needs; docs/operations.md shows it. (The client also says its
 #: name, `client|setinfo`; where that is refused, nothing is missing, and Redis 7.0 does not know it.)
 COMMANDS = (
-    *("del", "evalsha", "exec", "exists", "expire", "hdel", "hexists", "hget", "hgetall", "hincrby", "hkeys"),
-    *("hlen", "hmget", "hset", "hvals", "info", "multi", "pfadd", "pfcount", "ping", "script|load", "select"),
-    *("time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create", "xlen", "xpending"),
-    *("xreadgroup", "zadd", "zcard", "zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyscore"),
-    *("zscore",),
+    *("del", "evalsha", "exec", "exists", "expire", "getbit", "hdel", "hexists", "hget", "hgetall"),
+    *("hincrby", "hkeys", "hlen", "hmget", "hset", "hvals", "info", "multi", "pfadd", "pfcount", "ping"),
+    *("script|load", "select", "setbit", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel"),
+    *("xgroup|create", "xlen", "xpending", "xreadgroup", "zadd", "zcard", "zcount", "zrange"),
+    *("zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )
 #: A name that no reader and no field has.
 _NOBODY = ""
@@ -32,6 +32,7 @@ class Role(Enum):
 
     READER = "reader"
     VALIDATOR = "validator"
+    COMPARER = "comparer"
     VIEWER = "viewer"
     MARK = "mark"
 
@@ -43,6 +44,10 @@ _SCRIPTS: dict[Role, tuple[Script, ...]] = {
     ),
     Role.VALIDATOR: (
         *(scripts.BEGIN, scripts.CLAIM, scripts.CLAIM_ALONE, scripts.commit(0), scripts.KEEP_CLOCK),
+    ),
+    Role.COMPARER: (
+        *(scripts.BEGIN, scripts.COMPARE_BEGIN, scripts.COMPARE_TAKE, scripts.COMPARE_RENEW),
+        *(scripts.COMPARE_FINISH, scripts.SUSPECT, scripts.KEEP_CLOCK),
     ),
     Role.VIEWER: (),
     Role.MARK: (scripts.MARK,),

@@ -21,24 +21,29 @@ BEGIN_AGAIN = Script(
         *("meta", "work", "ledger", "gaps"),
         *("due", "history", "checkpoints", "leases", "watermarks", "readers", "late", "findings"),
         *("findings-since", "findings-log", "dead", "suspects", "keys-sampled", "keys-judged"),
+        *("comparison", "comparison-leases", "comparison-read"),
     ),
 )
 HEARTBEAT = Script("heartbeat", ("readers",))
 TRACK = Script("track", ("leases", "checkpoints", "watermarks"))
 LEASE = Script("lease", ("leases", "meta"))
-RELEASE = Script("release", ("leases",))
 RENEW = Script("renew", ("leases", "watermarks", "meta", "checkpoints", "work"))
 RELEASE = Script("release", ("leases",))
-TRACK = Script("track", ("leases", "checkpoints", "watermarks"))
-ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
 PUBLISH = Script(
     "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
 )
 ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
 KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
-CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger"))
-CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "suspects"))
+CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger", "readers"))
+CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "suspects", "readers"))
+COMPARE_BEGIN = Script("compare_begin", ("comparison", "comparison-leases", "comparison-read"))
+COMPARE_TAKE = Script("compare_take", ("comparison", "comparison-leases", "ledger"))
+COMPARE_RENEW = Script("compare_renew", ("comparison", "comparison-leases"))
+COMPARE_FINISH = Script("compare_finish", ("comparison", "comparison-leases", "comparison-read"))
+SUSPECT = Script(
+    "suspect", ("comparison", "comparison-leases", "history", "work", "ledger", "keys-sampled", "due")
+)
 
 
 def commit(minute: int) -> Script:

@@ -46,8 +46,7 @@ class ValidatorStore(StoreView):
         adopt: also take back what an earlier life of this consumer left pending.
         """
         args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else ""]
-        now, watermark, gap, watched_since, flat = self._connection.run(scripts.CLAIM, args)
-        return Claim(now, int(watermark), int(gap), int(watched_since), _entries(flat))
+        return _claim(self._connection.run(scripts.CLAIM, args))
 
     def claim_alone(self, consumer: str, entries: Sequence[bytes], survived: bytes) -> tuple[Claim, int]:
         """The least tried of these entries, and how often it was tried, this time included (claim_alone.lua).
@@ -55,10 +54,8 @@ class ValidatorStore(StoreView):
         No entry when none of them is ours any more. survived: the entry whose trial we survived last.
         """
         args = [GROUP, consumer, TRIALS_KEPT_SECONDS, survived, *entries]
-        now, watermark, gap, watched_since, flat = self._connection.run(scripts.CLAIM_ALONE, args)
-        found = _entries(flat)
-        trials = found[0].deliveries if found else 0
-        return Claim(now, int(watermark), int(gap), int(watched_since), found), trials
+        claim = _claim(self._connection.run(scripts.CLAIM_ALONE, args))
+        return claim, claim.entries[0].deliveries if claim.entries else 0
 
     def commit(self, commits: Sequence[Commit], now_ms: int) -> list[Refused]:
         """Commit what was found, each entry whole or not at all (lua/commit.lua).
@@ -69,6 +66,11 @@ class ValidatorStore(StoreView):
         args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits)]
         flat = self._connection.run(scripts.commit(now_ms // 60_000), args)
         return [Refused(flat[i] - 1, flat[i + 1]) for i in range(0, len(flat), 2)]
+
+
+def _claim(answer: Sequence[Any]) -> Claim:
+    now, watermark, gap, watched_since, readers, flat = answer
+    return Claim(now, int(watermark), int(gap), int(watched_since), readers > 0, _entries(flat))
 
 
 def _entries(flat: Sequence[Any]) -> list[Entry]:

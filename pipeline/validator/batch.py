@@ -71,6 +71,7 @@ class WorkBatch:
             watermark_ms=claim.watermark_ms,
             gap_ms=claim.gap_ms,
             watched_since_ms=claim.watched_since_ms,
+            watched=claim.watched,
         )
 
     def conclude(self, case: Case, judgement: Judgement, now_ms: int) -> None:
@@ -92,12 +93,19 @@ def concluded(case: Case, judgement: Judgement, now_ms: int) -> Decided:
             next_ms=judgement.next_ms,
             tally=tally(case.history, judgement, case.reads, case.reads_strong),
             finding=_finding(case, judgement, now_ms),
-            judged=verdict in _JUDGED,
+            judged=_is_counted(case.history, verdict),
             lag_ms=judgement.lag_ms,
         ),
         case,
         judgement,
     )
+
+
+def _is_counted(history: History, verdict: VerdictKind | None) -> bool:
+    """Whether the key counts among those judged: of a comparison's, which were chosen because they differed,
+    only the excused ones do, which the ledger takes out again.
+    """
+    return verdict in _JUDGED and (not history.suspect or verdict is VerdictKind.EXPIRED)
 
 
 def put_back(case: Case, next_ms: int) -> Decided:

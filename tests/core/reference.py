@@ -21,7 +21,12 @@ def append(history: History | None, change: Change) -> History:
         incomplete = True
     phase = Phase.WAITING if history.phase is Phase.SETTLING else history.phase
     return msgspec.structs.replace(
-        history, versions=(*versions, version), phase=phase, settle=True, incomplete=incomplete
+        history,
+        versions=(*versions, version),
+        phase=phase,
+        settle=True,
+        incomplete=incomplete,
+        suspect=False,
     )
 
 

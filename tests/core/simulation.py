@@ -11,10 +11,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from pipeline.core.judging import rule
 from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.ledger import tally
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, StreamView
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Phase, StreamView
 from pipeline.store import codec
 from tests.core.reference import append, brought_forward
 from tests.core.world import LOOKS_BACK_MS, START_MS, World, replicated
@@ -88,16 +90,32 @@ class _Key:
         self.world, self.name, self.outcome = world, name, outcome
         self.random = random.Random(name)
         self.source, self.target = Timeline(), Timeline()
+        self.suspects = 0
+        self.compared_ms = START_MS + self.random.randint(*world.compared_ms) if world.compared_ms else 0
+        if world.compared_ms:
+            self._import()
         self._write_and_replicate()
         leads = world.policy.leads
         self.origin, self.verified = (self.target, self.source) if leads else (self.source, self.target)
-        self.published = self._stream()
+        self.published: list[tuple[int, Change | None]] = [*(self._stream() if world.watched else ())]
+        self.changes = len(self.published)
+        if self.compared_ms:
+            bisect.insort(self.published, (self.compared_ms, None), key=lambda one: one[0])
         self.history: History | None = None
         self.due_ms = 0
         self.finding = False
         self.counts: dict[str, int] = {}
 
     # --- the world ---------------------------------------------------------------------------------------
+
+    def _import(self) -> None:
+        """What was there before anybody watched: one item on both sides, or not."""
+        state = self._state(0)
+        self.source.states[0] = self.target.states[0] = state
+        if (chance := self.random.random()) < self.world.lost:
+            self.target.states[0] = ABSENT
+        elif chance < self.world.lost + self.world.spoiled:
+            self.target.states[0] = hashlib.sha256(b"spoiled" + state).digest()[:16]
 
     def _write_and_replicate(self) -> None:
         world, rng = self.world, self.random
@@ -119,9 +137,9 @@ class _Key:
             return ABSENT
         return hashlib.sha256(f"{self.name} {value}".encode()).digest()[:16]
 
-    def _stream(self) -> list[tuple[int, Change]]:
+    def _stream(self) -> list[tuple[int, Change | None]]:
         """(when published, change) of the origin's stream."""
-        out = []
+        out: list[tuple[int, Change | None]] = []
         times, states = self.origin.times, self.origin.states
         for before, after, at in zip(states, states[1:], times[1:], strict=False):
             available = at + self.random.randint(50, 900)
@@ -151,6 +169,8 @@ class _Key:
         return poll
 
     def _moment(self, now_ms: int) -> Moment:
+        if not self.world.watched:
+            return Moment(now_ms=now_ms, watched=False)
         poll = now_ms // POLL_MS * POLL_MS
         if self.world.outage:
             start, end = (START_MS + edge for edge in self.world.outage)
@@ -177,14 +197,34 @@ class _Key:
                 self._validate(next_look, waiting)
         self._account(end)
 
-    def _publish(self, now_ms: int, change: Change) -> None:
+    def _publish(self, now_ms: int, change: Change | None) -> None:
+        if change is None:
+            self._compare(now_ms)
+            return
         self.outcome.versions += 1
+        if self.history is not None and self.history.is_waiting_suspect:
+            self._count({"suspects_waiting": -1})
         before = self.history
         self.history = codec.decode(codec.encode(append(before, change)))
         self.due_ms = now_ms + 50 if before is None else brought_forward(before, self.due_ms, now_ms)
         self._count({"outstanding": 1})
 
-    def _validate(self, now_ms: int, waiting: list[tuple[int, Change]]) -> None:
+    def _compare(self, now_ms: int) -> None:
+        """What lua/suspect.lua does, if both sides differ as they are read, one a little after the other."""
+        source = self.source.at(now_ms - self.random.randint(0, 1_000))
+        if source == self.target.at(now_ms):
+            return
+        one = self.history
+        if one is None or (one.suspect and one.phase is Phase.SETTLING):
+            digest = UNKNOWN if self.world.policy.leads else source
+            self.history = History(((digest, now_ms),), 0, incomplete=True, suspect=True)
+            self.due_ms = now_ms + 50
+            self.suspects += 1
+            self._count({"outstanding": 1, "suspects_waiting": 1})
+        elif one.phase is Phase.SETTLING:
+            self.history = msgspec.structs.replace(one, settle=True)
+
+    def _validate(self, now_ms: int, waiting: list[tuple[int, Change | None]]) -> None:
         assert self.history is not None
         policy = self.world.policy
         claimed = self.history
@@ -250,6 +290,17 @@ class _Key:
         if held in self.source.between(look.at_ms - self.world.policy.converge_within_ms, look.at_ms + 15):
             self.outcome.false_alarms.append(f"{self.name} at {look.at_ms - START_MS} ms")
 
+    def _is_visible(self) -> bool:
+        """Whether the divergence at the end could be seen by anybody."""
+        last_ms = max(self.source.times[-1], self.target.times[-1])
+        if self.compared_ms and last_ms < self.compared_ms - 1_000:
+            return True
+        if not self.world.watched:
+            return False
+        return len(self.source.times) > 1 and (
+            not self.world.policy.leads or self.target.times[-1] >= self.source.times[-1]
+        )
+
     def _account(self, end_ms: int) -> None:
         outcome = self.outcome
         outcome.keys += 1
@@ -257,14 +308,17 @@ class _Key:
         outcome.judged += self.written
         outcome.open += self.finding
         divergent = self.divergent
-        visible = not self.world.policy.leads or self.target.times[-1] >= self.source.times[-1]
+        visible = self._is_visible()
         outcome.divergent += divergent
         if divergent and visible and not self.finding:
             outcome.missed.append(self.name)
         if not divergent and self.finding:
             outcome.false_alarms.append(f"{self.name} still open at the end")
         terms = ("reached", "alarmed", "expired", "indeterminate", "outstanding")
-        if sum(self.counts.get(term, 0) for term in terms) != len(self.published):
+        if sum(self.counts.get(term, 0) for term in terms) != self.changes + self.suspects:
+            outcome.unbalanced.append(self.name)
+        waits = self.history is not None and self.history.is_waiting_suspect
+        if self.counts.get("suspects_waiting", 0) != waits:
             outcome.unbalanced.append(self.name)
         unreached = self.history.outstanding if self.history is not None else 0
         if self.counts.get("outstanding", 0) != unreached:

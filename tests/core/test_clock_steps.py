@@ -50,7 +50,8 @@ class Erring(simulation._Key):
         self._true_ms[at_ms] = now_ms
         return msgspec.structs.replace(super()._look(now_ms, claimed, strong), at_ms=at_ms)
 
-    def _publish(self, now_ms: int, change: Change) -> None:
+    def _publish(self, now_ms: int, change: Change | None) -> None:
+        assert change is not None, "nothing is compared here"
         self.outcome.versions += 1
         before, reader_ms = self.history, self._errs("reader", now_ms)
         self.history = codec.decode(codec.encode(append(before, change)))

@@ -287,13 +287,13 @@ def test_an_open_finding_is_looked_at_ever_more_slowly() -> None:
 
 def test_kinds_are_told_in_terms_of_the_target() -> None:
     present, deleted = built(ABSENT, A, B), built(A, B, ABSENT)
-    assert classify(present, ABSENT, POLICY)[0] is VerdictKind.MISSING
-    assert classify(deleted, X, POLICY)[0] is VerdictKind.EXTRA
-    assert classify(present, A, POLICY) == (VerdictKind.STALE, 1)
-    assert classify(present, X, POLICY)[0] is VerdictKind.DIFFERENT
+    assert classify(present, look(ABSENT, 1), POLICY)[0] is VerdictKind.MISSING
+    assert classify(deleted, look(X, 1), POLICY)[0] is VerdictKind.EXTRA
+    assert classify(present, look(A, 1), POLICY) == (VerdictKind.STALE, 1)
+    assert classify(present, look(X, 1), POLICY)[0] is VerdictKind.DIFFERENT
     # the verified side is the source now: what it lacks, the target has too much
-    assert classify(present, ABSENT, LEADS)[0] is VerdictKind.EXTRA
-    assert classify(deleted, X, LEADS)[0] is VerdictKind.MISSING
+    assert classify(present, look(ABSENT, 1), LEADS)[0] is VerdictKind.EXTRA
+    assert classify(deleted, look(X, 1), LEADS)[0] is VerdictKind.MISSING
 
 
 def test_where_the_source_leads_a_look_that_matches_nothing_is_kept_not_judged() -> None:

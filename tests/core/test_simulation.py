@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,13 @@ from tests.core.world import START_MS, World
 LEADS = Policy(converge_within_ms=20_000, stable_for_ms=30_000, leads=True)
 HOT, COLD = 5.0, 0.3
 RANDOM_WORLDS = 100
+#: How a comparison can be made: with a stream beside it or without, and with the source in the lead.
+COMPARED: dict[str, dict[str, Any]] = {
+    "with a stream": {},
+    "alone": {"watched": False},
+    "with the target's stream": {"policy": LEADS},
+    "alone, the source in the lead": {"policy": LEADS, "watched": False},
+}
 
 #: name → world; `keys` is the share of the keys that the run asks for.
 SCENARIOS = {
@@ -82,6 +90,41 @@ SCENARIOS = {
         corrupted=0.05,
         reordered=0.05,
         outage=(10_000, 50_000),
+    ),
+    **{
+        f"compared, cold, {name}": World(
+            keys=200, writes_per_second=0.02, lost=0.1, spoiled=0.1, compared_ms=(70_000, 90_000), **more
+        )
+        for name, more in COMPARED.items()
+    },
+    **{
+        f"compared while it is written, cold, {name}": World(
+            writes_per_second=COLD, lost=0.1, spoiled=0.1, compared_ms=(1_000, 59_000), **more
+        )
+        for name, more in COMPARED.items()
+    },
+    **{
+        f"compared while it is written, hot, {name}": World(
+            writes_per_second=HOT,
+            lost=0.1,
+            spoiled=0.1,
+            compared_ms=(1_000, 59_000),
+            lag_ms=(100, 5_000),
+            **more,
+        )
+        for name, more in COMPARED.items()
+    },
+    "compared, the reader is out": World(
+        writes_per_second=1, lost=0.1, compared_ms=(5_000, 59_000), outage=(10_000, 50_000)
+    ),
+    "compared, A → B → A, the reader is out": World(
+        writes_per_second=HOT, values=2, compared_ms=(5_000, 59_000), outage=(10_000, 50_000)
+    ),
+    "compared, faults beside it": World(
+        keys=150, writes_per_second=COLD, lost=0.1, dropped=0.03, corrupted=0.03, compared_ms=(5_000, 59_000)
+    ),
+    "compared, the replicator stalls": World(
+        writes_per_second=COLD, compared_ms=(20_000, 59_000), stall=(10_000, 28_000), watched=False
     ),
     "verify the source, A → B → A": World(
         writes_per_second=2, policy=LEADS, values=2, reordered=0.05, corrupted=0.02

@@ -22,7 +22,9 @@ class World:
 
     reordered: applied late, by up to --stable-for. overtaken: held back until the key's next change is
     applied (of a cold key: long after), then for up to --stable-for. values: if not 0, there are only so
-    many, so that A → B → A is common.
+    many, so that A → B → A is common. compared_ms: between which instants a comparison reads a key, once;
+    watched: a stream is read beside it. lost: share of the keys that the target never had to begin with,
+    spoiled: of those that it had wrong.
     """
 
     keys: int = 100
@@ -39,6 +41,10 @@ class World:
     view: StreamView = StreamView.NEW_AND_OLD_IMAGES
     policy: Policy = POLICY
     gap_ms: int = 0
+    compared_ms: tuple[int, int] | None = None
+    watched: bool = True
+    lost: float = 0.0
+    spoiled: float = 0.0
 
 
 class Write(NamedTuple):

@@ -18,7 +18,7 @@ from pipeline.core.judging.history import (
     thin,
 )
 from pipeline.core.judging.matching import Proof
-from pipeline.core.model import ABSENT, Look, Moment, Phase, Policy, VerdictKind
+from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Phase, Policy, VerdictKind
 
 #: Keys with an open finding or an excuse are looked at again after a quarter of its age, within these bounds.
 #: Findings are waited for by people; an excuse ends with a new version mostly, which brings the look forward.
@@ -30,7 +30,7 @@ def diverged(history: History, look: Look, proof: Proof, moment: Moment, policy:
     since_ms = _excused_since(history, look, proof)
     if _is_excused(since_ms, look, policy):
         return _excuse(history, since_ms, look, moment, policy)
-    kind, behind = classify(history, look.digest, policy)
+    kind, behind = classify(history, look, policy)
     after = _change(
         history,
         phase=Phase.ALARMED,
@@ -58,7 +58,7 @@ def still_alarmed(history: History, look: Look, proof: Proof, moment: Moment, po
     since_ms = _excused_since(history, look, proof)
     if _is_excused(since_ms, look, policy):
         return _excuse(history, since_ms, look, moment, policy)
-    kind, behind = classify(history, look.digest, policy)
+    kind, behind = classify(history, look, policy)
     after = _change(
         history,
         kind=kind,
@@ -122,9 +122,11 @@ def _is_excused(since_ms: int, look: Look, policy: Policy) -> bool:
     return since_ms > 0 and look.at_ms < since_ms + policy.ttl_grace_ms
 
 
-def classify(history: History, digest: bytes, policy: Policy) -> tuple[VerdictKind, int]:
+def classify(history: History, look: Look, policy: Policy) -> tuple[VerdictKind, int]:
     """The mismatch kind, always in terms of the target, and how many versions the target is behind."""
-    newest = history.versions[-1][0]
+    digest, newest = look.digest, history.versions[-1][0]
+    if look.witness is not None and (history.suspect or newest == UNKNOWN):
+        newest = look.witness  # what the origin holds now: a suspect's version is as old as the comparison
     unreached = len(history.versions) - history.lo
     lacking, surplus = (digest, newest) if not policy.leads else (newest, digest)
     if lacking == ABSENT:

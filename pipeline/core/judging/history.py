@@ -47,7 +47,7 @@ class History(msgspec.Struct, frozen=True):
     both. excused_since_ms: when a look first showed the present difference to be one that TTL will remove
     (0 = it is not). skipped: versions thinned out after versions[lo], not reached until a later one is.
     settle: a settling look is due before closing. incomplete: a version may be missing. late: bucket in which
-    the key is counted as waiting.
+    the key is counted as waiting. suspect: a comparison began it, and no change was published since.
     """
 
     versions: tuple[Version, ...]
@@ -64,6 +64,7 @@ class History(msgspec.Struct, frozen=True):
     held: HeldLook | None = None
     excused: int = 0
     excused_since_ms: int = 0
+    suspect: bool = False
 
     @property
     def newest(self) -> int:
@@ -79,6 +80,11 @@ class History(msgspec.Struct, frozen=True):
     def outstanding(self) -> int:
         """How many versions are neither reached, alarmed nor excused: the ledger's `outstanding`."""
         return self.unreached - self.alarmed - self.excused
+
+    @property
+    def is_waiting_suspect(self) -> bool:
+        """True for what a comparison still waits for: a suspect without an answer."""
+        return self.suspect and self.phase is Phase.WAITING
 
     @property
     def oldest_waiting(self) -> Version | None:

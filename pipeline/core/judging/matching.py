@@ -49,7 +49,12 @@ def _ttl_removes(look: Look) -> bool:
 
 
 def caught_up(history: History, look: Look, moment: Moment) -> bool:
-    """True when every change of this key that the look may have seen is in its history."""
+    """True when every change of this key that the look may have seen is in its history.
+
+    Of a suspect, while nobody reads the stream, there is nothing to wait for.
+    """
+    if history.suspect and not moment.watched:
+        return True
     seen_ms = max(look.at_ms, look.answered_ms) + FLOOR_MS
     return moment.watermark_ms >= seen_ms or history.versions[-1][1] > seen_ms
 

@@ -19,8 +19,9 @@ Why an alarm is never false (see docs/how-it-judges.md for the same in plain wor
     created(lo) + converge_within + 1 s (creation times are floored to the second).
  3. The deciding look is strongly consistent, and the origin is read after it. Equal means match, whatever the
     history says.
- 4. Where the history cannot vouch (records lost, contents not shown, or the verified side leads), only a
-    source that stood still for converge_within while the target stayed different is an alarm.
+ 4. Where the history cannot vouch (records lost, contents not shown, a suspect of a comparison, or the
+    verified side leads), only a source that stood still for converge_within while the target stayed
+    different is an alarm.
 Why nothing permanent is missed: once both tables stand still, every look mismatches, every proof arrives.
 """
 
@@ -45,12 +46,19 @@ from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKin
 RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
 #: A reader this far behind cannot prove a look soon: hold the cheap look rather than buy strong ones.
 READER_BEHIND_MS = 30_000
+#: A suspect is looked at on both sides, after waits that double, within these bounds.
+SUSPECT_MIN_MS, SUSPECT_MAX_MS = 2_000, 15_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
 GIVE_UP_FACTOR = 10
 
 
 def needs_witness(history: History) -> bool:
-    """True when the stream did not show what the versions in question contain: read the origin as well."""
+    """True when the stream did not show what the versions in question contain: read the origin as well.
+
+    Of a suspect, because its version tells what the origin held once, and no record tells what came since.
+    """
+    if history.suspect:
+        return True
     if history.lo >= len(history.versions) - 1:
         return history.versions[-1][0] == UNKNOWN
     return any(digest == UNKNOWN for digest, _ in history.versions[history.lo :])
@@ -131,6 +139,7 @@ def _all_reached(history: History, look: Look, moment: Moment, policy: Policy) -
         settle=settle,
         looked_ms=look.at_ms,
         held=_unexplained(history, look),
+        suspect=history.suspect,
     )
     return Judgement(
         history=trim(after),
@@ -173,9 +182,10 @@ def _lag(history: History, reached: int, look: Look, policy: Policy) -> int:
 
     Where the verified side leads, the write that the origin received is not timed; a look that the origin
     matched only later gives a lower bound. What ended an excuse may be TTL's doing, which is no replication.
+    When a suspect's version was written nobody knows.
     """
     digest, created_ms = history.versions[reached]
-    if digest != look.digest or history.phase is Phase.EXCUSED:
+    if digest != look.digest or history.phase is Phase.EXCUSED or history.suspect:
         return -1
     if policy.leads:
         return created_ms - look.at_ms if created_ms > look.at_ms else -1
@@ -208,6 +218,8 @@ def _close(history: History, past_the_look: bool, moment: Moment) -> Judgement:
 
 
 def _no_match(history: History, look: Look, proof: Proof, moment: Moment, policy: Policy) -> Judgement:
+    if history.suspect:
+        return _suspicious(history, look, proof, moment, policy)
     if not policy.leads and look.at_ms < _deadline(history, policy):
         # Equal sides, which a record still to be read may explain: kept until the readers are past the look.
         held = HeldLook(look, look.at_ms) if look.digest == look.witness else None
@@ -222,6 +234,45 @@ def _no_match(history: History, look: Look, proof: Proof, moment: Moment, policy
     if decided is None:  # another look is needed, later
         return Judgement(thin(after), next_ms=moment.now_ms + RECHECK_MIN_MS)
     return decided
+
+
+def _suspicious(history: History, look: Look, proof: Proof, moment: Moment, policy: Policy) -> Judgement:
+    """A suspect, on which both sides were read. Its version says when it was compared, not when it was
+    written: so it has no deadline, and the still stand begins with the first look.
+
+    --converge-within 60s; times in seconds. A comparison at 0 saw the source's A and the target's B.
+
+     1. Look at 1: target B, source A. The still stand begins.
+     2. Looks at 3, 7, 15, 30, 45: as before. Had one found both sides equal, that were a match; had one found
+        another item at the source, the still stand would begin again.
+     3. Look at 62, after 61 s: as before. The caller has it repeated, strongly consistent: the same. Alarm.
+     4. A source that never rests is given up when the suspect is ten times 60 s old.
+    """
+    held = _hold(history.held, history, look, policy)
+    rested = look.at_ms >= _rested(held, policy)
+    if rested and not look.strong:
+        return Judgement(history, escalate=True)
+    if not rested and moment.now_ms >= history.versions[-1][1] + GIVE_UP_FACTOR * policy.converge_within_ms:
+        return Judgement(
+            None,
+            alarmed=-history.alarmed,
+            expired=-history.excused,
+            indeterminate=history.unreached,
+            verdict=VerdictKind.INDETERMINATE,
+        )
+    after = _change(history, held=held, looked_ms=look.at_ms)
+    decided = _decide(after, held, proof, moment, policy)
+    if decided is None:  # another look is needed, later
+        return Judgement(after, next_ms=moment.now_ms + RECHECK_MIN_MS)
+    return decided
+
+
+def _suspect_again_ms(held: HeldLook, policy: Policy) -> int:
+    """When both sides of a suspect are looked at again."""
+    wait_ms = min(max(held.look.at_ms - held.since_ms, SUSPECT_MIN_MS), SUSPECT_MAX_MS)
+    rested_ms = _rested(held, policy)
+    again_ms = held.look.at_ms + wait_ms
+    return rested_ms if held.look.at_ms < rested_ms < again_ms else again_ms
 
 
 def _worth_escalating(history: History, look: Look, moment: Moment, policy: Policy) -> bool:
@@ -275,6 +326,9 @@ def _decide(
     """
     look, now_ms = held.look, moment.now_ms
     rested_ms = _rested(held, policy)
+    if history.suspect and look.at_ms < rested_ms:
+        again_ms = _suspect_again_ms(held, policy)
+        return None if now_ms >= again_ms else Judgement(history, next_ms=again_ms)
     if not look.strong:
         ready = proof.caught_up if proof.vouches else rested_ms <= now_ms
         return None if ready and now_ms > look.at_ms else _wait(history, held, moment, policy)

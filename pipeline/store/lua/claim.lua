@@ -4,13 +4,14 @@
 -- are settled and only to be forgotten: that is done here, which spares them the way to a validator and back.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, {id, key, history, deliveries, …}}; key or history may
--- be false
+-- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, key, history, deliveries, …}}; key or
+-- history may be false
 local work    = key(1, 'stream', 'XADD XREADGROUP XAUTOCLAIM XPENDING') -- one entry a key: {k: key}
 local due     = key(2, 'zset', 'ZRANGEBYSCORE ZREM')                     -- key -> when to look next (ms)
 local history = key(3, 'hash', 'HGET HDEL')                              -- key -> history
 local meta    = key(4, 'hash', 'HMGET')
 local ledger  = key(5, 'hash', 'HINCRBY')
+local readers = key(6, 'zset', 'ZCOUNT')                               -- reader -> alive until (ms)
 if checked() then return refused end
 local group, consumer, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local reclaim_after_ms = tonumber(ARGV[4]) -- 0: do not look for entries of others
@@ -70,4 +71,4 @@ if taken < wanted then
   if reply then take(reply[1][2], false) end
 end
 local facts = redis.call('HMGET', meta, 'watermark_ms', 'gap_ms', 'watched_since_ms')
-return {now, facts[1] or '0', facts[2] or '0', facts[3] or '0', out}
+return {now, facts[1] or '0', facts[2] or '0', facts[3] or '0', redis.call('ZCOUNT', readers, now, '+inf'), out}

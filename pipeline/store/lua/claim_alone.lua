@@ -2,12 +2,13 @@
 -- Hand out one of the entries that were in hand when validators died, the one that was tried least, and count it.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, {id, key, history, trials}}; {} instead of the entry
--- when none of them is this consumer's any more; key or history may be false
+-- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, key, history, trials}}; {} instead of
+-- the entry when none of them is this consumer's any more; key or history may be false
 local work     = key(1, 'stream', 'XCLAIM XPENDING')
 local history  = key(2, 'hash', 'HGET')
 local meta     = key(3, 'hash', 'HMGET')
 local suspects = key(4, 'hash', 'HMGET HINCRBY HDEL EXPIRE') -- entry -> how often it was tried alone
+local readers  = key(5, 'zset', 'ZCOUNT') -- reader -> alive until (ms)
 if checked() then return refused end
 local group, consumer, kept_seconds = ARGV[1], ARGV[2], ARGV[3]
 local survived = ARGV[4] -- the entry whose trial this consumer survived last, '' = none
@@ -34,4 +35,4 @@ if entry then
   out = {chosen, name, name and redis.call('HGET', history, name) or false, trials}
 end
 local facts = redis.call('HMGET', meta, 'watermark_ms', 'gap_ms', 'watched_since_ms')
-return {now, facts[1] or '0', facts[2] or '0', facts[3] or '0', out}
+return {now, facts[1] or '0', facts[2] or '0', facts[3] or '0', redis.call('ZCOUNT', readers, now, '+inf'), out}

@@ -10,7 +10,7 @@ local AT_FORMAT, AT_PHASE, AT_FLAGS, AT_KIND, AT_LO = 1, 2, 3, 4, 5
 local AT_FIRST, AT_ALARMED, AT_SKIPPED, AT_LATE, AT_LOOKED_MS = 6, 10, 14, 18, 22
 local HEADER_BYTES, EXCUSE_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 29, 12, 64, 24, 16
 local WAITING, SETTLING, ALARMED, EXCUSED = 0, 1, 2, 3
-local SETTLE, INCOMPLETE, HELD, EXCUSE = 2, 4, 8, 16
+local SETTLE, INCOMPLETE, HELD, EXCUSE, SUSPECT = 2, 4, 8, 16, 32
 local UNKNOWN = string.rep('\255', 16)
 
 -- The state's clock, as the caller knows it: the last argument of every call. Redis' own clock may step, so nothing

@@ -137,12 +137,14 @@ local function extended(bytes, change)
     bytes = string.sub(bytes, 1, -VERSION_BYTES - 1)
   end
   if missing then flags = bit.bor(flags, INCOMPLETE) end
+  flags = bit.band(flags, bit.bnot(SUSPECT)) -- from now on the stream shows how the key goes on
   if phase == SETTLING then phase = WAITING end
   return thinned(string.char(FORMAT, phase, flags) .. string.sub(bytes, AT_KIND) .. versions)
 end
 
 -- What will stand in `histories`, by the number of the key; nothing in `old`: the key had no history.
 local old, new, fresh = {}, {}, {}
+local taken_over, found = 0, 0 -- suspects of a comparison that wait, and those under an open finding
 for number, name in ipairs(names) do
   local bytes = redis.call('HGET', histories, name)
   if not bytes then
@@ -152,12 +154,18 @@ for number, name in ipairs(names) do
     error({err = 'ERR ' .. histories .. ' holds something else than a history'})
   else
     old[number], new[number] = bytes, extended(bytes, first[number])
+    if bit.band(string.byte(bytes, AT_FLAGS), SUSPECT) ~= 0 then
+      local phase = string.byte(bytes, AT_PHASE)
+      if phase == WAITING then taken_over = taken_over + 1 end
+      if phase == ALARMED then found = found + 1 end
+    end
   end
 end
 local watched_since_ms = tonumber(redis.call('HGET', meta, 'watched_since_ms') or 0)
 local counts = {
   records_read = records_read, not_sampled = not_sampled, versions_published = published, outstanding = published,
-  keys_coalesced = published - #fresh,
+  keys_coalesced = published - #fresh, suspects_waiting = -taken_over,
+  suspects_taken_over = taken_over, suspects_open = -found,
 }
 for name, number in string.gmatch(by_name, '(%S+)=(%d+)') do
   counts['records:' .. name] = tonumber(number)

@@ -1,0 +1,133 @@
+"""What a comparer takes and gives: partitions of the comparison, suspects, and what a partition held.
+
+Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: judging, retries. Of an
+item's values only the key is stored. The scripts may be repeated, so callers may repeat a call that raised
+StoreUnavailable.
+"""
+
+import secrets
+import struct
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Self
+
+import msgspec
+
+from pipeline.core.comparing.join import Suspect
+from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
+from pipeline.core.model import UNKNOWN
+from pipeline.errors import ConfigurationError
+from pipeline.store import scripts
+from pipeline.store.beginning import begin
+from pipeline.store.clock import AwsClocks
+from pipeline.store.connection import RedisConnection
+from pipeline.store.messages import Outcome
+from pipeline.store.reading import StoreView
+
+#: How `suspect` hands over a key; `lua/suspect.lua` says what it is.
+_SUSPECT = struct.Struct("<H16s")
+
+
+class Beginning(StrEnum):
+    """What becomes of the comparison that is there: see `lua/compare_begin.lua`."""
+
+    BEGIN = "begin"
+    JOIN = "join"
+    RESTART = "restart"
+
+
+class Standing(StrEnum):
+    """What was found by who asked for a partition: see `lua/compare_take.lua`."""
+
+    TAKEN = "taken"
+    WAIT = "wait"
+    SETTLING = "settling"
+    FINISHED = "finished"
+    GONE = "gone"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A partition of a comparison, taken: its place in the plan, and the epoch that fences others off."""
+
+    ordinal: int
+    epoch: int
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What became of suspects. waiting: all that wait for an answer. covered: positions in what was given."""
+
+    outcome: Outcome
+    waiting: int = 0
+    covered: Sequence[int] = ()
+
+
+class CompareStore(StoreView):
+    """One migration's state as a comparer changes it.
+
+    Thread-safe; make it after spawn (connections do not survive a fork).
+    """
+
+    @classmethod
+    def begin(cls, url: str, migration: str, settings: dict[str, str], aws: AwsClocks | None = None) -> Self:
+        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
+
+        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks.
+        """
+        connection = RedisConnection(url, migration, aws)
+        return cls(connection, begin(connection, settings))
+
+    def begin_comparison(self, settings: CompareSettings, how: Beginning) -> Comparison:
+        """The comparison that is there from now on; ConfigurationError for one of other settings."""
+        args = (
+            secrets.token_hex(8),
+            msgspec.json.encode(settings),
+            len(settings.plan().segments),
+            how.value,
+        )
+        flat = self._connection.run(scripts.COMPARE_BEGIN, args)
+        texts = [text.decode() for text in flat]
+        found = Comparison.from_fields(dict(zip(texts[::2], texts[1::2], strict=True)))
+        if how is Beginning.BEGIN and not found.settings.same_as(settings):
+            raise ConfigurationError(
+                f"an unfinished comparison of {self.migration} has other settings "
+                f"(--sample-rate {found.settings.sample_percent:g}, "
+                f"--segments {found.settings.segments or 'by size'})",
+                "give it those again, or begin anew with --restart",
+            )
+        return found
+
+    def take(self, comparison: str, owner: str, ttl_ms: int) -> tuple[Standing, Part | None]:
+        """A partition that is now ours (lua/compare_take.lua), or why there is none."""
+        answer, *rest = self._connection.run(scripts.COMPARE_TAKE, (comparison, owner, ttl_ms))
+        standing = Standing(answer.decode())
+        return standing, Part(*rest) if standing is Standing.TAKEN else None
+
+    def renew_parts(self, comparison: str, owner: str, parts: Sequence[Part], ttl_ms: int) -> set[int]:
+        """Keep partitions, or give them back (ttl_ms 0); the ordinals of those that are still ours."""
+        args: list[Any] = [comparison, owner, ttl_ms]
+        for part in parts:
+            args += (part.ordinal, part.epoch)
+        return set(self._connection.run(scripts.COMPARE_RENEW, args))
+
+    def suspect(
+        self, comparison: str, part: Part, suspects: Sequence[Suspect], *, leads: bool = False
+    ) -> Published:
+        """Hand over keys to be judged (lua/suspect.lua).
+
+        leads: the source is the verified side. What the origin, the target, held is then to be read.
+        """
+        packed = b"".join(
+            _SUSPECT.pack(len(one.key), UNKNOWN if leads else one.source) + one.key for one in suspects
+        )
+        answer, *rest = self._connection.run(scripts.SUSPECT, (comparison, part.ordinal, part.epoch, packed))
+        outcome = Outcome(answer.decode())
+        if outcome is Outcome.FENCED:
+            return Published(outcome)
+        waiting, covered = rest
+        return Published(outcome, waiting, [position - 1 for position in covered])
+
+    def finish(self, comparison: str, part: Part, tally: Tally) -> Outcome:
+        """Count what a partition held, once (lua/compare_finish.lua)."""
+        counts = " ".join(f"{name}={getattr(tally, name)}" for name in tally.__struct_fields__)
+        args = (comparison, part.ordinal, part.epoch, counts)
+        return Outcome(self._connection.run(scripts.COMPARE_FINISH, args).decode())
