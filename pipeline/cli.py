@@ -26,7 +26,9 @@ _ROLES = {
     "run": ("reader", "validator", "monitor"),
     "reader": ("reader",),
     "validator": ("validator",),
+    "comparer": ("comparer",),
     "monitor": ("monitor",),
+    "compare": ("comparer", "validator"),
 }
 
 
@@ -100,6 +102,40 @@ def _supervise(process: ProcessConfig, migration: MigrationConfig) -> int:
     with _store_of(process, begin=True) as with_store:
         preflight.open_store(with_store, migration)
         return supervisor.run(with_store, migration, _ROLES[process.command])
+
+
+def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline import supervisor
+    from pipeline.commands import comparison, preflight
+    from pipeline.report import comparison_text
+
+    prepared, tables, definitions = comparison.prepare(process, migration)
+    if process.dry_run:
+        print(comparison.plan_text(process, prepared, tables, definitions))
+        return exit_codes.FINE
+    for line in comparison_text.definition_lines(definitions):
+        print(line, file=sys.stderr)
+    with _shared_store(process) as with_store:
+        prepared = comparison.as_begun(with_store, prepared)
+        preflight.open_store(with_store, prepared)
+        begun = comparison.begin(with_store, prepared)
+        if process.command == "comparer":
+            return supervisor.run(with_store, prepared, _ROLES["comparer"])
+        watch = comparison.Watch(with_store, prepared, begun)
+        return watch.finish(supervisor.run(with_store, prepared, _ROLES["compare"], watch.ended))
+
+
+@contextlib.contextmanager
+def _shared_store(process: ProcessConfig) -> Iterator[ProcessConfig]:
+    """As `_store_of`, beside a run that has the embedded server too; that one serves the usual port."""
+    from pipeline.store import embedded
+
+    if process.redis_url:
+        yield process
+        return
+    with embedded.shared(process.state_dir) as (url, beside):
+        port = 0 if beside else process.metrics_port
+        yield dataclasses.replace(process, redis_url=url, metrics_port=port)
 
 
 @contextlib.contextmanager
@@ -212,6 +248,8 @@ _COMMANDS: dict[str, Callable[[ProcessConfig, MigrationConfig], int]] = {
     "run": _run,
     "reader": _role,
     "validator": _role,
+    "comparer": _compare,
+    "compare": _compare,
     "monitor": _monitor,
     "status": _status,
     "findings": _findings,

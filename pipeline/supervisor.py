@@ -46,13 +46,19 @@ GRACE_SECONDS = 25.0
 TICK_SECONDS = 0.2
 
 
-def run(process: ProcessConfig, migration: MigrationConfig, roles: Sequence[str]) -> int:
-    """Run the roles ("reader", "validator", "monitor") until SIGINT or SIGTERM; the exit code.
+#: Asked several times a second: the exit code when the work is done, None while it is not.
+Until = Callable[[], int | None]
+
+
+def run(
+    process: ProcessConfig, migration: MigrationConfig, roles: Sequence[str], until: Until = lambda: None
+) -> int:
+    """Run the roles ("reader", "validator", "comparer", "monitor") until a signal or `until`; the exit code.
 
     0 after SIGTERM, 130 after SIGINT, 2 or 4 when a child cannot work with this configuration.
     """
     with tempfile.TemporaryDirectory(prefix="ddbmm-metrics-") as directory:
-        return _Supervisor(process, migration, roles, directory).run()
+        return _Supervisor(process, migration, roles, directory).run(until)
 
 
 @dataclass(frozen=True)
@@ -117,12 +123,13 @@ class _Supervisor:
         metrics.prepare_directory(directory)
         self._metrics = metrics.start(directory, "supervisor")
         logs.count(self._metrics.logged)
-        self._with_monitor = "monitor" in roles
+        # The figures of a migration are exported once: by `compare` too, which has no monitor.
+        self._with_figures = "monitor" in roles or process.command == "compare"
 
-    def run(self) -> int:
+    def run(self, until: Until) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        if self._with_monitor:
+        if self._with_figures:
             self._metrics.registry.register(monitor.store_collector(self._process, self._migration))
         server = metrics.serve(
             self._process.bind_address, self._process.metrics_port, self._metrics.registry, self._health
@@ -134,7 +141,7 @@ class _Supervisor:
         try:
             for child in self._children:
                 child.spawn(self._context)
-            return self._watch()
+            return self._watch(until)
         finally:
             self._stop_children()
             server.close()
@@ -142,8 +149,10 @@ class _Supervisor:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._stop_signal = number
 
-    def _watch(self) -> int:
+    def _watch(self, until: Until) -> int:
         while not self._stop_signal:
+            if (done := until()) is not None:
+                return done
             for child in self._children:
                 code = self._tend(child)
                 if code in exit_codes.HALTING:
@@ -200,7 +209,7 @@ class _Supervisor:
 
 
 def _slots(process: ProcessConfig, role: str) -> list[str]:
-    count = process.workers if role == "validator" else 1
+    count = process.workers if role in ("validator", "comparer") else 1
     return [f"{role}-{number}" for number in range(count)]
 
 
@@ -242,5 +251,9 @@ def _run_role(
         from pipeline.validator.role import run_validator
 
         run_validator(work.process, work.migration, stop, own_metrics, heartbeat, work.slot)
+    elif work.role == "comparer":
+        from pipeline.comparer.role import run_comparer
+
+        run_comparer(work.process, work.migration, stop, own_metrics, heartbeat, work.slot)
     else:
         monitor.run_monitor(work.process, work.migration, stop, heartbeat)

@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"config", "metrics", "aws", "store", "report"}),
     frozenset({"sides"}),
     frozenset({"producers"}),
-    frozenset({"reader", "validator", "monitor", "commands"}),
+    frozenset({"reader", "validator", "comparer", "monitor", "commands"}),
     frozenset({"supervisor", "demo"}),
     frozenset({"cli"}),
 )

@@ -63,14 +63,14 @@ def use_everything(url: str, limited: str) -> None:
     world = StoreWorld(url, "limited:secret@")
     store = world.store
     for script in scripts.names():
-        if not script.startswith("begin"):
+        if "begin" not in script:
             CALLS[script](world, store)
     opened = StoreView.open(limited, store.migration)
     assert opened is not None and opened.figures().ledger.balanced
     assert list(store.findings()) == [] and len(store.gaps()) == 1 and not store.begun_again()
     assert store.partitions("test") and store.watermarks("test") and store.backlog()
     store.retire("test", "reader")
-    for script in ("begin", "begin_again"):
+    for script in ("compare_begin", "begin", "begin_again"):
         world.admin.delete(store._key("meta"), store._key("work"))
         CALLS[script](world, store)
 
@@ -96,7 +96,10 @@ def test_a_user_of_other_keys_is_told_so_at_the_start(store_url: str, role: Role
 @pytest.mark.parametrize("role", Role)
 def test_what_a_role_does_not_do_it_need_not_be_allowed(store_url: str, role: Role) -> None:
     """A monitor needs no right to write."""
-    others = {Role.READER: "xack", Role.VALIDATOR: "pfcount", Role.VIEWER: "evalsha", Role.MARK: "pfcount"}
+    others = {
+        **{Role.READER: "xack", Role.VALIDATOR: "pfcount", Role.COMPARER: "xack"},
+        **{Role.VIEWER: "evalsha", Role.MARK: "pfcount"},
+    }
     with user(store_url, f"{acl_rules('ddbmm:*')} -{others[role]}") as limited:
         check_permissions(connection(limited), [role])
 

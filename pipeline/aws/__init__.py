@@ -1,13 +1,15 @@
 """The AWS edge: one side's table and streams, as structs. Others import from here.
 
-Rooms inside, from what is asked down to the socket: `tables`, `streams`, `scanning`, `exports`; `operations`
-(what can be asked) and `wire` (the bodies of answers); `connection` (session, credentials); `service`
-(requests); `refusal` and `errors` (what is answered instead). Beside them `date_clock` (the time there), `s3`
-(files in a bucket), `hosts` (which are AWS's), `rate_limiter` (read units), `credential_files`.
+Rooms inside, from what is asked down to the socket: `tables`, `definitions`, `streams`, `scanning`,
+`exports`; `operations` (what can be asked) and `wire` (the bodies of answers); `connection` (session,
+credentials); `service` (requests); `refusal` and `errors` (what is answered instead). Beside them
+`date_clock` (the time there), `s3` (files in a bucket), `hosts` (which are AWS's), `rate_limiter` (read
+units), `credential_files`.
 """
 
 from pipeline.aws.connection import Connection, Identity, Observer, Silent
 from pipeline.aws.date_clock import DateClock
+from pipeline.aws.definitions import read_definition
 from pipeline.aws.exports import ExportInfo, describe_export
 from pipeline.aws.hosts import one_service
 from pipeline.aws.rate_limiter import RateLimiter
@@ -42,4 +44,5 @@ __all__ = [
     "describe_export",
     "describe_table",
     "one_service",
+    "read_definition",
 ]

@@ -213,6 +213,8 @@ _STORE_ROLES = {
     "run": (Role.READER, Role.VALIDATOR, Role.VIEWER),
     "reader": (Role.READER,),
     "validator": (Role.VALIDATOR,),
+    "comparer": (Role.COMPARER, Role.VIEWER),
+    "compare": (Role.COMPARER, Role.VALIDATOR, Role.VIEWER),
     "monitor": (Role.VIEWER,),
 }
 

@@ -22,11 +22,11 @@ from pipeline.errors import ConfigurationError, UsageError
 PROGRAM = "dynamodb-migration-monitor"
 CONFIG_VARIABLE = "DDBMM_CONFIG"
 #: Commands that look at AWS, and so need a table.
-_NEED_TABLE = ("run", "reader", "validator", "doctor")
+_NEED_TABLE = ("run", "reader", "validator", "comparer", "compare", "doctor")
 #: Commands that look at the state alone, and so need its name.
 _NEED_NAME = ("monitor", "status", "findings", "gate", "mark")
 #: Roles of several processes that find each other through one Redis.
-_NEED_REDIS = ("reader", "validator", "monitor")
+_NEED_REDIS = ("reader", "validator", "comparer", "monitor")
 
 
 @dataclass(frozen=True)

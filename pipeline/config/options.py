@@ -30,6 +30,8 @@ from pipeline.config.parsers import (
     url,
     whole,
 )
+from pipeline.core.comparing.segments import MAX_SEGMENTS
+from pipeline.core.comparing.state import CompareSettings
 from pipeline.core.gate import Limits
 from pipeline.core.model import Side, SideConfig
 
@@ -38,7 +40,9 @@ COMMANDS = {
     "run": "watch the migration on this host: reader, validators and monitor (the default)",
     "reader": "only read the stream (one process of several hosts)",
     "validator": "only validate what readers queued",
+    "comparer": "only compare: join a comparison (one process of several hosts)",
     "monitor": "only print statistics and export the ledger's metrics",
+    "compare": "compare the whole tables, once, alone on this host or beside a run",
     "status": "show where the migration stands",
     "findings": "list the open findings",
     "gate": "may we switch over? Every check with its reason",
@@ -53,6 +57,7 @@ COMMANDS = {
 #: Headings of the help and of docs/configuration.md, in their order.
 TABLES, STREAM, JUDGING, STATE = "Tables and access", "Stream", "Judging", "State"
 PACE, GATE, OUTPUT = "Pace", "Gate (`gate` and the monitor's metrics)", "Output"
+COMPARING = "Comparison (`compare`, `comparer`)"
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class MigrationConfig:
         one_of("LATEST", "TRIM_HORIZON"), "LATEST", metavar="TYPE")
     sample_rate: float = option(
         JUDGING, "sample-rate",
-        "percentage of keys to validate; all changes of a sampled key are followed",
+        "percentage of keys to validate, all changes of a sampled key are followed; `compare`: of segments",
         percentage, "100", metavar="PERCENT")
     partition_key: str | None = optional(
         JUDGING, "partition-key", "name of the partition key, checked", str, None,
@@ -132,10 +137,18 @@ class MigrationConfig:
     gate_excused: float = option(  # percent of keys, as sample_rate
         GATE, "gate-excused", "percentage of the keys that may differ in what TTL itself will remove",
         not_negative, "5", metavar="PERCENT")
+    segments: int | None = optional(
+        COMPARING, "segments", "segments that each table is read in", whole(1, MAX_SEGMENTS), None,
+        otherwise="by the larger table's size, about 24 MB each", metavar="N")
+    stop_after_findings: int = option(
+        COMPARING, "stop-after-findings",
+        "open findings at which a comparison stops; so many suspects may wait for an answer at a time",
+        whole(1, 100_000_000), "100000", metavar="N")
     partition_type: str = ""
     sort_type: str = ""
     source_arn: str = ""
     target_arn: str = ""
+    comparison: CompareSettings | None = None  # what `compare` and `comparer` begin
     # fmt: on
 
     @property
@@ -176,6 +189,10 @@ class MigrationConfig:
         }
 
 
+#: How `compare` parts --max-rcu among its processes.
+_COMPARE_SHARES = {"comparer": 0.9, "validator": 0.1}
+
+
 @dataclass(frozen=True)
 class ProcessConfig:
     """What belongs to the process, whatever it watches; picklable. Durations in ms."""
@@ -190,9 +207,11 @@ class ProcessConfig:
         otherwise="an embedded server that keeps its state in `--state-dir`", metavar="URL", secret=True)
     state_dir: str = option(
         STATE, "state-dir", "directory of the embedded server's state", str, ".ddbmm", metavar="DIR")
-    workers: int = option(PACE, "workers", "validator processes", whole(1, 256), "2", metavar="N")
+    workers: int = option(
+        PACE, "workers", "validator processes, and as many comparers", whole(1, 256), "2", metavar="N")
     in_flight: int = option(
-        PACE, "in-flight", "BatchGetItem calls that each validator keeps under way",
+        PACE, "in-flight",
+        "BatchGetItem calls that each validator, segments that each comparer keeps under way",
         whole(1, 64), "8", metavar="N")
     reader_threads: int = option(
         PACE, "reader-threads", "GetRecords calls that a reader keeps under way",
@@ -200,6 +219,14 @@ class ProcessConfig:
     reclaim_after_ms: int = option(
         PACE, "reclaim-after", "how long a silent validator keeps its work before another takes it over",
         duration_ms, "30s", metavar="DURATION")
+    max_unmatched_mb: int = option(
+        COMPARING, "max-unmatched",
+        "MB of items without a partner that each comparer holds; those beyond are looked up one by one",
+        whole(1, 65_536), "48", metavar="MB")
+    stop_after_ms: int | None = optional(
+        COMPARING, "stop-after", "how long `compare` goes on at most; the next one goes on from there",
+        duration_ms, None, otherwise="until it is finished", metavar="DURATION")
+    restart: bool = switch(COMPARING, "restart", "begin a comparison anew where one is unfinished")
     statistics_every_ms: int = option(
         OUTPUT, "statistics-every", "how often the monitor prints statistics",
         duration_ms, "30s", metavar="DURATION")
@@ -216,15 +243,23 @@ class ProcessConfig:
     verbose: bool = switch(OUTPUT, "verbose", "log every match too")
     show_keys: bool = switch(
         OUTPUT, "show-keys", "show keys themselves; without it, keyed hashes stand for them")
-    json: bool = switch(OUTPUT, "json", "print JSON (`status`, `findings`, `gate`, `doctor`, `config`)")
-    dry_run: bool = switch(OUTPUT, "dry-run", "print the plan and end (`run`)")
+    json: bool = switch(
+        OUTPUT, "json", "print JSON (`status`, `findings`, `gate`, `compare`, `doctor`, `config`)")
+    dry_run: bool = switch(OUTPUT, "dry-run", "print the plan and end (`run`, `compare`)")
     # fmt: on
+
+    def units_share(self, role: str) -> float:
+        """Which share of --max-rcu one process of the role may spend. Beside comparers, validators only look
+        suspects up.
+        """
+        shares = _COMPARE_SHARES if self.command == "compare" else {}
+        return shares.get(role, 1.0) / self.workers
 
 
 #: Every option, by heading and as declared; a migration's before the process's.
 OPTIONS: tuple[Option, ...] = tuple(
     one
-    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, GATE, OUTPUT)
+    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, OUTPUT)
     for config in (MigrationConfig, ProcessConfig)
     for one in options_of(config)
     if one.group == heading

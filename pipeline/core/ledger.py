@@ -85,6 +85,7 @@ class Ledger(msgspec.Struct, frozen=True):
     suspects_published: int = 0  # keys that a comparison found unequal: one version each
     suspects_taken_over: int = 0  # of those, by the stream, which showed another change before an answer
     suspects_waiting: int = 0  # of those, without an answer yet
+    suspects_indeterminate: int = 0  # of those, given up: their source never stood still
     suspects_open: int = 0  # open findings that a comparison made
     keys_coalesced: int = 0
     reached: int = 0
@@ -186,6 +187,7 @@ def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) 
         (before.late, late) if before.late != late else None,
         lag_bucket(judgement.lag_ms) if judgement.lag_ms >= 0 else None,
         _suspects(before, after),
+        before.suspect,
     )
 
 
@@ -224,11 +226,13 @@ def _tally(  # noqa: PLR0913, PLR0917 - its arguments are what the cache knows a
     lates: tuple[int, int] | None,
     lag: int | None,
     suspects: tuple[int, int],
+    suspect: bool,
 ) -> str:
     """The text of `tally`.
 
     recheck: only another look follows. excused: 1 = the key is from now on, -1 = no longer. kinds, lates:
     before and after, None = alike. lag: bucket. suspects: those that wait, and those with a finding.
+    suspect: the key is one.
     """
     counts = {
         "reached": reached,
@@ -245,6 +249,7 @@ def _tally(  # noqa: PLR0913, PLR0917 - its arguments are what the cache knows a
         "excused": excused,
         "suspects_waiting": suspects[0],
         "suspects_open": suspects[1],
+        "suspects_indeterminate": int(suspect and verdict is VerdictKind.INDETERMINATE),
     }
     if verdict in MISMATCHES:
         counts[f"mismatches:{verdict}"] = 1

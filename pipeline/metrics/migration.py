@@ -21,7 +21,7 @@ TABLE_SIDES = (Side.SOURCE.value, Side.TARGET.value)
 #: Who is asked: the two tables and the stream, each with credentials and an endpoint of its own.
 AWS_SIDES = (*TABLE_SIDES, "stream")
 _OTHER = "other"
-_TABLE_CALLS = ("BatchGetItem", "DescribeTable", "DescribeTimeToLive", "GetCallerIdentity", _OTHER)
+_TABLE_CALLS = ("BatchGetItem", "Scan", "DescribeTable", "DescribeTimeToLive", "GetCallerIdentity", _OTHER)
 _STREAM_CALLS = (
     "ListStreams",
     "DescribeStream",

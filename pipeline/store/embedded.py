@@ -82,6 +82,19 @@ def attached(state_dir: str) -> Iterator[str]:
         )
 
 
+@contextlib.contextmanager
+def shared(state_dir: str) -> Iterator[tuple[str, bool]]:
+    """The URL of the server that a run beside us keeps in `state_dir`, and True; else of one of our own, as
+    `running` makes it, and False.
+    """
+    url = _noted_url(Path(state_dir).absolute())
+    if url is not None and _answers(url):
+        yield url, True
+        return
+    with running(state_dir) as url:
+        yield url, False
+
+
 # --- the directory -----------------------------------------------------------------------------------------
 
 

@@ -46,7 +46,7 @@ def run_validator(
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
     own_metrics = metrics.of(migration.name)
     connections = {side: connect(migration, side, own_metrics) for side in Side}
-    max_rcu = migration.max_rcu / process.workers
+    max_rcu = migration.max_rcu * process.units_share("validator")
     readers = {
         side: _side_reader(migration, side, connections[side], own_metrics, max_rcu, stop) for side in Side
     }

@@ -108,6 +108,7 @@ class Comparison(msgspec.Struct, frozen=True):
     finished_ms: int | None
     tally: Tally
     epoch: int = 0  # how often a partition was taken
+    indeterminate_before: int = 0  # suspects given up in earlier ones
 
     @property
     def whole(self) -> bool:
@@ -128,4 +129,5 @@ class Comparison(msgspec.Struct, frozen=True):
             finished_ms=None if finished_ms is None else int(finished_ms),
             tally=Tally(**counted),
             epoch=int(fields.get("epoch", 0)),
+            indeterminate_before=int(fields.get("indeterminate_before", 0)),
         )

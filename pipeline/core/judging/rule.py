@@ -40,14 +40,13 @@ from pipeline.core.judging.history import (
     trim,
 )
 from pipeline.core.judging.matching import Proof, caught_up, prove
+from pipeline.core.judging.standstill import hold, rests_until_ms, suspect_again_ms
 from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKind
 
 #: Rechecks grow with the age of the oldest unreached version (half its age), within these bounds.
 RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
 #: A reader this far behind cannot prove a look soon: hold the cheap look rather than buy strong ones.
 READER_BEHIND_MS = 30_000
-#: A suspect is looked at on both sides, after waits that double, within these bounds.
-SUSPECT_MIN_MS, SUSPECT_MAX_MS = 2_000, 15_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
 GIVE_UP_FACTOR = 10
 
@@ -228,7 +227,7 @@ def _no_match(history: History, look: Look, proof: Proof, moment: Moment, policy
         return Judgement(thin(after), next_ms=look.at_ms + delay)
     if not look.strong and _worth_escalating(history, look, moment, policy):
         return Judgement(history, escalate=True)
-    held = _hold(history.held, history, look, policy)
+    held = hold(history.held, history, look, policy)
     after = _late_noted(_change(history, held=held, looked_ms=look.at_ms))
     decided = _decide(after, held, proof, moment, policy)
     if decided is None:  # another look is needed, later
@@ -248,8 +247,8 @@ def _suspicious(history: History, look: Look, proof: Proof, moment: Moment, poli
      3. Look at 62, after 61 s: as before. The caller has it repeated, strongly consistent: the same. Alarm.
      4. A source that never rests is given up when the suspect is ten times 60 s old.
     """
-    held = _hold(history.held, history, look, policy)
-    rested = look.at_ms >= _rested(held, policy)
+    held = hold(history.held, history, look, policy)
+    rested = look.at_ms >= rests_until_ms(held, policy)
     if rested and not look.strong:
         return Judgement(history, escalate=True)
     if not rested and moment.now_ms >= history.versions[-1][1] + GIVE_UP_FACTOR * policy.converge_within_ms:
@@ -267,14 +266,6 @@ def _suspicious(history: History, look: Look, proof: Proof, moment: Moment, poli
     return decided
 
 
-def _suspect_again_ms(held: HeldLook, policy: Policy) -> int:
-    """When both sides of a suspect are looked at again."""
-    wait_ms = min(max(held.look.at_ms - held.since_ms, SUSPECT_MIN_MS), SUSPECT_MAX_MS)
-    rested_ms = _rested(held, policy)
-    again_ms = held.look.at_ms + wait_ms
-    return rested_ms if held.look.at_ms < rested_ms < again_ms else again_ms
-
-
 def _worth_escalating(history: History, look: Look, moment: Moment, policy: Policy) -> bool:
     held = history.held
     if policy.leads:
@@ -282,20 +273,6 @@ def _worth_escalating(history: History, look: Look, moment: Moment, policy: Poli
     if moment.now_ms - moment.watermark_ms < READER_BEHIND_MS:
         return True
     return held is not None and caught_up(history, held.look, moment)
-
-
-def _hold(held: HeldLook | None, history: History, look: Look, policy: Policy) -> HeldLook:
-    """Keep the look; the still stand goes on when neither the source nor the history moved."""
-    if held is not None and held.look.seen == look.seen and look.seen == history.newest:
-        before, now = _source_digest(held.look, policy), _source_digest(look, policy)
-        if before == now and now is not None:
-            return HeldLook(look, held.since_ms)
-    return HeldLook(look, look.at_ms)
-
-
-def _source_digest(look: Look, policy: Policy) -> bytes | None:
-    """What the side that is written to held: the verified side where it leads, else the witness."""
-    return look.digest if policy.leads else look.witness
 
 
 def _decide(
@@ -325,9 +302,9 @@ def _decide(
     wait, never in an alarm.
     """
     look, now_ms = held.look, moment.now_ms
-    rested_ms = _rested(held, policy)
+    rested_ms = rests_until_ms(held, policy)
     if history.suspect and look.at_ms < rested_ms:
-        again_ms = _suspect_again_ms(held, policy)
+        again_ms = suspect_again_ms(held, policy)
         return None if now_ms >= again_ms else Judgement(history, next_ms=again_ms)
     if not look.strong:
         ready = proof.caught_up if proof.vouches else rested_ms <= now_ms
@@ -345,16 +322,11 @@ def _decide(
     return _wait(history, held, moment, policy)
 
 
-def _rested(held: HeldLook, policy: Policy) -> int:
-    """Until when the source must stand still to be evidence where the history does not vouch."""
-    return held.since_ms + policy.converge_within_ms + FLOOR_MS
-
-
 def _wait(history: History, held: HeldLook, moment: Moment, policy: Policy) -> Judgement:
     """Come back to the held look: soon for a proof under way, at the end of the still stand otherwise."""
     age = max(0, moment.now_ms - held.look.at_ms)
     delay = min(max(age // 2, RECHECK_MIN_MS), RECHECK_MAX_MS)
-    until = _rested(held, policy)
+    until = rests_until_ms(held, policy)
     if moment.now_ms < until:
         delay = min(delay, until - moment.now_ms)
     return Judgement(thin(history), next_ms=moment.now_ms + max(delay, 1))

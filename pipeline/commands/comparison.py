@@ -1,0 +1,199 @@
+"""`compare` but for its processes: what is checked first, the plan, watching it, what it prints in the end.
+
+Reads: both tables' descriptions and definitions, the store. Writes: standard output; the beginning of a
+comparison into the store. Never: items (but one empty segment, to see that Scan is allowed), judging.
+"""
+
+import dataclasses
+import time
+
+import msgspec
+
+from pipeline import exit_codes
+from pipeline.aws import TableScanner, read_definition
+from pipeline.commands import preflight
+from pipeline.commands.compare_progress import Progress
+from pipeline.commands.preflight import Tables
+from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.comparing import result
+from pipeline.core.comparing.definitions import DefinitionsCompared, compare_definitions
+from pipeline.core.comparing.keys import KeyReader, PartitionKeys
+from pipeline.core.comparing.result import Answer
+from pipeline.core.comparing.segments import MAX_SEGMENTS
+from pipeline.core.comparing.state import CompareSettings, Comparison
+from pipeline.core.figures import Figures
+from pipeline.core.model import Side
+from pipeline.errors import ConfigurationError, StoreError
+from pipeline.report import comparison_text
+from pipeline.sides import connect
+from pipeline.store import CompareStore, FiguresView, RedisConnection, StoreView
+from pipeline.store.compare_store import Beginning
+
+#: How often the store is asked how far it is.
+LOOK_SECONDS = 0.5
+_EXIT = {
+    Answer.EQUAL: exit_codes.FINE,
+    Answer.FINDINGS: exit_codes.FAILED,
+    Answer.INCONCLUSIVE: exit_codes.INCONCLUSIVE,
+}
+
+
+def prepare(
+    process: ProcessConfig, migration: MigrationConfig
+) -> tuple[MigrationConfig, Tables, DefinitionsCompared]:
+    """See both tables, refuse what cannot be compared; the migration completed by what was seen."""
+    sides = {side: connect(migration, side) for side in Side}
+    tables = preflight.see_tables(migration, sides[Side.SOURCE], sides[Side.TARGET])
+    preflight.check_tables(migration, tables)
+    definitions = compare_definitions(
+        *(
+            preflight.asked(lambda side=side: read_definition(sides[side], tables.of(side).name))  # type: ignore[misc]
+            for side in (Side.SOURCE, Side.TARGET)
+        )
+    )
+    if definitions.refused:
+        [first, *_] = definitions.refused
+        raise ConfigurationError(
+            f"the tables cannot be compared, {first.what} differs: "
+            f"source {first.source}, target {first.target}",
+            "check --source-table and --target-table",
+        )
+    for side, connection in sides.items():
+        table = tables.of(side)
+        scanner = TableScanner(connection, table.name, KeyReader(table.schema))
+        preflight.asked(
+            lambda scanner=scanner: preflight.allowed(lambda: scanner.page(MAX_SEGMENTS - 1, MAX_SEGMENTS))  # type: ignore[misc]
+        )
+        if process.command == "compare":
+            preflight.check_item_reads(connection, table)
+    settings = CompareSettings(
+        table_bytes=max(tables.source.size_bytes, tables.target.size_bytes),
+        sample_percent=migration.sample_rate,
+        segments=migration.segments,
+    )
+    completed = dataclasses.replace(preflight.completed(migration, tables), comparison=settings)
+    return completed, tables, definitions
+
+
+def plan_text(
+    process: ProcessConfig, migration: MigrationConfig, tables: Tables, definitions: DefinitionsCompared
+) -> str:
+    """What `compare` would do, for --dry-run."""
+    estimate = result.estimate(
+        _settings(migration).plan(),
+        (
+            (tables.source.item_count, tables.source.size_bytes),
+            (tables.target.item_count, tables.target.size_bytes),
+        ),
+        migration.max_rcu,
+    )
+    where = "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}"
+    return comparison_text.plan(
+        {
+            "migration": migration.name,
+            "source": f"{tables.source.arn} at {tables.source_endpoint}",
+            "target": f"{tables.target.arn} at {tables.target_endpoint}",
+            "keys": preflight.describe_keys(tables.source),
+            "state": where,
+        },
+        estimate,
+        definitions,
+    )
+
+
+def as_begun(process: ProcessConfig, migration: MigrationConfig) -> MigrationConfig:
+    """The migration as the state knows it: its stream, direction and sampled keys are not the comparison's.
+
+    One that only `compare` has begun samples all keys.
+    """
+    store = StoreView.open(process.redis_url, migration.name)
+    if store is None:
+        return dataclasses.replace(migration, sample_rate=100.0)
+    store.close()
+    settings = store.meta.settings
+    return dataclasses.replace(
+        migration,
+        verify_on=Side(settings["verify_on"]),
+        iterator_type=settings["iterator_type"],
+        sample_rate=float(settings["sample_rate"]),
+    )
+
+
+def begin(process: ProcessConfig, migration: MigrationConfig) -> Comparison:
+    """Begin the comparison or go on with it; `comparer` joins whatever there is."""
+    store = CompareStore.begin(process.redis_url, migration.name, migration.settings())
+    how = Beginning.RESTART if process.restart else Beginning.BEGIN
+    if process.command == "comparer":
+        how = Beginning.JOIN
+    try:
+        return store.begin_comparison(_settings(migration), how)
+    finally:
+        store.close()
+
+
+class Watch:
+    """Watches a comparison to its end, and says how it is."""
+
+    def __init__(self, process: ProcessConfig, migration: MigrationConfig, comparison: Comparison) -> None:
+        self._process = process
+        self._migration = migration
+        self._id = comparison.id
+        self._store = FiguresView(RedisConnection(process.redis_url, migration.name))
+        self._began = time.monotonic()
+        self._looked_at = float("-inf")
+        self._progress = Progress(comparison)
+
+    def ended(self) -> int | None:
+        """An exit code (which `finish` makes a better one of) when there is nothing to wait for any more."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_SECONDS:
+            return None
+        self._looked_at = now
+        try:
+            figures = self._store.figures()
+        except StoreError:
+            return None  # the processes say so
+        comparison = figures.comparison
+        if comparison is None or comparison.id != self._id:
+            return exit_codes.COULD_NOT_ASK if comparison is not None else None
+        self._progress.show(comparison, figures)
+        over = comparison.finished_ms is not None or figures.open_total >= self._migration.stop_after_findings
+        limit_ms = self._process.stop_after_ms
+        late = limit_ms is not None and (now - self._began) * 1000 >= limit_ms
+        return exit_codes.FINE if over or late else None
+
+    def finish(self, code: int) -> int:
+        """Print what came of it; the exit code. code: why the processes ended."""
+        self._progress.close()
+        if code in exit_codes.HALTING or code == exit_codes.COULD_NOT_ASK:
+            return code
+        figures = self._store.figures()
+        if figures.comparison is None or figures.comparison.id != self._id:
+            return exit_codes.COULD_NOT_ASK
+        answer, why = result.answer(figures.comparison, figures)
+        success = result.success(figures.comparison, figures.open_total, self._wrong_partition_keys(figures))
+        seconds = time.monotonic() - self._began
+        if self._process.json:
+            shown = comparison_text.result_object(figures.comparison, figures, answer, success, seconds)
+            print(msgspec.json.encode(shown).decode(), flush=True)
+        else:
+            text = comparison_text.result_text(figures.comparison, figures, answer, success, seconds)
+            print(f"{text}\n{why}" if why else text, flush=True)
+        self._store.close()
+        return code if code == exit_codes.INTERRUPTED else _EXIT[answer]
+
+    def _wrong_partition_keys(self, figures: Figures) -> int:
+        """Of open findings; only where a sample needs it."""
+        if figures.comparison is None or figures.comparison.whole:
+            return 0
+        if not self._migration.sort_key:
+            return figures.open_total
+        wrong = PartitionKeys(most=figures.open_total)
+        wrong.add(finding.key for finding in self._store.findings())
+        return wrong.count
+
+
+def _settings(migration: MigrationConfig) -> CompareSettings:
+    if migration.comparison is None:
+        raise ValueError("the migration was not prepared for a comparison")
+    return migration.comparison

@@ -1,0 +1,1 @@
+"""The comparer: reads segments of both tables, joins them, hands over what differs."""
