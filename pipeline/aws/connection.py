@@ -160,7 +160,7 @@ class Connection:
 
         def ask() -> tuple[Mapping[str, str], Body]:
             answer = there.send(operation.name, request)
-            return answer.headers, operation.decode(answer.content, answer.headers.get("x-amz-crc32"))
+            return answer.headers, operation.decode(answer.body, answer.headers.get("x-amz-crc32"))
 
         return self._asked(operation.name, session, ask)
 
@@ -298,6 +298,6 @@ def _with_headers(answer: dict[str, Any]) -> tuple[Mapping[str, str], dict[str, 
 def _ahead_ms(date: str, now_seconds: float) -> int | None:
     try:
         theirs = email.utils.parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no date, or one beyond what a clock can say
         return None
     return round((theirs + 0.5 - now_seconds) * 1000)  # a Date header is cut to whole seconds

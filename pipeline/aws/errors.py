@@ -44,7 +44,8 @@ _EXPIRED = (
 )
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "OptInRequired")
 
-#: AWS error code → ours. Codes that are not here: 5xx is AwsUnavailable, the rest a plain AwsError.
+#: AWS error code → ours. Codes that are not here: 5xx, and what is not AWS's, are AwsUnavailable, the rest a
+#: plain AwsError.
 BY_CODE: dict[str, type[AwsError]] = {
     **dict.fromkeys(_THROTTLED, Throttled),
     **dict.fromkeys(_EXPIRED, CredentialsExpired),
@@ -60,6 +61,8 @@ _REMEDIES: dict[type[AwsError], str] = {
     AccessDenied: "allow the operation in the IAM policy of the profile or role",
     NotFound: "check the name, the region and the account",
 }
+
+_NOT_AWS = "check the endpoint, and what answers in AWS's place: a proxy, a gateway, a portal"
 
 _CONFIGURATION = (
     boto.NoCredentialsError,
@@ -79,14 +82,28 @@ FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError)
 UNUSABLE = (boto.BotoCoreError, ValueError)
 
 
+#: The code of what nobody answered, or not AWS.
+UNAVAILABLE = "Unavailable"
+#: As much of a text from outside goes into a message.
+TEXT_LENGTH = 200
+_SERVER_ERROR = 500
+
+
 def code_of(error: Exception) -> str:
     """A short name of bounded variety: AWS's error code, else "Unavailable", "Malformed" or a class name."""
     if isinstance(error, boto.ClientError):
-        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-        return "Unavailable" if code.isdigit() else code  # an HTML 502 has no other code than its status
-    if isinstance(error, (MalformedResponse, ResponseParserError)):
+        code = said(str(error.response.get("Error", {}).get("Code", "Unknown")))
+        return UNAVAILABLE if code.isdigit() else code  # what is not AWS's has no other code than its status
+    if isinstance(error, MalformedResponse):
         return "Malformed"
-    return "Unavailable" if isinstance(error, boto.HTTPClientError) else type(error).__name__
+    away = isinstance(error, (boto.HTTPClientError, ResponseParserError))
+    return UNAVAILABLE if away else type(error).__name__
+
+
+def said(text: str) -> str:
+    """A text from outside, for a message: on one line, harmless to a terminal, and not longer than that."""
+    shown = text if len(text) <= TEXT_LENGTH else f"{text[:TEXT_LENGTH]}…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 def headers_of(error: Exception) -> dict[str, str]:
@@ -101,20 +118,22 @@ def translate(error: Exception, side: str, operation: str) -> MonitorError:
     if isinstance(error, boto.ClientError):
         return _translate_answer(error, side, operation)
     if isinstance(error, (*_CONFIGURATION, ValueError)):
-        return ConfigurationError(f"{side}: {error}", f"check the {side} profile, region and endpoint")
-    kind: type[AwsError] = AwsUnavailable
-    if isinstance(error, _CREDENTIALS):
-        kind = CredentialsExpired
-    elif isinstance(error, ResponseParserError):
-        kind = MalformedResponse
-    return kind(f"{side}: {operation}: {error}", _REMEDIES.get(kind, ""))
+        return ConfigurationError(
+            f"{side}: {said(str(error))}", f"check the {side} profile, region and endpoint"
+        )
+    if isinstance(error, ResponseParserError):  # its text is the body
+        return AwsUnavailable(f"{side}: {operation}: not an answer of AWS's", _NOT_AWS)
+    kind = CredentialsExpired if isinstance(error, _CREDENTIALS) else AwsUnavailable
+    return kind(f"{side}: {operation}: {said(str(error))}", _REMEDIES.get(kind, ""))
 
 
 def _translate_answer(error: boto.ClientError, side: str, operation: str) -> AwsError:
     code = code_of(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    kind = BY_CODE.get(code, AwsUnavailable if status >= 500 else AwsError)
+    kind = BY_CODE.get(code, AwsUnavailable if status >= _SERVER_ERROR else AwsError)
     # The failing operation may be another one than ours: AssumeRole on the way to credentials.
     asked = error.operation_name or operation
-    said = error.response.get("Error", {}).get("Message", "")
-    return kind(f"{side}: {asked}: {f'{code}: {said}' if said else code}", _REMEDIES.get(kind, ""))
+    message = said(error.response.get("Error", {}).get("Message", ""))
+    if code == UNAVAILABLE:
+        return AwsUnavailable(f"{side}: {asked}: {message}", _NOT_AWS)
+    return kind(f"{side}: {asked}: {f'{code}: {message}' if message else code}", _REMEDIES.get(kind, ""))

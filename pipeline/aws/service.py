@@ -14,11 +14,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, NoCredentialsError
-from botocore.parsers import JSONParser
+
+from pipeline.aws import answers
+from pipeline.aws.answers import Answer
 
 USER_AGENT = "dynamodb-migration-monitor"
-#: From here on an answer is an error; DynamoDB redirects nobody.
-_NOT_GOOD = 300
+#: Every other status is an error; DynamoDB redirects nobody.
+_GOOD = 200
 
 
 class Service:
@@ -35,9 +37,8 @@ class Service:
         self._credentials = credentials
         # botocore makes it by the client's settings and has no public name for it.
         self._http = client._endpoint.http_session
-        self._parser = JSONParser()
 
-    def send(self, operation: str, body: bytes) -> AWSResponse:
+    def send(self, operation: str, body: bytes) -> Answer:
         """The answer to one request, read to its end.
 
         Raises ClientError for an answer that is an error, BotoCoreError where there is none.
@@ -50,19 +51,29 @@ class Service:
             "User-Agent": USER_AGENT,
             "X-Amz-Target": f"{self._target}.{operation}",
         }
-        request = AWSRequest("POST", self.endpoint, headers, body)
+        request = AWSRequest("POST", self.endpoint, headers, body, stream_output=True)
         SigV4Auth(credentials.get_frozen_credentials(), self._signing_name, self.region).add_auth(request)
-        answer: AWSResponse = self._http.send(request.prepare())
-        if answer.status_code >= _NOT_GOOD:
-            raise ClientError(self._error(answer), operation)
-        return answer
+        came: AWSResponse = self._http.send(request.prepare())
+        if came.status_code != _GOOD:
+            raise _error(operation, came)
+        return Answer(came.status_code, came.headers, answers.read(came.raw, answers.BODY_BYTES))
 
     def close(self) -> None:
         """Close idle sockets."""
         self._http.close()
 
-    def _error(self, answer: AWSResponse) -> dict[str, Any]:
-        """AWS's code and message, or the status where a proxy answered."""
-        told = {"headers": answer.headers, "status_code": answer.status_code, "body": answer.content}
-        parsed: dict[str, Any] = self._parser.parse(told, None)
-        return parsed
+
+def _error(operation: str, came: AWSResponse) -> ClientError:
+    """The error as botocore says it. A body that cannot be read takes nothing from what its status says."""
+    try:
+        body = answers.read(came.raw, answers.ERROR_BYTES)
+    except answers.Unreadable:
+        body = b""
+    refused = answers.refusal(Answer(came.status_code, came.headers, body))
+    return ClientError(
+        {
+            "Error": {"Code": refused.code, "Message": refused.message},
+            "ResponseMetadata": {"HTTPHeaders": came.headers, "HTTPStatusCode": came.status_code},
+        },
+        operation,
+    )

@@ -125,7 +125,8 @@ class TableReader:
     def _checked(
         self, body: wire.BatchGetBody, wanted: set[bytes], units: float, keep: Callable[[bytes, Item], Kept]
     ) -> BatchResult[Kept]:
-        """The contract: every key that comes back was asked for, and comes back once."""
+        """The contract: every key that comes back was asked for, and comes back once; a key that does not
+        come back is absent only where the answer speaks of the table."""
         others = (body.responses.keys() | body.unprocessed_keys.keys()) - {self.table}
         if others:
             raise MalformedResponse(f"BatchGetItem on {self.table}: answered about another table")
@@ -141,6 +142,9 @@ class TableReader:
             raise MalformedResponse(f"BatchGetItem on {self.table}: a key was answered twice")
         if not answered <= wanted:
             raise MalformedResponse(f"BatchGetItem on {self.table}: answered a key that was not asked for")
+        if self.table not in body.responses and answered != wanted:
+            # DynamoDB lists every table it was asked about; one of which nothing was read may be left out.
+            raise MalformedResponse(f"BatchGetItem on {self.table}: an answer without the table")
         return BatchResult(items, wanted - answered, unprocessed, units)
 
     def _key_of(self, item: Item) -> bytes:

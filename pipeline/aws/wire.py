@@ -9,13 +9,16 @@ body is either what the contract says or `MalformedResponse`.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from pipeline.core.canonical import Item, KeyType
 from pipeline.core.model import ChangeType, StreamView
 from pipeline.errors import MalformedResponse
+
+#: Beyond any clock (the year 5138), and beyond what 16 MB of items cost.
+_LATEST_SECONDS, _MOST_UNITS = 1e11, 1e5
 
 
 class Camel(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
@@ -25,7 +28,7 @@ class Camel(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
 class _Change(Camel, frozen=True, gc=False):
     keys: msgspec.Raw
     sequence_number: str
-    approximate_creation_date_time: float
+    approximate_creation_date_time: Annotated[float, msgspec.Meta(ge=0, le=_LATEST_SECONDS)]
     new_image: msgspec.Raw = msgspec.Raw()  # empty: the stream does not show it (msgspec has no `Raw | None`)
     old_image: msgspec.Raw = msgspec.Raw()
 
@@ -150,7 +153,7 @@ class UnprocessedKeys(Camel, frozen=True):
 
 
 class Capacity(Camel, frozen=True):
-    capacity_units: float = 0.0
+    capacity_units: Annotated[float, msgspec.Meta(ge=0, le=_MOST_UNITS)] = 0.0
 
 
 class BatchGetBody(Camel, frozen=True):

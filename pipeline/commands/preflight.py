@@ -30,6 +30,7 @@ from pipeline.errors import (
     AwsUnavailable,
     ConfigurationError,
     CredentialsExpired,
+    MalformedResponse,
     MonitorError,
     StoreError,
     Throttled,
@@ -250,7 +251,7 @@ def asked(question: Callable[[], Answer]) -> Answer:
             return question()
         except CredentialsExpired as error:
             raise ConfigurationError(error.problem, error.remedy) from error
-        except (AwsUnavailable, Throttled) as error:
+        except (AwsUnavailable, MalformedResponse, Throttled) as error:
             last: MonitorError = error
             if attempt < TRIES:
                 time.sleep(PAUSES.after(attempt))
