@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import redis
 
@@ -26,7 +27,7 @@ from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.clock import StoreClock
 from pipeline.store import ReaderStore, ValidatorStore
-from pipeline.store.messages import Commit
+from pipeline.store.messages import Commit, Outcome
 from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import Validator
 
@@ -100,10 +101,20 @@ class Feed:
     def synthetic(self, keys: list[bytes]) -> None:
         """Publish one change of each key, whatever the stream holds."""
         now = self.store.now_ms()
-        following = Position(PositionKind.AFTER, f"synthetic {keys[0].decode()}", now).checkpoint()
-        changes = [Change(key, ABSENT, _SOME_DIGEST, now) for key in keys]
-        counts = Counts(len(keys), 0, {"INSERT": len(keys)})
-        self.store.publish(self.lease, self.checkpoint, following, changes, counts)
+        self._publish([Change(key, ABSENT, _SOME_DIGEST, now) for key in keys], f"synthetic {keys[0]!r}")
+
+    def rewrites(self, key: bytes, first: int, count: int) -> None:
+        """Publish the versions first … first + count - 1 of one key."""
+        now = self.store.now_ms()
+        digests = [b"%016d" % number for number in range(first - 1, first + count)]
+        changes = [Change(key, before, after, now) for before, after in pairwise(digests)]
+        self._publish(changes, f"version {first + count} of {key!r}")
+
+    def _publish(self, changes: list[Change], place: str) -> None:
+        following = Position(PositionKind.AFTER, place, self.store.now_ms()).checkpoint()
+        counts = Counts(len(changes), 0, {"INSERT": len(changes)})
+        reply = self.store.publish(self.lease, self.checkpoint, following, changes, counts)
+        assert reply.outcome is Outcome.PUBLISHED
         self.checkpoint = following
 
 
@@ -146,6 +157,12 @@ def server_memory(redis_url: str) -> Callable[[], int]:
     """Bytes that the Redis server's data takes."""
     client = redis.Redis.from_url(redis_url)
     return lambda: int(client.info("memory")["used_memory_dataset"])
+
+
+def server_log(redis_url: str) -> Callable[[], int]:
+    """Bytes of the Redis server's append-only file."""
+    client = redis.Redis.from_url(redis_url)
+    return lambda: int(client.info("persistence")["aof_current_size"])
 
 
 def make_validator(url: str, store: ValidatorStore, stable_for_ms: int) -> Validator:

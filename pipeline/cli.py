@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
         # Python flushes standard output once more at exit, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.BROKEN_PIPE
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever nobody foresaw ends with the code of a defect
         traceback.print_exc()
         print(f"{PROGRAM}: this is a defect of the program: please report it", file=sys.stderr)
         return exit_codes.DEFECT

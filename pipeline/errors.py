@@ -3,7 +3,9 @@
     MonitorError                    exit code
     ├── UsageError                  2    the command line or a value in it is wrong
     ├── ConfigurationError          4    configuration, credentials, permissions, wrong table
-    │   └── SettingsChanged         4    the state in Redis was made with other settings
+    │   ├── SettingsChanged         4    the state in Redis was made with other settings
+    │   └── ExportRefused           4    an export that cannot stand for the table it is named for
+    │       └── ExportDamaged       4    an export whose checksums or counts are wrong
     ├── StoreError                  5    Redis answered something the store cannot accept
     │   ├── StoreUnavailable        5    Redis cannot be reached now: try again
     │   └── StateLost               5    the migration's state is gone from Redis: begin again
@@ -50,6 +52,14 @@ class ConfigurationError(MonitorError):
 
 class SettingsChanged(ConfigurationError):
     """A restart with settings that would make the stored state mean something else."""
+
+
+class ExportRefused(ConfigurationError):
+    pass
+
+
+class ExportDamaged(ExportRefused):
+    pass
 
 
 class StoreError(MonitorError):

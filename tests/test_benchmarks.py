@@ -1,9 +1,9 @@
 """The benchmarks' stub is a fair stand-in: what it answers is what AWS would, and consistent with itself."""
 
 import shutil
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree
 
 import boto3
 import pytest
@@ -81,3 +81,16 @@ def test_the_picture_is_well_formed_and_names_every_required_row():
     curve = {1: {"us": 2.0}, 1000: {"us": 2.2}}
     drawn = picture.draw(results.Results("a machine", False, [row], curve, curve))
     assert "reader <400 B>" in "".join(ElementTree.fromstring(drawn).itertext())
+
+
+def test_a_scan_shows_every_item_of_a_segment_in_both_tables_once_and_equal():
+    with stub.serve() as server:
+        client = boto3.client("dynamodb", endpoint_url=server.url, region_name=REGION)
+        shown = []
+        for table in (stub.TABLE, stub.REORDERED_TABLE):
+            pages = client.get_paginator("scan").paginate(TableName=table, Segment=3, TotalSegments=4)
+            shown.append({item["pk"]["S"]: item for page in pages for item in page["Items"]})
+        assert shown[0] == shown[1]
+        assert set(shown[0]) == {stub.key_of(3, number) for number in range(stub.SCAN_ITEMS)}
+        orders = [list(items[stub.key_of(3, 0)]) for items in shown]
+        assert orders[0] != orders[1]

@@ -220,7 +220,7 @@ class Running:
             return False
 
 
-class running:
+class running:  # noqa: N801 - it stands after `with`
     """`run` (or another role) until the context ends; healthy inside it."""
 
     def __init__(self, options: list[str], *, role: str = "run", until: int = signal.SIGTERM) -> None:

@@ -34,6 +34,7 @@ EDGES = {
     "configargparse": {"config"},
     "yaml": {"config", "demo"},
     "rich": {"demo", "commands"},
+    "isal": {"producers"},
 }
 #: What makes a function depend on more than its arguments.
 IMPURE = {"asyncio", "ctypes", "datetime", "io", "logging", "multiprocessing", "os", "pathlib", "random"}

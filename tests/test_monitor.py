@@ -10,7 +10,7 @@ import pytest
 import redis
 import structlog
 
-from pipeline import metrics, monitor
+from pipeline import monitor
 from pipeline.commands import inspect
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
@@ -126,6 +126,14 @@ def test_a_migration_that_was_never_begun_is_a_configuration_error(
         inspect.begun(process, MigrationConfig(name="typo"), kind)
 
 
+def test_the_oldest_open_finding_says_since_when_there_is_one(store: WholeStore) -> None:
+    publish(store, "ann", "bob")
+    assert store.figures().oldest_finding_ms is None
+    judge(store, "bob")
+    [finding] = store.findings()
+    assert store.figures().oldest_finding_ms == finding.first_seen_ms
+
+
 # --- findings ----------------------------------------------------------------------------------------------
 
 
@@ -221,8 +229,7 @@ def run_for(process: ProcessConfig, migration: str, rounds: int) -> int:
         if beats == rounds:
             stop.set()
 
-    own = metrics.start(None, "monitor")
-    monitor.run_monitor(process, MigrationConfig(name=migration), stop, own, heartbeat)
+    monitor.run_monitor(process, MigrationConfig(name=migration), stop, heartbeat)
     return beats
 
 

@@ -9,12 +9,9 @@ import pytest
 import structlog
 
 from pipeline.aws import Connection, SideConfig
-from pipeline.core.ledger import Ledger
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
-from pipeline.validator.validator import MAX_DELIVERIES
 from tests.fake import Fake, Kind
-from tests.servers import eventually
 from tests.validating import World, digest_of, own_store
 
 
@@ -185,23 +182,6 @@ def test_a_witness_that_cannot_be_read_holds_up_its_own_keys_alone(make: Callabl
     assert (ledger.reached, sum(ledger.open.values()), ledger.balanced) == (1, 0, True)
     world.validator._origin = origin
     world.validate(lambda one: bool(one.open["missing"]))
-
-
-def test_an_entry_that_takes_down_its_validators_becomes_a_dead_letter(make: Callable[..., World]) -> None:
-    world = make()
-    world.published("k", None, world.item("k", "new"))
-    for _ in range(MAX_DELIVERIES + 1):
-        world.store.claim("crashing", 1, 0, adopt=True)
-
-    def buried() -> Ledger | None:
-        world.validator._reclaimed_at = 0.0
-        world.validator.step()
-        ledger = world.store.ledger()
-        return ledger if ledger.dead_entries["redelivered"] else None
-
-    ledger = eventually(buried)
-    assert (ledger.dead, ledger.outstanding, ledger.balanced) == (1, 0, True)
-    assert world.store.queue().dead == 1
 
 
 def test_a_poison_entry_stops_nobody(make: Callable[..., World]) -> None:

@@ -13,6 +13,7 @@ PRICE_PER_MILLION = "0.125"
 
 
 def pipeline() -> Panels:
+    """From the stream to the queue."""
     return [
         lines(
             "Changes read",
@@ -83,6 +84,7 @@ def pipeline() -> Panels:
 
 
 def aws() -> Panels:
+    """What the tables and their streams are asked, and what it costs."""
     units = rate("ddbmm_consumed_read_capacity_units_total", "side")
     cost = rate("ddbmm_consumed_read_capacity_units_total")
     keys, batches = rate("ddbmm_batch_keys_sum", "side"), rate("ddbmm_batch_keys_count", "side")
@@ -160,6 +162,7 @@ def aws() -> Panels:
 
 
 def resources() -> Panels:
+    """Processes, their logs, Redis."""
     return [
         lines(
             "Processes",

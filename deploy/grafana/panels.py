@@ -59,6 +59,7 @@ def _dress(
 
 
 def thresholds(steps: Steps) -> builders.ThresholdsConfig:
+    """Colours by value."""
     made = [dashboard.Threshold(value=value, color=colour) for value, colour in steps]
     return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(made)
 
@@ -73,6 +74,7 @@ def _without_value(text: str) -> dashboard.SpecialValueMap:
 
 
 def values(texts: Texts) -> list[dashboard.ValueMap]:
+    """Texts and colours that stand for single values."""
     options = {
         value: dashboard.ValueMappingResult(text=text, color=colour, index=index)
         for index, (value, (text, colour)) in enumerate(texts.items())

@@ -14,9 +14,12 @@ def rate(metric: str, by: str = "", select: str = "{m}") -> str:
 
 
 def store_rate(metric: str, by: str = "") -> str:
-    """The rate of a counter that the monitor reads from Redis; a second monitor says the same once more."""
+    """The rate of a counter that the monitor reads from Redis; a second monitor says the same once more.
+
+    The ledger goes back when Redis is restored: `rate` would take that for a new beginning, and count it all.
+    """
     grouped = f"max by ({by}) " if by else "max"
-    return f"{grouped}(rate({metric}{{m}}{RATE}))"
+    return f"{grouped}(clamp_min(deriv({metric}{{m}}{RATE}), 0))"
 
 
 def share(ratio: str) -> str:

@@ -30,6 +30,7 @@ REDS: Steps = [(None, GOOD), (1, BAD)]
 
 
 def migrations() -> Panels:
+    """All migrations, one below the other."""
     return [
         joined(
             "Migrations",
@@ -65,6 +66,7 @@ def migrations() -> Panels:
 
 
 def go_or_no_go() -> Panels:
+    """The answer, from three metres."""
     return [
         number(
             "Switch over?",
@@ -149,6 +151,7 @@ def go_or_no_go() -> Panels:
 
 
 def correctness() -> Panels:
+    """Is the target the same as the source?"""
     share = lines(
         "Share of right keys",
         "Share of right keys, its 95 % interval, and what the gate demands of its lower end.",
@@ -159,6 +162,7 @@ def correctness() -> Panels:
             ("migration:ddbmm_cutover_objective:max{r}", "demanded"),
         ],
         "percentunit",
+        width=6,
         low=None,
         high=1,
     )
@@ -169,16 +173,25 @@ def correctness() -> Panels:
             "missing: the target lacks the item. stale: an older version. different: no known version. "
             "extra: the target holds an item that the source lacks.",
             [("max by (kind) (ddbmm_mismatches_open{m})", "{{kind}}")],
+            width=6,
             stacked=True,
+        ),
+        lines(
+            "Oldest open finding",
+            "How long the finding that has been open longest has been so; empty while none is open.",
+            [("time() - min(ddbmm_oldest_finding_timestamp_seconds{m})", "oldest")],
+            "s",
+            width=6,
         ),
         lines(
             "Findings opened and recovered",
             "Verdicts that opened a finding, by kind, and findings that a later look found right.",
             [
-                (store_rate("ddbmm_ledger_mismatches_total", "kind"), "{{kind}}"),
+                (rate("ddbmm_validation_mismatches_total", "kind"), "{{kind}}"),
                 (store_rate("ddbmm_ledger_recovered_total"), "recovered"),
             ],
             "cps",
+            width=6,
         ),
         lines(
             "Looks",
@@ -186,7 +199,7 @@ def correctness() -> Panels:
             "only led to another look.",
             [
                 (rate("ddbmm_validations_total"), "judged"),
-                (store_rate("ddbmm_ledger_matches_total"), "right"),
+                (rate("ddbmm_validation_matches_total"), "right"),
                 (rate("ddbmm_validations_undecided_total"), "looked again"),
             ],
             "cps",
@@ -220,6 +233,7 @@ def correctness() -> Panels:
 
 
 def freshness() -> Panels:
+    """How far behind is it?"""
     buckets = f"sum by (le) (rate(ddbmm_replication_lag_seconds_bucket{{m}}{RATE}))"
     lag = lines(
         "Replication lag",

@@ -17,9 +17,18 @@ import structlog
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 
-from pipeline.aws.errors import FOREIGN, UNUSABLE, code_of, headers_of, translate
+from pipeline.aws.errors import (
+    FOREIGN,
+    UNUSABLE,
+    NoCredentials,
+    OddAnswer,
+    asking_botocore,
+    code_of,
+    headers_of,
+    translate,
+)
 from pipeline.aws.hosts import is_aws, loader
-from pipeline.aws.operations import Body, Operation
+from pipeline.aws.operations import Body, Operation, ServiceName
 from pipeline.aws.service import USER_AGENT, Service
 from pipeline.backoff import Backoff
 from pipeline.core.model import SideConfig
@@ -116,8 +125,10 @@ class Connection:
         with self._lock:
             self._rebuild_at = None
             self._services: dict[str, Service] = {}
+            self._clients: dict[str, Any] = {}
             try:
-                self._session = _session(self.config)
+                with asking_botocore(NoCredentials):
+                    self._session = _session(self.config)
             except UNUSABLE as error:
                 raise translate(error, self.config.side, "session") from error
             service = self._service("dynamodbstreams" if self.config.side == "stream" else "dynamodb")
@@ -137,9 +148,7 @@ class Connection:
         session, sts = self._current(), self._client("sts", None)
         if is_aws(sts.meta.endpoint_url) == is_aws(self.endpoint):
             try:
-                answer = self._asked(
-                    "GetCallerIdentity", session, lambda: _with_headers(sts.get_caller_identity())
-                )
+                answer = self._asked("GetCallerIdentity", session, lambda: _sent(sts.get_caller_identity, {}))
                 account, arn = answer.get("Account"), answer.get("Arn")
             except CredentialsExpired:
                 raise
@@ -147,22 +156,33 @@ class Connection:
                 log.info("account unknown", side=self.config.side, reason=str(error))
         return Identity(account, arn, self.region, self.endpoint)
 
-    def call(self, operation: Operation[Body], body: bytes | Mapping[str, object]) -> Body:
-        """One request, one attempt: the decoded answer.
+    def call(self, operation: Operation[Body], request: bytes | Mapping[str, object]) -> Body:
+        """One request, one attempt: the decoded answer. request: its JSON, or what it is made of.
 
-        body: the request's JSON, or what it is made of.
         Raises Throttled, AwsUnavailable, CredentialsExpired, AccessDenied, NotFound, MalformedResponse,
         IteratorExpired, Trimmed, AwsError, ConfigurationError.
         """
-        request = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        content = request if isinstance(request, bytes) else msgspec.json.encode(request)
         with self._lock:
-            session, there = self._current(), self._service(operation.service)
+            session, service = self._current(), self._service(operation.service)
 
         def ask() -> tuple[Mapping[str, str], Body]:
-            answer = there.send(operation.name, request)
+            answer = service.send(operation.name, content)
             return answer.headers, operation.decode(answer.body, answer.headers.get("x-amz-crc32"))
 
         return self._asked(operation.name, session, ask)
+
+    def ask(self, service: str, method: str, **params: Any) -> dict[str, Any]:
+        """One request, one attempt, through boto3's own client of another service than DynamoDB.
+
+        Raises what `call` does.
+        """
+        with self._lock:
+            session = self._current()
+            if service not in self._clients:
+                self._clients[service] = self._client(service, None)
+            send = getattr(self._clients[service], method)
+        return self._asked(method, session, lambda: _sent(send, params))
 
     def close(self) -> None:
         """Close idle sockets."""
@@ -206,7 +226,7 @@ class Connection:
                 self.rebuild()
             return self._session
 
-    def _service(self, name: str) -> Service:
+    def _service(self, name: ServiceName) -> Service:
         """The current session's."""
         if name not in self._services:
             client = self._client(name, self.config.endpoint_url)
@@ -215,7 +235,8 @@ class Connection:
 
     def _client(self, service: str, endpoint_url: str | None) -> Any:
         try:
-            return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
+            with asking_botocore(NoCredentials, ValueError):
+                return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
         except UNUSABLE as error:
             ours = translate(error, self.config.side, "session")
             if isinstance(ours, CredentialsExpired):
@@ -291,8 +312,13 @@ class _AssumedRole:
         }
 
 
-def _with_headers(answer: dict[str, Any]) -> tuple[Mapping[str, str], dict[str, Any]]:
-    return answer["ResponseMetadata"]["HTTPHeaders"], answer
+def _sent(
+    send: Callable[..., dict[str, Any]], params: dict[str, Any]
+) -> tuple[Mapping[str, str], dict[str, Any]]:
+    """Through a client of boto3's."""
+    with asking_botocore(OddAnswer):
+        answer = send(**params)
+        return answer["ResponseMetadata"]["HTTPHeaders"], answer
 
 
 def _ahead_ms(date: str, now_seconds: float) -> int | None:

@@ -1,11 +1,17 @@
-"""What boto3 raises, as our exceptions.
+"""What boto3 raises and AWS refuses, as our exceptions.
 
-Reads: foreign exceptions. Writes: nothing. Never: request parameters or item values in a message.
+Reads: foreign exceptions. Writes: nothing. Never: request parameters or item values in a message, more than a
+line of what comes from outside.
 """
+
+import contextlib
+from collections.abc import Iterator, Mapping
 
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
+from pipeline.aws.refusal import Refusal
+from pipeline.core.quoting import quoted
 from pipeline.errors import (
     AccessDenied,
     AwsError,
@@ -44,8 +50,9 @@ _EXPIRED = (
 )
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "OptInRequired")
 
-#: AWS error code → ours. Codes that are not here: 5xx, and what is not AWS's, are AwsUnavailable, the rest a
-#: plain AwsError.
+_SERVER_ERROR = 500
+
+#: AWS error code → ours. Others are a plain AwsError, AwsUnavailable with a 5xx.
 BY_CODE: dict[str, type[AwsError]] = {
     **dict.fromkeys(_THROTTLED, Throttled),
     **dict.fromkeys(_EXPIRED, CredentialsExpired),
@@ -76,38 +83,52 @@ _CONFIGURATION = (
 )
 _CREDENTIALS = (boto.CredentialRetrievalError, boto.SSOError, boto.TokenRetrievalError)
 
-#: What a request through boto3 can raise.
-FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError)
+
+class OddAnswer(Exception):
+    """botocore failed on an answer in a way of which its documentation says nothing."""
+
+
+class NoCredentials(Exception):
+    """A source of credentials failed in a way of which botocore's documentation says nothing."""
+
+
+#: What a request can raise.
+FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError, Refusal, OddAnswer, NoCredentials)
 #: What making a session or client can raise; ValueError is botocore's for an endpoint that is no URL.
-UNUSABLE = (boto.BotoCoreError, ValueError)
+UNUSABLE = (boto.BotoCoreError, ValueError, NoCredentials)
 
 
-#: The code of what nobody answered, or not AWS.
-UNAVAILABLE = "Unavailable"
-#: As much of a text from outside goes into a message.
-TEXT_LENGTH = 200
-_SERVER_ERROR = 500
+@contextlib.contextmanager
+def asking_botocore(otherwise: type[OddAnswer | NoCredentials], *meant: type[Exception]) -> Iterator[None]:
+    """Within it, what is not botocore's own becomes `otherwise`; meant: also botocore's own, there.
+
+    Its parsers fail on the page of a gateway with AttributeError or KeyError, its sources of credentials
+    (files, other programs, a prompt, plug-ins) with whatever they meet: all of it the outside world's doing.
+    """
+    try:
+        yield
+    except (*FOREIGN, *meant):
+        raise
+    except Exception as error:
+        raise otherwise(f"{type(error).__name__}: {quoted(str(error))}") from error
 
 
 def code_of(error: Exception) -> str:
     """A short name of bounded variety: AWS's error code, else "Unavailable", "Malformed" or a class name."""
+    if isinstance(error, Refusal):
+        return error.code or "Unavailable"
     if isinstance(error, boto.ClientError):
-        code = said(str(error.response.get("Error", {}).get("Code", "Unknown")))
-        return UNAVAILABLE if code.isdigit() else code  # what is not AWS's has no other code than its status
-    if isinstance(error, MalformedResponse):
+        code = str(_error_in(error).get("Code", "Unknown"))
+        return "Unavailable" if code.isdigit() else code  # an HTML 502 has no other code than its status
+    if isinstance(error, (MalformedResponse, ResponseParserError, OddAnswer)):
         return "Malformed"
-    away = isinstance(error, (boto.HTTPClientError, ResponseParserError))
-    return UNAVAILABLE if away else type(error).__name__
+    return "Unavailable" if isinstance(error, boto.HTTPClientError) else type(error).__name__
 
 
-def said(text: str) -> str:
-    """A text from outside, for a message: on one line, harmless to a terminal, and not longer than that."""
-    shown = text if len(text) <= TEXT_LENGTH else f"{text[:TEXT_LENGTH]}…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
-
-
-def headers_of(error: Exception) -> dict[str, str]:
-    """The headers of the answer that was an error; none where there was no answer."""
+def headers_of(error: Exception) -> Mapping[str, str]:
+    """The headers of AWS's answer that was an error; none where AWS did not answer."""
+    if isinstance(error, Refusal):
+        return error.headers if error.code else {}
     answer = error.response if isinstance(error, boto.ClientError) else {}
     headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers
@@ -115,25 +136,35 @@ def headers_of(error: Exception) -> dict[str, str]:
 
 def translate(error: Exception, side: str, operation: str) -> MonitorError:
     """`error` as ours, saying which side and operation it was and what to do."""
-    if isinstance(error, boto.ClientError):
-        return _translate_answer(error, side, operation)
     if isinstance(error, (*_CONFIGURATION, ValueError)):
         return ConfigurationError(
-            f"{side}: {said(str(error))}", f"check the {side} profile, region and endpoint"
+            f"{side}: {quoted(str(error))}", f"check the {side} profile, region and endpoint"
         )
-    if isinstance(error, ResponseParserError):  # its text is the body
-        return AwsUnavailable(f"{side}: {operation}: not an answer of AWS's", _NOT_AWS)
-    kind = CredentialsExpired if isinstance(error, _CREDENTIALS) else AwsUnavailable
-    return kind(f"{side}: {operation}: {said(str(error))}", _REMEDIES.get(kind, ""))
+    says = quoted(str(error))
+    kind: type[AwsError] = AwsUnavailable
+    if isinstance(error, Refusal):
+        if not error.code:
+            return AwsUnavailable(f"{side}: {operation}: {says}", _NOT_AWS)
+        kind = _kind_of(error.code, error.status)
+    elif isinstance(error, ResponseParserError):  # its text is the body
+        return AwsUnavailable(f"{side}: {operation}: an answer that is not AWS's", _NOT_AWS)
+    elif isinstance(error, boto.ClientError):
+        # The failing operation may be another one than ours: AssumeRole on the way to credentials.
+        operation = error.operation_name or operation
+        code, said = code_of(error), quoted(str(_error_in(error).get("Message", "")))
+        says = f"{code}: {said}" if said else code
+        kind = _kind_of(code, error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    elif isinstance(error, (*_CREDENTIALS, NoCredentials)):
+        kind = CredentialsExpired
+    return kind(f"{side}: {operation}: {says}", _REMEDIES.get(kind, ""))
 
 
-def _translate_answer(error: boto.ClientError, side: str, operation: str) -> AwsError:
-    code = code_of(error)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    kind = BY_CODE.get(code, AwsUnavailable if status >= _SERVER_ERROR else AwsError)
-    # The failing operation may be another one than ours: AssumeRole on the way to credentials.
-    asked = error.operation_name or operation
-    message = said(error.response.get("Error", {}).get("Message", ""))
-    if code == UNAVAILABLE:
-        return AwsUnavailable(f"{side}: {asked}: {message}", _NOT_AWS)
-    return kind(f"{side}: {asked}: {f'{code}: {message}' if message else code}", _REMEDIES.get(kind, ""))
+def _kind_of(code: str, status: int) -> type[AwsError]:
+    """By AWS's code. An answer without one is not AWS's, whatever its status: nobody reached AWS."""
+    unknown = AwsError if code and status < _SERVER_ERROR else AwsUnavailable
+    return BY_CODE.get(code, unknown)
+
+
+def _error_in(error: boto.ClientError) -> Mapping[str, object]:
+    found: Mapping[str, object] = error.response.get("Error", {})
+    return found

@@ -9,6 +9,7 @@ from typing import Final, Generic, Literal, TypeVar
 import msgspec
 
 from pipeline.aws import wire
+from pipeline.core.quoting import quoted
 from pipeline.errors import MalformedResponse
 
 Body = TypeVar("Body")
@@ -30,8 +31,8 @@ class Operation(Generic[Body]):
         try:
             return self._decode(body)
         except wire.UNREADABLE as error:
-            # The error names a path and types ("$.Records[3].dynamodb"), never a value.
-            raise MalformedResponse(f"{self.name}: {error}") from error
+            # The error names a path and types ("$.Records[3].dynamodb"), never an item's value.
+            raise MalformedResponse(f"{self.name}: {quoted(str(error))}") from error
 
 
 BATCH_GET_ITEM: Final = Operation("dynamodb", "BatchGetItem", wire.BatchGetBody)
@@ -41,3 +42,5 @@ LIST_STREAMS: Final = Operation("dynamodbstreams", "ListStreams", wire.ListStrea
 DESCRIBE_STREAM: Final = Operation("dynamodbstreams", "DescribeStream", wire.DescribeStreamBody)
 GET_SHARD_ITERATOR: Final = Operation("dynamodbstreams", "GetShardIterator", wire.GetShardIteratorBody)
 GET_RECORDS: Final = Operation("dynamodbstreams", "GetRecords", wire.GetRecordsBody)
+DESCRIBE_EXPORT: Final = Operation("dynamodb", "DescribeExport", wire.DescribeExportBody)
+SCAN: Final = Operation("dynamodb", "Scan", wire.ScanBody)

@@ -1,7 +1,7 @@
-"""One side's table and its items, as structs.
+"""One side's table: what it is, and its items by key.
 
-Reads: DynamoDB. Writes: nothing (no write permission is ever needed). Never: retries on
-its own schedule, verdicts, item values in messages.
+Reads: DescribeTable, DescribeTimeToLive, BatchGetItem. Writes: nothing (no write permission is ever needed).
+Never: retries, verdicts, item values in messages.
 """
 
 from collections.abc import Callable
@@ -9,16 +9,16 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from pipeline.aws import operations, wire
+from pipeline.aws import wire
 from pipeline.aws.connection import Connection
+from pipeline.aws.operations import BATCH_GET_ITEM, DESCRIBE_TABLE, DESCRIBE_TIME_TO_LIVE
 from pipeline.core.canonical import Item, KeySchema, MalformedItem
 from pipeline.core.model import StreamView
+from pipeline.core.quoting import quoted
 from pipeline.errors import MalformedResponse
 
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 MAX_KEYS = 100
-
-_ARN_PARTS = 6
 
 Kept = TypeVar("Kept")
 
@@ -51,8 +51,19 @@ class BatchResult(msgspec.Struct, Generic[Kept], frozen=True):
 
 def describe_table(connection: Connection, table: str) -> TableInfo:
     """What there is to know about a table. Raises NotFound, AccessDenied and the other AwsErrors."""
-    found = connection.call(operations.DESCRIBE_TABLE, {"TableName": table}).table
-    region, account = _place(found.table_arn)
+    found = connection.call(DESCRIBE_TABLE, {"TableName": table}).table
+    ttl_attribute = _ttl_attribute(connection, table)
+    try:
+        return _table_info(found, ttl_attribute)
+    except (KeyError, ValueError) as error:
+        raise MalformedResponse(
+            f"DescribeTable: a description that does not fit together: {quoted(repr(error))}"
+        ) from error
+
+
+def _table_info(found: wire.WireTable, ttl_attribute: str | None) -> TableInfo:
+    """Raises KeyError or ValueError for a description that contradicts itself."""
+    _, _, _, region, account, _ = found.table_arn.split(":", 5)
     stream = found.stream_specification or wire.StreamSpecification()
     return TableInfo(
         name=found.table_name,
@@ -64,7 +75,7 @@ def describe_table(connection: Connection, table: str) -> TableInfo:
         stream_arn=found.latest_stream_arn,
         stream_enabled=stream.stream_enabled,
         view=stream.stream_view_type,
-        ttl_attribute=_ttl_attribute(connection, table),
+        ttl_attribute=ttl_attribute,
         item_count=found.item_count,
         size_bytes=found.table_size_bytes,
     )
@@ -72,16 +83,24 @@ def describe_table(connection: Connection, table: str) -> TableInfo:
 
 def _ttl_attribute(connection: Connection, table: str) -> str | None:
     """The attribute by which TTL deletes items; None while it does not."""
-    ttl = connection.call(operations.DESCRIBE_TIME_TO_LIVE, {"TableName": table}).time_to_live_description
+    ttl = connection.call(DESCRIBE_TIME_TO_LIVE, {"TableName": table}).time_to_live_description
     return ttl.attribute_name if ttl.time_to_live_status in ("ENABLED", "ENABLING") else None
 
 
+#: A key of each type that no item has.
+_NOBODY = {"S": "migration-monitor probe", "N": "0", "B": "cHJvYmU="}
+
+
 class TableReader:
-    """Reads the items of one table by key. Thread-safe."""
+    """Reads the items of one table by key. Thread-safe.
+
+    `nobody` is a key that no item has: reading it shows that items may be read at all.
+    """
 
     def __init__(self, connection: Connection, table: str, schema: KeySchema) -> None:
         self.table = table
         self.schema = schema
+        self.nobody = schema.compact_of(_nobody(schema))
         self._connection = connection
         self._head = b'{"RequestItems":{' + msgspec.json.encode(table) + b':{"Keys":['
 
@@ -104,7 +123,7 @@ class TableReader:
         if not 0 < len(wanted) == len(keys) <= MAX_KEYS:
             raise ValueError(f"batch_get takes 1–{MAX_KEYS} distinct keys, not {len(wanted)} of {len(keys)}")
         request = self._request(keys, strong)
-        body = self._connection.call(operations.BATCH_GET_ITEM, request)
+        body = self._connection.call(BATCH_GET_ITEM, request)
         units = sum(part.capacity_units for part in body.consumed_capacity)
         self._connection.observer.consumed(units)
         return self._checked(body, wanted, units, keep)
@@ -125,11 +144,10 @@ class TableReader:
     def _checked(
         self, body: wire.BatchGetBody, wanted: set[bytes], units: float, keep: Callable[[bytes, Item], Kept]
     ) -> BatchResult[Kept]:
-        """The contract: every key that comes back was asked for, and comes back once; a key that does not
-        come back is absent only where the answer speaks of the table."""
+        """The contract: the table is listed; every key that comes back was asked for, and comes once."""
         others = (body.responses.keys() | body.unprocessed_keys.keys()) - {self.table}
         if others:
-            raise MalformedResponse(f"BatchGetItem on {self.table}: answered about another table")
+            raise self._malformed("answered about another table")
         returned = body.responses.get(self.table, [])
         left = body.unprocessed_keys.get(self.table)
         items: dict[bytes, Kept] = {}
@@ -139,34 +157,33 @@ class TableReader:
         unprocessed = [self._key_of(key) for key in left.keys] if left else []
         answered = items.keys() | set(unprocessed)
         if len(answered) != len(returned) + len(unprocessed):
-            raise MalformedResponse(f"BatchGetItem on {self.table}: a key was answered twice")
+            raise self._malformed("answered a key twice")
         if not answered <= wanted:
-            raise MalformedResponse(f"BatchGetItem on {self.table}: answered a key that was not asked for")
-        if self.table not in body.responses and answered != wanted:
-            # DynamoDB lists every table it was asked about; one of which nothing was read may be left out.
-            raise MalformedResponse(f"BatchGetItem on {self.table}: an answer without the table")
+            raise self._malformed("answered a key that was not asked for")
+        if answered != wanted and self.table not in body.responses:
+            # DynamoDB lists the table even where it found nothing: keys left out here are not absent.
+            raise self._malformed("said nothing about the table")
         return BatchResult(items, wanted - answered, unprocessed, units)
 
     def _key_of(self, item: Item) -> bytes:
         try:
             return self.schema.compact_of(item)
         except MalformedItem as error:
-            raise MalformedResponse(f"BatchGetItem on {self.table}: an item without its key") from error
+            raise self._malformed("gave an item without its key") from error
+
+    def _malformed(self, what: str) -> MalformedResponse:
+        return MalformedResponse(f"BatchGetItem on {self.table}: {what}")
+
+
+def _nobody(schema: KeySchema) -> Item:
+    key = {schema.partition_key: {schema.partition_type: _NOBODY[schema.partition_type]}}
+    if schema.sort_key and schema.sort_type:
+        key[schema.sort_key] = {schema.sort_type: _NOBODY[schema.sort_type]}
+    return key
 
 
 def _schema(table: wire.WireTable) -> KeySchema:
     types = {each.attribute_name: each.attribute_type for each in table.attribute_definitions}
     names = {each.key_type: each.attribute_name for each in table.key_schema}
-    try:
-        partition, sort = names["HASH"], names.get("RANGE")
-        return KeySchema(partition, types[partition], sort, types[sort] if sort else None)
-    except KeyError as error:
-        raise MalformedResponse(f"DescribeTable: the key schema lacks {error}") from error
-
-
-def _place(table_arn: str) -> tuple[str, str]:
-    """Region and account of arn:partition:dynamodb:region:account:table/name."""
-    parts = table_arn.split(":", 5)
-    if len(parts) != _ARN_PARTS:
-        raise MalformedResponse("DescribeTable: a table ARN that is not one")
-    return parts[3], parts[4]
+    partition, sort = names["HASH"], names.get("RANGE")
+    return KeySchema(partition, types[partition], sort, types[sort] if sort else None)

@@ -1,7 +1,7 @@
-"""AWS answers as typed structs, decoded from the raw body.
+"""What AWS answers, as typed structs; `operations` decodes a raw body into them.
 
-Reads: response bodies. Writes: nothing. Never: sockets, retries, meaning (what an answer says about a key
-is decided elsewhere).
+Reads: the items of a BatchGetItem answer. Writes: nothing. Never: sockets, retries, meaning (what an answer
+says about a key is decided elsewhere).
 
 Why not botocore's own parser: it builds every image of every record (131 against 7 µs a record), and it
 hides defects: a truncated 200 becomes `{}` without an error, so that every key would look missing. Here a
@@ -15,10 +15,13 @@ import msgspec
 
 from pipeline.core.canonical import Item, KeyType
 from pipeline.core.model import ChangeType, StreamView
+from pipeline.core.quoting import quoted
 from pipeline.errors import MalformedResponse
 
-#: Beyond any clock (the year 5138), and beyond what 16 MB of items cost.
-_LATEST_SECONDS, _MOST_UNITS = 1e11, 1e5
+#: Unix seconds up to the year 2286; what lies beyond is no creation time, and overflows what is made of it.
+CreationTime = Annotated[float, msgspec.Meta(ge=0, lt=1e10)]
+#: One call reads 16 MB; what is far beyond, or negative, would stop the rate limiter or let it go.
+Units = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 
 
 class Camel(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
@@ -28,7 +31,7 @@ class Camel(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
 class _Change(Camel, frozen=True, gc=False):
     keys: msgspec.Raw
     sequence_number: str
-    approximate_creation_date_time: Annotated[float, msgspec.Meta(ge=0, le=_LATEST_SECONDS)]
+    approximate_creation_date_time: CreationTime
     new_image: msgspec.Raw = msgspec.Raw()  # empty: the stream does not show it (msgspec has no `Raw | None`)
     old_image: msgspec.Raw = msgspec.Raw()
 
@@ -148,16 +151,29 @@ class DescribeTimeToLiveBody(Camel, frozen=True):
     time_to_live_description: TimeToLive
 
 
+class WireExport(Camel, frozen=True):
+    export_arn: str
+    export_status: str
+    s3_bucket: str = msgspec.field(name="S3Bucket")
+    export_manifest: str | None = None
+    export_format: str = "DYNAMODB_JSON"
+    filter_specification: dict[str, Any] | None = None
+
+
+class DescribeExportBody(Camel, frozen=True):
+    export_description: WireExport
+
+
 class UnprocessedKeys(Camel, frozen=True):
     keys: list[Item]
 
 
 class Capacity(Camel, frozen=True):
-    capacity_units: Annotated[float, msgspec.Meta(ge=0, le=_MOST_UNITS)] = 0.0
+    capacity_units: Units = 0.0
 
 
 class BatchGetBody(Camel, frozen=True):
-    """A real answer always has `responses` and `unprocessed_keys`, so a body without them is not one.
+    """A real answer always has `responses` and `unprocessed_keys`: a body without them is not one.
 
     Items are undecoded wire JSON, for `decoded_items`: a hundred decoded at once fall out of the cache.
     """
@@ -165,6 +181,15 @@ class BatchGetBody(Camel, frozen=True):
     responses: dict[str, list[msgspec.Raw]]
     unprocessed_keys: dict[str, UnprocessedKeys]
     consumed_capacity: list[Capacity] = []
+
+
+class ScanBody(Camel, frozen=True):
+    """`items` is a list, still to be decoded; an answer without it, or without its count, is not one."""
+
+    items: msgspec.Raw
+    count: int
+    last_evaluated_key: msgspec.Raw = msgspec.Raw()
+    consumed_capacity: Capacity = Capacity()
 
 
 #: What decoding a body can raise; a body that is nested too deep is a RecursionError.
@@ -177,4 +202,4 @@ def decoded_items(items: Iterable[msgspec.Raw]) -> Iterator[Item]:
     try:
         yield from map(_decode_item, items)
     except UNREADABLE as error:
-        raise MalformedResponse(f"BatchGetItem: an item cannot be read: {error}") from error
+        raise MalformedResponse(f"BatchGetItem: an item cannot be read: {quoted(str(error))}") from error

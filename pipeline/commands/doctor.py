@@ -222,8 +222,7 @@ def _checked(check: str, lines: Callable[[], Iterable[Line]]) -> list[Line]:
     """The check's lines; what it raised is its last."""
     found: list[Line] = []
     try:
-        for line in lines():
-            found.append(line)
+        found.extend(lines())
     except MonitorError as error:
         found.append(Line(check, "fail", error.problem, error.remedy))
     return found

@@ -147,7 +147,8 @@ class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
 
 class _YamlFile(configargparse.ConfigFileParser):  # type: ignore[misc]
     """Option names and their values. ConfigArgParse's own reader turns an unknown key into a flag, `on` into
-    `True`, and refuses an empty file."""
+    `True`, and refuses an empty file.
+    """
 
     def parse(self, path: Path) -> dict[str, Any]:  # what config_file_open_func gave
         content = _read_yaml(path)
@@ -162,7 +163,8 @@ class _YamlFile(configargparse.ConfigFileParser):  # type: ignore[misc]
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         # All scalars stay text: the options' own parsers read them, as on the command line.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
+        text = path.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=yaml.BaseLoader) or {}  # noqa: S506 - it makes text and nothing else
     except OSError as error:
         raise ConfigurationError(
             f"--config {path}: {error.strerror}", "give the path of a YAML file"

@@ -44,6 +44,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     lag_counts: replication lags of the last minutes, one count per LAG_BUCKETS_SECONDS and one beyond.
     oldest_waiting_ms: creation of the oldest version that a look did not find, None when there is none.
+    oldest_finding_ms: when the oldest open finding was opened, None when none is open.
     marks: when the operator said that a milestone of the cutover was reached (see model.MARKS).
     """
 
@@ -54,6 +55,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     reader: ReaderState
     lag_counts: list[int]
     oldest_waiting_ms: int | None
+    oldest_finding_ms: int | None = None
     marks: dict[str, int] = {}
 
     @property

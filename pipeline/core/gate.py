@@ -179,8 +179,8 @@ def _backlog(figures: Figures, limits: Limits) -> _Answer:
 
 
 def _accounting(figures: Figures, _limits: Limits) -> _Answer:
-    balanced = figures.ledger.balanced
-    return _passes(balanced, f"the accounting identity {'holds' if balanced else 'does not hold'}")
+    wrong = figures.ledger.imbalance
+    return _passes(not wrong, f"the accounting identity {f'does not hold: {wrong}' if wrong else 'holds'}")
 
 
 #: Name → check. The names are label values of ddbmm_cutover_check_passed.

@@ -181,7 +181,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 class Counts(msgspec.Struct, frozen=True):
     """What one batch read. read: all records; not_sampled: those that the sampler left out; by_name: all
-    records again, by a name that the producer chooses (of a stream: the type of the change)."""
+    records again, by a name that the producer chooses (of a stream: the type of the change).
+    """
 
     read: int = 0
     not_sampled: int = 0

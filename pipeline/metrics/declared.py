@@ -30,7 +30,8 @@ Kind = TypeVar("Kind", bound=MetricWrapperBase)
 
 class Declared(msgspec.Struct, frozen=True):
     """One metric as Prometheus sees it. labels: each label's known values, those of `migration` left out.
-    by: which process exports it."""
+    by: which process exports it.
+    """
 
     name: str
     kind: str

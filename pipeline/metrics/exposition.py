@@ -158,7 +158,7 @@ def serve(
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as http.server names it
             """A line for every scrape says nothing."""
 
     try:

@@ -106,6 +106,9 @@ class MigrationFamilies:
         self.validations_undecided = make.of_migration(
             Counter, "validations_undecided", "Validations without a verdict: the key is looked at again."
         )
+        self.validation_matches = make.of_migration(
+            Counter, "validation_matches", "Validations that proved a key to be right."
+        )
         self.validation_mismatches = make.of_migration(
             Counter,
             "validation_mismatches",
@@ -204,6 +207,7 @@ class MigrationMetrics:
         self.sample_ratio = declared.sample_ratio.of(migration)
         self.validations = declared.validations.of(migration)
         self.validations_undecided = declared.validations_undecided.of(migration)
+        self.validation_matches = declared.validation_matches.of(migration)
         self.mismatches = declared.validation_mismatches.per(migration)
         self.batch_keys = declared.batch_keys.per(migration)
         self.replication_lag_seconds = declared.replication_lag_seconds.of(migration)

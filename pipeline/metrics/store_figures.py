@@ -119,6 +119,8 @@ STORE_METRICS = (
          lambda f: f.ledger.keys_sampled),
     _one("gauge", "oldest_unconverged_timestamp_seconds",
          "When the oldest version that a look missed was written.", lambda f: _seconds(f.oldest_waiting_ms)),
+    _one("gauge", "oldest_finding_timestamp_seconds", "When the oldest open finding was opened.",
+         lambda f: _seconds(f.oldest_finding_ms)),
     _per("kind", MISMATCHES, "gauge", "mismatches_open", "Open findings.", lambda f: f.ledger.open),
     _per("kind", MISMATCHES, "counter", "ledger_mismatches_total", "Findings ever opened.",
          lambda f: f.ledger.mismatches),

@@ -29,8 +29,9 @@ def die_with(parent: int) -> None:
 
 
 def main(argv: list[str]) -> None:
+    """Become the command, tied to the parent."""
     die_with(int(argv[0]))
-    os.execv(argv[1], argv[1:])
+    os.execv(argv[1], argv[1:])  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":

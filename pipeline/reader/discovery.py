@@ -38,7 +38,8 @@ class DiscoveryLoop:
 
     def run(self) -> None:
         """Discover until `end`. Raises what the very first requests are refused with, StateLost, and what was
-        not expected."""
+        not expected.
+        """
         failures = 0
         while not self._ended.is_set():
             self._wake.clear()

@@ -240,7 +240,7 @@ class Publisher:
     def _guard(self, loop: Callable[[], None]) -> None:
         try:
             loop()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # `run` raises it again
             if self._failure is None:
                 self._failure = error
 

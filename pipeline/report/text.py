@@ -187,8 +187,8 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
     said = []
     if figures.success.keys == 0:
         said.append(NOTHING_COMPARED)
-    if not figures.ledger.balanced:
-        said.append("the accounting identity does not hold: some records are unaccounted for")
+    if wrong := figures.ledger.imbalance:
+        said.append(f"the accounting identity does not hold: {wrong}")
     if figures.reader.gaps:
         said.append(f"{_many(figures.reader.gaps, 'gap')}: stream records were lost before they were read")
     if figures.reader.readers == 0:
@@ -243,6 +243,7 @@ def gate_object(migration: str, now_ms: int, verdict: Verdict, limits: Limits) -
 
 
 def marked(milestone: str, at_ms: int) -> str:
+    """What `mark` prints."""
     return f"{milestone} marked at {_instant(at_ms)}"
 
 

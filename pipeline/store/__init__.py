@@ -19,6 +19,7 @@ of a cluster):
     findings-log    stream of recovered findings          dead          stream of dead letters
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
     marks           hash: milestone of the cutover → when it was reached (ms)
+    suspects        hash: entry of `work` → how often it was tried alone
 """
 
 from pipeline.store.beginning import begin, check_server

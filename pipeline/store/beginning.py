@@ -48,8 +48,10 @@ def load(connection: RedisConnection) -> Meta | None:
 
 
 def begin(connection: RedisConnection, settings: dict[str, str]) -> Meta:
-    """Begin the migration or go on with it. Raises SettingsChanged if it was begun with other settings, and
-    ConfigurationError as `readable` does."""
+    """Begin the migration or go on with it.
+
+    Raises SettingsChanged if it was begun with other settings, and ConfigurationError as `readable` does.
+    """
     encoded = msgspec.json.encode(settings)
     flat = connection.run(scripts.BEGIN, (secrets.token_hex(16), encoded, FORMAT, GROUP))
     meta = _meta_of(dict(zip(flat[::2], flat[1::2], strict=True)), connection.migration)

@@ -22,6 +22,10 @@ CONNECT_TIMEOUT_SECONDS, CALL_TIMEOUT_SECONDS = 2.0, 5.0
 HEALTH_CHECK_SECONDS = 15
 
 
+#: How Redis begins to say that it takes no writes for a while. A script is refused before its first one.
+_WRITES_REFUSED = ("MISCONF", "NOREPLICAS", "READONLY")
+
+
 class RedisConnection:
     """One server and one migration's names on it. Raises ConfigurationError for a URL that is none."""
 
@@ -76,7 +80,7 @@ def translated() -> Iterator[None]:
         yield
     except redis.exceptions.NoPermissionError as error:
         raise NotAllowed(
-            f"the Redis user may not do what is needed ({error}); docs/operations.md shows what to allow"
+            f"the Redis user may not do what is needed: {error}", "`doctor` says what to allow"
         ) from error
     except (redis.AuthenticationError, redis.exceptions.AuthorizationError) as error:
         raise ConfigurationError(f"Redis refused the credentials in --redis-url: {error}") from error
@@ -87,6 +91,18 @@ def translated() -> Iterator[None]:
             "Redis is at maxmemory, and publishing waits until there is room", "raise maxmemory"
         ) from error
     except redis.RedisError as error:
-        if str(error).startswith(("STATELOST", "NOGROUP")):
-            raise StateLost(f"the migration's state is gone from Redis: {error}") from error
-        raise StoreError(f"Redis refused a call: {error}") from error
+        raise _translation(str(error)) from error
+
+
+def _translation(answer: str) -> StoreError:
+    word = answer.partition(" ")[0]
+    if word in ("STATELOST", "NOGROUP"):
+        return StateLost(f"the migration's state is gone from Redis: {answer}")
+    if word in _WRITES_REFUSED:
+        return StoreUnavailable(f"Redis takes no writes now: {answer}")
+    if word == "WRONGTYPE":
+        return StoreError(
+            f"a key of the migration holds something else: {answer}",
+            "delete that key, or give the migration a Redis of its own",
+        )
+    return StoreError(f"Redis refused a call: {answer}")

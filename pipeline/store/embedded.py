@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import structlog
 
@@ -166,7 +166,7 @@ class _Server:
         self._child = self._start()
         self._keeper = threading.Thread(target=self._keep, name="embedded-server", daemon=True)
 
-    def __enter__(self) -> "_Server":
+    def __enter__(self) -> Self:
         if not _poll(lambda: self._child.poll() is not None or _answers(self.url), START_SECONDS) or (
             self._child.poll() is not None
         ):

@@ -95,6 +95,7 @@ class FiguresView:
             ),
             lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
             oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
+            oldest_finding_ms=int(told["oldest-finding"][0][1]) if told["oldest-finding"] else None,
             marks={name.decode(): int(at_ms) for name, at_ms in sorted(told["marks"].items())},
         )
 
@@ -143,6 +144,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "gaps": ("HLEN", key("gaps")),
         "readers": ("ZCOUNT", key("readers"), now_ms, "+inf"),
         "late": ("HKEYS", key("late")),
+        "oldest-finding": ("ZRANGE", key("findings-since"), 0, 0, "WITHSCORES"),
         "marks": ("HGETALL", key("marks")),
         **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
     }

@@ -14,14 +14,14 @@ from pipeline.store.connection import NotAllowed, RedisConnection, translated
 from pipeline.store.figures_view import Question, figures_questions
 from pipeline.store.scripts import Script
 
-#: Every command that a role or a command line needs; docs/operations.md shows it. (Where `client|setinfo` is
-#: refused, nothing is missing but the client's name in CLIENT LIST.)
+#: Every command that a role or a command line needs; docs/operations.md shows it. (The client also says its
+#: name, `client|setinfo`; where that is refused, nothing is missing, and Redis 7.0 does not know it.)
 COMMANDS = (
-    *("client|setinfo", "del", "evalsha", "exec", "exists", "expire", "hdel", "hexists", "hget", "hgetall"),
-    *("hincrby", "hkeys", "hlen", "hmget", "hset", "hsetnx", "info", "llen", "lrange", "multi", "pfadd"),
-    *("pfcount", "ping", "rpush", "script|load", "select", "time", "type", "xack", "xadd", "xautoclaim"),
-    *("xdel", "xgroup|create", "xlen", "xpending", "xreadgroup", "zadd", "zcard", "zcount", "zrange"),
-    *("zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
+    *("del", "evalsha", "exec", "exists", "expire", "hdel", "hexists", "hget", "hgetall", "hincrby", "hkeys"),
+    *("hlen", "hmget", "hset", "hvals", "info", "multi", "pfadd", "pfcount", "ping", "script|load", "select"),
+    *("time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create", "xlen", "xpending"),
+    *("xreadgroup", "zadd", "zcard", "zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyscore"),
+    *("zscore",),
 )
 #: A name that no reader and no field has.
 _NOBODY = ""
@@ -41,7 +41,7 @@ _SCRIPTS: dict[Role, tuple[Script, ...]] = {
         *(scripts.BEGIN, scripts.BEGIN_AGAIN, scripts.HEARTBEAT, scripts.TRACK, scripts.LEASE),
         *(scripts.RENEW, scripts.RELEASE, scripts.PUBLISH, scripts.ADD_GAP),
     ),
-    Role.VALIDATOR: (scripts.BEGIN, scripts.CLAIM, scripts.commit(0)),
+    Role.VALIDATOR: (scripts.BEGIN, scripts.CLAIM, scripts.CLAIM_ALONE, scripts.commit(0)),
     Role.VIEWER: (),
     Role.MARK: (scripts.MARK,),
 }
@@ -58,8 +58,8 @@ def check_permissions(connection: RedisConnection, roles: Sequence[Role]) -> Non
     if refused:
         user = connection.redis.connection_pool.connection_kwargs.get("username") or "default"
         raise ConfigurationError(
-            f"the Redis user {user} may not do what is needed: {', '.join(dict.fromkeys(refused))}; "
-            f"allow it: ACL SETUSER {user} {acl_rules(connection.key('*'))}"
+            f"the Redis user {user} may not do what is needed: {', '.join(dict.fromkeys(refused))}",
+            f"allow it: ACL SETUSER {user} {acl_rules(connection.key('*'))}",
         )
 
 
@@ -73,7 +73,7 @@ def _refused_questions(connection: RedisConnection, roles: Sequence[Role]) -> It
             yield f"{command} on {on[0]}" if on else str(command)
     transaction = connection.redis.pipeline(transaction=True)
     transaction.time()
-    if _is_refused(transaction.execute):
+    if _is_refused(transaction.execute, by_any_error=True):
         yield "MULTI, EXEC"
 
 
@@ -106,7 +106,8 @@ def _refused_in(connection: RedisConnection, script: Script) -> Iterator[str]:
     yield from (one.decode() for one in found)
 
 
-def _is_refused(call: Callable[[], object]) -> bool:
+def _is_refused(call: Callable[[], object], *, by_any_error: bool = False) -> bool:
+    """by_any_error: a transaction that is not allowed says that there is none, or was aborted."""
     try:
         with translated():
             call()
@@ -114,8 +115,6 @@ def _is_refused(call: Callable[[], object]) -> bool:
         return True
     except StoreUnavailable:
         raise
-    except (
-        StoreError
-    ):  # allowed, but there is nothing to ask: no consumer group before the migration has begun
-        pass
+    except StoreError:  # else it may, but there is no such thing: a group before the migration has begun
+        return by_any_error
     return False

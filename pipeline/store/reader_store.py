@@ -30,8 +30,10 @@ _CHANGE = struct.Struct("<HQ")
 
 
 class ReaderStore(StoreView):
-    """One migration's state as a reader changes it. Thread-safe; make it after spawn (connections do not
-    survive a fork)."""
+    """One migration's state as a reader changes it.
+
+    Thread-safe; make it after spawn (connections do not survive a fork).
+    """
 
     @classmethod
     def begin(cls, url: str, migration: str, settings: dict[str, str]) -> Self:

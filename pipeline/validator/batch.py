@@ -31,6 +31,12 @@ class Case(msgspec.Struct, eq=False):
     reads: int = 0
     reads_strong: int = 0
 
+    def looked(self) -> Look:
+        """The look that was taken. Raises ValueError before there is one."""
+        if self.look is None:
+            raise ValueError("a case is judged by its look, and there is none yet")
+        return self.look
+
 
 class Decided(msgspec.Struct, frozen=True):
     """What is to be committed for one entry; no judgement = put back as it was, or buried."""

@@ -102,7 +102,8 @@ def _side_reader(
 
 def _serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: Callable[[], None]) -> None:
     """Run `threads` loops until `stop`. A loop that fails for an unforeseen reason fails the process; while
-    every loop hangs, there is no heartbeat, and the supervisor ends the process."""
+    every loop hangs, there is no heartbeat, and the supervisor ends the process.
+    """
     active = [time.monotonic()] * threads
     pool = ThreadPoolExecutor(threads, thread_name_prefix="validator")
     try:

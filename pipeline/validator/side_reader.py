@@ -102,9 +102,14 @@ class SideReader:
             left = result.unprocessed
         return found, set(left)
 
+    def probe(self) -> None:
+        """Read a key that no item has: done before what may be blamed on another one. Raises AwsError."""
+        self._batch_get([self._table.nobody], lambda _key, _item: NOTHING, strong=False)
+
     def _describe_ttl(self) -> None:
         """Ask what TTL deletes by now. One thread does; the others, and all when it fails, go on with what is
-        known."""
+        known.
+        """
         if not self._ttl_lock.acquire(blocking=False):
             return
         try:

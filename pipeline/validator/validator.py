@@ -19,20 +19,25 @@ from pipeline.core.canonical import diff
 from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.ledger import buried
-from pipeline.core.model import Look, Policy
+from pipeline.core.model import Look, Policy, VerdictKind
 from pipeline.errors import AwsError
 from pipeline.metrics import MigrationMetrics
 from pipeline.store import ValidatorStore, codec
 from pipeline.store.messages import Commit, Entry
 from pipeline.validator.batch import Case, Decided, WorkBatch, concluded, put_back
+from pipeline.validator.quarantine import Quarantine
 from pipeline.validator.side_reader import ItemRead, ReadRequest, SideReader
 
 log = structlog.get_logger(__name__)
 
 #: Keys a claim asks for: two BatchGetItem's worth halves what Redis costs a key, more saves little.
 CLAIM_KEYS = 200
-#: An entry delivered more often than this has taken down its validators: it becomes a dead letter.
-MAX_DELIVERIES = 10
+#: An entry delivered more often than this was in hand when validators died: from then on it is tried alone.
+MAX_DELIVERIES = 3
+#: One that took its validator down alone this often becomes a dead letter.
+MAX_TRIALS = 5
+#: The next trial after one that could not be held.
+TRIAL_RETRY_SECONDS = 5.0
 #: When a key is due again that was not read, and one whose item nobody can read.
 UNREAD_SECONDS, UNREADABLE_SECONDS = 0.5, 30.0
 #: How often entries of validators that went silent are looked for.
@@ -72,6 +77,8 @@ class Validator:
         self._lock = threading.Lock()
         self._adopted = False
         self._reclaimed_at = 0.0
+        self._quarantine = Quarantine()
+        self._survived = b""  # the entry that was tried alone last
 
     def step(self) -> int:
         """One batch: claim, read, judge, commit. Returns how many entries were claimed (0 = nothing is due).
@@ -79,13 +86,56 @@ class Validator:
         Raises StoreError when Redis does not play along, AwsError when a table could not be read: then the
         keys concerned have been put back with their histories as they were, the others are committed.
         """
-        batch, entries = self._claim()
+        with self._quarantine.trial() as suspects:
+            if suspects and self._can_read():
+                return self._step_alone(suspects)
+        with self._quarantine.company():
+            batch, entries = self._claim()
+            self._quarantine.admit(entry.id for entry in entries if entry.deliveries > MAX_DELIVERIES)
+            self._finish(batch, [entry for entry in entries if entry.deliveries <= MAX_DELIVERIES])
+            return len(entries)
+
+    def _can_read(self) -> bool:
+        """Whether a key that nobody has can be read. A process that dies of it died of no entry."""
+        try:
+            self._verified.probe()
+            self._origin.probe()
+        except AwsError as error:
+            log.warning("no entry is tried alone now", error=str(error), retry_seconds=TRIAL_RETRY_SECONDS)
+            self._quarantine.rest(TRIAL_RETRY_SECONDS)
+            return False
+        return True
+
+    def _step_alone(self, suspects: list[bytes]) -> int:
+        """As `step`, of one entry under suspicion: a process that dies now died of that."""
+        asked = time.monotonic()
+        claim, trials = self._store.claim_alone(self._consumer, suspects, self._survived)
+        self._quarantine.release([entry.id for entry in claim.entries] or suspects)
+        for entry in claim.entries:
+            try:
+                self._try(WorkBatch(claim, asked), entry, trials)
+            finally:
+                self._survived = entry.id
+        return len(claim.entries)
+
+    def _try(self, batch: WorkBatch, entry: Entry, trials: int) -> None:
+        log.warning(
+            "entry was in hand when validators died: tried alone",
+            key=self._store.key_hash(entry.key),
+            trials=trials,
+        )
+        if trials <= MAX_TRIALS:
+            self._finish(batch, [entry])
+        else:
+            batch.decided.append(self._bury(entry, _history(entry), "redelivered"))
+            self._commit(batch)
+
+    def _finish(self, batch: WorkBatch, entries: list[Entry]) -> None:
         if entries:
             self._look(batch, self._decide_without_look(batch, entries))
             self._commit(batch)
         if batch.error is not None:
             raise batch.error
-        return len(entries)
 
     def _claim(self) -> tuple[WorkBatch, list[Entry]]:
         with self._lock:
@@ -109,9 +159,6 @@ class Validator:
             except ValueError:
                 batch.decided.append(self._bury(entry, None, "poison"))
                 continue
-            if entry.deliveries > MAX_DELIVERIES:
-                batch.decided.append(self._bury(entry, case.history, "redelivered"))
-                continue
             judgement = wake(case.history, moment, self._policy)
             if judgement is None:
                 cases.append(case)
@@ -121,9 +168,7 @@ class Validator:
 
     def _bury(self, entry: Entry, history: History | None, reason: str) -> Decided:
         """Make an entry a dead letter: kept, counted, never handed out again."""
-        log.error(
-            "dead letter", reason=reason, key=self._store.key_hash(entry.key), deliveries=entry.deliveries
-        )
+        log.error("dead letter", reason=reason, key=self._store.key_hash(entry.key))
         counts = f"dead_entries:{reason}=1"
         if history is not None:
             counts += f" {buried(history)}"
@@ -203,8 +248,7 @@ class Validator:
         undecided: list[Case] = []
         moment = batch.moment()
         for case in cases:
-            assert case.look is not None
-            judgement = judge(case.history, case.look, moment, self._policy)
+            judgement = judge(case.history, case.looked(), moment, self._policy)
             if judgement.escalate:
                 undecided.append(case)
             else:
@@ -246,9 +290,18 @@ class Validator:
         lags_ms = [judgement.lag_ms for _, judgement in looked if judgement.lag_ms >= 0]
         metrics.replication_lag_seconds.observe_all([lag_ms / 1000 for lag_ms in lags_ms])
         metrics.validations_undecided.inc(sum(judgement.verdict is None for _, judgement in looked))
+        metrics.validation_matches.inc(sum(judgement.verdict is VerdictKind.MATCH for _, judgement in looked))
         for case, judgement in looked:
             if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
                 metrics.mismatches[judgement.verdict].inc()
             if self._verbose and judgement.verdict is not None:
                 key = self._store.key_hash(case.entry.key)
                 log.info("verdict", key=key, verdict=judgement.verdict, lag_ms=judgement.lag_ms)
+
+
+def _history(entry: Entry) -> History | None:
+    """Of an entry to be buried; None if even that cannot be read."""
+    try:
+        return codec.decode(entry.raw)
+    except Exception:  # noqa: BLE001  # it may be what took the validators down
+        return None

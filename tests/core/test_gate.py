@@ -78,6 +78,7 @@ def test_nothing_compared_is_inconclusive_and_never_a_go() -> None:
         ("dead", {"queue": Queue(0, 0, 0, 0, 1)}),
         ("backlog", {"queue": Queue(1_001, 0, 0, 0, 0)}),
         ("accounting", {"ledger": ledger(reached=9_999)}),
+        ("accounting", {"ledger": ledger(reached=10_015, outstanding=-15)}),
     ],
 )
 def test_each_trouble_closes_the_gate_by_its_own_check(check: str, changes: dict[str, object]) -> None:

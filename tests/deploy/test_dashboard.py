@@ -120,6 +120,15 @@ def test_a_share_that_is_not_1_never_reads_100_percent(tmp_path: Path, ratio: fl
     artifacts.check_queries(tmp_path, series, [(expr, shown) for expr in exprs])
 
 
+def test_a_ledger_that_went_back_to_a_backup_makes_no_peak(tmp_path: Path) -> None:
+    exprs = [q.expr for q in artifacts.queries() if q.panel == "Findings opened and recovered"]
+    [recovered] = [expr for expr in exprs if "recovered" in expr]
+    series = 'ddbmm_ledger_recovered_total{migration="demo",instance="monitor:9464"}'
+    restored = [{"series": series, "values": "5000x4 4000x10"}]
+    expr = artifacts.filled(recovered).replace("[1m]", "[5m]")
+    artifacts.check_queries(tmp_path, restored, [(expr, [{"labels": "{}", "value": 0}])])
+
+
 def test_panels_have_identifiers_of_their_own_and_do_not_overlap() -> None:
     ids = [panel["id"] for panel in artifacts.panels()]
     assert len(ids) == len(set(ids))

@@ -30,6 +30,7 @@ class GapReason(StrEnum):
 
 
 def partition_of(label: str, shard: str) -> str:
+    """The partition's name of a shard of the stream that the label names."""
     return f"{NAME}:{label}/{shard}"
 
 
@@ -39,10 +40,12 @@ def stream_of(label: str) -> str:
 
 
 def label_of(partition: str) -> str:
+    """The label of the stream that a partition belongs to."""
     return partition.removeprefix(f"{NAME}:").partition("/")[0]
 
 
 def shard_of(partition: str) -> str:
+    """The id of the shard that a partition is."""
     return partition.partition("/")[2]
 
 

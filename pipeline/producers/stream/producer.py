@@ -113,10 +113,10 @@ class ShardReader:
         """One page. Raises AwsError; an expired iterator costs one call without records."""
         now_ms = self._producer.clock.now_ms()
         try:
-            if self._iterator is None and (begun := self._derive(now_ms)) is not None:
-                return begun
-            assert self._iterator is not None
-            page = self._producer.client.get_records(self._iterator)
+            iterator = self._iterator or self._derive(now_ms)
+            if isinstance(iterator, Batch):
+                return iterator
+            page = self._producer.client.get_records(iterator)
             self._producer.polled()
             batch = self._take(page, now_ms)
         except IteratorExpired:
@@ -134,12 +134,12 @@ class ShardReader:
         self._trims = 0
         return batch
 
-    def _derive(self, now_ms: int) -> Batch | None:
-        """Get an iterator for the checkpoint; a batch when there is something to publish before reading."""
+    def _derive(self, now_ms: int) -> str | Batch:
+        """An iterator for the checkpoint, or a batch when there is something to publish before reading."""
         position = self._position
         if position.kind is PositionKind.AFTER:
             self._iterator = self._ask("AFTER_SEQUENCE_NUMBER", position.sequence)
-            return None
+            return self._iterator
         if position.kind is PositionKind.LATEST and not position.at_ms:
             self._iterator = self._ask("LATEST")
             # Taken after the iterator: no record can fall between the two.
@@ -150,7 +150,7 @@ class ShardReader:
         if position.at_ms and now_ms - covered_ms > OVERDUE_MS:
             return self._from_horizon(now_ms, GapReason.OVERDUE)
         self._iterator = self._ask("TRIM_HORIZON")
-        return None
+        return self._iterator
 
     def _take(self, page: RecordsPage, now_ms: int) -> Batch:
         """What a page becomes. now_ms: before it was asked for. Changes nothing when it raises."""
