@@ -1,6 +1,7 @@
 """How long to wait after failures in a row: the one back-off of all who try again.
 
-Reads: randomness, where waits are to differ. Writes: nothing. Never: waits itself, counts failures.
+Reads: randomness, where waits are to differ. Writes: nothing. Never: waiting. Failures are counted by the
+callers.
 """
 
 import random

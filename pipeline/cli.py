@@ -1,7 +1,7 @@
 """The command line: which command, its configuration, what it prints when it fails, its exit code.
 
-Reads: arguments, environment. Writes: standard output (results), standard error (messages). Never: a
-traceback for what an operator can put right.
+Reads: arguments, environment. Writes: standard output (results), standard error (messages). What an operator
+can put right gets a message without a traceback.
 
 Each command imports only what it needs: boto3 alone costs half a second, and `--help` should not wait for it.
 """

@@ -1,6 +1,6 @@
 """The monitor role: reads the ledger again and again and reports it.
 
-Reads: the store. Writes: log lines and the console. Never: AWS, anything into the store.
+Reads: the store. Writes: log lines and the console. Never: AWS, the store's writers.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """The supervisor: spawns the roles as processes, watches and restarts them, serves /metrics, stops in order.
 
-Reads: signals, heartbeats, exit codes. Writes: child processes, one HTTP port. Never: AWS or Redis beyond the
-figures that a scrape asks for.
+Reads: signals, heartbeats, exit codes. Writes: child processes, one HTTP port. Never: AWS, the store. A
+scrape asks for figures through the monitor.
 
 Children are spawned, never forked: sockets and locks do not survive a fork. They share nothing that needs a
 lock (one kill -9 would hold it for ever): a child's heartbeat is a raw double, its stop order is SIGTERM.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import redis
 
 from pipeline.commands.doctor import Line, examine
 from pipeline.config import MigrationConfig, ProcessConfig, load
@@ -187,6 +188,18 @@ def test_a_redis_that_is_not_there_fails(fake: Fake) -> None:
     found = lines(fake, "--redis-url", f"redis://127.0.0.1:{servers.free_port()}")
     assert failed(found) == ["redis"]
     assert "--redis-url" in found["redis"].remedy
+
+
+@pytest.mark.parametrize("command", ["pfadd", "evalsha", "hset", "xack", "multi"])
+def test_a_redis_user_who_may_not_do_everything_fails(fake: Fake, store_url: str, command: str) -> None:
+    """It said ok, and the reader failed in the middle of its first batch."""
+    with redis.Redis.from_url(store_url) as admin:
+        admin.acl_setuser("weak", enabled=True, nopass=True, keys=["*"], commands=["+@all", f"-{command}"])
+        found = lines(fake, "--redis-url", store_url.replace("://", "://weak:x@"))
+        admin.acl_deluser("weak")
+    assert failed(found) == ["redis"]
+    assert command.upper() in found["redis"].says
+    assert "ACL SETUSER weak" in found["redis"].remedy
 
 
 def test_the_estimate_counts_sampled_keys_only(fake: Fake) -> None:

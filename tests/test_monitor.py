@@ -259,7 +259,7 @@ def test_json_logs_carry_the_statistics_as_fields(process: ProcessConfig, store:
     with structlog.testing.capture_logs() as lines:
         run_for(replace(process, log_format="json"), store.migration, rounds=1)
     (line,) = [line for line in lines if line["event"] == "statistics"]
-    assert (line["events_unique"], line["success_ratio"], line["open"]["missing"]) == (2, 1, 0)
+    assert (line["records_unique"], line["success_ratio"], line["open"]["missing"]) == (2, 1, 0)
 
 
 def test_monitor_outlives_a_redis_that_is_away(process: ProcessConfig) -> None:

@@ -646,7 +646,7 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
     sampled = rig.store.ledger().versions_published
     labels = {"migration": rig.migration}
     assert own.registry.get_sample_value("ddbmm_keys_sampled_total", labels) == sampled < 10
-    read = labels | {"table": "source", "event": "INSERT"}
+    read = labels | {"table": "source", "change": "INSERT"}
     assert own.registry.get_sample_value("ddbmm_stream_records_read_total", read) == 10
     assert own.registry.get_sample_value("ddbmm_sample_ratio", labels) == 0.5
 

@@ -18,7 +18,7 @@ def pipeline() -> Panels:
         lines(
             "Changes read",
             "Change records read from the stream and published, by table and type.",
-            [(rate("ddbmm_stream_records_read_total", "table, event"), "{{table}} {{event}}")],
+            [(rate("ddbmm_stream_records_read_total", "table, change"), "{{table}} {{change}}")],
             "cps",
             stacked=True,
         ),

@@ -1,7 +1,7 @@
 """One side's AWS session: credentials, clients, endpoint, clock skew; a new session when credentials expire.
 
-Reads: AWS configuration and environment through boto3, STS. Writes: nothing. Never: retries (the callers'
-schedules are the only ones), secrets in messages.
+Reads: AWS configuration and environment through boto3, STS. Writes: nothing. Retries are left to the callers'
+schedules; no message holds a secret.
 """
 
 import email.utils

@@ -1,7 +1,7 @@
 """What keeps AWS's SDK from its own files, which it passes over in silence.
 
 Reads: owner and mode of the files, which profiles of `config` sign on through SSO, environment. Writes:
-nothing. Never: a secret; an answer from AWS.
+nothing. Never: sockets, boto3.
 
 A credentials file that may not be read is no file to the SDK ("Unable to locate credentials"), and an SSO
 token that cannot be stored is renewed once and then lost. Both are usual in containers, where the user is

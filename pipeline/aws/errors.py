@@ -1,7 +1,7 @@
 """What boto3 raises and AWS refuses, as our exceptions.
 
-Reads: foreign exceptions. Writes: nothing. Never: request parameters or item values in a message, more than a
-line of what comes from outside.
+Reads: foreign exceptions. Writes: nothing. No request parameter, no item value and no more than a line of
+what comes from outside is in a message.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The AWS edge: where an export lies, by its ARN.
 
-Reads: DescribeExport. Writes: nothing. Never: the export itself.
+Reads: DescribeExport. Writes: nothing. Never: files.
 """
 
 import msgspec

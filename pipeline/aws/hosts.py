@@ -1,6 +1,6 @@
 """Whose host an endpoint is: AWS's, or somebody else's.
 
-Reads: botocore's list of AWS's partitions. Writes: nothing. Never: a request, a name server.
+Reads: botocore's list of AWS's partitions. Writes: nothing. Never: sockets.
 """
 
 import functools

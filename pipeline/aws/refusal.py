@@ -1,7 +1,7 @@
 """An answer that is an error: what AWS says of it, or that something on the way to AWS answered.
 
-Reads: status, headers and body of an answer. Writes: nothing. Never: raises about what it finds there: a
-gateway's page may be HTML, text that is not UTF-8, compressed, or JSON of any shape.
+Reads: status, headers and body of an answer. Writes: nothing. Never: sockets. Whatever stands there raises
+nothing: a gateway's page may be HTML, text that is not UTF-8, compressed, or JSON of any shape.
 """
 
 import re

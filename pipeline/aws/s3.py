@@ -1,7 +1,7 @@
 """The AWS edge: files in a bucket, read through boto3's own client.
 
 Reads: S3 (`AWS_ENDPOINT_URL_S3` leads it elsewhere, as it does every boto3 program). Writes: nothing. Never:
-retries, holds a whole file.
+retries, files. An object is read as a stream and never held whole.
 
 Read in the contract of `producers/export/files.Files`.
 """

@@ -1,6 +1,7 @@
 """The AWS edge: one page of one segment of a table, as keys and undecoded items.
 
-Reads: Scan. Writes: nothing. Never: retries, decodes an item beyond its key, believes an odd page.
+Reads: Scan. Writes: nothing. Never: retries. An item is not decoded beyond its key, and an odd page is not
+believed.
 """
 
 import msgspec

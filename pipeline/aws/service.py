@@ -5,7 +5,7 @@ service is used: endpoint, credentials, signature, certificates, proxies, socket
 endpoint rules, parser, hooks, retries) would cost as much as judging 25 keys, every time, and its parser
 raises anything at all about the page of a proxy.
 
-Reads: the service. Writes: nothing. Never: retries, what a body means.
+Reads: the service. Writes: nothing. Never: retries. What a body means is decided elsewhere.
 """
 
 from collections.abc import Callable, Mapping

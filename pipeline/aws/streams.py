@@ -1,6 +1,6 @@
 """One side's streams, as structs.
 
-Reads: DynamoDB Streams. Writes: nothing. Never: retries on its own schedule, item values in messages.
+Reads: DynamoDB Streams. Writes: nothing. Never: retries. No item value is in a message.
 """
 
 from typing import Literal

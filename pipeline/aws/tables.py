@@ -1,7 +1,7 @@
 """One side's table: what it is, and its items by key.
 
 Reads: DescribeTable, DescribeTimeToLive, BatchGetItem. Writes: nothing (no write permission is ever needed).
-Never: retries, verdicts, item values in messages.
+Never: retries, judging. No item value is in a message.
 """
 
 from collections.abc import Callable

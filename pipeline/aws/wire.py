@@ -1,7 +1,7 @@
 """What AWS answers, as typed structs; `operations` decodes a raw body into them.
 
-Reads: the items of a BatchGetItem answer. Writes: nothing. Never: sockets, retries, meaning (what an answer
-says about a key is decided elsewhere).
+Reads: the items of a BatchGetItem answer. Writes: nothing. Never: sockets, retries. What an answer says about
+a key is decided elsewhere.
 
 Why not botocore's own parser: it builds every image of every record (131 against 7 µs a record), and it
 hides defects: a truncated 200 becomes `{}` without an error, so that every key would look missing. Here a

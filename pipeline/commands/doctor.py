@@ -1,7 +1,7 @@
 """The preflight: every check a line, ok, warn or fail, with its remedy; and the plan of `run --dry-run`.
 
 Reads: both tables (one key that does not exist), the stream (at most one record), STS, Redis, modes of AWS's
-files. Writes: standard output. Never: Redis, an item's values.
+files. Writes: standard output. Never: the store's writers. No value of an item is asked for.
 
 A check is a method of _Examination that returns lines; a MonitorError it raises is its `fail` line. What a
 check needs and could not be had is not checked again: one mistake, one line.

@@ -1,6 +1,7 @@
 """The commands that look once: status, findings, gate; and mark, which notes a milestone.
 
-Reads: the store. Writes: standard output; `mark` alone writes to the store. Never: AWS.
+Reads: the store. Writes: standard output; `mark` alone writes to the store. Never: AWS, the readers' and
+validators' writers.
 """
 
 import sys

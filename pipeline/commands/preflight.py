@@ -1,7 +1,8 @@
 """What must be true before a role starts: tables, stream and Redis, seen once and refused with one message.
 
 Reads: both tables' descriptions, the stream's, Redis. Writes: the migration's settings into Redis, the first
-time (`open_store`). Never: what items and records hold, a second message for one mistake.
+time (`open_store`). Never: the readers' and validators' writers. What items and records hold is not looked
+at, and one mistake gets one message.
 
 Every refusal is a MonitorError of exit code 2 or 4 with its remedy.
 """
@@ -36,7 +37,7 @@ from pipeline.errors import (
     Throttled,
 )
 from pipeline.sides import connect
-from pipeline.store import RedisConnection, begin, check_server
+from pipeline.store import RedisConnection, Role, begin, check_permissions, check_server
 
 log = structlog.get_logger(__name__)
 
@@ -208,10 +209,20 @@ def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
 # --- Redis -------------------------------------------------------------------------------------------------
 
 
+#: What each command does in Redis; `doctor` tries it all.
+_STORE_ROLES = {
+    "run": (Role.READER, Role.VALIDATOR, Role.VIEWER),
+    "reader": (Role.READER,),
+    "validator": (Role.VALIDATOR,),
+    "monitor": (Role.VIEWER,),
+}
+
+
 def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
-    """Raises ConfigurationError for a server that cannot be reached or cannot be used."""
+    """Raises ConfigurationError for a server that cannot be reached or used, or not by this user."""
     connection = RedisConnection(process.redis_url, migration.name)
     try:
+        check_permissions(connection, _STORE_ROLES.get(process.command, tuple(Role)))
         check_server(connection)
     except ConfigurationError:
         raise

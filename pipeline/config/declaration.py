@@ -1,6 +1,6 @@
 """What an option is, and how one is declared: on the field that holds its value.
 
-Reads: nothing. Writes: nothing. Never: the environment, files, values that were given (that is `load`).
+Reads: nothing. Writes: nothing. Never: the environment, files. What was given is read by `load`.
 
     workers: int = option(PACE, "workers", "validator processes", whole(1, 256), "2", metavar="N")
 

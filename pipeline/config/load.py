@@ -1,7 +1,7 @@
 """The configuration: what the operator gave, checked, as two frozen values.
 
 Reads: the command line, `DDBMM_…` variables, the YAML file of `--config`; in this order of precedence, then
-the defaults. Writes: nothing. Never: AWS, Redis; the meaning of an option (that is `options`).
+the defaults. Writes: nothing. Never: AWS, the store. What an option means is said in `options`.
 """
 
 import dataclasses

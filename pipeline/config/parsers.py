@@ -1,6 +1,7 @@
 """What an option's text means: parsers for argparse, and one back to text.
 
-Reads: nothing. Writes: nothing. Never: an exception but ArgumentTypeError, whose message says what is right.
+Reads: nothing. Writes: nothing. Never: the environment, files. The one exception is ArgumentTypeError, whose
+message says what is right.
 """
 
 import math

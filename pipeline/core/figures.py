@@ -1,6 +1,6 @@
 """What the store says at one instant, and what follows from it: behind console, status, metrics and gate.
 
-Reads: nothing. Writes: nothing. Never: clocks, I/O; a figure that was not measured is None, never 0.
+Reads: nothing. Writes: nothing. Never: clocks, I/O. A figure that was not measured is None, never 0.
 
 Units: `*_ms` milliseconds on the store's clock, `*_seconds` seconds. One unit of the success rate is a
 distinct key, not a read: a hot key that is looked at a thousand times says no more than a cold one.

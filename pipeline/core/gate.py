@@ -1,6 +1,6 @@
 """Go or no-go: may the application be switched to the target now?
 
-Reads: figures of one instant. Writes: nothing. Never: clocks, I/O; "not measured" is never a pass.
+Reads: figures of one instant. Writes: nothing. Never: clocks, I/O. "Not measured" is never a pass.
 
 Each check ends in one of three results. One failed check is a no-go; without one, a single inconclusive
 check means that it is too early to say. So "nothing was compared" can never look like "all is well".

@@ -1,6 +1,6 @@
 """The vocabulary: the values that the stages exchange.
 
-Reads: nothing. Writes: nothing. Never: clocks, I/O, behaviour beyond naming things.
+Reads: nothing. Writes: nothing. Never: clocks, I/O. Things are named here, and do nothing.
 
 Units: every `*_ms` is an integer number of milliseconds; instants are Unix time on the store's clock
 (Redis TIME), the one clock that all processes share. A digest is 16 bytes (see `canonical`); a key is the

@@ -1,6 +1,7 @@
 """Text from outside, made fit for a message: short, and without characters that a terminal or a log obeys.
 
-Reads: nothing. Writes: nothing. Never: decides what may be shown at all; no item value goes through here.
+Reads: nothing. Writes: nothing. Never: I/O. What may be shown at all is decided elsewhere; no item value goes
+through here.
 """
 
 #: What came from outside is shown up to here; a proxy's page would fill a log at every retry.

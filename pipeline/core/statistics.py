@@ -1,6 +1,6 @@
 """What a sample says about the whole: intervals, quantiles and how many keys it takes.
 
-Reads: counts. Writes: nothing. Never: says more than the counts do; nothing compared leaves everything open.
+Reads: counts. Writes: nothing. Never: I/O. Nothing compared leaves everything open.
 
 Rates and confidences are shares in 0..1. One observation is a distinct key, not a read of it.
 """

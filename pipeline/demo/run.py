@@ -1,7 +1,7 @@
 """`demo`: a made-up migration with planted faults, watched by the real monitor; did it find exactly them?
 
-Reads: the plan file. Writes: a temporary directory, removed unless the demo fails. Never: a process left
-behind, an address other than 127.0.0.1, a real AWS account.
+Reads: the plan file. Writes: a temporary directory, removed unless the demo fails. Never: boto3. No process
+is left behind, no address but 127.0.0.1 is used, no real AWS account is asked.
 
 Source and target are two emulated accounts, the state is in an embedded Valkey, and the monitor is the
 command `dynamodb-migration-monitor run` in a process of its own. In order: start all, write traffic, let the

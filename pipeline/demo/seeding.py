@@ -1,6 +1,6 @@
 """What `datagen` and `datadel` share: the table's keys, writes that are counted truly, CSV files, progress.
 
-Reads and writes: DynamoDB through boto3. Never: a write that is counted before DynamoDB said that it is done.
+Reads and writes: DynamoDB through boto3. A write is counted when DynamoDB said that it is done.
 """
 
 import argparse

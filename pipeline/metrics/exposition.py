@@ -1,7 +1,7 @@
 """How metrics leave the process: slot files shared by a process group, and one HTTP port.
 
-Reads: slot files. Writes: an emptied directory at boot, HTTP answers. Never: declares what is measured
-(see the neighbours), serves anything but /metrics and /healthz.
+Reads: slot files. Writes: an emptied directory at boot, HTTP answers. Never: the store. What is measured is
+declared by the neighbours; nothing but /metrics and /healthz is served.
 """
 
 import socket

@@ -1,7 +1,7 @@
 """The metrics that the store knows of each migration, read at each scrape by the monitor alone.
 
-Reads: the store's figures, through a callable. Writes: nothing. Never: holds a figure longer than a
-second, so a reader that died cannot leave "lag 0.2 s" standing.
+Reads: the store's figures, through a callable. Writes: nothing. Never: redis. A figure is held for a second
+at most, so a reader that died cannot leave "lag 0.2 s" standing.
 """
 
 import threading
@@ -131,8 +131,8 @@ STORE_METRICS = (
     _per("state", ("open", "finished"), "gauge", "partitions",
          "Partitions (of a stream: shards) by whether they are read to their end.",
          lambda f: {"open": f.reader.partitions_open, "finished": f.reader.partitions_finished}),
-    _per("event", (*ChangeType, "other"), "counter", "ledger_records_total", "Records published, by event.",
-         lambda f: _closed(f.ledger.records, ChangeType)),
+    _per("change", (*ChangeType, "other"), "counter", "ledger_records_total",
+         "Records published, by what they did.", lambda f: _closed(f.ledger.records, ChangeType)),
     _one("counter", "stream_gaps_total", "Losses of stream records.", lambda f: f.reader.gaps),
     _one("gauge", "reader_processes", "Stream readers with a heartbeat.", lambda f: f.reader.readers),
     _one("gauge", "ledger_balanced", "1 while the accounting identity holds.",

@@ -1,6 +1,7 @@
 """Logging: structlog for our own lines, and the same form for those of botocore and other libraries.
 
-Reads: nothing. Writes: standard error. Never: standard output (that is for results), item values.
+Reads: nothing. Writes: standard error. Never: standard output. That is for results. No item value is in a
+line.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Discovery: what the producer finds about its partitions goes into the store, by one reader at a time.
 
 Reads: the store's checkpoints and watermarks, the producer. Writes: partitions and gaps through the store.
-Never: batches.
+Never: AWS. Batches are published by others.
 
 Of several readers of one producer one discovers, by a lease. What it found is recorded only while the lease
 is still its own: one that was suspended and overtaken, or saw a state that was lost since, records nothing.

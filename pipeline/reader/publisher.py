@@ -1,8 +1,8 @@
 """The publisher: next_batch → store.publish, for every partition of one producer that we hold the lease of.
 
 Reads: the producer's batches, the store's checkpoints. Writes: changes, checkpoints, leases, watermarks and
-gaps through the store. Never: redis or boto3 directly, a batch's checkpoint apart from its changes, what is
-inside a position or a partition's name.
+gaps through the store. Never: redis, AWS. A batch's checkpoint is never apart from its changes; what is
+inside a position or a partition's name is the producer's alone.
 
 Two producers of one migration are two publishers on one store, in one process or in two: they share nothing
 but the ledger, the histories and the watermark.

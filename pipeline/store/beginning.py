@@ -1,6 +1,6 @@
 """A migration's beginning: a server that can be used, and the settings under which its state was made.
 
-Reads and writes: `meta` and the work stream's group. Never: anything of a migration that goes on.
+Reads and writes: `meta` and the work stream's group. Never: judging.
 """
 
 import secrets

@@ -1,7 +1,8 @@
 """The connection to Redis or Valkey: URL, timeouts, key names, scripts; redis errors become ours.
 
-Reads and writes: what the store asks for. Never: retries. redis-py repeats a call ten times by default, and a
-lost reply then counts twice; the scripts may be repeated safely instead, and their callers decide when.
+Reads and writes: what the store asks for. Never: waiting. redis-py repeats a call ten times by default, and a
+lost reply then counts twice; here it does not. The scripts may be repeated safely instead, and their callers
+decide when.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,8 @@
 """The embedded server: Valkey on this host, for a run without --redis-url; its state outlives the run.
 
 Reads: the state directory. Writes: there, Valkey's append-only files, log and socket, `owner.lock` and
-`server.json`. Never: a TCP port, two servers on one directory, a server left behind by a run that was killed.
+`server.json`. Never: redis. There is no TCP port, no second server on one directory, and no server left
+behind by a run that was killed.
 
 In the state directory, all of it for its owner alone (the server has no password, its socket's mode is 700):
   owner.lock     locked by the run for as long as it lives; the kernel lets go of it however the run ends

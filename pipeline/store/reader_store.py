@@ -1,7 +1,8 @@
 """What a reader writes: leases, heartbeat, published batches, watermarks, gaps; and a state begun again.
 
-Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: item values, judging,
-retries of its own; every script is idempotent, so callers may repeat a call that raised StoreUnavailable.
+Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: judging, retries. Of an
+item's values only the key is stored. Every script is idempotent, so callers may repeat a call that raised
+StoreUnavailable.
 """
 
 import struct

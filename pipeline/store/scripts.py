@@ -1,6 +1,6 @@
 """The scripts and the keys that each of them takes, in the order in which its Lua file names them.
 
-Reads: the files in `lua`. Writes: nothing. Never: Redis.
+Reads: the files in `lua`. Writes: nothing. Never: redis.
 """
 
 from importlib import resources

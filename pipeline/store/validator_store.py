@@ -1,7 +1,8 @@
 """What a validator takes and gives: entries that are due, and what it found.
 
-Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: item values, judging,
-retries of its own; the scripts may be repeated, so callers may repeat a call that raised StoreUnavailable.
+Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: judging, retries. Of an
+item's values only the key is stored. The scripts may be repeated, so callers may repeat a call that raised
+StoreUnavailable.
 """
 
 import struct

@@ -1,6 +1,6 @@
 """One claimed batch on its way: the cases that are looked at, and what is decided for each entry.
 
-Reads: nothing. Writes: nothing. Never: Redis or AWS; the validator moves a batch along.
+Reads: nothing. Writes: nothing. Never: redis, AWS. The validator moves a batch along.
 """
 
 import time

@@ -1,6 +1,6 @@
 """Who works when: most batches beside each other, an entry under suspicion with nothing else under way.
 
-Reads: nothing. Writes: nothing. Never: Redis or AWS; decides what becomes of an entry.
+Reads: nothing. Writes: nothing. Never: the store, AWS. What becomes of an entry is decided elsewhere.
 
 A validator that dies takes every entry in hand with it, and cannot say which of them killed it, if any did.
 So what was in hand too often is tried alone.

@@ -1,7 +1,7 @@
 """One side as the validator reads it: table, read units, TTL, and what that costs in metrics.
 
-Reads: items of one table, and its TTL description again and again. Writes: the side's metrics. Never:
-retries of a failed call (an error is the caller's), item values outside this process.
+Reads: items of one table, and its TTL description again and again. Writes: the side's metrics. Never: the
+store. A failed call is retried by the caller; no item value leaves this process.
 """
 
 import threading

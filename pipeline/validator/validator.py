@@ -1,7 +1,7 @@
 """The validator: claims due keys, reads them on the verified side, judges each by its history, commits.
 
 Reads: the store's work stream and histories; items of both tables. Writes: verdicts, findings, next looks and
-counters through store.commit. Never: redis or boto3 directly, item values outside this process, a verdict
+counters through store.commit. Never: redis, boto3. No item value leaves this process, and no verdict comes
 from an error.
 
 One process keeps `in_flight` BatchGetItem calls under way: each of its threads runs claim → read → judge →

@@ -19,7 +19,7 @@ def test_a_lost_reply_to_any_command_changes_nothing_twice(world: World) -> None
             world.kill(world.pids("validator-0")[-1])
             steer = world.fake.steer
             steer("split", table="source")
-            eventually(lambda: loses.lost["HSETNX"] and loses.lost["HEXISTS"], 60)
+            eventually(lambda: loses.lost["track"] and loses.lost["renew"], 60)
         world.redis_proxy.on_request = lambda _names, _port: "pass"
         assert supervisor.poll() is None
         world.settle("lost replies")

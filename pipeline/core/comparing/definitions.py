@@ -1,7 +1,7 @@
 """Whether two tables are defined alike: what must be refused, and what has to be named.
 
 Reads: the bodies of DescribeTable, DescribeTimeToLive, DescribeContinuousBackups and ListTagsOfResource, as
-decoded JSON. Writes: nothing. Never: an item; a difference without both sides' values.
+decoded JSON. Writes: nothing. Never: I/O. No item is looked at; a difference shows both sides' values.
 
 Tables whose keys differ cannot be compared by key: refused. Everything else is a difference that a cutover
 wants to know of and that no comparison of items shows (an index that is missing, a TTL that is off).

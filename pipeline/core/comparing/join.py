@@ -1,6 +1,7 @@
 """The join of one segment (or bucket): items of both sides arrive in any order, pairs leave at once.
 
-Reads: items with their keys. Writes: nothing. Never: relies on an order, keeps more than its bound.
+Reads: items with their keys. Writes: nothing. Never: I/O. No order is relied on, and no more is kept than the
+bound.
 
 How every item is counted once, whatever happens to its partner:
 

@@ -1,7 +1,7 @@
 """The keys of many items at once, decoded without the rest of the items.
 
-Reads: items as wire JSON. Writes: nothing. Never: decodes another attribute than the key's (it is passed over
-in C: a quarter of a microsecond an item).
+Reads: items as wire JSON. Writes: nothing. Never: I/O. No other attribute than the key's is decoded (it is
+passed over in C: a quarter of a microsecond an item).
 """
 
 import re

@@ -1,6 +1,6 @@
 """Whether the two items of a pair are equal, the cheap way first.
 
-Reads: two items as wire JSON. Writes: nothing. Never: normalises what is equal byte by byte.
+Reads: two items as wire JSON. Writes: nothing. Never: I/O. What is equal byte by byte is not normalised.
 
 Most pairs of a migrated table are equal as they stand, and most of the rest differ in nothing but the order
 of their attributes, which DynamoDB leaves open in answers and exports. So there are three looks, each dearer

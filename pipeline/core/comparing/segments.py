@@ -1,6 +1,6 @@
 """How a table is cut into segments, which of them a sample reads, in which order, and what that proves.
 
-Reads: sizes and counts. Writes: nothing. Never: draws random numbers; every process comes to the same plan.
+Reads: sizes and counts. Writes: nothing. Never: randomness. Every process comes to the same plan.
 
 A segment holds whole partition keys: those whose hash lies in its part of the hash space. So a sample of
 segments is a sample of partition keys, not of items, and the partition key is the unit of its interval.

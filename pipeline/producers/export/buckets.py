@@ -1,6 +1,7 @@
 """Both sides of a comparison through a spill: partitions' items in, buckets' pairs and suspects out.
 
-Reads: exports, segments, the spill. Writes: the spill. Never: more than a run or a bucket of items in memory.
+Reads: exports, segments, the spill. Writes: the spill. Never: the store. No more than a run or a bucket of
+items is in memory.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,6 +1,7 @@
 """Where an export's files lie: in a local folder, which is here, or in a bucket (see `aws/s3`).
 
-Reads: names, sizes and contents of files. Writes: nothing. Never: what is in the files.
+Reads: names, sizes and contents of files. Writes: nothing. Never: the store, AWS. What is in the files is
+read by others.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,7 @@
 """The items of one data file, page by page: unzipped, checked and taken apart while it is read.
 
-Reads: gzip files of JSON lines. Writes: nothing. Never: holds more than a block and a line of a file.
+Reads: gzip files of JSON lines. Writes: nothing. Never: the store, AWS. No more than a block and a line of a
+file is held.
 
 Nothing of a file is to be believed before it has been read to its end: only then its MD5 and its number of
 items are known to be right. Both readers raise ExportDamaged there.

@@ -1,6 +1,6 @@
 """An export by the name that an operator has for it: a folder, `s3://bucket/path`, or its ARN.
 
-Reads: DescribeExport for an ARN. Writes: nothing. Never: the export's files.
+Reads: DescribeExport for an ARN. Writes: nothing. Never: the store. The export's files are read by others.
 """
 
 import re

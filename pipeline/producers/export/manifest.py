@@ -1,6 +1,7 @@
 """What an export says of itself: its two manifests, checked before anything is believed.
 
-Reads: manifest-summary.json, manifest-files.json and their checksums. Writes: nothing. Never: a data file.
+Reads: manifest-summary.json, manifest-files.json and their checksums. Writes: nothing. Never: the store, AWS.
+No data file is opened.
 
 The layout is AWS's (developer guide, "DynamoDB table export output format"), with what real exports add to
 it: checksums end in `.md5`, paths are relative to the bucket and contain the prefix, a full export names no

@@ -1,7 +1,8 @@
 """Items sorted into buckets by key hash, on disk: what has no common order becomes joinable, in flat memory.
 
 Reads: pages of items. Writes: one file for each partition read (a file of an export, a segment), in a
-directory that nobody else may enter. Never: a partition's file in part; an item outside that directory.
+directory that nobody else may enter. Never: the store, AWS. A partition's file is there whole or not at all,
+and no item is outside that directory.
 
 The files hold items, so the directory is made 0700 and each file 0600, and both go when the comparison ends.
 A file is written beside its place and moved there when it is whole: a partition that is read again, after a

@@ -1,6 +1,6 @@
 """One segment of both tables, read page by page in step, its items joined by key.
 
-Reads: both tables through their scanners. Writes: nothing. Never: waits, retries, keeps a page.
+Reads: both tables through their scanners. Writes: nothing. Never: waiting, retries. No page is kept.
 
 That the same key lies in the same segment of both tables is likely and not documented. Where it does not,
 both its items leave as suspects, each from its own segment: more reads, never a wrong verdict.

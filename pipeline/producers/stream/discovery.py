@@ -1,7 +1,7 @@
 """Which shards there are, and which of them may be read now: discovery.
 
-Reads: DescribeStream (paginated and paced), ListStreams when the stream was disabled. Writes: nothing.
-Never: GetRecords, the store; it says what should be done there.
+Reads: DescribeStream (paginated and paced), ListStreams when the stream was disabled. Writes: nothing. Never:
+the store. It says what should be done there; no record is read.
 
 What a listing is taken to mean is `shard_lineage.plan`'s; what is added here:
 1. A shard is tracked from the moment it may be read, so every reader process may read whatever is tracked.

@@ -1,7 +1,7 @@
 """The stream producer: a table's DynamoDB stream, shard by shard.
 
 Reads: DynamoDB Streams (GetShardIterator and GetRecords here, DescribeStream and ListStreams in `discovery`).
-Writes: metrics. Never: the store, threads of its own, item values in messages.
+Writes: metrics. Never: the store, threads. No item value is in a message.
 
 Facts (AWS, "DynamoDB Streams" API reference; measured where an emulator differs):
 - An iterator lives 15 minutes; a new one is derived from the checkpoint.

@@ -1,6 +1,7 @@
 """Change records to sampled changes: the only loop that touches every record.
 
-Reads: decoded stream records. Writes: nothing. Never: I/O; decoding an image of a key that is not sampled.
+Reads: decoded stream records. Writes: nothing. Never: sockets, files. No image of a key that is not sampled
+is decoded.
 
 A record that is not kept costs its compact key and one hash (~ 1.5 µs); everything else is done for the kept
 ones alone, one image at a time (a page's images decoded together are twice as dear: they leave the cache).
