@@ -94,3 +94,17 @@ def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     """The session's DynamoDB Local; the same rules. Its creation times are whole minutes."""
     with servers.dynamodb_local(tmp_path_factory.mktemp("dynamodb-local")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def current_dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The session's DynamoDB Local of today; the same rules, and creation times of whole minutes too."""
+    with servers.current_dynamodb_local(tmp_path_factory.mktemp("current-dynamodb-local")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dynalite_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The session's dynalite; the same rules. It has no streams."""
+    with servers.dynalite(tmp_path_factory.mktemp("dynalite")) as url:
+        yield url
