@@ -47,6 +47,7 @@ SKEW_WITHIN_SECONDS = 1.0
 REBUILD_BACKOFF = Backoff(1.0, 60.0)
 
 _Answer = TypeVar("_Answer")
+_Made = TypeVar("_Made")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -145,7 +146,7 @@ class Connection:
     def identity(self) -> Identity:
         """Asks STS who we are, unless that would ask the real STS about an emulator's credentials."""
         account = arn = None
-        session, sts = self._current(), self._client("sts", None)
+        session, sts = self._current(), self._made(lambda: self._client("sts"))
         if is_aws(sts.meta.endpoint_url) == is_aws(self.endpoint):
             try:
                 answer = self._asked("GetCallerIdentity", session, lambda: _sent(sts.get_caller_identity, {}))
@@ -229,14 +230,18 @@ class Connection:
     def _service(self, name: ServiceName) -> Service:
         """The current session's."""
         if name not in self._services:
-            client = self._client(name, self.config.endpoint_url)
-            self._services[name] = Service(client, self._session.get_credentials)
+            self._services[name] = self._made(
+                lambda: Service(self._client(name, self.config.endpoint_url), self._session.get_credentials)
+            )
         return self._services[name]
 
-    def _client(self, service: str, endpoint_url: str | None) -> Any:
+    def _client(self, service: str, endpoint_url: str | None = None) -> Any:
+        return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
+
+    def _made(self, make: Callable[[], _Made]) -> _Made:
         try:
             with asking_botocore(NoCredentials, ValueError):
-                return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
+                return make()
         except UNUSABLE as error:
             ours = translate(error, self.config.side, "session")
             if isinstance(ours, CredentialsExpired):
@@ -272,6 +277,8 @@ def _client_config(pool_size: int) -> Config:
         retries={"mode": "standard", "total_max_attempts": 1},
         parameter_validation=False,
         user_agent=USER_AGENT,
+        # One endpoint for a region, not one for each account in it.
+        account_id_endpoint_mode="disabled",
         max_pool_connections=pool_size,
         tcp_keepalive=True,
     )

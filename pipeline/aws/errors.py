@@ -80,6 +80,8 @@ _CONFIGURATION = (
     boto.ConfigNotFound,
     boto.ConfigParseError,
     boto.InvalidConfigError,
+    boto.EndpointProviderError,
+    boto.EndpointVariantError,
 )
 _CREDENTIALS = (boto.CredentialRetrievalError, boto.SSOError, boto.TokenRetrievalError)
 

@@ -23,6 +23,8 @@ from pipeline.aws.refusal import Refusal
 USER_AGENT = "dynamodb-migration-monitor"
 #: Every other status is an error; DynamoDB redirects nobody.
 _GOOD = 200
+#: An operation of each service whose endpoint does not depend on what is asked.
+_BY_REGION = {"dynamodb": "DescribeLimits", "dynamodbstreams": "ListStreams"}
 
 
 class Answer(NamedTuple):
@@ -38,7 +40,7 @@ class Service:
     def __init__(self, client: Any, credentials: Callable[[], Credentials | None]) -> None:
         """client: boto3's of the service. credentials: the session's, which renew themselves."""
         model = client.meta.service_model
-        self.endpoint: str = client.meta.endpoint_url
+        self.endpoint = _endpoint(client)
         self.region: str = client.meta.region_name
         self._signing_name: str = model.signing_name
         self._target: str = model.metadata["targetPrefix"]
@@ -72,6 +74,21 @@ class Service:
     def close(self) -> None:
         """Close idle sockets."""
         self._http.close()
+
+
+def _endpoint(client: Any) -> str:
+    """By AWS's rules for endpoints. `client.meta.endpoint_url` is by an older list, in which dual-stack hosts
+    of streams and those of some partitions are wrong; botocore itself asks the rules at each request.
+    """
+    client.meta.events.register("before-endpoint-resolution", _of_any_account)
+    operation = client.meta.service_model.operation_model(_BY_REGION[client.meta.service_model.service_name])
+    found: str = client._ruleset_resolver.construct_endpoint(operation, {}, {}).url  # noqa: SLF001
+    return found
+
+
+def _of_any_account(builtins: dict[str, object], **_: object) -> None:
+    """To know the account, botocore would fetch credentials."""
+    builtins["AWS::Auth::AccountId"] = None
 
 
 def _of_an_error(came: AWSResponse) -> bytes:
