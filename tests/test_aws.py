@@ -1,6 +1,7 @@
 """The AWS edge against the fake: what is read, what is refused, and how each failure is named."""
 
 import base64
+import io
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -489,6 +490,44 @@ def test_a_profile_whose_credentials_cannot_be_fetched_is_tried_again_after_a_ba
     fetch.write_text("""echo '{"Version": 1, "AccessKeyId": "AKIARENEWED", "SecretAccessKey": "s"}'""")
     assert describe_table(connection, "t").name == "t"
     assert b"AKIARENEWED" in fake.headers["DescribeTable"]
+
+
+ODD_SOURCES = {
+    "a notice instead of JSON": "credential_process = /bin/echo Please sign in",
+    "JSON that is none of it": """credential_process = /bin/echo '[1]'""",
+    "half of it": """credential_process = /bin/echo '{"Version": 1, "AccessKeyId": "A"}'""",
+    "an end that is no date": (
+        """credential_process = /bin/echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s",\
+"SessionToken":"t","Expiration":"soon"}'"""
+    ),
+    "a program that is not there": "credential_process = /nowhere/at-all",
+    "text that is not UTF-8": "credential_process = /usr/bin/printf '\\\\xff'",
+    "a token file that is not there": (
+        "role_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = /nowhere/token"
+    ),
+    "a role of itself": "role_arn = arn:aws:iam::1:role/r\nsource_profile = odd",
+    "a role of nobody": "role_arn = arn:aws:iam::1:role/r\nsource_profile = nobody",
+    "a code from a device": (
+        "role_arn = arn:aws:iam::1:role/r\nsource_profile = keys\nmfa_serial = arn:aws:iam::1:mfa/me"
+    ),
+    "a sign-in that never was": "sso_start_url = https://x\nsso_region = us-east-1\nsso_account_id = 1\n"
+    "sso_role_name = r",
+    "half a sign-in": "sso_session = none\nsso_account_id = 1\nsso_role_name = r",
+}
+
+
+@pytest.mark.parametrize("source", ODD_SOURCES.values(), ids=ODD_SOURCES.keys())
+def test_a_source_of_credentials_that_fails_oddly_is_an_error_of_ours(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, source: str
+) -> None:
+    """Files, other programs and prompts raise what they like; with it an operator could do nothing."""
+    keys = "[profile keys]\naws_access_key_id = A\naws_secret_access_key = s\n"
+    (tmp_path / "config").write_text(f"{keys}[profile odd]\n{source}\n")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises((CredentialsExpired, ConfigurationError), match="source: ") as refused:
+        describe_table(connect(profile="odd"), "t")
+    assert refused.value.remedy
 
 
 def test_a_role_is_assumed_with_its_external_id(
