@@ -20,7 +20,7 @@ from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.sides import connect, report
 from pipeline.store import ValidatorStore
-from pipeline.validator.side_reader import SideReader
+from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
 from pipeline.validator.validator import BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS, Validator
 
 log = structlog.get_logger(__name__)
@@ -92,6 +92,7 @@ def _side_reader(
         metrics,
         digester=Digester(frozenset(migration.ignore_attributes)),
         ttl_attribute=table.ttl_attribute,
+        ttl_every_seconds=min(TTL_EVERY_SECONDS, migration.converge_within_ms / 1000),
         max_rcu=max_rcu,
         stop=stop,
     )
