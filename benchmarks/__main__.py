@@ -4,7 +4,7 @@ Reads: options. Writes: results.json, results.md and results.svg into --output. 
 
   --quick          fewer rounds and smaller sizes: under a minute, for a look
   --output DIR     where the files go (default: build/benchmarks)
-  --only WORD …    only these parts: reader validator whole delay scaling growth
+  --only WORD …    only these parts: reader validator whole delay scaling growth compare
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from benchmarks import baselines, growth, picture, results, stub, subjects, whole
+from benchmarks import baselines, comparing, growth, picture, results, stub, subjects, whole
 from benchmarks.measure import Figures, bench, take_turns
 from benchmarks.results import Results, at_most, cheaper, faster
 from pipeline.store import embedded
@@ -121,7 +121,9 @@ def scaling(run: Run) -> None:
 def growth_curves(run: Run) -> None:
     shards = (1, 10, 100) if run.quick else (1, 10, 100, 1000)
     keys = (1_000, 10_000) if run.quick else (1_000, 10_000, 100_000, 1_000_000)
+    versions = (1_000, 100_000) if run.quick else (1_000, 10_000 * growth.REPEATS, 100_000, 1_000_000)
     with stub.serve() as server:
+        by_versions = growth.hot_key(run.redis_url, server.url, versions)
         queued = growth.queued_bytes(run.redis_url, server.url, run.sized(20_000, 200_000))
         run.results.by_keys = growth.outstanding(run.redis_url, server.url, keys)
     run.results.by_shards = growth.shards(run.redis_url, run.directory, shards, run.sized(1, growth.REPEATS))
@@ -131,6 +133,44 @@ def growth_curves(run: Run) -> None:
         at_most("Redis per outstanding key, waiting for its next look", "B", [waiting], 300),
         results.growth("CPU per record by shards", run.results.by_shards),
         results.growth("CPU per key by outstanding keys", run.results.by_keys),
+        results.growth("Redis's CPU per version of one key that nobody looks at", by_versions),
+        at_most("… and its append-only file", "B", [one["log_bytes"] for one in by_versions.values()], 100),
+    )
+
+
+def compare(run: Run) -> None:
+    with stub.serve() as server:
+        for name, tables, need in (
+            ("the same", (stub.TABLE, stub.TABLE), 25),
+            ("another", (stub.TABLE, stub.REORDERED_TABLE), 12),
+        ):
+            with (
+                bench(baselines.compare, server.url, tables, 1) as plain,
+                bench(comparing.compare, server.url, tables, 1) as ours,
+            ):
+                theirs, mine = take_turns(run.repeats, plain, ours)
+            run.add(cheaper(f"compare, CPU per pair, 400 B, attributes in {name} order", mine, theirs, need))
+        with bench(comparing.disjoint, server.url) as ours:
+            (apart,) = take_turns(run.repeats, ours)
+        run.add(
+            at_most(
+                "compare, CPU per suspect, tables that share nothing",
+                "µs",
+                [one["us"] for one in apart],
+                None,
+            ),
+            at_most("… memory", "MB", [one["memory_mb"] for one in apart], 150),
+        )
+    folders = tuple(comparing.make_export(run.directory / f"export-{seed}", seed) for seed in (1, 2))
+    data = folders[0] / "data" / "file0.json.gz"
+    with (
+        bench(baselines.export, data) as plain,
+        bench(comparing.export, folders, run.directory / "spill") as ours,
+    ):
+        theirs, mine = take_turns(run.repeats, plain, ours)
+    run.add(
+        cheaper("export, CPU per item and side, 400 B, sorted and joined", mine, theirs, 2.5),
+        at_most("… memory", "MB", [one["memory_mb"] for one in mine], 150),
     )
 
 
@@ -141,6 +181,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "delay": delay,
     "scaling": scaling,
     "growth": growth_curves,
+    "compare": compare,
 }
 
 

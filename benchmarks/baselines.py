@@ -7,19 +7,21 @@ by digests, as whoever has only the digest of what is expected must do (nor is `
 sets come in any order, and 1 is 1.0). What is expected is known beforehand and costs nothing.
 """
 
+import gzip
 import hashlib
 import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
 from benchmarks.measure import Figures, Round, own_cpu_seconds
-from benchmarks.stub import PARTITION_KEY, STREAM_ARN, TABLE, shard_id
+from benchmarks.stub import PARTITION_KEY, SCAN_ITEMS, STREAM_ARN, TABLE, shard_id
 
 #: The seed tool: pages of 100, one second after every page, a GetItem for every record.
 SEED_PAGE_RECORDS, SEED_PAUSE_SECONDS = 100, 1.0
@@ -115,6 +117,43 @@ def pipeline(url: str, changes: int) -> Round:
         return {"us": (own_cpu_seconds() - started) / len(page) * 1e6}
 
     return run
+
+
+def compare(url: str, tables: tuple[str, str], segment: int) -> Round:
+    """Both scans of a segment by paginator, joined in a dict, compared by sorted JSON."""
+    scans = _client("dynamodb", url).get_paginator("scan")
+
+    def items(table: str) -> Iterator[Record]:
+        for page in scans.paginate(TableName=table, Segment=segment, TotalSegments=9999):
+            yield from page["Items"]
+
+    def run() -> Figures:
+        started = own_cpu_seconds()
+        source = {item[PARTITION_KEY]["S"]: item for item in items(tables[0])}
+        pairs = 0
+        for item in items(tables[1]):
+            pairs += _sorted_json(item) == _sorted_json(source.pop(item[PARTITION_KEY]["S"]))
+        assert pairs == SCAN_ITEMS and not source
+        return {"us": (own_cpu_seconds() - started) / pairs * 1e6}
+
+    return run
+
+
+def export(path: Path) -> Round:
+    """A data file of an export: unzipped, parsed, a digest of each item's sorted JSON."""
+
+    def run() -> Figures:
+        started, digests = own_cpu_seconds(), set()
+        with gzip.open(path) as lines:
+            for line in lines:
+                digests.add(hashlib.sha256(_sorted_json(json.loads(line)["Item"]).encode()).digest())
+        return {"us": (own_cpu_seconds() - started) / len(digests) * 1e6}
+
+    return run
+
+
+def _sorted_json(item: Record) -> str:
+    return json.dumps(item, sort_keys=True)
 
 
 def seed_loop(url: str, shards: int, seconds: float) -> Round:

@@ -1,4 +1,4 @@
-"""Does it stay flat? Cost per record against the number of shards, cost per key against outstanding keys.
+"""Does it stay flat? Cost by the number of shards, of outstanding keys, and of one key's versions.
 
 Reads and writes: the stub, Redis. Never: extrapolation; every point is measured.
 """
@@ -16,6 +16,8 @@ SHARD_RECORDS = 40_000
 #: A point of the key curve judges this many pages of 1000 keys.
 POINT_PAGES = 10
 _PARK_KEYS = 1_000
+#: Versions of the hot key in a batch, as many as a page of a stream holds, and in a point of its curve.
+_PAGE, ROUND_VERSIONS = 1_000, 10_000
 IDLE_SECONDS = 3.0
 REPEATS = 3
 
@@ -86,6 +88,45 @@ def outstanding(redis_url: str, url: str, sizes: Iterable[int]) -> dict[int, Fig
         waiting_bytes = (memory() - empty) / size
         points[size] = {**_median(judging() for _ in range(REPEATS)), "bytes_per_key": waiting_bytes}
     return points
+
+
+def hot_key(redis_url: str, url: str, sizes: Iterable[int]) -> dict[int, Figures]:
+    """Redis's CPU and append-only file for a version of one key that nobody looks at, by how many it has.
+
+    A point is the last versions of so many; of less than a round, on as many keys as make one.
+    """
+    feed = subjects.Feed(url, subjects.open_store(redis_url))
+    points: dict[int, Figures] = {}
+    published = 0
+    for size in sizes:
+        if size < ROUND_VERSIONS:
+            keys = [b'"warm#%d"' % number for number in range(ROUND_VERSIONS // size)]
+            points[size] = _rewritten(redis_url, feed, keys, 0, size)
+            continue
+        starts = range(size - REPEATS * ROUND_VERSIONS, size, ROUND_VERSIONS)
+        _rewrite(feed, b'"hot"', published, starts[0])
+        points[size] = _median(
+            _rewritten(redis_url, feed, [b'"hot"'], start, start + ROUND_VERSIONS) for start in starts
+        )
+        published = size
+    return points
+
+
+def _rewritten(redis_url: str, feed: subjects.Feed, keys: list[bytes], start: int, end: int) -> Figures:
+    server_seconds, log_bytes = subjects.server_clock(redis_url), subjects.server_log(redis_url)
+    began, bytes_before = server_seconds(), log_bytes()
+    for key in keys:
+        _rewrite(feed, key, start, end)
+    versions = len(keys) * (end - start)
+    return {
+        "us": (server_seconds() - began) / versions * 1e6,
+        "log_bytes": (log_bytes() - bytes_before) / versions,
+    }
+
+
+def _rewrite(feed: subjects.Feed, key: bytes, start: int, end: int) -> None:
+    for first in range(start, end, _PAGE):
+        feed.rewrites(key, first + 1, _PAGE)
 
 
 def queued_bytes(redis_url: str, url: str, count: int) -> float:

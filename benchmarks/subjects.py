@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import redis
 
@@ -19,14 +20,13 @@ from pipeline.core.canonical import Digester, KeySchema
 from pipeline.core.model import ABSENT, Change, Counts, Policy, Side
 from pipeline.core.sampling import Sampler
 from pipeline.process import garbage
-from pipeline.producers.base import PartitionReader
+from pipeline.producers.base import Clock, PartitionReader
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.position import Position, PositionKind, partition_of
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
-from pipeline.reader.clock import StoreClock
 from pipeline.store import ReaderStore, ValidatorStore
-from pipeline.store.messages import Commit
+from pipeline.store.messages import Commit, Outcome
 from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import Validator
 
@@ -41,31 +41,37 @@ class BenchStore(ReaderStore, ValidatorStore):
     """What readers and validators write: the benchmark plays both."""
 
 
-def shard_reader(url: str, percent: float, now_ms: Callable[[], int]) -> PartitionReader:
+def shard_reader(url: str, percent: float, clock: Clock) -> PartitionReader:
     connection = Connection(SideConfig("stream", region="us-east-1", endpoint_url=url))
     client = StreamClient(connection)
     discoverer = Discoverer(
-        client, STREAM_ARN, TABLE, now_ms, threading.Event(), started_ms=now_ms(), from_latest=False
+        client,
+        STREAM_ARN,
+        TABLE,
+        clock.now_ms,
+        threading.Event(),
+        started_ms=clock.now_ms(),
+        from_latest=False,
     )
     producer = StreamProducer(
         client,
         discoverer,
         Selector(SCHEMA, Sampler(percent), Digester()),
-        StoreClock(now_ms),
+        clock,
         metrics.start(None, "reader").of("bench"),
         table=Side.SOURCE,
-        skew_ms=lambda: None,
     )
     return producer.open(PARTITION, BEGIN)
 
 
-def _host_ms() -> int:
-    return int(time.time() * 1000)
+class HostClock:
+    def now_ms(self) -> int:
+        return int(time.time() * 1000)
 
 
 def reader(url: str, percent: float, pages: int) -> Round:
     """next_batch: a page read, decoded, sampled, the sampled ones digested."""
-    shard = shard_reader(url, percent, _host_ms)
+    shard = shard_reader(url, percent, HostClock())
     garbage.freeze()
 
     def run() -> Figures:
@@ -82,7 +88,7 @@ class Feed:
 
     def __init__(self, url: str, store: BenchStore, percent: float = 100) -> None:
         self.store = store
-        self.shard = shard_reader(url, percent, store.now_ms)
+        self.shard = shard_reader(url, percent, store.clock)
         self.checkpoint = BEGIN
         discovery = store.lease("stream", "feed", _HOUR_MS)
         assert discovery is not None and store.track(discovery, [(PARTITION, BEGIN, 0)])
@@ -100,10 +106,20 @@ class Feed:
     def synthetic(self, keys: list[bytes]) -> None:
         """Publish one change of each key, whatever the stream holds."""
         now = self.store.now_ms()
-        following = Position(PositionKind.AFTER, f"synthetic {keys[0].decode()}", now).checkpoint()
-        changes = [Change(key, ABSENT, _SOME_DIGEST, now) for key in keys]
-        counts = Counts(len(keys), 0, {"INSERT": len(keys)})
-        self.store.publish(self.lease, self.checkpoint, following, changes, counts)
+        self._publish([Change(key, ABSENT, _SOME_DIGEST, now) for key in keys], f"synthetic {keys[0]!r}")
+
+    def rewrites(self, key: bytes, first: int, count: int) -> None:
+        """Publish the versions first … first + count - 1 of one key."""
+        now = self.store.now_ms()
+        digests = [b"%016d" % number for number in range(first - 1, first + count)]
+        changes = [Change(key, before, after, now) for before, after in pairwise(digests)]
+        self._publish(changes, f"version {first + count} of {key!r}")
+
+    def _publish(self, changes: list[Change], place: str) -> None:
+        following = Position(PositionKind.AFTER, place, self.store.now_ms()).checkpoint()
+        counts = Counts(len(changes), 0, {"INSERT": len(changes)})
+        reply = self.store.publish(self.lease, self.checkpoint, following, changes, counts)
+        assert reply.outcome is Outcome.PUBLISHED
         self.checkpoint = following
 
 
@@ -146,6 +162,12 @@ def server_memory(redis_url: str) -> Callable[[], int]:
     """Bytes that the Redis server's data takes."""
     client = redis.Redis.from_url(redis_url)
     return lambda: int(client.info("memory")["used_memory_dataset"])
+
+
+def server_log(redis_url: str) -> Callable[[], int]:
+    """Bytes of the Redis server's append-only file."""
+    client = redis.Redis.from_url(redis_url)
+    return lambda: int(client.info("persistence")["aof_current_size"])
 
 
 def make_validator(url: str, store: ValidatorStore, stable_for_ms: int) -> Validator:

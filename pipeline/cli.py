@@ -1,7 +1,7 @@
 """The command line: which command, its configuration, what it prints when it fails, its exit code.
 
-Reads: arguments, environment. Writes: standard output (results), standard error (messages). Never: a
-traceback for what an operator can put right.
+Reads: arguments, environment. Writes: standard output (results), standard error (messages). What an operator
+can put right gets a message without a traceback.
 
 Each command imports only what it needs: boto3 alone costs half a second, and `--help` should not wait for it.
 """
@@ -10,19 +10,17 @@ import contextlib
 import dataclasses
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline import exit_codes
 from pipeline.config import PROGRAM, Effective, MigrationConfig, ProcessConfig, load, split_command
 from pipeline.errors import MonitorError
 from pipeline.process import logs
 
 if TYPE_CHECKING:
     from pipeline.commands.inspect import View
-
-INTERRUPTED = 130
-#: The reader of our output went away (`findings | head`): what a shell reports for SIGPIPE.
-BROKEN_PIPE = 141
 
 _ROLES = {
     "run": ("reader", "validator", "monitor"),
@@ -40,11 +38,15 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return exit_codes.INTERRUPTED
     except BrokenPipeError:
         # Python flushes standard output once more at exit, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return exit_codes.BROKEN_PIPE
+    except Exception:  # noqa: BLE001 - whatever nobody foresaw ends with the code of a defect
+        traceback.print_exc()
+        print(f"{PROGRAM}: this is a defect of the program: please report it", file=sys.stderr)
+        return exit_codes.DEFECT
 
 
 def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:

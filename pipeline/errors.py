@@ -3,40 +3,63 @@
     MonitorError                    exit code
     ├── UsageError                  2    the command line or a value in it is wrong
     ├── ConfigurationError          4    configuration, credentials, permissions, wrong table
-    │   └── SettingsChanged         4    the state in Redis was made with other settings
-    ├── StoreError                  1    Redis answered something the store cannot accept
-    │   ├── StoreUnavailable        1    Redis cannot be reached now: try again
-    │   └── StateLost               1    the migration's state is gone from Redis: begin again
-    └── AwsError                    1    AWS answered, but not with what was asked for
-        ├── AwsUnavailable          1    network, timeout or 5xx: try again
-        ├── Throttled               1    told to slow down: try again later
-        ├── CredentialsExpired      1    rebuild the session, then try again
+    │   ├── SettingsChanged         4    the state in Redis was made with other settings
+    │   └── ExportRefused           4    an export that cannot stand for the table it is named for
+    │       └── ExportDamaged       4    an export whose checksums or counts are wrong
+    ├── StoreError                  5    Redis answered something the store cannot accept
+    │   ├── StoreUnavailable        5    Redis cannot be reached now: try again
+    │   └── StateLost               5    the migration's state is gone from Redis: begin again
+    └── AwsError                    5    AWS answered, but not with what was asked for
+        ├── AwsUnavailable          5    network, timeout, 5xx, an answer nobody can read: try again
+        ├── Throttled               5    asked to slow down: try again later
+        ├── CredentialsExpired      5    rebuild the session, then try again
         ├── AccessDenied            4    a permission is missing
-        ├── MalformedResponse       1    a body that breaks the contract: never a verdict
-        ├── IteratorExpired         1    derive a new iterator from the checkpoint
-        ├── Trimmed                 1    the records asked for are older than 24 h: a gap
+        ├── MalformedResponse       5    a body that breaks the contract: never a verdict
+        ├── IteratorExpired         5    derive a new iterator from the checkpoint
+        ├── Trimmed                 5    the records asked for are older than 24 h: a gap
         └── NotFound                4    the table, stream or shard does not exist
 
-Reads: nothing. Writes: nothing. Every message says what to do next where an operator can do something.
+Reads: nothing. Writes: nothing. An error says what happened and what to do about it as two fields.
 """
+
+from pipeline import exit_codes
 
 
 class MonitorError(Exception):
-    """Root of everything this program raises on purpose; `exit_code` is what the process ends with."""
+    """Root of everything this program raises on purpose; `exit_code` is what the process ends with.
 
-    exit_code = 1
+    remedy: what to do about it; "" where an operator can do nothing.
+    """
+
+    exit_code = exit_codes.COULD_NOT_ASK
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.remedy}" if self.remedy else self.problem
 
 
 class UsageError(MonitorError):
-    exit_code = 2
+    exit_code = exit_codes.USAGE
 
 
 class ConfigurationError(MonitorError):
-    exit_code = 4
+    exit_code = exit_codes.CONFIGURATION
 
 
 class SettingsChanged(ConfigurationError):
     """A restart with settings that would make the stored state mean something else."""
+
+
+class ExportRefused(ConfigurationError):
+    pass
+
+
+class ExportDamaged(ExportRefused):
+    pass
 
 
 class StoreError(MonitorError):
@@ -68,7 +91,7 @@ class CredentialsExpired(AwsError):
 
 
 class AccessDenied(AwsError):
-    exit_code = 4
+    exit_code = exit_codes.CONFIGURATION
 
 
 class MalformedResponse(AwsError):
@@ -84,4 +107,4 @@ class Trimmed(AwsError):
 
 
 class NotFound(AwsError):
-    exit_code = 4
+    exit_code = exit_codes.CONFIGURATION

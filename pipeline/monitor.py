@@ -1,6 +1,6 @@
 """The monitor role: reads the ledger again and again and reports it.
 
-Reads: the store. Writes: log lines and the console. Never: AWS, anything into the store.
+Reads: the store. Writes: log lines and the console. Never: AWS, the store's writers.
 """
 
 import threading
@@ -13,7 +13,7 @@ import structlog
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
 from pipeline.errors import StoreUnavailable
-from pipeline.metrics import Metrics, StoreCollector, Watched
+from pipeline.metrics import StoreCollector, Watched
 from pipeline.report import text
 from pipeline.store import FiguresView, RedisConnection
 
@@ -33,13 +33,11 @@ def run_monitor(
     process: ProcessConfig,
     migration: MigrationConfig,
     stop: threading.Event,
-    metrics: Metrics,
     heartbeat: Callable[[], None],
 ) -> None:
     """Print the statistics every `statistics_every_ms` until `stop`, and once more then.
 
-    While Redis cannot be reached nothing is printed but that; the next round tries again. metrics: every
-    role gets them; the monitor's own figures are exported by `store_collector`.
+    While Redis cannot be reached nothing is printed but that; the next round tries again.
     """
     store = FiguresView(RedisConnection(process.redis_url, migration.name))
     before: Figures | None = None
@@ -68,6 +66,8 @@ def _report(process: ProcessConfig, store: FiguresView, before: Figures | None) 
         log.info("statistics", **text.statistics_fields(figures, before))
     else:
         print(text.statistics_text(figures, before), flush=True)
-    if not figures.ledger.balanced:
-        log.error("accounting identity does not hold", ledger=msgspec.to_builtins(figures.ledger))
+    if wrong := figures.ledger.imbalance:
+        log.error(
+            "accounting identity does not hold", wrong=wrong, ledger=msgspec.to_builtins(figures.ledger)
+        )
     return figures

@@ -1,6 +1,6 @@
 """From options to a connection: how each side of the migration is reached.
 
-Reads: the configuration. Writes: nothing. Never: requests by itself.
+Reads: the configuration. Writes: nothing. Never: boto3. Requests are made by those who get the connection.
 """
 
 from pipeline.aws import Connection

@@ -1,7 +1,7 @@
 """The supervisor: spawns the roles as processes, watches and restarts them, serves /metrics, stops in order.
 
-Reads: signals, heartbeats, exit codes. Writes: child processes, one HTTP port. Never: AWS or Redis beyond the
-figures that a scrape asks for.
+Reads: signals, heartbeats, exit codes. Writes: child processes, one HTTP port. Never: AWS, the store. A
+scrape asks for figures through the monitor.
 
 Children are spawned, never forked: sockets and locks do not survive a fork. They share nothing that needs a
 lock (one kill -9 would hold it for ever): a child's heartbeat is a raw double, its stop order is SIGTERM.
@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing import sharedctypes
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -26,7 +27,8 @@ from typing import Any
 
 import structlog
 
-from pipeline import metrics, monitor
+from pipeline import exit_codes, metrics, monitor
+from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import MonitorError
 from pipeline.process import logs, tether
@@ -37,13 +39,10 @@ log = structlog.get_logger(__name__)
 STALL_SECONDS = 60.0
 #: Spawning, importing boto3 and opening connections takes a few seconds; slow credential helpers take longer.
 BOOT_SECONDS = 120.0
-#: Restarts back off between these bounds; a child that ran this long begins at the lower one again.
-RESTART_MIN_SECONDS, RESTART_MAX_SECONDS, HEALTHY_SECONDS = 1.0, 30.0, 60.0
+#: Between restarts; a child that ran this long begins at the shortest wait again.
+RESTART_BACKOFF, HEALTHY_SECONDS = Backoff(1.0, 30.0), 60.0
 #: How long children may take to finish what is under way: the stop grace of a container is 30 s.
 GRACE_SECONDS = 25.0
-#: Exit codes that no restart can put right: usage, configuration, credentials, permissions.
-HALTING = (2, 4)
-INTERRUPTED = 130
 TICK_SECONDS = 0.2
 
 
@@ -56,21 +55,33 @@ def run(process: ProcessConfig, migration: MigrationConfig, roles: Sequence[str]
         return _Supervisor(process, migration, roles, directory).run()
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What a child is started with. slot: its name, kept over restarts. directory: of the metrics' files."""
+
+    role: str
+    slot: str
+    process: ProcessConfig
+    migration: MigrationConfig
+    directory: str
+
+
 class _Child:
     """One slot: the process in it, its heartbeat, when it may be restarted."""
 
-    def __init__(self, role: str, slot: str) -> None:
-        self.role, self.slot = role, slot
+    def __init__(self, work: _Work) -> None:
+        self.role, self.slot = work.role, work.slot
+        self._work = work
         self.process: BaseProcess | None = None
         self.heartbeat: Any = sharedctypes.RawValue(ctypes.c_double, 0.0)
         self.started = 0.0
         self.restart_at = 0.0
-        self.backoff = RESTART_MIN_SECONDS
+        self.failures = 0  # in a row
 
-    def spawn(self, context: Any, process: ProcessConfig, migration: MigrationConfig, directory: str) -> None:
+    def spawn(self, context: Any) -> None:
         self.heartbeat.value = 0.0
         self.started = time.monotonic()
-        arguments = (self.role, self.slot, process, migration, directory, self.heartbeat, os.getpid())
+        arguments = (self._work, self.heartbeat, os.getpid())
         self.process = context.Process(target=_child_main, args=arguments, name=self.slot)
         self.process.start()
         log.info("process started", slot=self.slot, pid=self.process.pid)
@@ -95,11 +106,14 @@ class _Supervisor:
     ) -> None:
         self._process = process
         self._migration = migration
-        self._directory = directory
         self._context = multiprocessing.get_context("spawn")
         self._stop_signal = 0
         self._wakeup = threading.Event()
-        self._children = [_Child(role, slot) for role in roles for slot in _slots(process, role)]
+        self._children = [
+            _Child(_Work(role, slot, process, migration, directory))
+            for role in roles
+            for slot in _slots(process, role)
+        ]
         metrics.prepare_directory(directory)
         self._metrics = metrics.start(directory, "supervisor")
         logs.count(self._metrics.logged)
@@ -119,14 +133,11 @@ class _Supervisor:
         os.environ.setdefault("MALLOC_ARENA_MAX", "1")
         try:
             for child in self._children:
-                self._spawn(child)
+                child.spawn(self._context)
             return self._watch()
         finally:
             self._stop_children()
             server.close()
-
-    def _spawn(self, child: _Child) -> None:
-        child.spawn(self._context, self._process, self._migration, self._directory)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._stop_signal = number
@@ -135,36 +146,37 @@ class _Supervisor:
         while not self._stop_signal:
             for child in self._children:
                 code = self._tend(child)
-                if code in HALTING:
+                if code in exit_codes.HALTING:
                     return code
             self._metrics.worker_processes.set(sum(child.alive() for child in self._children))
             self._wakeup.wait(TICK_SECONDS)
         log.info("stopping", signal=signal.Signals(self._stop_signal).name)
-        return INTERRUPTED if self._stop_signal == signal.SIGINT else 0
+        return exit_codes.INTERRUPTED if self._stop_signal == signal.SIGINT else exit_codes.FINE
 
     def _tend(self, child: _Child) -> int | None:
-        """Keep one child running; its exit code when it ended with one that no restart can put right."""
+        """Keep one child running; its exit code when a restart would change nothing."""
         if child.alive():
             if child.stalled():
                 log.error("process hangs: killed", slot=child.slot)
                 child.signal(signal.SIGKILL)
             elif time.monotonic() - child.started > HEALTHY_SECONDS:
-                child.backoff = RESTART_MIN_SECONDS
+                child.failures = 0
             return None
         if child.process is not None:
             code = child.process.exitcode
             child.process.join()
             child.process = None
-            if code in HALTING:
+            if code in exit_codes.HALTING:
                 return code
+            child.failures += 1
+            wait_seconds = RESTART_BACKOFF.after(child.failures)
             log.error(
-                "process ended: restarting", slot=child.slot, exit_code=code, after_seconds=child.backoff
+                "process ended: restarting", slot=child.slot, exit_code=code, after_seconds=wait_seconds
             )
             self._metrics.worker_restarts.inc()
-            child.restart_at = time.monotonic() + child.backoff
-            child.backoff = min(child.backoff * 2, RESTART_MAX_SECONDS)
+            child.restart_at = time.monotonic() + wait_seconds
         elif time.monotonic() >= child.restart_at:
-            self._spawn(child)
+            child.spawn(self._context)
         return None
 
     def _stop_children(self) -> None:
@@ -195,54 +207,40 @@ def _slots(process: ProcessConfig, role: str) -> list[str]:
 # --- in the child ------------------------------------------------------------------------------------------
 
 
-def _child_main(
-    role: str,
-    slot: str,
-    process: ProcessConfig,
-    migration: MigrationConfig,
-    directory: str,
-    last_heartbeat: Any,
-    parent: int,
-) -> None:
+def _child_main(work: _Work, last_heartbeat: Any, parent: int) -> None:
     """Entry point of a spawned process."""
     tether.die_with(parent)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
-    logs.configure(process.log_format, process.log_level)
-    own_metrics = metrics.start(directory, slot)
+    logs.configure(work.process.log_format, work.process.log_level)
+    own_metrics = metrics.start(work.directory, work.slot)
     logs.count(own_metrics.logged)
 
     def heartbeat() -> None:
         last_heartbeat.value = time.monotonic()
 
     try:
-        _run_role(role, slot, process, migration, stop, own_metrics, heartbeat)
+        _run_role(work, stop, own_metrics, heartbeat)
     except MonitorError as error:
-        log.error(str(error), role=role)
+        log.error(str(error), role=work.role)
         sys.exit(error.exit_code)
     except Exception:
-        log.exception("process failed", role=role)
-        sys.exit(1)
+        log.exception("process failed", role=work.role)
+        sys.exit(exit_codes.DEFECT)
 
 
 def _run_role(
-    role: str,
-    slot: str,
-    process: ProcessConfig,
-    migration: MigrationConfig,
-    stop: threading.Event,
-    own_metrics: metrics.Metrics,
-    heartbeat: Callable[[], None],
+    work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, heartbeat: Callable[[], None]
 ) -> None:
     # A role's imports (boto3 is 40 MB) are paid only by the process that plays it.
-    if role == "reader":
+    if work.role == "reader":
         from pipeline.reader.role import run_reader
 
-        run_reader(process, migration, stop, own_metrics, heartbeat)
-    elif role == "validator":
+        run_reader(work.process, work.migration, stop, own_metrics, heartbeat)
+    elif work.role == "validator":
         from pipeline.validator.role import run_validator
 
-        run_validator(process, migration, stop, own_metrics, heartbeat, slot)
+        run_validator(work.process, work.migration, stop, own_metrics, heartbeat, work.slot)
     else:
-        monitor.run_monitor(process, migration, stop, own_metrics, heartbeat)
+        monitor.run_monitor(work.process, work.migration, stop, heartbeat)

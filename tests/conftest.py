@@ -48,7 +48,8 @@ def simulation_seed(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(autouse=True)
 def own_default_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """boto3 keeps the credentials of the first client made in a process; a test that plays with them must not
-    leave its own to the tests after it (DynamoDB Local shows every access key tables of its own)."""
+    leave its own to the tests after it (DynamoDB Local shows every access key tables of its own).
+    """
     import boto3
 
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)

@@ -18,6 +18,7 @@ from pipeline.aws import (
     TableReader,
     describe_table,
 )
+from pipeline.aws.operations import DESCRIBE_TABLE
 from pipeline.core.canonical import Item, KeySchema, KeyType
 from pipeline.core.model import ChangeType, StreamView
 from pipeline.errors import (
@@ -544,7 +545,8 @@ def test_the_identity_comes_from_sts_when_it_belongs_to_the_same_aws(
 
 def test_an_answer_taken_up_late_is_no_skew(fake: Fake, connect: Connect) -> None:
     """A process that stood still (a paused VM, SIGSTOP) finds an old Date: taken for a skew, it made changes
-    younger than they were and the watermark run ahead of what was read."""
+    younger than they were and the watermark run ahead of what was read.
+    """
     fake.control.create_table("t")
     instant = 0.0
 
@@ -554,7 +556,7 @@ def test_an_answer_taken_up_late_is_no_skew(fake: Fake, connect: Connect) -> Non
             instant += 40.0
 
     connection = connect(StandsStill(), clock=lambda: instant)
-    connection.call("dynamodb", "DescribeTable", {"TableName": "t"})
+    connection.call(DESCRIBE_TABLE, {"TableName": "t"})
     assert connection.skew_ms is None
 
 

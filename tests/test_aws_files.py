@@ -72,7 +72,7 @@ def test_a_cache_of_sso_tokens_must_be_writable_for_profiles_that_sign_on(home: 
     with somebody_else():
         assert found(home, "plain") == []
         (trouble,) = found(home, "plain", "main")
-    assert "AWS_SSO_CACHE" in trouble.mend
+    assert "AWS_SSO_CACHE" in trouble.remedy
 
 
 def test_files_named_by_the_environment_are_looked_at(home: Path) -> None:

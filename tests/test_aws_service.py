@@ -13,6 +13,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from pipeline.aws import Connection, SideConfig, StreamClient, TableReader, describe_table
+from pipeline.aws.operations import BATCH_GET_ITEM
 from pipeline.core.canonical import KeySchema
 from pipeline.errors import AwsUnavailable, NotFound
 from tests import servers
@@ -67,7 +68,7 @@ def test_what_arrives_is_what_was_signed(
 
 def test_a_ready_body_is_sent_byte_for_byte(fake: Fake, connection: Connection) -> None:
     body = b'{"RequestItems":{"t":{"Keys":[{"pk":{"S":"a"}}] }}}'
-    connection.call("dynamodb", "BatchGetItem", body)
+    connection.call(BATCH_GET_ITEM, body)
     assert fake.received["BatchGetItem"] == body
 
 

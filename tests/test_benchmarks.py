@@ -1,16 +1,16 @@
 """The benchmarks' stub is a fair stand-in: what it answers is what AWS would, and consistent with itself."""
 
 import shutil
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree
 
 import boto3
 import pytest
 
 from benchmarks import picture, results, stub
 from benchmarks.measure import Spread
-from benchmarks.subjects import SCHEMA, shard_reader
+from benchmarks.subjects import SCHEMA, HostClock, shard_reader
 from pipeline.aws import Connection, SideConfig, TableReader
 from pipeline.core.canonical import Digester
 
@@ -57,7 +57,7 @@ def test_a_shard_is_read_in_order_and_resumed_after_a_sequence_number(server):
 
 
 def test_a_read_shows_exactly_the_keys_asked_for_as_the_stream_left_them(server):
-    changes = shard_reader(server.url, 100, lambda: 0).next_batch().changes[:100]
+    changes = shard_reader(server.url, 100, HostClock()).next_batch().changes[:100]
     connection = Connection(SideConfig("target", region=REGION, endpoint_url=server.url))
     table = TableReader(connection, stub.TABLE, SCHEMA)
     answer = table.batch_get(
@@ -69,7 +69,7 @@ def test_a_read_shows_exactly_the_keys_asked_for_as_the_stream_left_them(server)
 
 def test_no_record_is_there_before_the_gate_is_opened():
     with stub.serve(records=10, gated=True) as server:
-        reader = shard_reader(server.url, 100, lambda: 0)
+        reader = shard_reader(server.url, 100, HostClock())
         assert reader.next_batch().changes == []
         server.begin()
         assert len(reader.next_batch().changes) == 10
@@ -81,3 +81,16 @@ def test_the_picture_is_well_formed_and_names_every_required_row():
     curve = {1: {"us": 2.0}, 1000: {"us": 2.2}}
     drawn = picture.draw(results.Results("a machine", False, [row], curve, curve))
     assert "reader <400 B>" in "".join(ElementTree.fromstring(drawn).itertext())
+
+
+def test_a_scan_shows_every_item_of_a_segment_in_both_tables_once_and_equal():
+    with stub.serve() as server:
+        client = boto3.client("dynamodb", endpoint_url=server.url, region_name=REGION)
+        shown = []
+        for table in (stub.TABLE, stub.REORDERED_TABLE):
+            pages = client.get_paginator("scan").paginate(TableName=table, Segment=3, TotalSegments=4)
+            shown.append({item["pk"]["S"]: item for page in pages for item in page["Items"]})
+        assert shown[0] == shown[1]
+        assert set(shown[0]) == {stub.key_of(3, number) for number in range(stub.SCAN_ITEMS)}
+        orders = [list(items[stub.key_of(3, 0)]) for items in shown]
+        assert orders[0] != orders[1]

@@ -220,7 +220,7 @@ class Running:
             return False
 
 
-class running:
+class running:  # noqa: N801 - it stands after `with`
     """`run` (or another role) until the context ends; healthy inside it."""
 
     def __init__(self, options: list[str], *, role: str = "run", until: int = signal.SIGTERM) -> None:
@@ -302,7 +302,7 @@ def test_doctor_tells_by_its_exit_code_and_json_whether_all_is_well(migration: l
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert shown["passed"] is True
-    assert set(shown["checks"][0]) == {"check", "level", "says", "mend"}
+    assert set(shown["checks"][0]) == {"check", "level", "says", "remedy"}
     broken = command("doctor", *migration, "--target-table", "nowhere")
     assert broken.returncode == 4
     assert "\nfail tables: " in broken.stdout

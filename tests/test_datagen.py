@@ -131,7 +131,7 @@ def test_throttled_writes_are_repeated(fake: Fake, capsys: pytest.CaptureFixture
 def test_writes_that_are_put_off_for_ever_are_counted_as_failed(
     fake: Fake, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(seeding, "BACKOFF_MAX_SECONDS", 0.01)
+    monkeypatch.setattr(seeding, "BACKOFF", seeding.BACKOFF._replace(longest_seconds=0.01))
     fake.control.create_table("orders", partition_key="id")
     fake.control.fail(Kind.UNPROCESSED, "BatchWriteItem", calls=None, detail=5)
     assert datagen.main([*at(fake.url, "orders"), "--count", "25", "--batch"]) == 1

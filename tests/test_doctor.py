@@ -5,6 +5,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import redis
 
 from pipeline.commands.doctor import Line, examine
 from pipeline.config import MigrationConfig, ProcessConfig, load
@@ -56,7 +57,7 @@ def test_every_line_that_is_not_ok_says_what_to_do(fake: Fake) -> None:
     fake.control.skew(600)
     found = lines(fake, "--source-table", "keys-only", "--redis-url", "redis://127.0.0.1:1")
     assert failed(found)
-    assert [line for line in found.values() if line.level != "ok" and not line.mend] == []
+    assert [line for line in found.values() if line.level != "ok" and not line.remedy] == []
 
 
 def test_the_reader_slot_is_always_pointed_out(fake: Fake) -> None:
@@ -67,7 +68,7 @@ def test_a_table_that_is_missing_is_one_line_and_hides_nothing_else(fake: Fake) 
     found = lines(fake, "--target-table", "nowhere")
     assert failed(found) == ["tables"]
     assert "target" in found["tables"].says
-    assert "name" in found["tables"].mend
+    assert "name" in found["tables"].remedy
     assert found["redis"].level == "ok"
 
 
@@ -86,7 +87,7 @@ def test_key_schemas_that_differ_fail(fake: Fake) -> None:
 
 def test_a_key_flag_that_contradicts_the_table_fails_and_says_the_right_one(fake: Fake) -> None:
     found = lines(fake, "--sort-key", "range")
-    assert found["keys"].mend == "write --sort-key sk"
+    assert found["keys"].remedy == "write --sort-key sk"
 
 
 @pytest.mark.parametrize(
@@ -105,14 +106,14 @@ def test_a_missing_permission_fails_and_names_the_operation(fake: Fake, operatio
     found = lines(fake)
     assert found[check].level == "fail"
     assert operation in found[check].says
-    assert "IAM policy" in found[check].mend
+    assert "IAM policy" in found[check].remedy
 
 
 def test_expired_credentials_fail_with_how_to_renew_them(fake: Fake) -> None:
     fake.control.fail("expired_token", calls=None)
     broken = [line for line in lines(fake).values() if line.level == "fail"]
     assert broken
-    assert all("renew" in line.mend for line in broken)
+    assert all("renew" in line.remedy for line in broken)
 
 
 def test_a_moment_of_throttling_is_not_a_failure(fake: Fake) -> None:
@@ -124,7 +125,7 @@ def test_a_disabled_stream_fails(fake: Fake) -> None:
     fake.control.disable_stream("orders")
     found = lines(fake)
     assert failed(found) == ["stream"]
-    assert "NEW_AND_OLD_IMAGES" in found["stream"].mend
+    assert "NEW_AND_OLD_IMAGES" in found["stream"].remedy
 
 
 def test_a_disabled_stream_that_was_asked_for_points_to_the_newer_one(fake: Fake) -> None:
@@ -134,7 +135,7 @@ def test_a_disabled_stream_that_was_asked_for_points_to_the_newer_one(fake: Fake
     new = fake.control.enable_stream("again")
     fake.control.create_table("again-new")
     found = lines(fake, "--source-table", "again", "--target-table", "again-new", "--stream-arn", old)
-    assert new in found["stream"].mend
+    assert new in found["stream"].remedy
 
 
 def test_another_tables_stream_fails(fake: Fake) -> None:
@@ -180,13 +181,25 @@ def test_verify_on_source_says_what_it_cannot_see(fake: Fake) -> None:
 def test_a_redis_that_may_evict_fails(fake: Fake, tmp_path: Path) -> None:
     with servers.redis_like(servers.valkey_binary(), tmp_path, "--maxmemory-policy", "allkeys-lru") as url:
         found = lines(fake, "--redis-url", url)
-    assert "noeviction" in found["redis"].says + found["redis"].mend
+    assert "noeviction" in found["redis"].says + found["redis"].remedy
 
 
 def test_a_redis_that_is_not_there_fails(fake: Fake) -> None:
     found = lines(fake, "--redis-url", f"redis://127.0.0.1:{servers.free_port()}")
     assert failed(found) == ["redis"]
-    assert "--redis-url" in found["redis"].mend
+    assert "--redis-url" in found["redis"].remedy
+
+
+@pytest.mark.parametrize("command", ["pfadd", "evalsha", "hset", "xack", "multi"])
+def test_a_redis_user_who_may_not_do_everything_fails(fake: Fake, store_url: str, command: str) -> None:
+    """It said ok, and the reader failed in the middle of its first batch."""
+    with redis.Redis.from_url(store_url) as admin:
+        admin.acl_setuser("weak", enabled=True, nopass=True, keys=["*"], commands=["+@all", f"-{command}"])
+        found = lines(fake, "--redis-url", store_url.replace("://", "://weak:x@"))
+        admin.acl_deluser("weak")
+    assert failed(found) == ["redis"]
+    assert command.upper() in found["redis"].says
+    assert "ACL SETUSER weak" in found["redis"].remedy
 
 
 def test_the_estimate_counts_sampled_keys_only(fake: Fake) -> None:

@@ -195,7 +195,7 @@ def test_a_ruined_state_is_refused_with_the_servers_own_words(state: str) -> Non
     for path in Path(state, "appendonlydir").glob("*.incr.aof"):
         path.write_bytes(b"*3\r\n$3\r\nSET\r\nnot the protocol at all\r\n" * 20)
     with (
-        pytest.raises(ConfigurationError, match=r"does not start \(.+\); see .*valkey\.log"),
+        pytest.raises(ConfigurationError, match=r"does not start \(.+\): see .*valkey\.log"),
         embedded.running(state),
     ):
         pass

@@ -208,7 +208,8 @@ def on_dynamodb_local(
 ) -> dict[str, Outcome]:
     """Its creation times are whole minutes, so every deadline may be over as soon as it begins, and a replica
     that is a millisecond late could be called wrong. So the faults are planted before the program starts;
-    while it reads, the target is written first (as a backfill that is ahead of the stream does)."""
+    while it reads, the target is written first (as a backfill that is ahead of the stream does).
+    """
     directory = tmp_path_factory.mktemp("on-dynamodb-local")
     group = Group(directory, valkey_url, dynamodb_local_url, dynamodb_local_url)
     for name, keys in KEYS.items():

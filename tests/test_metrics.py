@@ -91,7 +91,7 @@ def test_labels_are_closed_sets_that_never_name_a_role_key_or_shard() -> None:
     for one in m.declarations(m.start(None, "test")):
         for label, values in one.labels.items():
             assert label in {
-                *("table", "event", "kind", "side", "operation", "code", "level", "state", "reason"),
+                *("table", "change", "kind", "side", "operation", "code", "level", "state", "reason"),
                 *("check", "mark", "version", "python_version", "migration"),
             }
             known = bool(values) or label == "migration"
@@ -125,7 +125,7 @@ def test_known_label_sets_exist_at_zero_before_anything_happens() -> None:
     metrics.of("orders").aws_observer("stream")
     found = of_orders(metrics.registry)
     assert found["ddbmm_validation_mismatches_total", (("kind", "missing"),)] == 0
-    assert found["ddbmm_stream_records_read_total", (("event", "REMOVE"), ("table", "target"))] == 0
+    assert found["ddbmm_stream_records_read_total", (("change", "REMOVE"), ("table", "target"))] == 0
     throttled = ("ddbmm_aws_throttled_requests_total", (("operation", "GetRecords"), ("side", "stream")))
     assert found[throttled] == 0
 
@@ -147,7 +147,7 @@ def test_bound_children_count_into_their_metric() -> None:
     orders.records_read[Side.SOURCE][ChangeType.INSERT].inc(3)
     orders.mismatches[VerdictKind.STALE].inc()
     found = of_orders(metrics.registry)
-    assert found["ddbmm_stream_records_read_total", (("event", "INSERT"), ("table", "source"))] == 3
+    assert found["ddbmm_stream_records_read_total", (("change", "INSERT"), ("table", "source"))] == 3
     assert found["ddbmm_validation_mismatches_total", (("kind", "stale"),)] == 1
 
 

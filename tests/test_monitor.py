@@ -10,7 +10,7 @@ import pytest
 import redis
 import structlog
 
-from pipeline import metrics, monitor
+from pipeline import monitor
 from pipeline.commands import inspect
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
@@ -126,6 +126,14 @@ def test_a_migration_that_was_never_begun_is_a_configuration_error(
         inspect.begun(process, MigrationConfig(name="typo"), kind)
 
 
+def test_the_oldest_open_finding_says_since_when_there_is_one(store: WholeStore) -> None:
+    publish(store, "ann", "bob")
+    assert store.figures().oldest_finding_ms is None
+    judge(store, "bob")
+    [finding] = store.findings()
+    assert store.figures().oldest_finding_ms == finding.first_seen_ms
+
+
 # --- findings ----------------------------------------------------------------------------------------------
 
 
@@ -221,8 +229,7 @@ def run_for(process: ProcessConfig, migration: str, rounds: int) -> int:
         if beats == rounds:
             stop.set()
 
-    own = metrics.start(None, "monitor")
-    monitor.run_monitor(process, MigrationConfig(name=migration), stop, own, heartbeat)
+    monitor.run_monitor(process, MigrationConfig(name=migration), stop, heartbeat)
     return beats
 
 
@@ -252,7 +259,7 @@ def test_json_logs_carry_the_statistics_as_fields(process: ProcessConfig, store:
     with structlog.testing.capture_logs() as lines:
         run_for(replace(process, log_format="json"), store.migration, rounds=1)
     (line,) = [line for line in lines if line["event"] == "statistics"]
-    assert (line["events_unique"], line["success_ratio"], line["open"]["missing"]) == (2, 1, 0)
+    assert (line["records_unique"], line["success_ratio"], line["open"]["missing"]) == (2, 1, 0)
 
 
 def test_monitor_outlives_a_redis_that_is_away(process: ProcessConfig) -> None:

@@ -27,7 +27,6 @@ from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.position import Position, PositionKind, partition_of, stream_of
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
-from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.reader.role import run_reader
 from pipeline.store import ReaderStore, StoreView
@@ -58,13 +57,12 @@ class Rig:
     def publisher(self, stop: threading.Event, *, from_latest: bool = False, **options: int) -> Publisher:
         connection = Connection(SideConfig("stream", endpoint_url=self.url, region="us-east-1"))
         store = ReaderStore.begin(self.store_url, self.migration, SETTINGS)
-        clock = StoreClock(store.now_ms)
         client = StreamClient(connection)
         discoverer = Discoverer(
             client,
             self.arn,
             "orders",
-            clock.now_ms,
+            store.clock.now_ms,
             stop,
             started_ms=self.store.meta.started_ms,
             from_latest=from_latest,
@@ -75,12 +73,11 @@ class Rig:
             client,
             discoverer,
             Selector(KeySchema("pk", "S", None, None), Sampler(100), Digester()),
-            clock,
+            store.clock,
             own,
             table=Side.SOURCE,
-            skew_ms=lambda: connection.skew_ms,
         )
-        return Publisher(store, producer, clock, own, **options)
+        return Publisher(store, producer, own, **options)
 
     @contextmanager
     def reading(self, *, from_latest: bool = False, **options: int) -> Iterator[threading.Event]:
@@ -91,7 +88,7 @@ class Rig:
         def run() -> None:
             try:
                 self.publisher(stop, from_latest=from_latest, **options).run(stop, lambda: None)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # whatever it is fails the test
                 failures.append(error)
 
         thread = threading.Thread(target=run)
@@ -646,7 +643,7 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
     sampled = rig.store.ledger().versions_published
     labels = {"migration": rig.migration}
     assert own.registry.get_sample_value("ddbmm_keys_sampled_total", labels) == sampled < 10
-    read = labels | {"table": "source", "event": "INSERT"}
+    read = labels | {"table": "source", "change": "INSERT"}
     assert own.registry.get_sample_value("ddbmm_stream_records_read_total", read) == 10
     assert own.registry.get_sample_value("ddbmm_sample_ratio", labels) == 0.5
 

@@ -163,7 +163,7 @@ def test_rates_are_since_the_previous_statistics() -> None:
     before = running()
     ledger = msgspec.structs.replace(before.ledger, records_read=12_900)
     after = msgspec.structs.replace(before, ledger=ledger, now_ms=before.now_ms + 30_000)
-    assert statistics_fields(after, before)["events_per_second"] == 20
+    assert statistics_fields(after, before)["records_per_second"] == 20
 
 
 def test_an_unbalanced_ledger_is_said_and_a_balanced_one_is_not() -> None:

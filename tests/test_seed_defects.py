@@ -261,7 +261,8 @@ def test_a_suspect_is_read_strongly_consistent_on_both_sides_and_a_mended_one_re
 
 def test_one_missing_item_among_number_keys_is_one_finding(numbers: System):
     """3: a number-keyed table was never validated, a number sort key gave 100 % false failures. And AWS's
-    bulk `diff` compares number sort keys as text: 23 false differences for one missing item."""
+    bulk `diff` compares number sort keys as text: 23 false differences for one missing item.
+    """
     status = eventually(numbers.at_rest, 60)
     assert numbers.findings() == {"7/9": "missing", "-3/-1": "extra"}
     assert (status["success"]["keys"], status["ledger"]["records_read"]) == (29, 30)

@@ -1,14 +1,15 @@
 """Writes docs/configuration.md from the option table; `make docs` runs it.
 
-Reads: the options that `pipeline/config` declares. Writes: standard output.
+Reads: the options that `pipeline/config` declares, the exit codes. Writes: standard output.
 """
 
 from pipeline.config.declaration import Option
 from pipeline.config.options import COMMANDS, GROUPS
+from pipeline.exit_codes import MEANINGS
 
 _HEAD = """# Configuration
 
-<!-- Made by `make docs` from pipeline/config/options.py: change it there. -->
+<!-- Made by `make docs` from pipeline/config/options.py and pipeline/exit_codes.py: change it there. -->
 
     dynamodb-migration-monitor [COMMAND] [OPTION …]
 
@@ -34,12 +35,7 @@ _TAIL = """
 
 | Code | Meaning |
 |---|---|
-| 0 | all is well; or stopped by SIGTERM |
-| 1 | mismatches are open, or something failed |
-| 2 | the command line is wrong, or a value in it |
-| 3 | inconclusive: nothing has been judged yet |
-| 4 | configuration, credentials, permissions, a wrong table |
-| 130 | interrupted (Ctrl-C) |
+{codes}
 """
 
 
@@ -50,7 +46,8 @@ def page() -> str:
     for heading, options in GROUPS.items():
         rows = "\n".join(map(_row, options))
         sections.append(f"\n## {heading}\n\n| Option | Default | What it does |\n|---|---|---|\n{rows}\n")
-    return "".join([*sections, _TAIL])
+    codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in MEANINGS.items())
+    return "".join([*sections, _TAIL.format(codes=codes)])
 
 
 def _row(option: Option) -> str:

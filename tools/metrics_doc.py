@@ -38,6 +38,7 @@ def _values(values: tuple[str, ...]) -> str:
 
 
 def document() -> str:
+    """The whole page."""
     rows = [
         f"| `{one.name}` | {one.kind} | {labels(one)} | {one.help} | {one.by} |\n"
         for one in declarations(start(None, "docs"))

@@ -38,6 +38,7 @@ COLOURS = {
     "blue": "#3a6ea8",
     "transparent": "#777777",
 }
+UNKNOWN = "#808080"
 CYCLE = ("#3a6ea8", "#e08b1b", "#3f9c55", "#8e5ea2", "#c7362f", "#4db6ac", "#a1887f", "#7f8c8d")
 VARIABLES = {"$__rate_interval": "30s", "$job": ".+", "$instance": ".+", "$read_price": "0.125"}
 #: Where the columns of a table of labels begin, in shares of its width.
@@ -67,12 +68,14 @@ class Prometheus:
 
     def _ask(self, what: str, **parameters: object) -> Series:
         query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"{self._url}/api/v1/{what}?{query}", timeout=30) as answer:
+        url = f"{self._url}/api/v1/{what}?{query}"
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the one that was given
             found: Series = json.load(answer)["data"]["result"]
         return found
 
 
 def main(argv: list[str]) -> None:
+    """Draw what the arguments say."""
     args = _parse(argv)
     end = time.time()
     source = Prometheus(args.prometheus, args.migration, end - args.minutes * 60, end)
@@ -144,11 +147,11 @@ def _stat(axes: Axes, panel: Panel, source: Prometheus) -> None:
 def _stated(defaults: dict[str, Any], value: float | None) -> tuple[str, str]:
     """What a stat panel shows for a value, and its colour."""
     if value is None:
-        return defaults.get("noValue", "no data"), "#999999"
+        return defaults.get("noValue", "no data"), UNKNOWN
     for mapping in defaults.get("mappings", []):
         option = mapping["options"].get(f"{value:g}")
         if option:
-            return option["text"], COLOURS[option["color"]]
+            return option["text"], COLOURS.get(option["color"], UNKNOWN)
     colour = "blue"
     for step in defaults["thresholds"]["steps"]:
         if step["value"] is None or value >= step["value"]:

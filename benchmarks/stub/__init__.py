@@ -19,6 +19,10 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("stub.c")
 TABLE = "bench"
 STREAM_ARN = f"arn:aws:dynamodb:us-east-1:123456789012:table/{TABLE}/stream/2026-01-01T00:00:00.000"
+#: A table of the same items with their attributes in another order.
+REORDERED_TABLE = "bench-reordered"
+#: In each segment of either table, as in stub.c.
+SCAN_ITEMS = 25_000
 PARTITION_KEY = "pk"
 #: What boto3 needs to sign with; the stub does not look.
 AWS_ENVIRONMENT = {

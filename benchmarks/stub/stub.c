@@ -10,7 +10,8 @@
  *
  * Its world: record n of shard s is about the key "user#SSSSNNNNNN"; even ones are INSERTs, odd ones MODIFYs with
  * both images; each key is changed once. A read of any key returns the newest image that the stream shows, its
- * attributes in another order. Bodies are templates in which a few digits are overwritten; answers carry
+ * attributes in another order. A scan's segment holds SCAN_ITEMS such items: of the table "bench" as the stream
+ * shows them, of any other table with their attributes in that other order. Bodies are templates in which a few digits are overwritten; answers carry
  * x-amz-crc32 as those of AWS do. Unknown operations are answered 400.
  */
 #define _GNU_SOURCE
@@ -35,6 +36,8 @@
 #define SEQUENCE_DIGITS 10
 #define SHARD_RECORDS 1000000
 #define MAX_PATCHES 16
+#define SCAN_ITEMS 25000
+#define SCAN_PAGE_BYTES 1000000
 /* In templates: where a key's digits, a sequence number's last digits and a creation time go. */
 #define KEY "\1\1\1\1\1\1\1\1\1\1"
 #define SEQUENCE "\2\2\2\2\2\2\2\2\2\2"
@@ -165,7 +168,7 @@ static Template record_template(int modify) {
     return template_of(&b);
 }
 
-static Template insert_record, modify_record, item;
+static Template insert_record, modify_record, item, item_in_order;
 
 static void prepare_templates(void) {
     Buffer b = {0};
@@ -174,6 +177,10 @@ static void prepare_templates(void) {
     add_item(&b, 1, 1);
     add(&b, ",");
     item = template_of(&b);
+    Buffer c = {0};
+    add_item(&c, 1, 0);
+    add(&c, ",");
+    item_in_order = template_of(&c);
 }
 
 static void add_patched(Buffer *b, const Template *t, const char *key, unsigned long sequence, const char *created) {
@@ -291,6 +298,26 @@ static void batch_get_item(Buffer *out, const char *body) {
         keys * 0.5);
 }
 
+static void scan(Buffer *out, const char *body) {
+    const Template *shown = strstr(body, "\"bench\"") ? &item_in_order : &item;
+    long segment = number_after(body, "\"Segment\":", 0), n = 0, first;
+    const char *after = strstr(body, "ExclusiveStartKey"), *key = after ? strstr(after, "user#") : 0;
+    char digits[KEY_DIGITS];
+    if (key) n = strtol(key + 5 + 4, 0, 10) + 1;
+    first = n;
+    write_digits(digits, 4, segment);
+    add(out, "{\"Items\":[");
+    for (size_t start = out->size; n < SCAN_ITEMS && out->size - start < SCAN_PAGE_BYTES; n++) {
+        write_digits(digits + 4, 6, n);
+        add_patched(out, shown, digits, 0, "");
+    }
+    if (n > first) out->size--; /* the last comma */
+    add(out, "],\"Count\":%ld,\"ScannedCount\":%ld", n - first, n - first);
+    if (n < SCAN_ITEMS)
+        add(out, ",\"LastEvaluatedKey\":{\"pk\":{\"S\":\"user#%.10s\"}}", digits);
+    add(out, ",\"ConsumedCapacity\":{\"TableName\":\"bench\",\"CapacityUnits\":128.0}}");
+}
+
 static void begin(Buffer *out, const char *body) {
     (void)body;
     begun = now_seconds();
@@ -306,7 +333,7 @@ static const struct {
     {"GetItem", get_item, 1},               {"GetShardIterator", get_shard_iterator, 1},
     {"DescribeStream", describe_stream, 1}, {"ListStreams", list_streams, 1},
     {"DescribeTable", describe_table, 1},   {"DescribeTimeToLive", describe_time_to_live, 1},
-    {"Begin", begin, 0},
+    {"Scan", scan, 1},                      {"Begin", begin, 0},
 };
 
 /* --- HTTP ---------------------------------------------------------------------------------------------- */

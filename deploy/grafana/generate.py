@@ -83,6 +83,7 @@ def _annotations() -> list[Builder[dashboard.AnnotationQuery]]:
 
 
 def build() -> dashboard.Dashboard:
+    """The whole dashboard, with the identifiers of its panels."""
     made = (
         builders.Dashboard(TITLE)
         .uid(UID)

@@ -13,11 +13,12 @@ PRICE_PER_MILLION = "0.125"
 
 
 def pipeline() -> Panels:
+    """From the stream to the queue."""
     return [
         lines(
             "Changes read",
             "Change records read from the stream and published, by table and type.",
-            [(rate("ddbmm_stream_records_read_total", "table, event"), "{{table}} {{event}}")],
+            [(rate("ddbmm_stream_records_read_total", "table, change"), "{{table}} {{change}}")],
             "cps",
             stacked=True,
         ),
@@ -83,6 +84,7 @@ def pipeline() -> Panels:
 
 
 def aws() -> Panels:
+    """What the tables and their streams are asked, and what it costs."""
     units = rate("ddbmm_consumed_read_capacity_units_total", "side")
     cost = rate("ddbmm_consumed_read_capacity_units_total")
     keys, batches = rate("ddbmm_batch_keys_sum", "side"), rate("ddbmm_batch_keys_count", "side")
@@ -129,7 +131,7 @@ def aws() -> Panels:
         number(
             "Reads a version",
             "Keys read on the verified side for every sampled change, since the migration was begun.",
-            "max(ddbmm_ledger_reads_total{m}) / max(ddbmm_ledger_versions_published_total{m})",
+            "max(ddbmm_ledger_reads_total{m}) / (max(ddbmm_ledger_versions_published_total{m}) > 0)",
             steps=[(None, GOOD), (1.5, WARN), (3, BAD)],
             width=4,
             height=8,
@@ -150,8 +152,16 @@ def aws() -> Panels:
         ),
         lines(
             "Clock skew",
-            "AWS's clock minus that of the host. Requests are refused beyond 5 minutes.",
-            [("max by (side) (ddbmm_clock_skew_seconds{m})", "{{side}}")],
+            "AWS's clock minus that of the host, and minus Redis'. Beyond 5 minutes of the host's requests are "
+            "refused; nothing depends on Redis'. Steps of it are counted.",
+            [
+                ("max by (side) (ddbmm_clock_skew_seconds{m})", "{{side}}"),
+                ("max(ddbmm_store_clock_distance_seconds{m})", "Redis"),
+                (
+                    "max(increase(ddbmm_store_clock_steps_total{m}[$__rate_interval]))",
+                    "steps of Redis' clock",
+                ),
+            ],
             "s",
             width=12,
             low=None,
@@ -160,6 +170,7 @@ def aws() -> Panels:
 
 
 def resources() -> Panels:
+    """Processes, their logs, Redis."""
     return [
         lines(
             "Processes",

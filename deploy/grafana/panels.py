@@ -36,7 +36,11 @@ Dressed = TypeVar("Dressed", stat.Panel, timeseries.Panel, statetimeline.Panel, 
 #: The panels of a row, in their order.
 Panels = list[Builder[dashboard.Panel]]
 
-GOOD, WARN, BAD, NEUTRAL = "green", "orange", "red", "blue"
+GOOD, WARN, BAD, NEUTRAL, UNKNOWN = "green", "orange", "red", "blue", "#808080"
+#: What a figure without a value is asked for instead: is Redis silent, or was nothing measured yet? When the
+#: monitor is silent this has no value either.
+SILENCE = "min(ddbmm_store_up{m}) - 9"
+REDIS_SILENT, NOTHING_MEASURED = "-9", "-8"
 
 
 def _target(expr: str, legend: str, ref: str) -> prometheus.Dataquery:
@@ -55,11 +59,22 @@ def _dress(
 
 
 def thresholds(steps: Steps) -> builders.ThresholdsConfig:
+    """Colours by value."""
     made = [dashboard.Threshold(value=value, color=colour) for value, colour in steps]
     return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(made)
 
 
+def _without_value(text: str) -> dashboard.SpecialValueMap:
+    """Without it Grafana gives a panel that has no value the colour of the lowest figure: green, often."""
+    shown = dashboard.ValueMappingResult(text=text, color=UNKNOWN, index=0)
+    match = dashboard.SpecialValueMatch.NULL_AND_NAN
+    return dashboard.SpecialValueMap(
+        options=dashboard.DashboardSpecialValueMapOptions(match=match, result=shown)
+    )
+
+
 def values(texts: Texts) -> list[dashboard.ValueMap]:
+    """Texts and colours that stand for single values."""
     options = {
         value: dashboard.ValueMappingResult(text=text, color=colour, index=index)
         for index, (value, (text, colour)) in enumerate(texts.items())
@@ -78,20 +93,27 @@ def number(
     height: int = 6,
     decimals: int | None = None,
     mappings: Texts | None = None,
-    no_value: str = "no data",
+    nothing: str = "not measured",
 ) -> stat.Panel:
-    """One figure that can be read from far away; its background says whether it is fine."""
+    """One figure that can be read from far away; its background says whether it is fine.
+
+    expr: no value, or NaN, while there is nothing to show; the panel is then grey and says which silence it
+    is. nothing: that of a figure which was not measured yet.
+    """
+    of_migration = "{p}" not in expr
+    silent = "MONITOR IS SILENT" if of_migration else "NO PROCESS ANSWERS"
+    texts = {REDIS_SILENT: ("REDIS IS SILENT", UNKNOWN), NOTHING_MEASURED: (nothing, UNKNOWN)}
+    expr = f"({expr}) or on () ({SILENCE})" if of_migration else expr
     panel = _dress(stat.Panel(), title, text, unit, width, height, [])
     # Instant: of a range, the last value would go on standing there when the monitor has fallen silent.
     panel.with_target(_target(expr, title, "A").instant())
-    panel.thresholds(thresholds(steps or [(None, NEUTRAL)])).no_value(no_value)
+    panel.thresholds(thresholds(steps or [(None, NEUTRAL)])).no_value(silent)
+    panel.mappings([*values({**(mappings or {}), **(texts if of_migration else {})}), _without_value(silent)])
     panel.color_mode(common.BigValueColorMode.BACKGROUND if steps else common.BigValueColorMode.VALUE)
     panel.graph_mode(common.BigValueGraphMode.NONE)
     panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     if decimals is not None:
         panel.decimals(decimals)
-    if mappings:
-        panel.mappings([*values(mappings)])
     return panel
 
 

@@ -19,7 +19,7 @@ from deploy.grafana.panels import (
     rows_of,
     states,
 )
-from deploy.grafana.queries import RATE, age, rate, store_rate
+from deploy.grafana.queries import RATE, SHARE_DECIMALS, age, rate, share, store_rate
 
 MINUTE, HOUR = 60, 3600
 GATE = {"1": ("GO", GOOD), "0": ("TOO EARLY TO SAY", WARN), "-1": ("NO-GO", BAD)}
@@ -30,6 +30,7 @@ REDS: Steps = [(None, GOOD), (1, BAD)]
 
 
 def migrations() -> Panels:
+    """All migrations, one below the other."""
     return [
         joined(
             "Migrations",
@@ -37,9 +38,17 @@ def migrations() -> Panels:
             "migration",
             [
                 Column("Switch over?", "migration:ddbmm_cutover_gate:state", steps=GATE_STEPS, mappings=GATE),
-                Column("Right keys", "migration:ddbmm_keys_right:ratio", "percentunit", decimals=3),
                 Column(
-                    "At least (95 %)", "migration:ddbmm_keys_right_low_ratio:max", "percentunit", decimals=3
+                    "Right keys",
+                    share("migration:ddbmm_keys_right:ratio"),
+                    "percentunit",
+                    decimals=SHARE_DECIMALS,
+                ),
+                Column(
+                    "At least (95 %)",
+                    share("migration:ddbmm_keys_right_low_ratio:max"),
+                    "percentunit",
+                    decimals=SHARE_DECIMALS,
                 ),
                 Column("Demanded", "migration:ddbmm_cutover_objective:max", "percentunit"),
                 Column("Open findings", "migration:ddbmm_mismatches_open:sum", steps=REDS),
@@ -57,6 +66,7 @@ def migrations() -> Panels:
 
 
 def go_or_no_go() -> Panels:
+    """The answer, from three metres."""
     return [
         number(
             "Switch over?",
@@ -66,25 +76,24 @@ def go_or_no_go() -> Panels:
             steps=GATE_STEPS,
             width=6,
             mappings=GATE,
-            no_value="MONITOR IS SILENT",
         ),
         number(
             "Right keys",
             "Share of the distinct keys judged that have no open finding.",
-            "migration:ddbmm_keys_right:ratio{r}",
+            share("migration:ddbmm_keys_right:ratio{r}"),
             "percentunit",
             [(None, BAD), (0.99, WARN), (0.999, GOOD)],
-            decimals=3,
-            no_value="none compared",
+            decimals=SHARE_DECIMALS,
+            nothing="none compared",
         ),
         number(
             "At least (95 %)",
             "Lower end of the 95 % interval of the share of right keys: what the sample proves.",
-            "migration:ddbmm_keys_right_low_ratio:max{r}",
+            share("migration:ddbmm_keys_right_low_ratio:max{r}"),
             "percentunit",
             [(None, BAD), (0.99, WARN), (0.999, GOOD)],
-            decimals=3,
-            no_value="none compared",
+            decimals=SHARE_DECIMALS,
+            nothing="none compared",
         ),
         number(
             "Open findings",
@@ -95,11 +104,11 @@ def go_or_no_go() -> Panels:
         number(
             "Replication lag p99",
             "99 % of the changes of the last minutes were seen on the verified side within this time.",
-            "migration:ddbmm_replication_lag_seconds:p99_rate5m{r}",
+            "migration:ddbmm_replication_lag_seconds:p99_rate5m{r} >= 0",
             "s",
             [(None, GOOD), (30, WARN), (MINUTE, BAD)],
             decimals=1,
-            no_value="no writes",
+            nothing="no writes",
         ),
         number(
             "Reader behind",
@@ -142,6 +151,7 @@ def go_or_no_go() -> Panels:
 
 
 def correctness() -> Panels:
+    """Is the target the same as the source?"""
     share = lines(
         "Share of right keys",
         "Share of right keys, its 95 % interval, and what the gate demands of its lower end.",
@@ -152,6 +162,7 @@ def correctness() -> Panels:
             ("migration:ddbmm_cutover_objective:max{r}", "demanded"),
         ],
         "percentunit",
+        width=6,
         low=None,
         high=1,
     )
@@ -162,16 +173,25 @@ def correctness() -> Panels:
             "missing: the target lacks the item. stale: an older version. different: no known version. "
             "extra: the target holds an item that the source lacks.",
             [("max by (kind) (ddbmm_mismatches_open{m})", "{{kind}}")],
+            width=6,
             stacked=True,
+        ),
+        lines(
+            "Oldest open finding",
+            "How long the finding that has been open longest has been so; empty while none is open.",
+            [("time() - min(ddbmm_oldest_finding_timestamp_seconds{m})", "oldest")],
+            "s",
+            width=6,
         ),
         lines(
             "Findings opened and recovered",
             "Verdicts that opened a finding, by kind, and findings that a later look found right.",
             [
-                (store_rate("ddbmm_ledger_mismatches_total", "kind"), "{{kind}}"),
+                (rate("ddbmm_validation_mismatches_total", "kind"), "{{kind}}"),
                 (store_rate("ddbmm_ledger_recovered_total"), "recovered"),
             ],
             "cps",
+            width=6,
         ),
         lines(
             "Looks",
@@ -179,7 +199,7 @@ def correctness() -> Panels:
             "only led to another look.",
             [
                 (rate("ddbmm_validations_total"), "judged"),
-                (store_rate("ddbmm_ledger_matches_total"), "right"),
+                (rate("ddbmm_validation_matches_total"), "right"),
                 (rate("ddbmm_validations_undecided_total"), "looked again"),
             ],
             "cps",
@@ -213,6 +233,7 @@ def correctness() -> Panels:
 
 
 def freshness() -> Panels:
+    """How far behind is it?"""
     buckets = f"sum by (le) (rate(ddbmm_replication_lag_seconds_bucket{{m}}{RATE}))"
     lag = lines(
         "Replication lag",

@@ -1,40 +1,45 @@
 """The AWS edge: one side's table and streams, as structs. Others import from here.
 
-Rooms inside: `connection` (session, credentials), `service` (requests), `tables` and streams (what is asked),
-`wire` (bodies), `errors` (foreign errors), `rate_limiter` (read units), `credential_files`.
+Rooms inside, from what is asked down to the socket: `tables`, `streams`, `scanning`, `exports`; `operations`
+(what can be asked) and `wire` (the bodies of answers); `connection` (session, credentials); `service`
+(requests); `refusal` and `errors` (what is answered instead). Beside them `date_clock` (the time there), `s3`
+(files in a bucket), `hosts` (which are AWS's), `rate_limiter` (read units), `credential_files`.
 """
 
 from pipeline.aws.connection import Connection, Identity, Observer, Silent
+from pipeline.aws.date_clock import DateClock
+from pipeline.aws.exports import ExportInfo, describe_export
+from pipeline.aws.hosts import one_service
 from pipeline.aws.rate_limiter import RateLimiter
-from pipeline.aws.tables import (
-    MAX_KEYS,
-    BatchResult,
-    IteratorKind,
-    RecordsPage,
-    StreamClient,
-    StreamInfo,
-    TableInfo,
-    TableReader,
-    describe_table,
-)
+from pipeline.aws.s3 import Bucket
+from pipeline.aws.scanning import ScanPage, TableScanner
+from pipeline.aws.streams import IteratorKind, RecordsPage, StreamClient, StreamInfo
+from pipeline.aws.tables import MAX_KEYS, BatchResult, TableInfo, TableReader, describe_table
 from pipeline.aws.wire import Record
 from pipeline.core.model import SideConfig
 
 __all__ = [
     "MAX_KEYS",
     "BatchResult",
+    "Bucket",
     "Connection",
+    "DateClock",
+    "ExportInfo",
     "Identity",
     "IteratorKind",
     "Observer",
     "RateLimiter",
     "Record",
     "RecordsPage",
+    "ScanPage",
     "SideConfig",
     "Silent",
     "StreamClient",
     "StreamInfo",
     "TableInfo",
     "TableReader",
+    "TableScanner",
+    "describe_export",
     "describe_table",
+    "one_service",
 ]

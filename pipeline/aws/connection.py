@@ -1,28 +1,36 @@
 """One side's AWS session: credentials, clients, endpoint, clock skew; a new session when credentials expire.
 
-Reads: AWS configuration and environment through boto3, STS. Writes: nothing. Never: retries (the callers'
-schedules are the only ones), secrets in messages.
+Reads: AWS configuration and environment through boto3, STS. Writes: nothing. Retries are left to the callers'
+schedules; no message holds a secret.
 """
 
-import email.utils
-import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import boto3
-import botocore.loaders
 import botocore.session
 import msgspec
 import structlog
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 
-from pipeline.aws import wire
-from pipeline.aws.errors import FOREIGN, UNUSABLE, code_of, headers_of, translate
+from pipeline.aws.date_clock import DateClock
+from pipeline.aws.errors import (
+    FOREIGN,
+    UNUSABLE,
+    NoCredentials,
+    OddAnswer,
+    asking_botocore,
+    code_of,
+    headers_of,
+    translate,
+)
+from pipeline.aws.hosts import is_aws, loader
+from pipeline.aws.operations import Body, Operation, ServiceName
 from pipeline.aws.service import USER_AGENT, Service
+from pipeline.backoff import Backoff
 from pipeline.core.model import SideConfig
 from pipeline.errors import AwsError, CredentialsExpired, MalformedResponse
 
@@ -31,14 +39,10 @@ log = structlog.get_logger(__name__)
 #: boto3's defaults block 240 s on a stalled socket; SIGTERM has to be through in 30.
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
-#: A Date header is parsed this often (it costs as much as reading two records).
-SKEW_EVERY_SECONDS = 30.0
-#: An answer that took longer, or was taken up later because this process stood still, tells no clock.
-SKEW_WITHIN_SECONDS = 1.0
-#: Between rebuilds of a session whose credentials AWS refuses: 1, 2, 4 … s, at most this.
-REBUILD_BACKOFF_MAX_SECONDS = 60.0
+#: Between rebuilds of a session whose credentials AWS refuses.
+REBUILD_BACKOFF = Backoff(1.0, 60.0)
 
-_Told = TypeVar("_Told")
+_Answer = TypeVar("_Answer")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -51,7 +55,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Observer(Protocol):
-    """Told about every request; `code` is the error's (see aws_errors.code_of), None for success."""
+    """Sees every request; `code` is the error's (see errors.code_of), None for success."""
 
     def request(self, operation: str, seconds: float, code: str | None) -> None: ...
 
@@ -76,6 +80,7 @@ class Connection:
     Raises ConfigurationError when the profile, region or endpoint cannot be used.
 
     `endpoint` is the URL that requests really go to, whatever flag, variable or profile it came from.
+    `dates` is the time there.
     """
 
     def __init__(
@@ -93,22 +98,20 @@ class Connection:
         self._lock = threading.RLock()
         self._refusals = 0  # sessions in a row whose credentials AWS refused
         self._rebuild_at: float | None = None  # None: the session is not known to be refused
-        self._ahead_of_clock_ms: int | None = None  # AWS's clock; `clock` never steps, this host's may
-        self._skew_due = clock()
+        self.dates = DateClock(clock)
         self.rebuild()
 
     @property
     def skew_ms(self) -> int | None:
         """AWS's clock minus this host's, ± 1 s, from the Date header; None before the first answer."""
-        if self._ahead_of_clock_ms is None:
-            return None
-        return self._ahead_of_clock_ms + round((self._clock() - time.time()) * 1000)
+        aws_ms = self.dates.now_ms()
+        return None if aws_ms is None else aws_ms - round(time.time() * 1000)
 
     @property
     def credentials_expire_at_seconds(self) -> float | None:
         """Unix time at which the credentials in use end; None for those that do not, or are not known yet."""
         with self._lock:
-            # botocore tells this nowhere in public; without the attribute the metric is simply absent.
+            # botocore says this nowhere in public; without the attribute the metric is simply absent.
             expiry = getattr(self._session.get_credentials(), "_expiry_time", None)
         return None if expiry is None else float(expiry.timestamp())
 
@@ -117,8 +120,10 @@ class Connection:
         with self._lock:
             self._rebuild_at = None
             self._services: dict[str, Service] = {}
+            self._clients: dict[str, Any] = {}
             try:
-                self._session = _session(self.config)
+                with asking_botocore(NoCredentials):
+                    self._session = _session(self.config)
             except UNUSABLE as error:
                 raise translate(error, self.config.side, "session") from error
             service = self._service("dynamodbstreams" if self.config.side == "stream" else "dynamodb")
@@ -136,11 +141,9 @@ class Connection:
         """Asks STS who we are, unless that would ask the real STS about an emulator's credentials."""
         account = arn = None
         session, sts = self._current(), self._client("sts", None)
-        if _is_aws(sts.meta.endpoint_url) == _is_aws(self.endpoint):
+        if is_aws(sts.meta.endpoint_url) == is_aws(self.endpoint):
             try:
-                answer = self._asked(
-                    "GetCallerIdentity", session, lambda: _with_headers(sts.get_caller_identity())
-                )
+                answer = self._asked("GetCallerIdentity", session, lambda: _sent(sts.get_caller_identity, {}))
                 account, arn = answer.get("Account"), answer.get("Arn")
             except CredentialsExpired:
                 raise
@@ -148,22 +151,33 @@ class Connection:
                 log.info("account unknown", side=self.config.side, reason=str(error))
         return Identity(account, arn, self.region, self.endpoint)
 
-    def call(self, service: str, operation: str, body: bytes | dict[str, Any]) -> Any:
-        """One request, one attempt: the decoded answer, a struct of aws_decode.
+    def call(self, operation: Operation[Body], request: bytes | Mapping[str, object]) -> Body:
+        """One request, one attempt: the decoded answer. request: its JSON, or what it is made of.
 
-        body: the request's JSON, or what it is made of.
         Raises Throttled, AwsUnavailable, CredentialsExpired, AccessDenied, NotFound, MalformedResponse,
         IteratorExpired, Trimmed, AwsError, ConfigurationError.
         """
-        request = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        content = request if isinstance(request, bytes) else msgspec.json.encode(request)
         with self._lock:
-            session, there = self._current(), self._service(service)
+            session, service = self._current(), self._service(operation.service)
 
-        def ask() -> tuple[Mapping[str, str], Any]:
-            answer = there.send(operation, request)
-            return answer.headers, wire.decode(operation, answer.content, answer.headers.get("x-amz-crc32"))
+        def ask() -> tuple[Mapping[str, str], Body]:
+            answer = service.send(operation.name, content)
+            return answer.headers, operation.decode(answer.content, answer.headers.get("x-amz-crc32"))
 
-        return self._asked(operation, session, ask)
+        return self._asked(operation.name, session, ask)
+
+    def ask(self, service: str, method: str, **params: Any) -> dict[str, Any]:
+        """One request, one attempt, through boto3's own client of another service than DynamoDB.
+
+        Raises what `call` does.
+        """
+        with self._lock:
+            session = self._current()
+            if service not in self._clients:
+                self._clients[service] = self._client(service, None)
+            send = getattr(self._clients[service], method)
+        return self._asked(method, session, lambda: _sent(send, params))
 
     def close(self) -> None:
         """Close idle sockets."""
@@ -172,14 +186,14 @@ class Connection:
                 service.close()
 
     def _asked(
-        self, operation: str, session: boto3.Session, ask: Callable[[], tuple[Mapping[str, str], _Told]]
-    ) -> _Told:
-        """What `ask` is told beside the headers; errors as ours, and all that is noted of a request."""
+        self, operation: str, session: boto3.Session, ask: Callable[[], tuple[Mapping[str, str], _Answer]]
+    ) -> _Answer:
+        """What `ask` gets beside the headers; errors as ours, and all that is noted of a request."""
         started = self._clock()
         headers: Mapping[str, str] = {}
         code: str | None = None
         try:
-            headers, told = ask()
+            headers, answer = ask()
         except FOREIGN as error:
             code, headers = code_of(error), headers_of(error)
             ours = translate(error, self.config.side, operation)
@@ -191,9 +205,10 @@ class Connection:
             raise
         finally:
             self.observer.request(operation, self._clock() - started, code)
-            self._note_skew(headers.get("date"), started)
+            if date := headers.get("date"):
+                self.dates.saw(date, started, self._clock())
         self._refusals = 0
-        return told
+        return answer
 
     def _current(self) -> boto3.Session:
         """The session; a new one first, when the old one was refused long enough ago."""
@@ -202,12 +217,12 @@ class Connection:
                 wait_seconds = self._rebuild_at - self._clock()
                 if wait_seconds > 0:
                     raise CredentialsExpired(
-                        f"{self.config.side}: credentials were refused; new session in {wait_seconds:.0f} s"
+                        f"{self.config.side}: credentials were refused, new session in {wait_seconds:.0f} s"
                     )
                 self.rebuild()
             return self._session
 
-    def _service(self, name: str) -> Service:
+    def _service(self, name: ServiceName) -> Service:
         """The current session's."""
         if name not in self._services:
             client = self._client(name, self.config.endpoint_url)
@@ -216,7 +231,8 @@ class Connection:
 
     def _client(self, service: str, endpoint_url: str | None) -> Any:
         try:
-            return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
+            with asking_botocore(NoCredentials, ValueError):
+                return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
         except UNUSABLE as error:
             ours = translate(error, self.config.side, "session")
             if isinstance(ours, CredentialsExpired):
@@ -231,16 +247,10 @@ class Connection:
 
     def _back_off(self) -> None:
         if self._rebuild_at is None:
-            wait_seconds = min(REBUILD_BACKOFF_MAX_SECONDS, 2.0 ** min(self._refusals, 10))
-            self._rebuild_at = self._clock() + wait_seconds
             self._refusals += 1
+            wait_seconds = REBUILD_BACKOFF.after(self._refusals)
+            self._rebuild_at = self._clock() + wait_seconds
             log.warning("aws credentials refused", side=self.config.side, new_session_in_seconds=wait_seconds)
-
-    def _note_skew(self, date: str | None, started: float) -> None:
-        now = self._clock()
-        if date is not None and now >= self._skew_due and now - started <= SKEW_WITHIN_SECONDS:
-            self._skew_due = now + SKEW_EVERY_SECONDS
-            self._ahead_of_clock_ms = _ahead_ms(date, now)
 
 
 def _client_config(pool_size: int) -> Config:
@@ -257,12 +267,6 @@ def _client_config(pool_size: int) -> Config:
     )
 
 
-@functools.cache
-def _loader() -> Any:
-    """botocore's service models, read once for all sessions of a process: saves 10 MB and 40 ms a session."""
-    return botocore.loaders.create_loader()
-
-
 def _session(config: SideConfig) -> boto3.Session:
     base = _boto_session(config)
     return base if config.role_arn is None else _boto_session(config, _AssumedRole(config, base))
@@ -270,7 +274,7 @@ def _session(config: SideConfig) -> boto3.Session:
 
 def _boto_session(config: SideConfig, role: "_AssumedRole | None" = None) -> boto3.Session:
     core = botocore.session.get_session()
-    core.register_component("data_loader", _loader())
+    core.register_component("data_loader", loader())
     if role is not None:
         core.register_component("credential_provider", role)
     return boto3.Session(botocore_session=core, profile_name=config.profile, region_name=config.region)
@@ -298,18 +302,10 @@ class _AssumedRole:
         }
 
 
-def _with_headers(answer: dict[str, Any]) -> tuple[Mapping[str, str], dict[str, Any]]:
-    return answer["ResponseMetadata"]["HTTPHeaders"], answer
-
-
-def _is_aws(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
-
-
-def _ahead_ms(date: str, now_seconds: float) -> int | None:
-    try:
-        theirs = email.utils.parsedate_to_datetime(date).timestamp()
-    except ValueError:
-        return None
-    return round((theirs + 0.5 - now_seconds) * 1000)  # a Date header is cut to whole seconds
+def _sent(
+    send: Callable[..., dict[str, Any]], params: dict[str, Any]
+) -> tuple[Mapping[str, str], dict[str, Any]]:
+    """Through a client of boto3's."""
+    with asking_botocore(OddAnswer):
+        answer = send(**params)
+        return answer["ResponseMetadata"]["HTTPHeaders"], answer

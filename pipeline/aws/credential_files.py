@@ -1,7 +1,7 @@
 """What keeps AWS's SDK from its own files, which it passes over in silence.
 
 Reads: owner and mode of the files, which profiles of `config` sign on through SSO, environment. Writes:
-nothing. Never: a secret; an answer from AWS.
+nothing. Never: sockets, boto3.
 
 A credentials file that may not be read is no file to the SDK ("Unable to locate credentials"), and an SSO
 token that cannot be stored is renewed once and then lost. Both are usual in containers, where the user is
@@ -19,10 +19,10 @@ _EFFECTIVE = os.access in os.supports_effective_ids
 
 
 class Trouble(NamedTuple):
-    """says: what is wrong; mend: what to do. It may not matter: other credentials may serve."""
+    """says: what is wrong; remedy: what to do. It may not matter: other credentials may serve."""
 
     says: str
-    mend: str
+    remedy: str
 
 
 def troubles(
@@ -34,8 +34,8 @@ def troubles(
     credentials = Path(environment.get("AWS_SHARED_CREDENTIALS_FILE") or own / "credentials").expanduser()
     hidden = list(dict.fromkeys(path for file in (config, credentials) if (path := _hidden(file))))
     for path in hidden:
-        mend = "run as its owner (compose: DDBMM_UID and DDBMM_GID in .env)"
-        yield Trouble(f"{path} is there but cannot be read by {_user()}: {_mode(path)}", mend)
+        remedy = "run as its owner (compose: DDBMM_UID and DDBMM_GID in .env)"
+        yield Trouble(f"{path} is there but cannot be read by {_user()}: {_mode(path)}", remedy)
     names = {name or environment.get("AWS_PROFILE") or "default" for name in profiles}
     cache = own / "sso" / "cache"
     if _signs_on(config, names) and not _may(cache, os.W_OK | os.X_OK):
@@ -61,7 +61,7 @@ def _signs_on(config: Path, names: Iterable[str]) -> bool:
     try:
         parser.read(config, encoding="utf-8")
     except (OSError, configparser.Error, UnicodeDecodeError):
-        return False  # told above, or by the SDK
+        return False  # reported above, or by the SDK
     sections = (name if name == "default" else f"profile {name}" for name in names)
     keys = ("sso_session", "sso_start_url")
     return any(parser.has_option(section, key) for section in sections for key in keys)

@@ -1,11 +1,17 @@
-"""What boto3 raises, as our exceptions.
+"""What boto3 raises and AWS refuses, as our exceptions.
 
-Reads: foreign exceptions. Writes: nothing. Never: request parameters or item values in a message.
+Reads: foreign exceptions. Writes: nothing. No request parameter, no item value and no more than a line of
+what comes from outside is in a message.
 """
+
+import contextlib
+from collections.abc import Iterator, Mapping
 
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
+from pipeline.aws.refusal import Refusal
+from pipeline.core.quoting import quoted
 from pipeline.errors import (
     AccessDenied,
     AwsError,
@@ -44,7 +50,9 @@ _EXPIRED = (
 )
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "OptInRequired")
 
-#: AWS error code → ours. Codes that are not here: 5xx is AwsUnavailable, the rest a plain AwsError.
+_SERVER_ERROR = 500
+
+#: AWS error code → ours. Others are a plain AwsError, AwsUnavailable with a 5xx.
 BY_CODE: dict[str, type[AwsError]] = {
     **dict.fromkeys(_THROTTLED, Throttled),
     **dict.fromkeys(_EXPIRED, CredentialsExpired),
@@ -55,7 +63,7 @@ BY_CODE: dict[str, type[AwsError]] = {
     "TableNotFoundException": NotFound,
 }
 
-_HINTS: dict[type[AwsError], str] = {
+_REMEDIES: dict[type[AwsError], str] = {
     CredentialsExpired: "renew the credentials (for example `aws sso login`) and check this host's clock",
     AccessDenied: "allow the operation in the IAM policy of the profile or role",
     NotFound: "check the name, the region and the account",
@@ -73,24 +81,52 @@ _CONFIGURATION = (
 )
 _CREDENTIALS = (boto.CredentialRetrievalError, boto.SSOError, boto.TokenRetrievalError)
 
-#: What a request through boto3 can raise.
-FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError)
+
+class OddAnswer(Exception):
+    """botocore failed on an answer in a way of which its documentation says nothing."""
+
+
+class NoCredentials(Exception):
+    """A source of credentials failed in a way of which botocore's documentation says nothing."""
+
+
+#: What a request can raise.
+FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError, Refusal, OddAnswer, NoCredentials)
 #: What making a session or client can raise; ValueError is botocore's for an endpoint that is no URL.
-UNUSABLE = (boto.BotoCoreError, ValueError)
+UNUSABLE = (boto.BotoCoreError, ValueError, NoCredentials)
+
+
+@contextlib.contextmanager
+def asking_botocore(otherwise: type[OddAnswer | NoCredentials], *meant: type[Exception]) -> Iterator[None]:
+    """Within it, what is not botocore's own becomes `otherwise`; meant: also botocore's own, there.
+
+    Its parsers fail on the page of a gateway with AttributeError or KeyError, its sources of credentials
+    (files, other programs, a prompt, plug-ins) with whatever they meet: all of it the outside world's doing.
+    """
+    try:
+        yield
+    except (*FOREIGN, *meant):
+        raise
+    except Exception as error:
+        raise otherwise(f"{type(error).__name__}: {quoted(str(error))}") from error
 
 
 def code_of(error: Exception) -> str:
     """A short name of bounded variety: AWS's error code, else "Unavailable", "Malformed" or a class name."""
+    if isinstance(error, Refusal):
+        return error.code or "Unavailable"
     if isinstance(error, boto.ClientError):
-        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
+        code = str(_error_in(error).get("Code", "Unknown"))
         return "Unavailable" if code.isdigit() else code  # an HTML 502 has no other code than its status
-    if isinstance(error, (MalformedResponse, ResponseParserError)):
+    if isinstance(error, (MalformedResponse, ResponseParserError, OddAnswer)):
         return "Malformed"
     return "Unavailable" if isinstance(error, boto.HTTPClientError) else type(error).__name__
 
 
-def headers_of(error: Exception) -> dict[str, str]:
-    """The headers of the answer that was an error; none where there was no answer."""
+def headers_of(error: Exception) -> Mapping[str, str]:
+    """The headers of AWS's answer that was an error; none where AWS did not answer."""
+    if isinstance(error, Refusal):
+        return error.headers if error.code else {}
     answer = error.response if isinstance(error, boto.ClientError) else {}
     headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers
@@ -98,28 +134,31 @@ def headers_of(error: Exception) -> dict[str, str]:
 
 def translate(error: Exception, side: str, operation: str) -> MonitorError:
     """`error` as ours, saying which side and operation it was and what to do."""
-    if isinstance(error, boto.ClientError):
-        return _translate_answer(error, side, operation)
     if isinstance(error, (*_CONFIGURATION, ValueError)):
-        return ConfigurationError(f"{side}: {error}; check the {side} profile, region and endpoint")
+        return ConfigurationError(
+            f"{side}: {quoted(str(error))}", f"check the {side} profile, region and endpoint"
+        )
+    says = quoted(str(error))
     kind: type[AwsError] = AwsUnavailable
-    if isinstance(error, _CREDENTIALS):
+    if isinstance(error, Refusal):
+        kind = _kind_of(error.code, error.status)
+    elif isinstance(error, boto.ClientError):
+        # The failing operation may be another one than ours: AssumeRole on the way to credentials.
+        operation = error.operation_name or operation
+        code, said = code_of(error), quoted(str(_error_in(error).get("Message", "")))
+        says = f"{code}: {said}" if said else code
+        kind = _kind_of(code, error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    elif isinstance(error, (*_CREDENTIALS, NoCredentials)):
         kind = CredentialsExpired
-    elif isinstance(error, ResponseParserError):
-        kind = MalformedResponse
-    return kind(_message(side, operation, str(error), kind))
+    return kind(f"{side}: {operation}: {says}", _REMEDIES.get(kind, ""))
 
 
-def _translate_answer(error: boto.ClientError, side: str, operation: str) -> AwsError:
-    code = code_of(error)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    kind = BY_CODE.get(code, AwsUnavailable if status >= 500 else AwsError)
-    # The failing operation may be another one than ours: AssumeRole on the way to credentials.
-    asked = error.operation_name or operation
-    said = error.response.get("Error", {}).get("Message", "")
-    return kind(_message(side, asked, f"{code}: {said}" if said else code, kind))
+def _kind_of(code: str, status: int) -> type[AwsError]:
+    """By AWS's code. An answer without one is not AWS's, whatever its status: nobody reached AWS."""
+    unknown = AwsError if code and status < _SERVER_ERROR else AwsUnavailable
+    return BY_CODE.get(code, unknown)
 
 
-def _message(side: str, operation: str, said: str, kind: type[AwsError]) -> str:
-    hint = _HINTS.get(kind)
-    return f"{side}: {operation}: {said}" + (f"; {hint}" if hint else "")
+def _error_in(error: boto.ClientError) -> Mapping[str, object]:
+    found: Mapping[str, object] = error.response.get("Error", {})
+    return found

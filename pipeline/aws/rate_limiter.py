@@ -1,6 +1,6 @@
 """Paces reads: a token bucket with debt, in read capacity units.
 
-Reads: a monotonic clock. Writes: nothing. Never: AWS calls.
+Reads: a monotonic clock. Writes: nothing. Never: AWS.
 """
 
 import threading

@@ -1,22 +1,27 @@
-"""AWS answers as typed structs, decoded from the raw body.
+"""What AWS answers, as typed structs; `operations` decodes a raw body into them.
 
-Reads: response bodies. Writes: nothing. Never: sockets, retries, meaning (what an answer says about a key
-is decided elsewhere).
+Reads: the items of a BatchGetItem answer. Writes: nothing. Never: sockets, retries. What an answer says about
+a key is decided elsewhere.
 
 Why not botocore's own parser: it builds every image of every record (131 against 7 µs a record), and it
 hides defects: a truncated 200 becomes `{}` without an error, so that every key would look missing. Here a
 body is either what the contract says or `MalformedResponse`.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from pipeline.core.canonical import KeyType
-from pipeline.core.model import ChangeType
+from pipeline.core.canonical import Item, KeyType
+from pipeline.core.model import ChangeType, StreamView
+from pipeline.core.quoting import quoted
 from pipeline.errors import MalformedResponse
+
+#: Unix seconds up to the year 2286; what lies beyond is no creation time, and overflows what is made of it.
+CreationTime = Annotated[float, msgspec.Meta(ge=0, lt=1e10)]
+#: One call reads 16 MB; what is far beyond, or negative, would stop the rate limiter or let it go.
+Units = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 
 
 class Camel(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
@@ -26,7 +31,7 @@ class Camel(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
 class _Change(Camel, frozen=True, gc=False):
     keys: msgspec.Raw
     sequence_number: str
-    approximate_creation_date_time: float
+    approximate_creation_date_time: CreationTime
     new_image: msgspec.Raw = msgspec.Raw()  # empty: the stream does not show it (msgspec has no `Raw | None`)
     old_image: msgspec.Raw = msgspec.Raw()
 
@@ -86,7 +91,7 @@ class StreamDescription(Camel, frozen=True):
     stream_arn: str
     stream_status: str
     table_name: str
-    stream_view_type: str
+    stream_view_type: StreamView
     shards: list[WireShard]
     last_evaluated_shard_id: str | None = None
 
@@ -118,7 +123,7 @@ class AttributeDefinition(Camel, frozen=True):
 
 class StreamSpecification(Camel, frozen=True):
     stream_enabled: bool = False
-    stream_view_type: str | None = None
+    stream_view_type: StreamView | None = None
 
 
 class WireTable(Camel, frozen=True):
@@ -146,16 +151,29 @@ class DescribeTimeToLiveBody(Camel, frozen=True):
     time_to_live_description: TimeToLive
 
 
+class WireExport(Camel, frozen=True):
+    export_arn: str
+    export_status: str
+    s3_bucket: str = msgspec.field(name="S3Bucket")
+    export_manifest: str | None = None
+    export_format: str = "DYNAMODB_JSON"
+    filter_specification: dict[str, Any] | None = None
+
+
+class DescribeExportBody(Camel, frozen=True):
+    export_description: WireExport
+
+
 class UnprocessedKeys(Camel, frozen=True):
-    keys: list[dict[str, Any]]
+    keys: list[Item]
 
 
 class Capacity(Camel, frozen=True):
-    capacity_units: float = 0.0
+    capacity_units: Units = 0.0
 
 
 class BatchGetBody(Camel, frozen=True):
-    """A real answer always has `responses` and `unprocessed_keys`, so a body without them is not one.
+    """A real answer always has `responses` and `unprocessed_keys`: a body without them is not one.
 
     Items are undecoded wire JSON, for `decoded_items`: a hundred decoded at once fall out of the cache.
     """
@@ -165,32 +183,23 @@ class BatchGetBody(Camel, frozen=True):
     consumed_capacity: list[Capacity] = []
 
 
-_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
-    "BatchGetItem": msgspec.json.Decoder(BatchGetBody),
-    "GetRecords": msgspec.json.Decoder(GetRecordsBody),
-    "GetShardIterator": msgspec.json.Decoder(GetShardIteratorBody),
-    "DescribeStream": msgspec.json.Decoder(DescribeStreamBody),
-    "ListStreams": msgspec.json.Decoder(ListStreamsBody),
-    "DescribeTable": msgspec.json.Decoder(DescribeTableBody),
-    "DescribeTimeToLive": msgspec.json.Decoder(DescribeTimeToLiveBody),
-}
+class ScanBody(Camel, frozen=True):
+    """`items` is a list, still to be decoded; an answer without it, or without its count, is not one."""
+
+    items: msgspec.Raw
+    count: int
+    last_evaluated_key: msgspec.Raw = msgspec.Raw()
+    consumed_capacity: Capacity = Capacity()
+
+
+#: What decoding a body can raise; a body that is nested too deep is a RecursionError.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_item = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def decode(operation: str, body: bytes, crc: str | None) -> Any:
-    """The body of a successful answer as its struct. crc: CRC-32 in decimal. Raises MalformedResponse."""
-    if crc is not None and str(zlib.crc32(body)) != crc:
-        raise MalformedResponse(f"{operation}: the body does not match its checksum")
-    try:
-        return _DECODERS[operation].decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # The error names a path and types ("$.Records[3].dynamodb"), never a value.
-        raise MalformedResponse(f"{operation}: {error}") from error
-
-
-def decoded_items(items: Iterable[msgspec.Raw]) -> Iterator[dict[str, Any]]:
+def decoded_items(items: Iterable[msgspec.Raw]) -> Iterator[Item]:
     """The items of a BatchGetItem answer, one by one. Raises MalformedResponse."""
     try:
         yield from map(_decode_item, items)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedResponse(f"BatchGetItem: an item that is none: {error}") from error
+    except UNREADABLE as error:
+        raise MalformedResponse(f"BatchGetItem: an item cannot be read: {quoted(str(error))}") from error

@@ -1,7 +1,7 @@
-"""The preflight: every check a line, ok, warn or fail, with the mend; and the plan of `run --dry-run`.
+"""The preflight: every check a line, ok, warn or fail, with its remedy; and the plan of `run --dry-run`.
 
 Reads: both tables (one key that does not exist), the stream (at most one record), STS, Redis, modes of AWS's
-files. Writes: standard output. Never: Redis, an item's values.
+files. Writes: standard output. Never: the store's writers. No value of an item is asked for.
 
 A check is a method of _Examination that returns lines; a MonitorError it raises is its `fail` line. What a
 check needs and could not be had is not checked again: one mistake, one line.
@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from pipeline import exit_codes
 from pipeline.aws import Connection, TableInfo, credential_files
 from pipeline.commands import preflight
 from pipeline.commands.preflight import StreamSeen, Tables
@@ -27,7 +28,6 @@ from pipeline.store import RedisConnection, check_server
 
 Level = Literal["ok", "warn", "fail"]
 
-FINE, FAILED = 0, 4
 #: AWS refuses requests that are signed 5 minutes off; lag figures suffer from much less.
 SKEW_WARN_MS, SKEW_FAIL_MS = 2_000, 300_000
 EXPIRY_WARN_SECONDS = 3600
@@ -39,12 +39,12 @@ _STYLES: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One finding of the preflight. mend: what to do, "" where nothing is to be done."""
+    """One line of the preflight. remedy: what to do, "" where nothing is to be done."""
 
     check: str
     level: Level
     says: str
-    mend: str = ""
+    remedy: str = ""
 
 
 def run(process: ProcessConfig, migration: MigrationConfig) -> int:
@@ -56,11 +56,11 @@ def run(process: ProcessConfig, migration: MigrationConfig) -> int:
     else:
         console = Console(highlight=False, soft_wrap=True)
         for line in lines:
-            mend = f"; {line.mend}" if line.mend else ""
+            remedy = f"; {line.remedy}" if line.remedy else ""
             console.print(
-                Text(f"{line.level:<5}", _STYLES[line.level]) + Text(f"{line.check}: {line.says}{mend}")
+                Text(f"{line.level:<5}", _STYLES[line.level]) + Text(f"{line.check}: {line.says}{remedy}")
             )
-    return FAILED if failed else FINE
+    return exit_codes.CONFIGURATION if failed else exit_codes.FINE
 
 
 def examine(process: ProcessConfig, migration: MigrationConfig) -> list[Line]:
@@ -155,7 +155,7 @@ class _Examination:
             yield Line(
                 "TTL",
                 "warn",
-                f"source: {source or 'off'}, target: {target or 'off'}; items past either TTL are not judged",
+                f"source: {source or 'off'}, target: {target or 'off'}; what one deletes is a finding",
                 "set the same TTL attribute on both tables, unless the migration changes it",
             )
 
@@ -198,13 +198,13 @@ class _Examination:
         connection = RedisConnection(self._process.redis_url, self._migration.name)
         try:
             server = check_server(connection)
-            apart_ms = connection.now_ms() - time.time_ns() // 1_000_000
+            apart_ms = connection.time_ms() - time.time_ns() // 1_000_000
         finally:
             connection.close()
         version = ".".join(map(str, server.version))
         yield Line("redis", "ok", f"{server.kind} {version}, maxmemory-policy {server.policy}")
         if abs(apart_ms) >= SKEW_WARN_MS:
-            says = f"Redis is {apart_ms / 1000:+.1f} s from this host, and lags are measured on its clock"
+            says = f"Redis is {apart_ms / 1000:+.1f} s from this host"
             yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")
 
     def _direction(self) -> Iterable[Line]:
@@ -222,18 +222,16 @@ def _checked(check: str, lines: Callable[[], Iterable[Line]]) -> list[Line]:
     """The check's lines; what it raised is its last."""
     found: list[Line] = []
     try:
-        for line in lines():
-            found.append(line)
+        found.extend(lines())
     except MonitorError as error:
-        says, _, mend = str(error).rpartition("; ")
-        found.append(Line(check, "fail", says or mend, mend if says else ""))
+        found.append(Line(check, "fail", error.problem, error.remedy))
     return found
 
 
 def _files(migration: MigrationConfig) -> list[Line]:
     profiles = (migration.source.profile, migration.target.profile, migration.stream.profile)
     return [
-        Line("AWS files", "warn", trouble.says, trouble.mend)
+        Line("AWS files", "warn", trouble.says, trouble.remedy)
         for trouble in credential_files.troubles(profiles, os.environ)
     ]
 
@@ -242,8 +240,8 @@ def _expiry(side: str, seconds: float) -> Line:
     if seconds <= 0:
         return Line(f"{side} credentials", "fail", "expired", "renew them, for example `aws sso login`")
     level: Level = "ok" if seconds > EXPIRY_WARN_SECONDS else "warn"
-    mend = "" if level == "ok" else "use credentials that renew themselves: a role, or an SSO session"
-    return Line(f"{side} credentials", level, f"expire in {seconds / 60:.0f} min", mend)
+    remedy = "" if level == "ok" else "use credentials that renew themselves: a role, or an SSO session"
+    return Line(f"{side} credentials", level, f"expire in {seconds / 60:.0f} min", remedy)
 
 
 def _table_line(side: Side, table: TableInfo) -> Line:
@@ -263,8 +261,8 @@ def _view_line(stream: StreamSeen) -> Line:
         missing = "without old images an older version may be called different instead of stale"
     else:
         missing = "without new images every change costs a read of its own table as well"
-    mend = "a view cannot be changed; where you may, enable the stream anew with NEW_AND_OLD_IMAGES"
-    return Line("stream", "warn", f"{says}: {missing}", mend)
+    remedy = "a view cannot be changed; where you may, enable the stream anew with NEW_AND_OLD_IMAGES"
+    return Line("stream", "warn", f"{says}: {missing}", remedy)
 
 
 def estimate(migration: MigrationConfig, verified: TableInfo) -> str:

@@ -1,6 +1,7 @@
 """The commands that look once: status, findings, gate; and mark, which notes a milestone.
 
-Reads: the store. Writes: standard output; `mark` alone writes to the store. Never: AWS.
+Reads: the store. Writes: standard output; `mark` alone writes to the store. Never: AWS, the readers' and
+validators' writers.
 """
 
 import sys
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from pipeline import exit_codes
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import KeySchema
 from pipeline.core.figures import Figures
@@ -18,9 +20,11 @@ from pipeline.errors import ConfigurationError
 from pipeline.report import text
 from pipeline.store import MarkStore, StoreView
 
-#: Exit codes of the commands that look (DESIGN: command line).
-FINE, MISMATCHES_OPEN, INCONCLUSIVE = 0, 1, 3
-_GATE_EXIT = {Result.PASSED: 0, Result.FAILED: 1, Result.INCONCLUSIVE: 3}
+_GATE_EXIT = {
+    Result.PASSED: exit_codes.FINE,
+    Result.FAILED: exit_codes.FAILED,
+    Result.INCONCLUSIVE: exit_codes.INCONCLUSIVE,
+}
 
 View = TypeVar("View", bound=StoreView)
 
@@ -30,8 +34,8 @@ def begun(process: ProcessConfig, migration: MigrationConfig, kind: type[View]) 
     store = kind.open(process.redis_url, migration.name)
     if store is None:
         raise ConfigurationError(
-            f"there is no migration {migration.name} in this Redis: "
-            "check --migration, --redis-url and --state-dir, or begin it with `run`"
+            f"there is no migration {migration.name} in this Redis",
+            "check --migration, --redis-url and --state-dir, or begin it with `run`",
         )
     return store
 
@@ -74,14 +78,14 @@ def gate(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
 def mark(process: ProcessConfig, store: MarkStore) -> int:
     """Note that a milestone is reached now."""
     print(text.marked(process.milestone, store.mark(process.milestone)))
-    return FINE
+    return exit_codes.FINE
 
 
 def exit_code(figures: Figures) -> int:
     """0: all is right that was judged. 1: something is wrong, books included. 3: nothing was judged."""
     if figures.open_total or not figures.ledger.balanced:
-        return MISMATCHES_OPEN
-    return FINE if figures.success.keys else INCONCLUSIVE
+        return exit_codes.FAILED
+    return exit_codes.FINE if figures.success.keys else exit_codes.INCONCLUSIVE
 
 
 def _key_shower(process: ProcessConfig, store: StoreView) -> Callable[[bytes], object]:
@@ -94,7 +98,7 @@ def _key_shower(process: ProcessConfig, store: StoreView) -> Callable[[bytes], o
         schema = msgspec.convert(found, KeySchema)
     except msgspec.ValidationError as error:
         raise ConfigurationError(
-            f"migration {store.migration} does not say how its keys look ({error}): leave --show-keys out"
+            f"migration {store.migration} does not say how its keys look ({error})", "leave --show-keys out"
         ) from error
     return lambda key: msgspec.Raw(schema.wire(key))
 

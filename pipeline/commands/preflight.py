@@ -1,21 +1,30 @@
 """What must be true before a role starts: tables, stream and Redis, seen once and refused with one message.
 
 Reads: both tables' descriptions, the stream's, Redis. Writes: the migration's settings into Redis, the first
-time (`open_store`). Never: what items and records hold, a second message for one mistake.
+time (`open_store`). Never: the readers' and validators' writers. What items and records hold is not looked
+at, and one mistake gets one message.
 
-Every refusal is a MonitorError of exit code 2 or 4 whose text is "what is wrong; what to do".
+Every refusal is a MonitorError of exit code 2 or 4 with its remedy.
 """
 
 import dataclasses
 import time
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 
-from pipeline.aws import Connection, StreamClient, StreamInfo, TableInfo, TableReader, describe_table
+from pipeline.aws import (
+    Connection,
+    StreamClient,
+    StreamInfo,
+    TableInfo,
+    TableReader,
+    describe_table,
+    one_service,
+)
+from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.model import Side
 from pipeline.errors import (
@@ -27,15 +36,14 @@ from pipeline.errors import (
     Throttled,
 )
 from pipeline.sides import connect
-from pipeline.store import RedisConnection, begin, check_server
+from pipeline.store import RedisConnection, Role, begin, check_permissions, check_server
 
 log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
-#: Tries, and the pause after the first, for what AWS may refuse only now; then the start is given up.
-TRIES, PAUSE_SECONDS = 3, 0.5
-_PROBE = {"S": "migration-monitor probe", "N": "0", "B": "cHJvYmU="}
+#: Tries, and the pauses between them, for what AWS may refuse only now; then the start is given up.
+TRIES, PAUSES = 3, Backoff(0.5, 2.0)
 ENABLE_STREAM = "enable a stream with view NEW_AND_OLD_IMAGES on the table"
 
 
@@ -77,6 +85,7 @@ def prepare(process: ProcessConfig, migration: MigrationConfig) -> tuple[Migrati
 
 
 def completed(migration: MigrationConfig, tables: Tables) -> MigrationConfig:
+    """The migration with what its tables say: keys, their types, and the tables' ARNs."""
     schema = tables.of(migration.origin).schema
     return dataclasses.replace(
         migration,
@@ -93,6 +102,7 @@ def completed(migration: MigrationConfig, tables: Tables) -> MigrationConfig:
 
 
 def see_tables(migration: MigrationConfig, source: Connection, target: Connection) -> Tables:
+    """Both tables, described, with the endpoints that described them. Raises ConfigurationError."""
     return Tables(
         asked(lambda: describe_table(source, migration.source_table)),
         asked(lambda: describe_table(target, migration.target_table)),
@@ -109,24 +119,27 @@ def check_tables(migration: MigrationConfig, tables: Tables) -> None:
 
 
 def check_distinct(tables: Tables) -> None:
-    if tables.source.arn == tables.target.arn and _one_service(
-        tables.source_endpoint, tables.target_endpoint
-    ):
+    """Raises ConfigurationError when source and target are one table."""
+    if tables.source.arn == tables.target.arn and one_service(tables.source_endpoint, tables.target_endpoint):
         raise ConfigurationError(
             f"source and target are the same table ({tables.source.arn} at {tables.source_endpoint}), "
-            "which always equals itself; give another --source-profile, --source-region or --source-table"
+            "which always equals itself",
+            "give another --source-profile, --source-region or --source-table",
         )
 
 
 def check_keys(tables: Tables) -> None:
+    """Raises ConfigurationError when the tables' keys differ: no key could be looked up."""
     if tables.source.schema != tables.target.schema:
         raise ConfigurationError(
             f"the key schemas differ: source {describe_keys(tables.source)}, "
-            f"target {describe_keys(tables.target)}; check --source-table and --target-table"
+            f"target {describe_keys(tables.target)}",
+            "check --source-table and --target-table",
         )
 
 
 def check_key_flags(migration: MigrationConfig, table: TableInfo) -> None:
+    """Raises ConfigurationError when --partition-key or --sort-key is not what the table has."""
     schema = table.schema
     for flag, given, real in (
         ("--partition-key", migration.partition_key, schema.partition_key),
@@ -134,22 +147,19 @@ def check_key_flags(migration: MigrationConfig, table: TableInfo) -> None:
     ):
         if given is not None and given != real:
             raise ConfigurationError(
-                f"{flag} is {given}, but table {table.name} has {describe_keys(table)}; "
-                f"{f'write {flag} {real}' if real else 'leave it out'}"
+                f"{flag} is {given}, but table {table.name} has {describe_keys(table)}",
+                f"write {flag} {real}" if real else "leave it out",
             )
 
 
 def check_item_reads(connection: Connection, table: TableInfo) -> None:
     """Raises AccessDenied when items must not be read; asks for one that nobody has (1 read unit at most)."""
-    schema = table.schema
-    key = {schema.partition_key: {schema.partition_type: _PROBE[schema.partition_type]}}
-    if schema.sort_key and schema.sort_type:
-        key[schema.sort_key] = {schema.sort_type: _PROBE[schema.sort_type]}
-    reader = TableReader(connection, table.name, schema)
-    asked(lambda: allowed(lambda: reader.batch_get([schema.compact_of(key)], lambda _key, _item: None)))
+    reader = TableReader(connection, table.name, table.schema)
+    asked(lambda: allowed(lambda: reader.batch_get([reader.nobody], lambda _key, _item: None)))
 
 
 def describe_keys(table: TableInfo) -> str:
+    """The table's keys and their types in words."""
     schema = table.schema
     partition = f"partition key {schema.partition_key} ({schema.partition_type})"
     return (
@@ -157,19 +167,6 @@ def describe_keys(table: TableInfo) -> str:
         if schema.sort_key
         else f"{partition} alone"
     )
-
-
-def _one_service(one: str, other: str) -> bool:
-    """Whether two endpoints lead to the same tables: all of AWS's do (an ARN holds account and region)."""
-    return _place(one) == _place(other)
-
-
-def _place(url: str) -> object:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
-        return "AWS"
-    return "127.0.0.1" if host in ("localhost", "::1") else host, parts.port
 
 
 # --- stream ------------------------------------------------------------------------------------------------
@@ -180,12 +177,12 @@ def see_stream(migration: MigrationConfig, origin: TableInfo, connection: Connec
     arn = migration.stream_arn or origin.stream_arn
     if arn is None or (migration.stream_arn is None and not origin.stream_enabled):
         raise ConfigurationError(
-            f"{migration.origin} table {origin.name} has no enabled stream; {ENABLE_STREAM}"
+            f"{migration.origin} table {origin.name} has no enabled stream", ENABLE_STREAM
         )
     if not arn.startswith(f"{origin.arn}/stream/"):
         raise ConfigurationError(
-            f"--stream-arn {arn} is not a stream of the {migration.origin} table {origin.arn}; "
-            f"leave it out to use the table's latest stream, {origin.stream_arn or 'once there is one'}"
+            f"--stream-arn {arn} is not a stream of the {migration.origin} table {origin.arn}",
+            f"leave it out to use the table's latest stream, {origin.stream_arn or 'once there is one'}",
         )
     client = StreamClient(connection)
     info, shards, after = asked(lambda: client.describe_stream(arn))
@@ -195,7 +192,7 @@ def see_stream(migration: MigrationConfig, origin: TableInfo, connection: Connec
         count += len(shards)
     if not info.enabled:
         newest = f"use the newer one, {origin.stream_arn}" if origin.stream_enabled else ENABLE_STREAM
-        raise ConfigurationError(f"stream {arn} is disabled; {newest}")
+        raise ConfigurationError(f"stream {arn} is disabled", newest)
     return StreamSeen(info, count, a_shard, connection.endpoint)
 
 
@@ -211,15 +208,27 @@ def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
 # --- Redis -------------------------------------------------------------------------------------------------
 
 
+#: What each command does in Redis; `doctor` tries it all.
+_STORE_ROLES = {
+    "run": (Role.READER, Role.VALIDATOR, Role.VIEWER),
+    "reader": (Role.READER,),
+    "validator": (Role.VALIDATOR,),
+    "monitor": (Role.VIEWER,),
+}
+
+
 def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
-    """Raises ConfigurationError for a server that cannot be reached or cannot be used."""
+    """Raises ConfigurationError for a server that cannot be reached or used, or not by this user."""
     connection = RedisConnection(process.redis_url, migration.name)
     try:
+        check_permissions(connection, _STORE_ROLES.get(process.command, tuple(Role)))
         check_server(connection)
     except ConfigurationError:
         raise
     except StoreError as error:
-        raise ConfigurationError(f"{error}; check --redis-url, and that the server runs") from error
+        raise ConfigurationError(
+            error.problem, error.remedy or "check --redis-url, and that the server runs"
+        ) from error
     finally:
         connection.close()
 
@@ -243,13 +252,13 @@ def asked(question: Callable[[], Answer]) -> Answer:
         try:
             return question()
         except CredentialsExpired as error:
-            raise ConfigurationError(str(error)) from error
+            raise ConfigurationError(error.problem, error.remedy) from error
         except (AwsUnavailable, Throttled) as error:
             last: MonitorError = error
             if attempt < TRIES:
-                time.sleep(PAUSE_SECONDS * attempt)
-    mend = "try again" if isinstance(last, Throttled) else "check the endpoint, the region and the network"
-    raise ConfigurationError(f"{last}; {mend}") from last
+                time.sleep(PAUSES.after(attempt))
+    remedy = "try again" if isinstance(last, Throttled) else "check the endpoint, the region and the network"
+    raise ConfigurationError(last.problem, last.remedy or remedy) from last
 
 
 def allowed(question: Callable[[], object]) -> None:

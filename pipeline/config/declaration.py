@@ -1,6 +1,6 @@
 """What an option is, and how one is declared: on the field that holds its value.
 
-Reads: nothing. Writes: nothing. Never: the environment, files, values that were given (that is `load`).
+Reads: nothing. Writes: nothing. Never: the environment, files. What was given is read by `load`.
 
     workers: int = option(PACE, "workers", "validator processes", whole(1, 256), "2", metavar="N")
 
@@ -55,16 +55,16 @@ class Option:
 
 
 def option(
-    group: str, name: str, help: str, parse: Callable[[str], Value], default: str, *, metavar: str
+    group: str, name: str, text: str, parse: Callable[[str], Value], default: str, *, metavar: str
 ) -> Value:
     """A field with a default, written as an operator would and read by the option's own parser."""
-    return _field(parse(default), Option(group, name, help, parse, default, metavar=metavar))
+    return _field(parse(default), Option(group, name, text, parse, default, metavar=metavar))
 
 
 def optional(
     group: str,
     name: str,
-    help: str,
+    text: str,
     parse: Callable[[str], Value],
     unset: Value,
     *,
@@ -73,26 +73,28 @@ def optional(
     secret: bool = False,
 ) -> Value:
     """A field that may stay without a value: it is `unset` then. otherwise: what happens, in words."""
-    made = Option(group, name, help, parse, unset=unset, otherwise=otherwise, metavar=metavar, secret=secret)
+    made = Option(group, name, text, parse, unset=unset, otherwise=otherwise, metavar=metavar, secret=secret)
     return _field(unset, made, shown=not secret)
 
 
-def repeated(group: str, name: str, help: str, *, otherwise: str) -> tuple[str, ...]:
-    made = Option(group, name, help, str, unset=(), otherwise=otherwise, repeats=True)
+def repeated(group: str, name: str, text: str, *, otherwise: str) -> tuple[str, ...]:
+    """A field that is given any number of times. otherwise: what happens when it is not given at all."""
+    made = Option(group, name, text, str, unset=(), otherwise=otherwise, repeats=True)
     return _field((), made)
 
 
-def switch(group: str, name: str, help: str) -> bool:
-    return _field(False, Option(group, name, help, None, unset=False))
+def switch(group: str, name: str, text: str) -> bool:
+    """A field that is off until its flag stands there."""
+    return _field(False, Option(group, name, text, None, unset=False))
 
 
 def side(group: str, name: str) -> SideConfig:
     """A field for the access to one table; all its options may stay without a value."""
 
-    def one(of: str, help: str, otherwise: str, metavar: str, **more: Any) -> Option:
+    def one(of: str, text: str, otherwise: str, metavar: str, **more: Any) -> Option:
         parse = more.pop("parse", str)
         flag = f"{name}-{of.replace('_', '-')}"
-        return Option(group, flag, help, parse, otherwise=otherwise, metavar=metavar, field=of, **more)
+        return Option(group, flag, text, parse, otherwise=otherwise, metavar=metavar, field=of, **more)
 
     return _field(
         SideConfig(name),

@@ -1,7 +1,7 @@
 """The configuration: what the operator gave, checked, as two frozen values.
 
 Reads: the command line, `DDBMM_…` variables, the YAML file of `--config`; in this order of precedence, then
-the defaults. Writes: nothing. Never: AWS, Redis; the meaning of an option (that is `options`).
+the defaults. Writes: nothing. Never: AWS, the store. What an option means is said in `options`.
 """
 
 import dataclasses
@@ -58,8 +58,8 @@ def load(argv: Sequence[str], environment: Mapping[str, str]) -> Loaded:
     given = {name: text for name, text in environment.items() if text}  # compose passes unset ones as ""
     namespace, unknown = parser.parse_known_args(list(rest), env_vars=given)
     if unknown:
-        hint = f": the command {unknown[0]!r} comes first" if unknown[0] in COMMANDS else "; see --help"
-        raise UsageError(f"not understood: {' '.join(unknown)}{hint}")
+        hint = f"the command {unknown[0]!r} comes first" if unknown[0] in COMMANDS else "see --help"
+        raise UsageError(f"not understood: {' '.join(unknown)}", hint)
     values = vars(namespace)
     process = ProcessConfig(
         command=command, milestone=values.get("milestone", ""), **_plain(ProcessConfig, values)
@@ -74,7 +74,7 @@ def split_command(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
     if not argv or argv[0].startswith("-"):
         return "run", argv
     if argv[0] not in COMMANDS:
-        raise UsageError(f"there is no command {argv[0]!r}: use one of {', '.join(COMMANDS)}")
+        raise UsageError(f"there is no command {argv[0]!r}", f"use one of {', '.join(COMMANDS)}")
     return argv[0], argv[1:]
 
 
@@ -123,16 +123,18 @@ def _stream_side(origin: SideConfig, arn: str | None, values: Mapping[str, Any])
 
 def _check_complete(process: ProcessConfig, migration: MigrationConfig) -> None:
     if process.command in _NEED_TABLE and not migration.target_table:
-        raise UsageError("which table? Give --target-table (and --source-table where its name differs)")
-    if process.command in _NEED_NAME and not migration.name:
-        raise UsageError("which migration? Give --migration or --target-table")
-    if process.command in _NEED_REDIS and not process.redis_url:
         raise UsageError(
-            f"which Redis? Roles that run apart share one: give {process.command} its --redis-url"
+            "no table is named", "give --target-table (and --source-table where its name differs)"
         )
+    if process.command in _NEED_NAME and not migration.name:
+        raise UsageError("no migration is named", "give --migration or --target-table")
+    if process.command in _NEED_REDIS and not process.redis_url:
+        raise UsageError("roles that run apart share one Redis", f"give {process.command} its --redis-url")
     for side in (migration.source, migration.target):
         if side.external_id and not side.role_arn:
-            raise UsageError("an external id serves a role: give --source-role-arn or --target-role-arn too")
+            raise UsageError(
+                "an external id serves a role", "give --source-role-arn or --target-role-arn too"
+            )
 
 
 # --- the parser --------------------------------------------------------------------------------------------
@@ -145,7 +147,8 @@ class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
 
 class _YamlFile(configargparse.ConfigFileParser):  # type: ignore[misc]
     """Option names and their values. ConfigArgParse's own reader turns an unknown key into a flag, `on` into
-    `True`, and refuses an empty file."""
+    `True`, and refuses an empty file.
+    """
 
     def parse(self, path: Path) -> dict[str, Any]:  # what config_file_open_func gave
         content = _read_yaml(path)
@@ -160,22 +163,26 @@ class _YamlFile(configargparse.ConfigFileParser):  # type: ignore[misc]
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         # All scalars stay text: the options' own parsers read them, as on the command line.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
+        text = path.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=yaml.BaseLoader) or {}  # noqa: S506 - it makes text and nothing else
     except OSError as error:
         raise ConfigurationError(
-            f"--config {path}: {error.strerror}; give the path of a YAML file"
+            f"--config {path}: {error.strerror}", "give the path of a YAML file"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{path}: write one `name: value` on each line, as in `sample-rate: 10`")
+        raise ConfigurationError(
+            f"{path} is not a list of options",
+            "write one `name: value` on each line, as in `sample-rate: 10`",
+        )
     return content
 
 
 def _check_entry(file: Path, name: str, value: object) -> None:
     option = next((one for one in OPTIONS if one.name == name), None)
     if option is None:
-        raise ConfigurationError(f"{file}: there is no option {name!r}; `{PROGRAM} --help` lists them")
+        raise ConfigurationError(f"{file}: there is no option {name!r}", f"`{PROGRAM} --help` lists them")
     if isinstance(value, dict) or (isinstance(value, list) and not option.repeats):
         raise ConfigurationError(
             f"{file}: {name} takes one value, not a {'mapping' if isinstance(value, dict) else 'list'}"

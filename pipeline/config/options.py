@@ -1,7 +1,7 @@
 """Every option, declared once, on the field that holds its value: command line, environment, YAML, help,
 docs and `config` come from here.
 
-Reads: nothing. Writes: nothing. Never: the environment, files, values that were given (that is `load`).
+Reads: nothing. Writes: nothing. Never: the environment, files. What was given is read by `load`.
 
 What belongs to one migration is apart from what belongs to the process, which may serve several.
 """

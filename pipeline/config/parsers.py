@@ -1,6 +1,7 @@
 """What an option's text means: parsers for argparse, and one back to text.
 
-Reads: nothing. Writes: nothing. Never: an exception but ArgumentTypeError, whose message says what is right.
+Reads: nothing. Writes: nothing. Never: the environment, files. The one exception is ArgumentTypeError, whose
+message says what is right.
 """
 
 import math
@@ -42,6 +43,7 @@ def duration_text(ms: int) -> str:
 
 
 def percentage(text: str) -> float:
+    """Above 0, up to 100."""
     value = _number(text)
     if not 0 < value <= 100:
         raise ArgumentTypeError(
@@ -51,6 +53,7 @@ def percentage(text: str) -> float:
 
 
 def not_negative(text: str) -> float:
+    """A finite number from 0 up."""
     value = _number(text)
     if not (value >= 0 and math.isfinite(value)):
         raise ArgumentTypeError(f"{text!r} is not a number from 0 up")
@@ -76,6 +79,8 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
+    """A parser of these words alone."""
+
     def parse(text: str) -> str:
         if text not in words:
             raise ArgumentTypeError(f"{text!r} is not one of {', '.join(words)}")
@@ -90,6 +95,7 @@ def side_of(text: str) -> Side:
 
 
 def migration_name(text: str) -> str:
+    """A name that can be part of a Redis key."""
     if not _MIGRATION.fullmatch(text):
         raise ArgumentTypeError(f"{text!r} is not a name: use letters, digits, '_', '.' and '-', at most 255")
     return text
@@ -110,6 +116,7 @@ def url(*schemes: str) -> Callable[[str], str]:
 
 
 def stream_arn(text: str) -> str:
+    """The ARN of a DynamoDB stream."""
     if not _STREAM_ARN.fullmatch(text):
         raise ArgumentTypeError(
             f"{text!r} is not a stream's ARN (arn:aws:dynamodb:REGION:ACCOUNT:table/TABLE/stream/LABEL): "

@@ -1,7 +1,7 @@
 """Equality: one canonical form, digest and key per item, from the wire JSON and never from Python values.
 
-Reads: items and keys as DynamoDB's JSON protocol writes them, `{"name": {"S": "x"}, …}`.
-Writes: nothing. Never: converts numbers to floats or Decimals, normalises Unicode, puts a value in a message.
+Reads: items and keys as DynamoDB's JSON protocol writes them, `{"name": {"S": "x"}, …}`. Writes: nothing.
+Never: floats, Decimals. Unicode is not normalised, and no value is in a message.
 
 The canonical form is the wire JSON itself, written deterministically: map keys sorted, no spaces, one text
 per number's value, sets sorted without repeats, binaries re-encoded. The type tags stay, so `{"BOOL": true}`

@@ -1,6 +1,6 @@
 """What the store says at one instant, and what follows from it: behind console, status, metrics and gate.
 
-Reads: nothing. Writes: nothing. Never: clocks, I/O; a figure that was not measured is None, never 0.
+Reads: nothing. Writes: nothing. Never: clocks, I/O. A figure that was not measured is None, never 0.
 
 Units: `*_ms` milliseconds on the store's clock, `*_seconds` seconds. One unit of the success rate is a
 distinct key, not a read: a hot key that is looked at a thousand times says no more than a cold one.
@@ -39,11 +39,22 @@ class Lag(msgspec.Struct, frozen=True):
     p99: float | None
 
 
+class Clock(msgspec.Struct, frozen=True):
+    """The state's clock against Redis' TIME.
+
+    distance_ms: how far it is ahead, None = nobody has said. steps: how often TIME stepped.
+    """
+
+    distance_ms: int | None = None
+    steps: int = 0
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """The store's answers, read together.
 
     lag_counts: replication lags of the last minutes, one count per LAG_BUCKETS_SECONDS and one beyond.
     oldest_waiting_ms: creation of the oldest version that a look did not find, None when there is none.
+    oldest_finding_ms: when the oldest open finding was opened, None when none is open.
     marks: when the operator said that a milestone of the cutover was reached (see model.MARKS).
     """
 
@@ -54,7 +65,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     reader: ReaderState
     lag_counts: list[int]
     oldest_waiting_ms: int | None
+    oldest_finding_ms: int | None = None
     marks: dict[str, int] = {}
+    clock: Clock = Clock()
 
     @property
     def success(self) -> Success:

@@ -1,6 +1,6 @@
 """Go or no-go: may the application be switched to the target now?
 
-Reads: figures of one instant. Writes: nothing. Never: clocks, I/O; "not measured" is never a pass.
+Reads: figures of one instant. Writes: nothing. Never: clocks, I/O. "Not measured" is never a pass.
 
 Each check ends in one of three results. One failed check is a no-go; without one, a single inconclusive
 check means that it is too early to say. So "nothing was compared" can never look like "all is well".
@@ -13,6 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from pipeline.core.figures import Figures, Success
+from pipeline.core.statistics import share_text
 
 
 class Result(StrEnum):
@@ -89,15 +90,13 @@ def _success(figures: Figures, limits: Limits) -> _Answer:
     success = figures.success
     if success.low is None or success.high is None:
         return Result.INCONCLUSIVE, "no key was compared yet"
-    at_least = f"at least {success.low:.4%} of the keys are right (95 % confidence)"
+    at_least = f"at least {share_text(success.low)} of the keys are right (95 % confidence)"
+    demanded = f"{share_text(limits.objective)} is demanded"
     if success.low >= limits.objective:
-        return Result.PASSED, f"{at_least}, {limits.objective:.4%} is demanded"
+        return Result.PASSED, f"{at_least}, {demanded}"
     if success.high < limits.objective:
-        return (
-            Result.FAILED,
-            f"at most {success.high:.4%} of the keys are right, {limits.objective:.4%} is demanded",
-        )
-    return Result.INCONCLUSIVE, f"{at_least}, {limits.objective:.4%} is demanded: {_needed(success, limits)}"
+        return Result.FAILED, f"at most {share_text(success.high)} of the keys are right, {demanded}"
+    return Result.INCONCLUSIVE, f"{at_least}, {demanded}: {_needed(success, limits)}"
 
 
 def _needed(success: Success, limits: Limits) -> str:
@@ -180,8 +179,8 @@ def _backlog(figures: Figures, limits: Limits) -> _Answer:
 
 
 def _accounting(figures: Figures, _limits: Limits) -> _Answer:
-    balanced = figures.ledger.balanced
-    return _passes(balanced, f"the accounting identity {'holds' if balanced else 'does not hold'}")
+    wrong = figures.ledger.imbalance
+    return _passes(not wrong, f"the accounting identity {f'does not hold: {wrong}' if wrong else 'holds'}")
 
 
 #: Name → check. The names are label values of ddbmm_cutover_check_passed.

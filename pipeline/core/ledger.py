@@ -5,11 +5,12 @@ Reads: nothing. Writes: nothing. Never: I/O, redis.
 The accounting identity, checked after every fault and shown by `status`:
     records read       = not sampled + versions published
     versions published = reached + alarmed + expired + indeterminate + dead + outstanding
+and no count is negative: ten versions are not 25 reached and 15 less than nothing outstanding.
 """
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import msgspec
@@ -106,14 +107,30 @@ class Ledger(msgspec.Struct, frozen=True):
 
     @property
     def balanced(self) -> bool:
-        """True when the accounting identity holds."""
-        accounted = (
-            self.reached + self.alarmed + self.expired + self.indeterminate + self.dead + self.outstanding
-        )
-        return (
-            self.records_read == self.not_sampled + self.versions_published
-            and self.versions_published == accounted
-        )
+        """True when the accounting identity holds, of counts that can be."""
+        return not self.imbalance
+
+    @property
+    def imbalance(self) -> str:
+        """What is wrong with the books, in words; "" = nothing is."""
+        for name, count in self._counts():
+            if count < 0:
+                return f"{name} is {count:,}, and nothing can be counted less than zero times"
+        if self.records_read != self.not_sampled + self.versions_published:
+            return f"{self.records_read:,} records read ≠ {self.not_sampled:,} + {self.versions_published:,}"
+        terms = (self.reached, self.alarmed, self.expired, self.indeterminate, self.dead, self.outstanding)
+        if self.versions_published != sum(terms):
+            accounted = " + ".join(f"{term:,}" for term in terms)
+            return f"{self.versions_published:,} versions published ≠ {accounted}"
+        return ""
+
+    def _counts(self) -> Iterator[tuple[str, int]]:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                yield from ((f"{name} {label}", count) for label, count in value.items())
+            else:
+                yield name, value
 
     @classmethod
     def from_fields(cls, fields: dict[str, int], keys_judged: int, keys_sampled: int) -> "Ledger":
@@ -175,7 +192,7 @@ def buried(history: History) -> str:
 
 
 @lru_cache(1024)
-def _tally(
+def _tally(  # noqa: PLR0913, PLR0917 - its arguments are what the cache knows a text by
     reached: int,
     alarmed: int,
     expired: int,
@@ -190,8 +207,11 @@ def _tally(
     lates: tuple[int, int] | None,
     lag: int | None,
 ) -> str:
-    """recheck: only another look follows. excused: 1 = the key is from now on, -1 = no longer. kinds, lates:
-    before and after, None = alike. lag: bucket."""
+    """The text of `tally`.
+
+    recheck: only another look follows. excused: 1 = the key is from now on, -1 = no longer. kinds, lates:
+    before and after, None = alike. lag: bucket.
+    """
     counts = {
         "reached": reached,
         "alarmed": alarmed,

@@ -1,6 +1,6 @@
 """The vocabulary: the values that the stages exchange.
 
-Reads: nothing. Writes: nothing. Never: clocks, I/O, behaviour beyond naming things.
+Reads: nothing. Writes: nothing. Never: clocks, I/O. Things are named here, and do nothing.
 
 Units: every `*_ms` is an integer number of milliseconds; instants are Unix time on the store's clock
 (Redis TIME), the one clock that all processes share. A digest is 16 bytes (see `canonical`); a key is the
@@ -181,7 +181,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 class Counts(msgspec.Struct, frozen=True):
     """What one batch read. read: all records; not_sampled: those that the sampler left out; by_name: all
-    records again, by a name that the producer chooses (of a stream: the type of the change)."""
+    records again, by a name that the producer chooses (of a stream: the type of the change).
+    """
 
     read: int = 0
     not_sampled: int = 0

@@ -1,6 +1,6 @@
 """Which keys are sampled: decided by the key alone, so every process, mode and restart agrees.
 
-Reads: compact canonical keys. Writes: nothing. Never: counts records, keeps state, draws random numbers.
+Reads: compact canonical keys. Writes: nothing. Never: randomness. Nothing is counted or kept.
 
 A sample of keys keeps all changes of each key it keeps; a sample of records would favour hot keys and break
 histories. A larger percentage keeps everything that a smaller one keeps.

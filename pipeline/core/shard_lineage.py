@@ -1,7 +1,8 @@
 """Which shards may be read now: the stream's shard tree against what has been read of it.
 
 Reads: one complete listing of a stream, the ids that have a checkpoint, the ids that are read to their end.
-Writes: nothing; the answer is a LineagePlan. Never: asks AWS or the store, remembers a listing, drops shards.
+Writes: nothing; the answer is a LineagePlan. Never: AWS, the store. No listing is remembered, and no shard is
+dropped.
 
 DynamoDB orders the changes of a key only along a lineage: a child holds changes made after its parent closed
 (AWS, "Change data capture for DynamoDB Streams"). So the rules are:

@@ -1,13 +1,13 @@
 """What a sample says about the whole: intervals, quantiles and how many keys it takes.
 
-Reads: counts. Writes: nothing. Never: says more than the counts do; nothing compared leaves everything open.
+Reads: counts. Writes: nothing. Never: I/O. Nothing compared leaves everything open.
 
 Rates and confidences are shares in 0..1. One observation is a distinct key, not a read of it.
 """
 
 import itertools
 from collections.abc import Sequence
-from math import ceil, exp, lgamma, log, log1p
+from math import ceil, exp, floor, lgamma, log, log1p
 
 CONFIDENCE = 0.95
 #: Upper bounds of the replication-lag histogram, dense between 1 and 30 s, where replicators and deadlines
@@ -102,6 +102,11 @@ def margin_in_words(low: float, ratio: float, high: float, keys: int) -> str:
     widest = max(down, up)
     word = next((word for limit, word in _MARGIN_WORDS if widest <= limit), "too few keys to tell")
     return f"{word} (-{_points(down)}/+{_points(up)} points), at worst {_worst(1 - low)} wrong"
+
+
+def share_text(share: float) -> str:
+    """A share as a percentage with four decimals, cut and not rounded: only 1 is 100.0000%."""
+    return f"{floor(share * 1e6 + 1e-9) / 1e4:.4f}%"
 
 
 def _worst(rate: float) -> str:

@@ -1,7 +1,7 @@
 """Time to live: will DynamoDB delete this item by itself?
 
-Reads: a decoded wire item, the name of its TTL attribute, the time. Writes: nothing. Never: floats (a Number
-has 38 digits), a value in a message.
+Reads: a decoded wire item, the name of its TTL attribute, the time. Writes: nothing. Never: floats. A Number
+has 38 digits. No value is in a message.
 
 The rules are the Developer Guide's, "Using time to live": a top-level Number, in seconds since 1970, that has
 passed, but not more than five years ago. Anything else is left alone for good: text, milliseconds (far in

@@ -1,8 +1,8 @@
 """The demo's outside world for the compose stack: tables, traffic, and a replicator that plants faults.
 
 Reads: the plan file, both emulated tables. Writes: both tables; in its directory logs, `ready` once the
-tables stand and the stream is on, and `truth.json` once all traffic has arrived. Never: the monitor's state;
-what the monitor finds is compared with `truth.json` by others.
+tables stand and the stream is on, and `truth.json` once all traffic has arrived. Never: the store. What the
+monitor finds is compared with `truth.json` by others.
 
 Run as `python -m pipeline.demo.cutover …`; ends with SIGTERM, or when a process of it fails.
 """

@@ -1,6 +1,6 @@
 """`datadel`: delete the items whose keys a CSV file names, as `datagen --output` writes it.
 
-Reads: the CSV file, the table's key schema. Writes: deletions. Never: anything when a line of the file is
+Reads: the CSV file, the table's key schema. Writes: deletions. Nothing is deleted when a line of the file is
 wrong, or with --dry-run.
 """
 

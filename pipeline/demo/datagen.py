@@ -1,7 +1,7 @@
 """`datagen`: put test items into a table, then update and delete some of them.
 
-Reads: the table's key schema. Writes: items, and a CSV file of their keys for `datadel`. Never: an item that
-was there before.
+Reads: the table's key schema. Writes: items, and a CSV file of their keys for `datadel`. An item that was
+there before is left alone.
 
 The CSV file has one column per key attribute (binary keys in base64). A key is in it, on disk, before it is
 sent: whatever happens, no item is left that the file does not name. Deleting a key that never came to be is

@@ -1,6 +1,6 @@
 """The replicator's plan: how late it is and what it gets wrong, from a YAML (or JSON) file.
 
-Reads: the plan file. Writes: nothing. Never: chance beyond the seed: the same seed, plan and order of changes
+Reads: the plan file. Writes: nothing. Never: chance beyond a seed. The same seed, plan and order of changes
 give the same faults.
 """
 

@@ -1,6 +1,6 @@
 """The demo's processes: started tied to the demo, listened to, and all of them ended again.
 
-Reads: JSON lines from the children's standard output. Writes: one log file per child. Never: a process left
+Reads: JSON lines from the children's standard output. Writes: one log file per child. No process is left
 behind, whether the demo ends by itself, by Ctrl-C or by kill -9 (see `tether`).
 """
 

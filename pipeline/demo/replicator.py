@@ -1,7 +1,7 @@
 """The replicator under suspicion: carries the source's stream to the target, and gets it wrong as planned.
 
 Reads: the source's stream, the plan file; at the end both tables. Writes: the target table, the truth file.
-Never: the monitor's code for reading or judging.
+Never: the monitor's code.
 
 Run as `python -m pipeline.demo.replicator …`; says how far it is. SIGUSR1 means that the source is at rest:
 it reads what is left, applies what is due, compares the tables, writes the planted truth and ends. The truth

@@ -1,7 +1,7 @@
 """`demo`: a made-up migration with planted faults, watched by the real monitor; did it find exactly them?
 
-Reads: the plan file. Writes: a temporary directory, removed unless the demo fails. Never: a process left
-behind, an address other than 127.0.0.1, a real AWS account.
+Reads: the plan file. Writes: a temporary directory, removed unless the demo fails. Never: boto3. No process
+is left behind, no address but 127.0.0.1 is used, no real AWS account is asked.
 
 Source and target are two emulated accounts, the state is in an embedded Valkey, and the monitor is the
 command `dynamodb-migration-monitor run` in a process of its own. In order: start all, write traffic, let the
@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from pipeline import exit_codes
 from pipeline.core.figures import Figures
 from pipeline.core.model import MISMATCHES
 from pipeline.demo import plan as plans
@@ -43,7 +44,6 @@ DRAIN_SECONDS, SETTLE_SECONDS = 40.0, 35.0
 FRAME_SECONDS = 0.25
 #: About how long the phases take, for the progress bar; traffic takes as long as it is told.
 USUAL_SECONDS = {"starting": 6.0, "writing": 0.0, "replicating": 6.0, "settling": 17.0}
-INTERRUPTED = 130
 
 
 def main(argv: list[str]) -> int:
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         print("interrupted; every process of the demo has ended", file=sys.stderr)
-        return INTERRUPTED
+        return exit_codes.INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
 

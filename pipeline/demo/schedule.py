@@ -1,6 +1,6 @@
 """When the replicator applies what: the plan turned into applications, change by change.
 
-Reads: nothing. Writes: nothing. Never: I/O or clocks; instants are the caller's milliseconds.
+Reads: nothing. Writes: nothing. Never: I/O, clocks. Instants are the caller's milliseconds.
 
 Without a fault, a key's changes are applied in their order.
 """

@@ -1,7 +1,7 @@
 """The demo's result: what was planted against what the monitor found, key by key.
 
-Reads: nothing. Writes: nothing. Never: partial credit: a key found as another kind is both missed
-and a false alarm.
+Reads: nothing. Writes: nothing. Never: I/O. There is no partial credit: a key found as another kind is both
+missed and a false alarm.
 """
 
 from collections.abc import Mapping

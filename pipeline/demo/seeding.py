@@ -1,12 +1,11 @@
 """What `datagen` and `datadel` share: the table's keys, writes that are counted truly, CSV files, progress.
 
-Reads and writes: DynamoDB through boto3. Never: a write that is counted before DynamoDB said that it is done.
+Reads and writes: DynamoDB through boto3. A write is counted when DynamoDB said that it is done.
 """
 
 import argparse
 import base64
 import binascii
-import random
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +17,9 @@ from botocore.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipeline import exit_codes
 from pipeline.aws.errors import FOREIGN, translate
+from pipeline.backoff import Backoff
 from pipeline.core.canonical import MalformedItem, canonical_number
 from pipeline.demo.tables import Item, as_text
 from pipeline.errors import AwsUnavailable, ConfigurationError, MonitorError, Throttled
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
 MAX_WRITES = 25
-#: Between attempts of what DynamoDB put off: doubled each time, with jitter. 12 attempts are about 30 s.
-BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS, ATTEMPTS = 0.05, 5.0, 12
+#: Between attempts of what DynamoDB put off. 12 attempts are about 30 s.
+BACKOFF, ATTEMPTS = Backoff(0.1, 5.0, jittered=True), 12
 LINE_EVERY_SECONDS = 5.0
 
 
@@ -80,7 +81,7 @@ def ending(tool: Callable[[], int]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return exit_codes.INTERRUPTED
 
 
 def connect(args: argparse.Namespace) -> "DynamoDBClient":
@@ -183,7 +184,6 @@ class Writer:
         self._size = MAX_WRITES if batch else 1
         self._wait_seconds = wait_seconds
         self._requests = 0
-        self._rng = random.Random()
         self.tally = Tally()
 
     def batches(self, writes: Iterable[Write]) -> Iterable[list[Write]]:
@@ -208,8 +208,7 @@ class Writer:
         left = group
         for attempt in range(ATTEMPTS):
             if attempt:
-                ceiling = min(BACKOFF_MIN_SECONDS * 2**attempt, BACKOFF_MAX_SECONDS)
-                time.sleep(self._rng.uniform(ceiling / 2, ceiling))
+                time.sleep(BACKOFF.after(attempt))
             elif self._requests:
                 time.sleep(self._wait_seconds)
             again = self._request(left)

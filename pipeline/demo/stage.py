@@ -1,7 +1,7 @@
 """The demo's stage: starts emulators, state, monitor, replicator and traffic, and says what they do.
 
-Reads: the store, what the processes say. Writes: both emulated tables' first contents. Never: the monitor's
-figures from anywhere but where an operator gets them: the store's ledger and `findings --json`.
+Reads: the store, what the processes say. Writes: both emulated tables' first contents. The monitor's figures
+come from where an operator gets them: the store's ledger and `findings --json`.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The demo's tables as an outsider sees them: clients, creation, whole contents.
 
-Reads and writes: DynamoDB through boto3. Never: the monitor's own AWS edge, whose mistakes it would share.
+Reads and writes: DynamoDB through boto3. Never: the monitor's code. Its mistakes would be shared.
 
 An item is boto3's wire form ({"pk": {"S": "a"}}); a key's text is that form of its key attributes as JSON,
 which is also how `findings --json --show-keys` writes it.

@@ -1,7 +1,7 @@
 """The application that writes to the source: hot and cold keys, inserts, updates, deletes, all from one seed.
 
-Reads: nothing. Writes: the source table. Never: two equal versions of one item, so that "an older version" is
-never ambiguous; chance beyond the seed.
+Reads: nothing. Writes: the source table. Never: chance beyond a seed. No two versions of one item are equal,
+so that "an older version" is never ambiguous.
 
 Run as `python -m pipeline.demo.traffic --endpoint-url URL --region R --table T …`; says `{"sent": n}` as it
 goes.

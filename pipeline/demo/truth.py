@@ -1,7 +1,7 @@
 """What is really divergent when everything has come to rest: both tables, compared item by item.
 
-Reads: nothing; callers hand in the tables' contents. Writes: nothing. Never: the monitor's code for reading,
-digesting or judging: a shared mistake would hide itself.
+Reads: nothing; callers hand in the tables' contents. Writes: nothing. Never: the monitor's code. A shared
+mistake would hide itself.
 """
 
 from collections.abc import Mapping, Sequence

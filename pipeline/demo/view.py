@@ -1,6 +1,6 @@
 """What the demo shows while it runs, and its result: a live view on a terminal, plain lines elsewhere.
 
-Reads: a Scene. Writes: the console. Never: item values.
+Reads: a Scene. Writes: the console. Never: the store. No item value is shown.
 """
 
 import time

@@ -1,7 +1,7 @@
 """Every Prometheus metric of the program, declared once, and the one HTTP port that serves them.
 
-Reads: slot files of `start`'s directory; the store's figures through the callables given to
-StoreCollector. Writes: slot files. Never: Redis, a key, a shard name or free text in a label.
+Reads: slot files of `start`'s directory; the store's figures through the callables given to StoreCollector.
+Writes: slot files. Never: redis. No key, shard name or free text is in a label.
 
 Two kinds of figures, exported in two ways:
 - what a process did (requests, records read, log lines) is counted in that process: class Metrics, and

@@ -1,6 +1,6 @@
 """The metrics of the cutover: gate checks, what the gate demands, milestones. Exported by the monitor.
 
-Reads: figures. Writes: nothing. Never: judges by itself (see core/gate.py).
+Reads: figures. Writes: nothing. Never: the store. What is judged is judged in core/gate.py.
 """
 
 from collections.abc import Iterable

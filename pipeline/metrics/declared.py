@@ -1,7 +1,7 @@
 """What a declared metric is, and how one is made: with our prefix, its labels and their known values.
 
-Reads: nothing. Writes: counters in memory or in this process's slot files (see `metrics.start`).
-Never: Redis, a key, a shard name or free text in a label.
+Reads: nothing. Writes: counters in memory or in this process's slot files (see `metrics.start`). Never:
+redis. No key, shard name or free text is in a label.
 
 Label sets are closed and made at start, so that the first mismatch is a step from 0 and `rate()` sees it. One
 label is open, `migration`: it is the first of every metric that speaks of a migration, and its label sets are
@@ -30,7 +30,8 @@ Kind = TypeVar("Kind", bound=MetricWrapperBase)
 
 class Declared(msgspec.Struct, frozen=True):
     """One metric as Prometheus sees it. labels: each label's known values, those of `migration` left out.
-    by: which process exports it."""
+    by: which process exports it.
+    """
 
     name: str
     kind: str

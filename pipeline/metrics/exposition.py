@@ -1,7 +1,7 @@
 """How metrics leave the process: slot files shared by a process group, and one HTTP port.
 
-Reads: slot files. Writes: an emptied directory at boot, HTTP answers. Never: declares what is measured
-(see the neighbours), serves anything but /metrics and /healthz.
+Reads: slot files. Writes: an emptied directory at boot, HTTP answers. Never: the store. What is measured is
+declared by the neighbours; nothing but /metrics and /healthz is served.
 """
 
 import socket
@@ -158,14 +158,14 @@ def serve(
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as http.server names it
             """A line for every scrape says nothing."""
 
     try:
         listener = (_Listener6 if ":" in bind else _Listener)((bind, port), Handler)
     except (OSError, OverflowError) as error:
         raise ConfigurationError(
-            f"cannot serve metrics on {bind}:{port} ({error}): "
-            "choose another --metrics-port or --bind-address"
+            f"cannot serve metrics on {bind}:{port} ({error})",
+            "choose another --metrics-port or --bind-address",
         ) from error
     return MetricsServer(listener)

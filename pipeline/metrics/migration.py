@@ -1,7 +1,7 @@
 """What a process counts of a migration that it serves, declared once.
 
-Reads: nothing. Writes: counters in memory or in this process's slot files (see `metrics.start`).
-Never: Redis, a key, a shard name or free text in a label.
+Reads: nothing. Writes: counters in memory or in this process's slot files (see `metrics.start`). Never:
+redis. No key, shard name or free text is in a label.
 """
 
 from itertools import product
@@ -78,7 +78,7 @@ class MigrationFamilies:
             Counter,
             "stream_records_read",
             "Change records read and published, by the table whose stream they came from.",
-            ("table", "event"),
+            ("table", "change"),
             product(TABLE_SIDES, ChangeType),
         )
         self.stream_last_poll_timestamp_seconds = make.of_migration(
@@ -105,6 +105,9 @@ class MigrationFamilies:
         )
         self.validations_undecided = make.of_migration(
             Counter, "validations_undecided", "Validations without a verdict: the key is looked at again."
+        )
+        self.validation_matches = make.of_migration(
+            Counter, "validation_matches", "Validations that proved a key to be right."
         )
         self.validation_mismatches = make.of_migration(
             Counter,
@@ -194,7 +197,9 @@ class MigrationMetrics:
         self._declared, self._migration = declared, migration
         declared.migration_info.of(migration).set(1)
         self.records_read = {
-            side: {event: declared.stream_records_read.child(migration, side, event) for event in ChangeType}
+            side: {
+                change: declared.stream_records_read.child(migration, side, change) for change in ChangeType
+            }
             for side in Side
         }
         self.stream_last_poll_timestamp_seconds = declared.stream_last_poll_timestamp_seconds.of(migration)
@@ -204,6 +209,7 @@ class MigrationMetrics:
         self.sample_ratio = declared.sample_ratio.of(migration)
         self.validations = declared.validations.of(migration)
         self.validations_undecided = declared.validations_undecided.of(migration)
+        self.validation_matches = declared.validation_matches.of(migration)
         self.mismatches = declared.validation_mismatches.per(migration)
         self.batch_keys = declared.batch_keys.per(migration)
         self.replication_lag_seconds = declared.replication_lag_seconds.of(migration)

@@ -1,7 +1,7 @@
 """What a process counts about itself, whatever it watches; and the way to what it counts of a migration.
 
-Reads: nothing. Writes: counters in memory or in this process's slot files (see `metrics.start`).
-Never: Redis, a key, a shard name or free text in a label.
+Reads: nothing. Writes: counters in memory or in this process's slot files (see `metrics.start`). Never:
+redis. No key, shard name or free text is in a label.
 """
 
 import platform

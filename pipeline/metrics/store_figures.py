@@ -1,7 +1,7 @@
 """The metrics that the store knows of each migration, read at each scrape by the monitor alone.
 
-Reads: the store's figures, through a callable. Writes: nothing. Never: holds a figure longer than a
-second, so a reader that died cannot leave "lag 0.2 s" standing.
+Reads: the store's figures, through a callable. Writes: nothing. Never: redis. A figure is held for a second
+at most, so a reader that died cannot leave "lag 0.2 s" standing.
 """
 
 import threading
@@ -119,6 +119,8 @@ STORE_METRICS = (
          lambda f: f.ledger.keys_sampled),
     _one("gauge", "oldest_unconverged_timestamp_seconds",
          "When the oldest version that a look missed was written.", lambda f: _seconds(f.oldest_waiting_ms)),
+    _one("gauge", "oldest_finding_timestamp_seconds", "When the oldest open finding was opened.",
+         lambda f: _seconds(f.oldest_finding_ms)),
     _per("kind", MISMATCHES, "gauge", "mismatches_open", "Open findings.", lambda f: f.ledger.open),
     _per("kind", MISMATCHES, "counter", "ledger_mismatches_total", "Findings ever opened.",
          lambda f: f.ledger.mismatches),
@@ -129,10 +131,14 @@ STORE_METRICS = (
     _per("state", ("open", "finished"), "gauge", "partitions",
          "Partitions (of a stream: shards) by whether they are read to their end.",
          lambda f: {"open": f.reader.partitions_open, "finished": f.reader.partitions_finished}),
-    _per("event", (*ChangeType, "other"), "counter", "ledger_records_total", "Records published, by event.",
-         lambda f: _closed(f.ledger.records, ChangeType)),
+    _per("change", (*ChangeType, "other"), "counter", "ledger_records_total",
+         "Records published, by what they did.", lambda f: _closed(f.ledger.records, ChangeType)),
     _one("counter", "stream_gaps_total", "Losses of stream records.", lambda f: f.reader.gaps),
     _one("gauge", "reader_processes", "Stream readers with a heartbeat.", lambda f: f.reader.readers),
+    _one("counter", "store_clock_steps_total", "Steps of Redis' clock, on which nothing depends.",
+         lambda f: f.clock.steps),
+    _one("gauge", "store_clock_distance_seconds", "The state's clock, which is AWS's, minus Redis' own.",
+         lambda f: _seconds(f.clock.distance_ms)),
     _one("gauge", "ledger_balanced", "1 while the accounting identity holds.",
          lambda f: float(f.ledger.balanced)),
     *(_counter(name, text) for name, text in LEDGER_COUNTERS.items()),

@@ -1,6 +1,7 @@
 """Python's garbage collector, set for a role that has started and now does the same thing over and over.
 
-Reads and writes: the collector's own settings. Never: turns it off; memory stays bounded (`make soak`).
+Reads and writes: the collector's own settings. The collector stays on, so that memory stays bounded (`make
+soak`).
 """
 
 import gc

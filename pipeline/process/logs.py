@@ -1,6 +1,7 @@
 """Logging: structlog for our own lines, and the same form for those of botocore and other libraries.
 
-Reads: nothing. Writes: standard error. Never: standard output (that is for results), item values.
+Reads: nothing. Writes: standard error. Never: standard output. That is for results. No item value is in a
+line.
 """
 
 import logging
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 _QUIET = ("botocore", "boto3", "urllib3", "s3transfer")
 
 
-def configure(format: str, level: str) -> None:
-    """Set up logging for this process; call once, first thing. format: "console" or "json"."""
+def configure(form: str, level: str) -> None:
+    """Set up logging for this process; call once, first thing. form: "console" or "json"."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -41,7 +42,7 @@ def configure(format: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(format)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(form)],
         )
     )
     root = logging.getLogger()
@@ -67,9 +68,9 @@ def count(counters: "Mapping[str, Counter]") -> None:
     logging.getLogger().addHandler(_Counting(counters))
 
 
-def _rendering(format: str) -> list[Any]:
+def _rendering(form: str) -> list[Any]:
     """Tracebacks without local variables: those hold items."""
-    if format == "json":
+    if form == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]

@@ -1,7 +1,6 @@
 """Run a command that dies with its parent: `python tether.py PARENT_PID COMMAND [ARGUMENT …]`.
 
-Reads: nothing. Writes: nothing; it becomes the command. Never (on Linux): a process that outlives a killed
-parent.
+Reads: nothing. Writes: nothing; it becomes the command. On Linux no process outlives a killed parent.
 
 The kernel's parent-death signal survives execve, so any program can be tied this way, without running Python
 code between fork and exec of a process that has threads. It fires when the *thread* that started us ends.
@@ -29,8 +28,9 @@ def die_with(parent: int) -> None:
 
 
 def main(argv: list[str]) -> None:
+    """Become the command, tied to the parent."""
     die_with(int(argv[0]))
-    os.execv(argv[1], argv[1:])
+    os.execv(argv[1], argv[1:])  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Discovery: what the producer finds about its partitions goes into the store, by one reader at a time.
 
 Reads: the store's checkpoints and watermarks, the producer. Writes: partitions and gaps through the store.
-Never: batches.
+Never: AWS. Batches are published by others.
 
 Of several readers of one producer one discovers, by a lease. What it found is recorded only while the lease
 is still its own: one that was suspended and overtaken, or saw a state that was lost since, records nothing.
@@ -11,6 +11,7 @@ import threading
 
 import structlog
 
+from pipeline.backoff import Backoff
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StoreUnavailable
 from pipeline.producers.base import Discovery, Producer
 from pipeline.reader.partitions import LEASE_MS
@@ -20,7 +21,7 @@ from pipeline.store.messages import Lease, Outcome
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 1.0
-BACKOFF_MAX_SECONDS = 30.0
+BACKOFF = Backoff(2.0, 30.0)
 
 
 class DiscoveryLoop:
@@ -37,7 +38,8 @@ class DiscoveryLoop:
 
     def run(self) -> None:
         """Discover until `end`. Raises what the very first requests are refused with, StateLost, and what was
-        not expected."""
+        not expected.
+        """
         failures = 0
         while not self._ended.is_set():
             self._wake.clear()
@@ -47,7 +49,7 @@ class DiscoveryLoop:
                 if isinstance(error, (AccessDenied, NotFound, ConfigurationError)) and not self._proven:
                     raise
                 failures += 1
-                delay = min(BACKOFF_MAX_SECONDS, EVERY_SECONDS * 2 ** min(failures, 10))
+                delay = BACKOFF.after(failures)
                 log.warning("discovery failed: trying again", error=str(error), retry_seconds=delay)
                 self._ended.wait(delay)
             else:

@@ -1,6 +1,7 @@
 """The partitions of one producer that one reader holds: their leases, and when to read which next.
 
-Reads and writes: leases, heartbeats and watermarks in the store. Never: batches, AWS, threads of its own.
+Reads and writes: leases, heartbeats and watermarks in the store. Never: AWS. It makes no batch and no thread
+of its own.
 
 A partition is either in the schedule or in the hands of one thread, so it is never read twice at once, and no
 thread belongs to a partition: with more partitions than threads, the one that waited longest goes first.

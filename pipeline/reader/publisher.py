@@ -1,14 +1,14 @@
 """The publisher: next_batch → store.publish, for every partition of one producer that we hold the lease of.
 
 Reads: the producer's batches, the store's checkpoints. Writes: changes, checkpoints, leases, watermarks and
-gaps through the store. Never: redis or boto3 directly, a batch's checkpoint apart from its changes, what is
-inside a position or a partition's name.
+gaps through the store. Never: redis, AWS. A batch's checkpoint is never apart from its changes; what is
+inside a position or a partition's name is the producer's alone.
 
 Two producers of one migration are two publishers on one store, in one process or in two: they share nothing
 but the ledger, the histories and the watermark.
 
 Threads: a bounded pool serves the schedule of partitions; one thread discovers partitions (`discovery`); the
-caller's thread keeps leases and watermarks (`partitions`).
+caller's thread keeps leases and watermarks (`partitions`), and the clock.
 
 What happens to a batch that cannot be published:
 1. The store cannot be reached → the batch is kept and published later; nothing new is read meanwhile.
@@ -28,10 +28,10 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
+from pipeline.backoff import Backoff
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, StateLost, StoreUnavailable
 from pipeline.metrics import MigrationMetrics
 from pipeline.producers.base import Batch, Producer, Stop
-from pipeline.reader.clock import StoreClock
 from pipeline.reader.discovery import DiscoveryLoop
 from pipeline.reader.partitions import Holdings, LeasedPartition, Schedule
 from pipeline.store import ReaderStore
@@ -46,11 +46,10 @@ IDLE_SECONDS = 1.0
 #: … and when there are many partitions, so seldom that empty answers (0.8 ms of CPU each, measured) take no
 #: more than a quarter of a core: 300 partitions at 1 s, 1000 at 3.2 s.
 IDLE_SECONDS_PER_PARTITION = 0.0008 / 0.25
-#: Back-off of one partition after failures in a row, doubling between these bounds, with jitter.
-BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
+#: Of one partition after failures in a row.
+BACKOFF = Backoff(0.5, 30.0, jittered=True)
 #: Reading goes on once the backlog has fallen below this share of --max-backlog.
 RESUME_SHARE = 0.8
-CLOCK_EVERY_SECONDS = 10.0
 #: How long threads may finish what is under way: an AWS call and a publish that both run into their timeouts.
 END_SECONDS = 15.0
 
@@ -62,7 +61,6 @@ class Publisher:
         self,
         store: ReaderStore,
         producer: Producer,
-        clock: StoreClock,
         metrics: MigrationMetrics,
         *,
         threads: int = 8,
@@ -71,7 +69,6 @@ class Publisher:
         """max_backlog: entries waiting for validators above which reading pauses."""
         self._store = store
         self._producer = producer
-        self._clock = clock
         self._metrics = metrics
         self._threads = threads
         self._max_backlog = max_backlog
@@ -80,7 +77,6 @@ class Publisher:
         self._holdings = Holdings(store, producer, owner, self._schedule)
         self._discovery = DiscoveryLoop(store, producer, owner)
         self._paused = False
-        self._sync_due = 0.0
         self._store_due = 0.0  # the store could not be reached: nothing is read before this instant
         self._proven = False  # a batch was read: permissions and names are right
         self._failure: BaseException | None = None
@@ -127,7 +123,7 @@ class Publisher:
             held.moved = False
             if held.batch is None:
                 if began < self._store_due:
-                    return self._store_due + random.uniform(0, BACKOFF_MIN_SECONDS)
+                    return self._store_due + random.uniform(0, BACKOFF.first_seconds)
                 held.batch = held.reader.next_batch()
                 self._proven = True
             keep = self._publish(held, held.batch)
@@ -205,8 +201,7 @@ class Publisher:
 
     def _backoff(self, held: LeasedPartition) -> float:
         held.failures += 1
-        longest = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(held.failures - 1, 10))
-        return random.uniform(longest / 2, longest)
+        return BACKOFF.after(held.failures)
 
     def _note_backlog(self, backlog: int) -> None:
         if backlog > self._max_backlog and not self._paused:
@@ -219,28 +214,26 @@ class Publisher:
     def _count(self, batch: Batch) -> None:
         self._producer.published(batch)
         self._metrics.keys_sampled.inc(len(batch.changes))
-        self._metrics.checkpoint_timestamp_seconds.set(time.time())
+        self._metrics.checkpoint_timestamp_seconds.set(self._store.now_ms() / 1000)
 
     # --- in the caller's thread ------------------------------------------------------------------------
 
     def _tick(self) -> None:
         """What is done once a second. Raises StoreUnavailable."""
+        self._store.clock.keep()
         self._holdings.renew()
         self._holdings.balance()
         if self._paused and self._store.backlog() < self._max_backlog * RESUME_SHARE:
             log.info("reading goes on")
             self._paused = False
             self._schedule.pause(False)
-        if time.monotonic() > self._sync_due:
-            self._clock.sync()
-            self._sync_due = time.monotonic() + CLOCK_EVERY_SECONDS
 
     # --- the end ---------------------------------------------------------------------------------------
 
     def _guard(self, loop: Callable[[], None]) -> None:
         try:
             loop()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # `run` raises it again
             if self._failure is None:
                 self._failure = error
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from pipeline.aws import Connection, StreamClient, TableInfo, describe_table
+from pipeline.aws import StreamClient, TableInfo, describe_table
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
@@ -18,10 +18,9 @@ from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
-from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.sides import connect, report
-from pipeline.store import ReaderStore
+from pipeline.store import AwsClocks, ReaderStore
 
 log = structlog.get_logger(__name__)
 
@@ -37,76 +36,45 @@ def run_reader(
 ) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
     own_metrics = metrics.of(migration.name)
-    store = ReaderStore.begin(process.redis_url, migration.name, migration.settings())
-    clock = StoreClock(store.now_ms)
+    table = describe_table(
+        connect(migration, migration.origin, own_metrics), migration.table(migration.origin)
+    )
     connection = connect(migration, "stream", own_metrics)
-    producer = _stream_producer(migration, store, connection, clock, own_metrics, stop)
-    publisher = Publisher(
-        store,
-        producer,
-        clock,
+    client, arn = StreamClient(connection), _stream_arn(migration, table)
+    aws = AwsClocks(connection.dates, ask=lambda: client.describe_stream(arn))
+    aws.ask()
+    store = ReaderStore.begin(process.redis_url, migration.name, migration.settings(), aws)
+    producer = StreamProducer(
+        client,
+        _discoverer(migration, client, arn, store, stop),
+        _selector(migration, table, own_metrics),
+        store.clock,
         own_metrics,
-        threads=process.reader_threads,
-        max_backlog=migration.max_backlog,
+        table=migration.origin,
+    )
+    publisher = Publisher(
+        store, producer, own_metrics, threads=process.reader_threads, max_backlog=migration.max_backlog
     )
     own_metrics.sample_ratio.set(migration.sample_rate / 100)
-    log.info(
-        "reader started",
-        stream=producer.discoverer.arn,
-        endpoint=connection.endpoint,
-        threads=process.reader_threads,
-    )
+    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=process.reader_threads)
 
     def tick() -> None:
         heartbeat()
         report(connection, own_metrics)
 
     garbage.freeze()
-    try:
-        publisher.run(stop, tick)
-    except StateLost as error:
-        log.error("reading everything since the migration was begun once more", error=str(error))
-        _begin_again(store, stop, heartbeat)
-        raise
+    _publish(publisher, store, stop, tick)
     store.close()
     log.info("reader stopped")
 
 
-def _stream_producer(
-    migration: MigrationConfig,
-    store: ReaderStore,
-    connection: Connection,
-    clock: StoreClock,
-    metrics: MigrationMetrics,
-    stop: Stop,
-) -> StreamProducer:
-    """The producer of the origin's stream. Asks for the table's key schema and, if need be, its stream."""
-    table = migration.table(migration.origin)
-    info = describe_table(connect(migration, migration.origin, metrics), table)
-    client = StreamClient(connection)
-    return StreamProducer(
-        client,
-        Discoverer(
-            client,
-            _stream_arn(migration, info),
-            table,
-            clock.now_ms,
-            stop,
-            started_ms=store.meta.started_ms,
-            from_latest=migration.iterator_type == "LATEST",
-            begun_again=store.begun_again,
-        ),
-        Selector(
-            info.schema,
-            Sampler(migration.sample_rate),
-            Digester(frozenset(migration.ignore_attributes)),
-            metrics.stream_malformed_images.inc,
-        ),
-        clock,
-        metrics,
-        table=migration.origin,
-        skew_ms=lambda: connection.skew_ms,
-    )
+def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
+    try:
+        publisher.run(stop, heartbeat)
+    except StateLost as error:
+        log.error("reading everything since the migration was begun once more", error=str(error))
+        _begin_again(store, stop, heartbeat)
+        raise
 
 
 def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
@@ -121,12 +89,40 @@ def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) 
         stop.wait(TICK_SECONDS)
 
 
+# --- the producer of the origin's stream -------------------------------------------------------------------
+
+
+def _discoverer(
+    migration: MigrationConfig, client: StreamClient, arn: str, store: ReaderStore, stop: Stop
+) -> Discoverer:
+    return Discoverer(
+        client,
+        arn,
+        migration.table(migration.origin),
+        store.clock.now_ms,
+        stop,
+        started_ms=store.meta.started_ms,
+        from_latest=migration.iterator_type == "LATEST",
+        begun_again=store.begun_again,
+    )
+
+
+def _selector(migration: MigrationConfig, table: TableInfo, metrics: MigrationMetrics) -> Selector:
+    return Selector(
+        table.schema,
+        Sampler(migration.sample_rate),
+        Digester(frozenset(migration.ignore_attributes)),
+        metrics.stream_malformed_images.inc,
+    )
+
+
 def _stream_arn(migration: MigrationConfig, info: TableInfo) -> str:
     if migration.stream_arn:
         return migration.stream_arn
     if info.stream_arn is None or not info.stream_enabled:
         raise ConfigurationError(
-            f"table {info.name} has no enabled stream: enable one (NEW_AND_OLD_IMAGES), or give --stream-arn"
+            f"table {info.name} has no enabled stream",
+            "enable one (NEW_AND_OLD_IMAGES), or give --stream-arn",
         )
     log.info("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
     return info.stream_arn

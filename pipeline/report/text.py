@@ -1,7 +1,7 @@
 """Figures and findings in words and in JSON, for a person at a console and for a script.
 
-Reads: structs of the core. Writes: nothing; callers print. Never: the store, item values, and keys only in
-the form that the caller hands in.
+Reads: structs of the core. Writes: nothing; callers print. Never: the store. No item value is shown, and keys
+only in the form that the caller hands in.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,10 +48,10 @@ def statistics_fields(figures: Figures, before: Figures | None) -> dict[str, Any
     """The same as fields of one structured log line."""
     ledger, success = figures.ledger, figures.success
     return {
-        "events_total": ledger.records_read + ledger.records_repeated,
-        "events_unique": ledger.records_read,
+        "records_total": ledger.records_read + ledger.records_repeated,
+        "records_unique": ledger.records_read,
         "records": dict(ledger.records),
-        "events_per_second": round(events_per_second(figures, before), 1),
+        "records_per_second": round(records_per_second(figures, before), 1),
         "keys_judged": success.keys,
         "keys_excused": success.excused,
         "success_ratio": success.ratio,
@@ -66,23 +66,23 @@ def statistics_fields(figures: Figures, before: Figures | None) -> dict[str, Any
     }
 
 
-def events_per_second(figures: Figures, before: Figures | None) -> float:
+def records_per_second(figures: Figures, before: Figures | None) -> float:
     """Change records read per second since `before` (None: since the migration was begun)."""
     since_ms = before.now_ms if before else figures.started_ms
-    read_before = _events(before) if before else 0
+    read_before = _records(before) if before else 0
     seconds = max(figures.now_ms - since_ms, 1) / 1000
-    return (_events(figures) - read_before) / seconds
+    return (_records(figures) - read_before) / seconds
 
 
-def _events(figures: Figures) -> int:
+def _records(figures: Figures) -> int:
     return figures.ledger.records_read + figures.ledger.records_repeated
 
 
 def _rows(figures: Figures, before: Figures | None) -> list[str]:
     ledger = figures.ledger
-    rate = events_per_second(figures, before)
+    rate = records_per_second(figures, before)
     rows = {
-        "events": f"{_events(figures):,} total, {ledger.records_read:,} unique "
+        "changes": f"{_records(figures):,} total, {ledger.records_read:,} unique "
         f"({', '.join(f'{name} {number:,}' for name, number in ledger.records.items())}), "
         f"{rate:,.1f} per second",
         "success": _success(figures),
@@ -187,8 +187,8 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
     said = []
     if figures.success.keys == 0:
         said.append(NOTHING_COMPARED)
-    if not figures.ledger.balanced:
-        said.append("the accounting identity does not hold: some records are unaccounted for")
+    if wrong := figures.ledger.imbalance:
+        said.append(f"the accounting identity does not hold: {wrong}")
     if figures.reader.gaps:
         said.append(f"{_many(figures.reader.gaps, 'gap')}: stream records were lost before they were read")
     if figures.reader.readers == 0:
@@ -243,6 +243,7 @@ def gate_object(migration: str, now_ms: int, verdict: Verdict, limits: Limits) -
 
 
 def marked(milestone: str, at_ms: int) -> str:
+    """What `mark` prints."""
     return f"{milestone} marked at {_instant(at_ms)}"
 
 

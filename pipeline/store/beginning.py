@@ -1,6 +1,6 @@
 """A migration's beginning: a server that can be used, and the settings under which its state was made.
 
-Reads and writes: `meta` and the work stream's group. Never: anything of a migration that goes on.
+Reads and writes: `meta` and the work stream's group. Never: judging.
 """
 
 import secrets
@@ -30,12 +30,12 @@ def check_server(connection: RedisConnection) -> ServerInfo:
     if version < floor:
         wanted = ".".join(map(str, floor))
         raise ConfigurationError(
-            f"{kind} {found[f'{kind}_version']} is too old: use {kind} {wanted} or newer"
+            f"{kind} {found[f'{kind}_version']} is too old", f"use {kind} {wanted} or newer"
         )
     if info.policy != "noeviction":
         raise ConfigurationError(
-            f"{kind} has maxmemory-policy {info.policy} and may evict the migration's state: "
-            "run `CONFIG SET maxmemory-policy noeviction`, or use a server of its own"
+            f"{kind} has maxmemory-policy {info.policy} and may evict the migration's state",
+            "run `CONFIG SET maxmemory-policy noeviction`, or use a server of its own",
         )
     return info
 
@@ -48,8 +48,10 @@ def load(connection: RedisConnection) -> Meta | None:
 
 
 def begin(connection: RedisConnection, settings: dict[str, str]) -> Meta:
-    """Begin the migration or go on with it. Raises SettingsChanged if it was begun with other settings, and
-    ConfigurationError as `readable` does."""
+    """Begin the migration or go on with it.
+
+    Raises SettingsChanged if it was begun with other settings, and ConfigurationError as `readable` does.
+    """
     encoded = msgspec.json.encode(settings)
     flat = connection.run(scripts.BEGIN, (secrets.token_hex(16), encoded, FORMAT, GROUP))
     meta = _meta_of(dict(zip(flat[::2], flat[1::2], strict=True)), connection.migration)
@@ -60,8 +62,8 @@ def begin(connection: RedisConnection, settings: dict[str, str]) -> Meta:
     ]
     if differing:
         raise SettingsChanged(
-            f"migration {connection.migration} was begun with other settings ({'; '.join(differing)}): "
-            "go back to them, or choose a new name with --migration"
+            f"migration {connection.migration} was begun with other settings ({'; '.join(differing)})",
+            "go back to them, or choose a new name with --migration",
         )
     return meta
 
@@ -71,9 +73,9 @@ def readable(found: bytes | None, migration: str) -> None:
     if found != b"%d" % FORMAT:
         of = f"has format {found.decode()}" if found else "was made before the first release"
         raise ConfigurationError(
-            f"the state of migration {migration} in this Redis {of}, and this version reads format {FORMAT}: "
+            f"the state of migration {migration} in this Redis {of}, and this version reads format {FORMAT}",
             "begin anew under another --migration name, or delete it with "
-            f"`redis-cli --scan --pattern 'ddbmm:{{{migration}}}:*' | xargs redis-cli del`"
+            f"`redis-cli --scan --pattern 'ddbmm:{{{migration}}}:*' | xargs redis-cli del`",
         )
 
 

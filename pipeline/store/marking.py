@@ -1,6 +1,6 @@
 """What `mark` writes: the instant at which a milestone of the cutover was reached.
 
-Reads and writes: `marks`. Never: anything else.
+Reads and writes: `marks`. Never: judging.
 """
 
 from pipeline.store import scripts

@@ -36,8 +36,10 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Outcome(StrEnum):
-    """What became of a batch or a gap: PUBLISHED, DUPLICATE: go on; CONFLICT: reload; FENCED: drop the
-    partition."""
+    """What became of a batch or a gap.
+
+    PUBLISHED, DUPLICATE: go on; CONFLICT: reload; FENCED: drop the partition.
+    """
 
     PUBLISHED = "published"
     DUPLICATE = "duplicate"
@@ -46,6 +48,8 @@ class Outcome(StrEnum):
 
 
 class PublishReply(msgspec.Struct, frozen=True):
+    """What became of a batch. backlog: entries in the work stream since."""
+
     outcome: Outcome
     backlog: int
 
@@ -101,4 +105,5 @@ def gap_field(partition: str, reason: str, checkpoint: Checkpoint | None = None)
 
 
 def gap_of(field: bytes, at_ms: bytes) -> Gap:
+    """The gap that a field of the hash `gaps` and its value stand for."""
     return Gap(*msgspec.json.decode(field, type=tuple[str, str, str]), int(at_ms))

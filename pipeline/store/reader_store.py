@@ -1,7 +1,8 @@
 """What a reader writes: leases, heartbeat, published batches, watermarks, gaps; and a state begun again.
 
-Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: item values, judging,
-retries of its own; every script is idempotent, so callers may repeat a call that raised StoreUnavailable.
+Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: judging, retries. Of an
+item's values only the key is stored. Every script is idempotent, so callers may repeat a call that raised
+StoreUnavailable.
 """
 
 import struct
@@ -11,10 +12,11 @@ from typing import Any, Self, cast
 import msgspec
 
 from pipeline.core.judging.divergence import WATCH_MIN_MS
-from pipeline.core.judging.history import LOOK_SPACING_MS
+from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
 from pipeline.store.beginning import FORMAT, begin
+from pipeline.store.clock import AwsClocks
 from pipeline.store.connection import GROUP, RedisConnection, translated
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
 from pipeline.store.reading import StoreView
@@ -30,13 +32,18 @@ _CHANGE = struct.Struct("<HQ")
 
 
 class ReaderStore(StoreView):
-    """One migration's state as a reader changes it. Thread-safe; make it after spawn (connections do not
-    survive a fork)."""
+    """One migration's state as a reader changes it.
+
+    Thread-safe; make it after spawn (connections do not survive a fork).
+    """
 
     @classmethod
-    def begin(cls, url: str, migration: str, settings: dict[str, str]) -> Self:
-        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings."""
-        connection = RedisConnection(url, migration)
+    def begin(cls, url: str, migration: str, settings: dict[str, str], aws: AwsClocks | None = None) -> Self:
+        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
+
+        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks.
+        """
+        connection = RedisConnection(url, migration, aws)
         return cls(connection, begin(connection, settings))
 
     def begin_again(self) -> bool:
@@ -133,6 +140,7 @@ class ReaderStore(StoreView):
             watch_began_ms,
             LOOK_SPACING_MS,
             WATCH_MIN_MS,
+            MAX_VERSIONS,
             b"".join(map(_packed_change, changes)),
         ]
         outcome, backlog = self._connection.run(scripts.PUBLISH, args)

@@ -1,6 +1,6 @@
 """The scripts and the keys that each of them takes, in the order in which its Lua file names them.
 
-Reads: the files in `lua`. Writes: nothing. Never: Redis.
+Reads: the files in `lua`. Writes: nothing. Never: redis.
 """
 
 from importlib import resources
@@ -20,11 +20,13 @@ BEGIN_AGAIN = Script(
     (
         *("meta", "work", "ledger", "gaps"),
         *("due", "history", "checkpoints", "leases", "watermarks", "readers", "late", "findings"),
-        *("findings-since", "findings-log", "dead", "keys-sampled", "keys-judged"),
+        *("findings-since", "findings-log", "dead", "suspects", "keys-sampled", "keys-judged"),
     ),
 )
 HEARTBEAT = Script("heartbeat", ("readers",))
+TRACK = Script("track", ("leases", "checkpoints", "watermarks"))
 LEASE = Script("lease", ("leases", "meta"))
+RELEASE = Script("release", ("leases",))
 RENEW = Script("renew", ("leases", "watermarks", "meta", "checkpoints", "work"))
 RELEASE = Script("release", ("leases",))
 TRACK = Script("track", ("leases", "checkpoints", "watermarks"))
@@ -32,8 +34,11 @@ ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
 PUBLISH = Script(
     "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
 )
+ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
+KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
 CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger"))
+CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "suspects"))
 
 
 def commit(minute: int) -> Script:

@@ -1,33 +1,42 @@
 """What a validator takes and gives: entries that are due, and what it found.
 
-Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: item values, judging,
-retries of its own; both scripts are idempotent, so callers may repeat a call that raised StoreUnavailable.
+Reads and writes: the migration's keys (see `pipeline/store/__init__.py`). Never: judging, retries. Of an
+item's values only the key is stored. The scripts may be repeated, so callers may repeat a call that raised
+StoreUnavailable.
 """
 
 import struct
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 from pipeline.store import scripts
 from pipeline.store.beginning import begin
+from pipeline.store.clock import AwsClocks
 from pipeline.store.connection import GROUP, RedisConnection
 from pipeline.store.messages import Claim, Commit, Entry, Refused
 from pipeline.store.reading import StoreView
 
-#: Per-minute lag counts are kept this long.
-LAG_KEPT_SECONDS = 3_600
+#: Per-minute lag counts are kept this long, by Redis' clock: a step of an hour takes away none that is shown.
+LAG_KEPT_SECONDS = 6 * 3_600
+#: Counts of trials are kept this long after the last one, those of entries that are settled too.
+TRIALS_KEPT_SECONDS = 86_400
 #: How `commit` hands over an entry; `lua/commit.lua` says what it is.
 _COMMIT = struct.Struct("<HHIIIHqqB")
 
 
 class ValidatorStore(StoreView):
-    """One migration's state as a validator changes it. Thread-safe; make it after spawn (connections do not
-    survive a fork)."""
+    """One migration's state as a validator changes it.
+
+    Thread-safe; make it after spawn (connections do not survive a fork).
+    """
 
     @classmethod
-    def begin(cls, url: str, migration: str, settings: dict[str, str]) -> Self:
-        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings."""
-        connection = RedisConnection(url, migration)
+    def begin(cls, url: str, migration: str, settings: dict[str, str], aws: AwsClocks | None = None) -> Self:
+        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
+
+        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks.
+        """
+        connection = RedisConnection(url, migration, aws)
         return cls(connection, begin(connection, settings))
 
     def claim(self, consumer: str, count: int, reclaim_after_ms: int, adopt: bool = False) -> Claim:
@@ -38,12 +47,18 @@ class ValidatorStore(StoreView):
         """
         args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else ""]
         now, watermark, gap, watched_since, flat = self._connection.run(scripts.CLAIM, args)
-        fields = iter(flat)
-        entries = [
-            Entry(entry_id, key or b"", raw or b"", deliveries)
-            for entry_id, key, raw, deliveries in zip(fields, fields, fields, fields, strict=True)
-        ]
-        return Claim(now, int(watermark), int(gap), int(watched_since), entries)
+        return Claim(now, int(watermark), int(gap), int(watched_since), _entries(flat))
+
+    def claim_alone(self, consumer: str, entries: Sequence[bytes], survived: bytes) -> tuple[Claim, int]:
+        """The least tried of these entries, and how often it was tried, this time included (claim_alone.lua).
+
+        No entry when none of them is ours any more. survived: the entry whose trial we survived last.
+        """
+        args = [GROUP, consumer, TRIALS_KEPT_SECONDS, survived, *entries]
+        now, watermark, gap, watched_since, flat = self._connection.run(scripts.CLAIM_ALONE, args)
+        found = _entries(flat)
+        trials = found[0].deliveries if found else 0
+        return Claim(now, int(watermark), int(gap), int(watched_since), found), trials
 
     def commit(self, commits: Sequence[Commit], now_ms: int) -> list[Refused]:
         """Commit what was found, each entry whole or not at all (lua/commit.lua).
@@ -54,6 +69,14 @@ class ValidatorStore(StoreView):
         args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits)]
         flat = self._connection.run(scripts.commit(now_ms // 60_000), args)
         return [Refused(flat[i] - 1, flat[i + 1]) for i in range(0, len(flat), 2)]
+
+
+def _entries(flat: Sequence[Any]) -> list[Entry]:
+    fields = iter(flat)
+    return [
+        Entry(entry_id, key or b"", raw or b"", deliveries)
+        for entry_id, key, raw, deliveries in zip(fields, fields, fields, fields, strict=True)
+    ]
 
 
 def _packed(commits: Sequence[Commit]) -> bytes:

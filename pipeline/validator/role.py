@@ -3,6 +3,7 @@
 Reads: the configuration. Writes: nothing by itself. Never: judging.
 """
 
+import contextlib
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from pipeline.aws import Connection, TableReader, describe_table
+from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
@@ -19,14 +21,16 @@ from pipeline.errors import AwsError, StoreError
 from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.sides import connect, report
-from pipeline.store import ValidatorStore
+from pipeline.store import AwsClocks, ValidatorStore
 from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
-from pipeline.validator.validator import BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS, Validator
+from pipeline.validator.validator import Validator
 
 log = structlog.get_logger(__name__)
 
 #: An idle thread asks for work this often; threads start staggered, so the process asks more often.
 IDLE_SECONDS = 0.4
+#: Of a thread whose batches fail.
+BACKOFF = Backoff(1.0, 30.0)
 #: When no thread of the process began a batch for this long, the process hangs.
 HANGING_SECONDS = 120.0
 
@@ -41,17 +45,22 @@ def run_validator(
 ) -> None:
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
     own_metrics = metrics.of(migration.name)
-    store = ValidatorStore.begin(process.redis_url, migration.name, migration.settings())
     connections = {side: connect(migration, side, own_metrics) for side in Side}
-
-    def reader(side: Side) -> SideReader:
-        max_rcu = migration.max_rcu / process.workers
-        return _side_reader(migration, side, connections[side], own_metrics, max_rcu, stop)
-
+    max_rcu = migration.max_rcu / process.workers
+    readers = {
+        side: _side_reader(migration, side, connections[side], own_metrics, max_rcu, stop) for side in Side
+    }
+    origin = connections[migration.origin]
+    aws = AwsClocks(
+        origin.dates,
+        ask=lambda: describe_table(origin, migration.table(migration.origin)),
+        others=(connections[migration.verify_on].dates,),
+    )
+    store = ValidatorStore.begin(process.redis_url, migration.name, migration.settings(), aws)
     validator = Validator(
         store,
-        reader(migration.verify_on),
-        reader(migration.origin),
+        readers[migration.verify_on],
+        readers[migration.origin],
         Policy(
             converge_within_ms=migration.converge_within_ms,
             stable_for_ms=migration.stable_for_ms,
@@ -69,6 +78,8 @@ def run_validator(
 
     def alive() -> None:
         heartbeat()
+        with contextlib.suppress(StoreError):  # whoever claims will say so
+            store.clock.keep()
         for connection in connections.values():
             report(connection, own_metrics)
 
@@ -100,7 +111,8 @@ def _side_reader(
 
 def _serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: Callable[[], None]) -> None:
     """Run `threads` loops until `stop`. A loop that fails for an unforeseen reason fails the process; while
-    every loop hangs, there is no heartbeat, and the supervisor ends the process."""
+    every loop hangs, there is no heartbeat, and the supervisor ends the process.
+    """
     active = [time.monotonic()] * threads
     pool = ThreadPoolExecutor(threads, thread_name_prefix="validator")
     try:
@@ -124,7 +136,7 @@ def _loop(validator: Validator, number: int, active: list[float], stop: threadin
             claimed = validator.step()
         except (AwsError, StoreError) as error:
             failures += 1
-            delay = min(BACKOFF_MAX_SECONDS, BACKOFF_MIN_SECONDS * 2 ** min(failures, 10))
+            delay = BACKOFF.after(failures)
             log.warning("batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
             stop.wait(delay)
             continue

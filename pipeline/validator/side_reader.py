@@ -1,7 +1,7 @@
 """One side as the validator reads it: table, read units, TTL, and what that costs in metrics.
 
-Reads: items of one table, and its TTL description again and again. Writes: the side's metrics. Never:
-retries of a failed call (an error is the caller's), item values outside this process.
+Reads: items of one table, and its TTL description again and again. Writes: the side's metrics. Never: the
+store. A failed call is retried by the caller; no item value leaves this process.
 """
 
 import threading
@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from pipeline.aws import BatchResult, RateLimiter, TableReader
+from pipeline.backoff import Backoff
 from pipeline.core.canonical import Digester, Item, MalformedItem
 from pipeline.core.model import ABSENT, Side
 from pipeline.core.ttl import will_be_deleted
@@ -22,8 +23,8 @@ log = structlog.get_logger(__name__)
 
 #: Tries in a row for keys that come back unprocessed before they are left to a later batch.
 READ_TRIES = 4
-#: The pause before the second of them; it doubles.
-RETRY_SECONDS = 0.5
+#: Between them.
+RETRIES = Backoff(0.5, 2.0)
 #: A read that may lead to a verdict asks what TTL deletes when the last answer is older than this, at most.
 #: While nothing is suspicious, nothing is asked.
 TTL_EVERY_SECONDS = 10.0
@@ -75,7 +76,8 @@ class SideReader:
         stop: threading.Event,
     ) -> None:
         """ttl_attribute: as described just now. ttl_every_seconds: how old the description may be; not older
-        than a difference must be to be judged. max_rcu: read units per second, 0 = unlimited."""
+        than a difference must be to be judged. max_rcu: read units per second, 0 = unlimited.
+        """
         self._side = side
         self._table = table
         self._digester = digester
@@ -96,13 +98,17 @@ class SideReader:
         left = keys
         keep = self._keeper(request)
         for attempt in range(READ_TRIES):
-            if not left or (attempt and self._stop.wait(RETRY_SECONDS * 2 ** (attempt - 1))):
+            if not left or (attempt and self._stop.wait(RETRIES.after(attempt))):
                 break
             result = self._batch_get(left, keep, request.strong)
             found.update(result.items)
             found.update(dict.fromkeys(result.absent, NOTHING))
             left = result.unprocessed
         return found, set(left)
+
+    def probe(self) -> None:
+        """Read a key that no item has: done before what may be blamed on another one. Raises AwsError."""
+        self._batch_get([self._table.nobody], lambda _key, _item: NOTHING, strong=False)
 
     def _describe_ttl(self) -> None:
         """Ask what TTL deletes by now; what is known stays if that fails. One thread asks, others wait."""

@@ -1,7 +1,7 @@
 """The validator: claims due keys, reads them on the verified side, judges each by its history, commits.
 
 Reads: the store's work stream and histories; items of both tables. Writes: verdicts, findings, next looks and
-counters through store.commit. Never: redis or boto3 directly, item values outside this process, a verdict
+counters through store.commit. Never: redis, boto3. No item value leaves this process, and no verdict comes
 from an error.
 
 One process keeps `in_flight` BatchGetItem calls under way: each of its threads runs claim → read → judge →
@@ -19,22 +19,27 @@ from pipeline.core.canonical import diff
 from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.ledger import buried
-from pipeline.core.model import Look, Policy
+from pipeline.core.model import Look, Policy, VerdictKind
 from pipeline.errors import AwsError
 from pipeline.metrics import MigrationMetrics
 from pipeline.store import ValidatorStore, codec
 from pipeline.store.messages import Commit, Entry
 from pipeline.validator.batch import Case, Decided, WorkBatch, concluded, put_back
+from pipeline.validator.quarantine import Quarantine
 from pipeline.validator.side_reader import ItemRead, ReadRequest, SideReader
 
 log = structlog.get_logger(__name__)
 
 #: Keys a claim asks for: two BatchGetItem's worth halves what Redis costs a key, more saves little.
 CLAIM_KEYS = 200
-#: An entry delivered more often than this has taken down its validators: it becomes a dead letter.
-MAX_DELIVERIES = 10
-#: Back-off after failed calls, doubling between these bounds.
-BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 30.0
+#: An entry delivered more often than this was in hand when validators died: from then on it is tried alone.
+MAX_DELIVERIES = 3
+#: One that took its validator down alone this often becomes a dead letter.
+MAX_TRIALS = 5
+#: The next trial after one that could not be held.
+TRIAL_RETRY_SECONDS = 5.0
+#: When a key is due again that was not read, and one whose item nobody can read.
+UNREAD_SECONDS, UNREADABLE_SECONDS = 0.5, 30.0
 #: How often entries of validators that went silent are looked for.
 RECLAIM_EVERY_SECONDS = 5.0
 #: A commit refused this often in a row is left to be claimed again.
@@ -72,6 +77,8 @@ class Validator:
         self._lock = threading.Lock()
         self._adopted = False
         self._reclaimed_at = 0.0
+        self._quarantine = Quarantine()
+        self._survived = b""  # the entry that was tried alone last
 
     def step(self) -> int:
         """One batch: claim, read, judge, commit. Returns how many entries were claimed (0 = nothing is due).
@@ -79,13 +86,56 @@ class Validator:
         Raises StoreError when Redis does not play along, AwsError when a table could not be read: then the
         keys concerned have been put back with their histories as they were, the others are committed.
         """
-        batch, entries = self._claim()
+        self._store.clock.check()
+        with self._quarantine.trial() as suspects:
+            if suspects and self._can_read():
+                return self._step_alone(suspects)
+        with self._quarantine.company():
+            batch, entries = self._claim()
+            self._quarantine.admit(entry.id for entry in entries if entry.deliveries > MAX_DELIVERIES)
+            self._finish(batch, [entry for entry in entries if entry.deliveries <= MAX_DELIVERIES])
+            return len(entries)
+
+    def _can_read(self) -> bool:
+        """Whether a key that nobody has can be read. A process that dies of it died of no entry."""
+        try:
+            self._verified.probe()
+            self._origin.probe()
+        except AwsError as error:
+            log.warning("no entry is tried alone now", error=str(error), retry_seconds=TRIAL_RETRY_SECONDS)
+            self._quarantine.rest(TRIAL_RETRY_SECONDS)
+            return False
+        return True
+
+    def _step_alone(self, suspects: list[bytes]) -> int:
+        """As `step`, of one entry under suspicion: a process that dies now died of that."""
+        claim, trials = self._store.claim_alone(self._consumer, suspects, self._survived)
+        self._quarantine.release([entry.id for entry in claim.entries] or suspects)
+        for entry in claim.entries:
+            try:
+                self._try(WorkBatch(claim, self._store.clock), entry, trials)
+            finally:
+                self._survived = entry.id
+        return len(claim.entries)
+
+    def _try(self, batch: WorkBatch, entry: Entry, trials: int) -> None:
+        log.warning(
+            "entry was in hand when validators died: tried alone",
+            key=self._store.key_hash(entry.key),
+            trials=trials,
+        )
+        if trials <= MAX_TRIALS:
+            self._finish(batch, [entry])
+        else:
+            batch.decided.append(self._bury(entry, _history(entry), "redelivered"))
+            self._commit(batch)
+
+    def _finish(self, batch: WorkBatch, entries: list[Entry]) -> None:
         if entries:
             self._look(batch, self._decide_without_look(batch, entries))
             self._commit(batch)
         if batch.error is not None:
             raise batch.error
-        return len(entries)
 
     def _claim(self) -> tuple[WorkBatch, list[Entry]]:
         with self._lock:
@@ -93,9 +143,8 @@ class Validator:
             reclaim = time.monotonic() - self._reclaimed_at >= RECLAIM_EVERY_SECONDS
             if reclaim:
                 self._reclaimed_at = time.monotonic()
-        asked = time.monotonic()
         claim = self._store.claim(self._consumer, CLAIM_KEYS, self._reclaim_after_ms if reclaim else 0, adopt)
-        return WorkBatch(claim, asked), claim.entries
+        return WorkBatch(claim, self._store.clock), claim.entries
 
     # --- what needs no look ------------------------------------------------------------------------------
 
@@ -109,9 +158,6 @@ class Validator:
             except ValueError:
                 batch.decided.append(self._bury(entry, None, "poison"))
                 continue
-            if entry.deliveries > MAX_DELIVERIES:
-                batch.decided.append(self._bury(entry, case.history, "redelivered"))
-                continue
             judgement = wake(case.history, moment, self._policy)
             if judgement is None:
                 cases.append(case)
@@ -121,9 +167,7 @@ class Validator:
 
     def _bury(self, entry: Entry, history: History | None, reason: str) -> Decided:
         """Make an entry a dead letter: kept, counted, never handed out again."""
-        log.error(
-            "dead letter", reason=reason, key=self._store.key_hash(entry.key), deliveries=entry.deliveries
-        )
+        log.error("dead letter", reason=reason, key=self._store.key_hash(entry.key))
         counts = f"dead_entries:{reason}=1"
         if history is not None:
             counts += f" {buried(history)}"
@@ -140,7 +184,7 @@ class Validator:
                     again += self._look_once(batch, cases[start : start + MAX_KEYS], strong)
                 except AwsError as error:
                     batch.error = error
-                    batch.postpone([*again, *cases[start:]], BACKOFF_MIN_SECONDS)
+                    batch.postpone([*again, *cases[start:]], UNREAD_SECONDS)
                     return
             cases = again
         batch.postpone(cases, 0)
@@ -156,15 +200,18 @@ class Validator:
         request = ReadRequest(at_ms=at_ms, strong=True, likely=likely, whole=True)
         witnessed, unwitnessed = self._read(self._origin, doubtful, request)
         if unread := missed | unwitnessed:
-            batch.postpone((c for c in cases if c.entry.key in unread), BACKOFF_MIN_SECONDS)
+            batch.postpone((c for c in cases if c.entry.key in unread), UNREAD_SECONDS)
             cases = [case for case in cases if case.entry.key not in unread]
-        answered_ms = batch.latest_ms()
+        if batch.is_void:
+            batch.postpone(cases, 0)
+            return []
+        answered_ms = batch.now_ms()
         looked: list[Case] = []
         for case in cases:
             item, witness = seen[case.entry.key], witnessed.get(case.entry.key)
             if error := item.error or (witness and witness.error):
                 log.error("item cannot be read", key=self._store.key_hash(case.entry.key), error=error)
-                batch.postpone([case], BACKOFF_MAX_SECONDS)
+                batch.postpone([case], UNREADABLE_SECONDS)
                 continue
             case.look = Look(
                 digest=item.digest,
@@ -203,8 +250,7 @@ class Validator:
         undecided: list[Case] = []
         moment = batch.moment()
         for case in cases:
-            assert case.look is not None
-            judgement = judge(case.history, case.look, moment, self._policy)
+            judgement = judge(case.history, case.looked(), moment, self._policy)
             if judgement.escalate:
                 undecided.append(case)
             else:
@@ -228,7 +274,7 @@ class Validator:
     def _judge_again(self, case: Case, raw: bytes, batch: WorkBatch) -> Decided:
         case.entry = msgspec.structs.replace(case.entry, raw=raw)
         case.history = codec.decode(raw)
-        if case.look is not None:
+        if case.look is not None and not batch.is_void:
             judgement = judge(case.history, case.look, batch.moment(), self._policy)
             if not judgement.escalate:
                 return concluded(case, judgement, batch.now_ms())
@@ -242,13 +288,22 @@ class Validator:
         if not looked:
             return
         metrics.validations.inc(len(looked))
-        metrics.last_validation_timestamp_seconds.set(time.time())
+        metrics.last_validation_timestamp_seconds.set(self._store.now_ms() / 1000)
         lags_ms = [judgement.lag_ms for _, judgement in looked if judgement.lag_ms >= 0]
         metrics.replication_lag_seconds.observe_all([lag_ms / 1000 for lag_ms in lags_ms])
         metrics.validations_undecided.inc(sum(judgement.verdict is None for _, judgement in looked))
+        metrics.validation_matches.inc(sum(judgement.verdict is VerdictKind.MATCH for _, judgement in looked))
         for case, judgement in looked:
             if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
                 metrics.mismatches[judgement.verdict].inc()
             if self._verbose and judgement.verdict is not None:
                 key = self._store.key_hash(case.entry.key)
                 log.info("verdict", key=key, verdict=judgement.verdict, lag_ms=judgement.lag_ms)
+
+
+def _history(entry: Entry) -> History | None:
+    """Of an entry to be buried; None if even that cannot be read."""
+    try:
+        return codec.decode(entry.raw)
+    except Exception:  # noqa: BLE001  # it may be what took the validators down
+        return None

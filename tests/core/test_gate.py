@@ -53,6 +53,13 @@ def test_a_caught_up_migration_without_findings_is_a_go() -> None:
     assert all(check.reason for check in verdict.checks)
 
 
+def test_a_share_below_the_whole_is_never_called_100_percent() -> None:
+    """50,000,000 keys, one of them wrong."""
+    judged = ledger(keys_judged=50_000_000, open={"missing": 1})
+    [success] = [c for c in evaluate(figures(ledger=judged), LIMITS).checks if c.name == "success"]
+    assert success.reason.startswith("at least 99.9999% of the keys are right")
+
+
 def test_nothing_compared_is_inconclusive_and_never_a_go() -> None:
     empty = figures(ledger=Ledger(), lag_counts=lags(0, 0))
     assert evaluate(empty, LIMITS).result is Result.INCONCLUSIVE
@@ -71,6 +78,7 @@ def test_nothing_compared_is_inconclusive_and_never_a_go() -> None:
         ("dead", {"queue": Queue(0, 0, 0, 0, 1)}),
         ("backlog", {"queue": Queue(1_001, 0, 0, 0, 0)}),
         ("accounting", {"ledger": ledger(reached=9_999)}),
+        ("accounting", {"ledger": ledger(reached=10_015, outstanding=-15)}),
     ],
 )
 def test_each_trouble_closes_the_gate_by_its_own_check(check: str, changes: dict[str, object]) -> None:

@@ -6,7 +6,9 @@ Reads: files of deploy/, the declared metrics. Writes: nothing.
 import json
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import promql_parser
@@ -41,6 +43,10 @@ FOREIGN = {
     "redis_memory_used_bytes": {"job", "instance"},
     "redis_memory_max_bytes": {"job", "instance"},
 }
+
+
+#: A colour that says neither good nor bad.
+GREY = "#808080"
 
 
 class Query(NamedTuple):
@@ -153,9 +159,55 @@ def declared() -> dict[str, set[str]]:
     return names
 
 
+def of_the_monitor() -> set[str]:
+    """Every metric that the monitor reads from Redis: two monitors export the same figure twice."""
+    return {one.name for one in metrics.declarations(metrics.start(None, "deploy")) if one.by == "monitor"}
+
+
+def added_up(expr: str) -> set[str]:
+    """The metrics whose series the query adds up over processes: no max or min comes before sum or count."""
+    found: set[str] = set()
+
+    def visit(node: Any, by: str) -> None:
+        if isinstance(node, promql_parser.VectorSelector) and by:
+            found.add(node.name or "")
+        elif isinstance(node, promql_parser.AggregateExpr):
+            adds = str(node.op) in ("sum", "count", "avg")
+            visit(node.expr, str(node.op) if adds else "")
+        else:
+            for child in _children(node):
+                visit(child, by)
+
+    visit(promql_parser.parse(filled(expr)), "")
+    return found
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, promql_parser.BinaryExpr):
+        return [node.lhs, node.rhs]
+    if isinstance(node, promql_parser.Call):
+        return list(node.args)
+    if isinstance(node, promql_parser.MatrixSelector):
+        return [node.vector_selector]
+    return [node.expr] if hasattr(node, "expr") else []
+
+
 def family(series: str) -> str:
     """The declared name behind a series of a histogram."""
     return re.sub(r"_(bucket|sum|count)$", "", series)
+
+
+def check_queries(
+    directory: Path, series: list[dict[str, Any]], expected: Iterable[tuple[str, list[dict[str, Any]]]]
+) -> None:
+    """Asks promtool what each query gives after five minutes of these series."""
+    cases = [{"expr": expr, "eval_time": "5m", "exp_samples": samples} for expr, samples in expected]
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": cases}
+    file = directory / "queries.yml"
+    file.write_text(yaml.safe_dump({"tests": [test]}), encoding="utf-8")
+    command = [tool("promtool", "prometheus"), "test", "rules", str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def tool(name: str, package: str) -> str:

@@ -143,8 +143,10 @@ class Live:
         for file in artifacts.RULES:
             rules = yaml.safe_load(file.read_text(encoding="utf-8"))
             for rule in (rule for group in rules["groups"] for rule in group["rules"] if alerts_after):
-                if "for" in rule:
-                    rule["for"] = alerts_after
+                for name in ("for", "keep_firing_for"):
+                    if name in rule:
+                        rule[name] = alerts_after
+                rule["expr"] = rule["expr"].replace("> 15 * 60", "> 2")  # a finding's age
             (home / "rules" / file.name).write_text(yaml.safe_dump(rules), encoding="utf-8")
         configuration = home / "prometheus.yml"
         configuration.write_text(yaml.safe_dump(made), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,61 @@ def test_rates_follow_the_interval_of_the_view(panel: dict) -> None:
 @pytest.mark.parametrize("panel", [p for p in artifacts.panels() if p["type"] in ("stat", "table")])
 def test_a_figure_is_asked_for_now_so_that_it_goes_when_its_source_does(panel: dict) -> None:
     assert all(target["instant"] for target in panel["targets"])
+
+
+def stats() -> list[dict]:
+    return [panel for panel in artifacts.panels() if panel["type"] == "stat"]
+
+
+@pytest.mark.parametrize("panel", stats(), ids=lambda panel: panel["title"])
+def test_a_figure_without_a_value_is_grey_and_says_who_is_silent(panel: dict) -> None:
+    """Grafana colours a panel without a value as it does the lowest figure, which may be green."""
+    mappings = panel["fieldConfig"]["defaults"]["mappings"]
+    [special] = [one["options"] for one in mappings if one["type"] == "special"]
+    assert special["match"] == "null+nan"
+    assert special["result"]["color"] == artifacts.GREY
+    assert special["result"]["text"] in ("MONITOR IS SILENT", "NO PROCESS ANSWERS")
+
+
+def test_a_figure_tells_a_silent_monitor_a_silent_redis_and_nothing_measured_apart(tmp_path: Path) -> None:
+    """The queries on a real PromQL engine; each silence has a text of its own, in grey."""
+    asked = [panel for panel in stats() if "$migration" in panel["targets"][0]["expr"]]
+    up = 'ddbmm_store_up{migration="demo",instance="monitor:9464"}'
+    for silent, series, expected in (
+        ("monitor", [], None),
+        ("Redis", [{"series": up, "values": "0x10"}], "-9"),
+        ("nothing measured", [{"series": up, "values": "1x10"}], "-8"),
+    ):
+        samples = [] if expected is None else [{"labels": "{}", "value": int(expected)}]
+        exprs = [artifacts.filled(one["targets"][0]["expr"]) for one in asked if one["title"] != "Redis"]
+        artifacts.check_queries(tmp_path, series, [(expr, samples) for expr in exprs])
+        for panel in asked:
+            mappings = panel["fieldConfig"]["defaults"]["mappings"]
+            [texts] = [one["options"] for one in mappings if one["type"] == "value"]
+            assert expected is None or texts[expected]["color"] == artifacts.GREY, (silent, panel["title"])
+
+
+@pytest.mark.parametrize("ratio", [0.9999996, 0.99999999, 0.999995])
+def test_a_share_that_is_not_1_never_reads_100_percent(tmp_path: Path, ratio: float) -> None:
+    recorded = "migration:ddbmm_keys_right:ratio"
+    exprs = [
+        artifacts.filled(query.expr)
+        for query in artifacts.queries()
+        if query.instant and recorded in query.expr
+    ]
+    assert len(exprs) == 2  # the overview's and the chosen migration's
+    series = [{"series": f'{recorded}{{migration="demo"}}', "values": f"{ratio}x10"}]
+    shown = [{"labels": '{migration="demo"}', "value": 0.99999}]
+    artifacts.check_queries(tmp_path, series, [(expr, shown) for expr in exprs])
+
+
+def test_a_ledger_that_went_back_to_a_backup_makes_no_peak(tmp_path: Path) -> None:
+    exprs = [q.expr for q in artifacts.queries() if q.panel == "Findings opened and recovered"]
+    [recovered] = [expr for expr in exprs if "recovered" in expr]
+    series = 'ddbmm_ledger_recovered_total{migration="demo",instance="monitor:9464"}'
+    restored = [{"series": series, "values": "5000x4 4000x10"}]
+    expr = artifacts.filled(recovered).replace("[1m]", "[5m]")
+    artifacts.check_queries(tmp_path, restored, [(expr, [{"labels": "{}", "value": 0}])])
 
 
 def test_panels_have_identifiers_of_their_own_and_do_not_overlap() -> None:

@@ -10,7 +10,8 @@ NOT_SHOWN = {
     "ddbmm_ledger_records_read_total": "as ledger_records_total",
     "ddbmm_stream_malformed_images_total": "0 but for a defect; the log tells the first one as an error",
     "ddbmm_ledger_looks_without_progress_total": "the panel Looks shows validations_undecided_total",
-    "ddbmm_validation_mismatches_total": "the panel Findings opened and recovered shows the ledger's count",
+    "ddbmm_ledger_matches_total": "the panel Looks shows validation_matches_total",
+    "ddbmm_ledger_mismatches_total": "the panel Findings opened and recovered shows the validators' count",
     "ddbmm_ledger_findings_excused_total": "the panels show the keys and versions that are excused now",
     "ddbmm_keys_excused": "said beside the success rate by statistics, status and gate; its panel is to come",
     "ddbmm_cutover_excused_limit_ratio": "as keys_excused",
@@ -43,6 +44,12 @@ def test_every_metric_and_label_of_a_query_exists(expr: str) -> None:
         assert selector.labels <= names[selector.metric]
         labels |= names[selector.metric]
     assert artifacts.grouped_by(expr) <= labels
+
+
+@pytest.mark.parametrize("expr", EVERYTHING)
+def test_a_second_monitor_doubles_no_figure(expr: str) -> None:
+    counted = {"ddbmm_store_up"}  # monitors themselves are counted, by role
+    assert not artifacts.added_up(expr) & artifacts.of_the_monitor() - counted
 
 
 @pytest.mark.parametrize("query", artifacts.queries(), ids=lambda q: f"{q.panel}: {q.legend}")

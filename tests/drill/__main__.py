@@ -1,5 +1,6 @@
 """`python -m tests.drill`: run the drill, print its table. Exit code 1 when a fault was missed, an alarm
-false, or the interval overstated."""
+false, or the interval overstated.
+"""
 
 import argparse
 import os

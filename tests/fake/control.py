@@ -159,6 +159,10 @@ class Control:
         """Order a fault (see faults.Kind) for the next calls of an operation; None: until cleared."""
         self._fake.faults.add(Kind(kind), operation, calls, detail)
 
+    def say(self, operation: str, raw: str, *, calls: int | None = 1) -> None:
+        """Answer the next calls with this whole HTTP answer, in Latin-1, and hang up; None: until cleared."""
+        self._fake.faults.say(operation, raw.encode("latin-1"), calls)
+
     def limit_rate(self, operation: str, per_second: float) -> None:
         self._fake.faults.limit_rate(operation, per_second)
 

@@ -46,6 +46,20 @@ class Faults:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._rates: dict[str, tuple[float, float, float]] = {}  # per second, balance, counted at
+        self._said: dict[str, tuple[bytes, int | None]] = {}  # operation → what is answered, how often
+
+    def say(self, operation: str, raw: bytes, calls: int | None) -> None:
+        """Answer the next calls of an operation with these bytes, headers included, instead of AWS's."""
+        with self._lock:
+            self._said[operation] = raw, calls
+
+    def said(self, operation: str) -> bytes:
+        """What is to be answered instead, if anything."""
+        with self._lock:
+            raw, calls = self._said.get(operation, (b"", 0))
+            if calls is not None:
+                self._said[operation] = (raw, calls - 1) if calls > 1 else (b"", 0)
+            return raw
 
     def add(self, kind: Kind, operation: str = "*", calls: int | None = 1, detail: float = 1) -> None:
         with self._lock:
@@ -60,6 +74,7 @@ class Faults:
         with self._lock:
             self._faults.clear()
             self._rates.clear()
+            self._said.clear()
 
     def take(self, operation: str) -> dict[Kind, float]:
         """The faults of this call: kind → detail."""

@@ -79,6 +79,8 @@ class Fake:
             self.calls[operation] += 1
             self.received[operation] = request.body
             self.headers[operation] = request.headers
+        if said := self.faults.said(operation):
+            return Response(0, b"", raw=said)
         faults = self.faults.take(operation)
         if Kind.BAD_GATEWAY in faults:
             return Response(502, _HTML, "text/html")
@@ -138,6 +140,8 @@ class Fake:
             self.calls[action] += 1
             self.received[action] = request.body
             self.headers[action] = request.headers
+        if said := self.faults.said(action):
+            return Response(0, b"", raw=said)
         faults = self.faults.take(action)
         if Kind.ACCESS_DENIED in faults:
             error = "<Error><Code>AccessDenied</Code><Message>not authorized</Message></Error>"

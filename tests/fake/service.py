@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tests.fake.errors import InUse, Invalid, NotFound, Unknown
+from tests.fake.scan import ScanRules
 from tests.fake.streams import Shard, Stream
 from tests.fake.tables import Item, Key, Table
 
@@ -30,6 +31,8 @@ class World:
         self.tables: dict[str, Table] = {}
         self.streams: dict[str, Stream] = {}
         self.list_streams_page = 100
+        self.scans = ScanRules()
+        self.exports: dict[str, dict[str, Any]] = {}  # ARN → ExportDescription
         self.keys_read = 0  # keys that BatchGetItem looked up
         self.operations: dict[str, Callable[[Any], bytes]] = {
             "BatchGetItem": self.batch_get_item,
@@ -37,6 +40,7 @@ class World:
             "CreateTable": self.create_table,
             "DeleteItem": self.delete_item,
             "DeleteTable": self.delete_table,
+            "DescribeExport": self.describe_export,
             "DescribeStream": self.describe_stream,
             "DescribeTable": self.describe_table,
             "DescribeTimeToLive": self.describe_time_to_live,
@@ -45,6 +49,7 @@ class World:
             "GetShardIterator": self.get_shard_iterator,
             "ListStreams": self.list_streams,
             "PutItem": self.put_item,
+            "Scan": self.scan,
             "UpdateTable": self.update_table,
             "UpdateTimeToLive": self.update_time_to_live,
         }
@@ -120,7 +125,15 @@ class World:
             left.setdefault(name, []).append(each)
         return _encode({"UnprocessedItems": left})
 
+    def scan(self, request: Any) -> bytes:
+        return self.scans.scan(self.table(request["TableName"]), request)
+
     # Tables
+
+    def describe_export(self, request: Any) -> bytes:
+        if request["ExportArn"] not in self.exports:
+            raise NotFound("Export not found")
+        return _encode({"ExportDescription": self.exports[request["ExportArn"]]})
 
     def create_table(self, request: Any) -> bytes:
         name = request["TableName"]

@@ -35,6 +35,7 @@ class Response(NamedTuple):
     body: bytes
     content_type: str = "application/x-amz-json-1.0"
     crc32: int | None = None  # None: the right one
+    raw: bytes = b""  # sent instead of all that, and then the connection is closed
 
 
 class Hangup(Exception):
@@ -88,7 +89,11 @@ class Server:
                 request, pending = _receive(connection, pending)
                 if request is None:
                     return
-                connection.sendall(self._encode(self._handle(request)))
+                response = self._handle(request)
+                if response.raw:
+                    connection.sendall(response.raw)
+                    return
+                connection.sendall(self._encode(response))
         except (Hangup, OSError):
             return
         finally:

@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import Self
 
 from pipeline.store import scripts
 
@@ -73,7 +74,7 @@ class Proxy:
         self._still = False
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
-    def __enter__(self) -> "Proxy":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,7 +1,7 @@
 """What becomes of a proven divergence: an alarm, or an excuse while TTL itself will remove the difference.
 
-Reads: a `History`, a `Look`, its `Proof`, a `Moment`, a `Policy`. Writes: a `Judgement`. Never: proofs (see
-`matching`; that the readers are past the look is `rule`'s to see to), I/O.
+Reads: a `History`, a `Look`, its `Proof`, a `Moment`, a `Policy`. Writes: a `Judgement`. Never: judging, I/O.
+Proofs are made in `matching`; that the readers are past the look is `rule`'s to see to.
 
 The excuse ends when the sides are equal, when TTL would no longer do it (the source's item was extended, TTL
 was switched off, an item is too old for it), or after --ttl-grace, whatever TTL may still do.

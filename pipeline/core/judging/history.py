@@ -1,7 +1,7 @@
 """One key's history as data: its versions, what is known of them, and the judgement that changes them.
 
-Reads: nothing. Writes: nothing. Never: judging (what a look proves: `matching`; decisions: `rule`), I/O,
-item values.
+Reads: nothing. Writes: nothing. Never: judging, proofs, I/O. What a look proves is found in `matching`,
+decisions are made in `rule`; no item value comes here.
 
     versions    0 … lo-1       reached; a few are kept to tell "stale" from "different"
                 lo … g         not proven reached; the first `alarmed` of them belong to an open finding, or

@@ -1,6 +1,7 @@
 """What a look proves: what was reached, whether the readers are past it, whether the history vouches.
 
-Reads: a `History`, a `Look`, a `Moment`, a `Policy`. Writes: a `Proof`. Never: decisions (see `rule`), I/O.
+Reads: a `History`, a `Look`, a `Moment`, a `Policy`. Writes: a `Proof`. Never: decisions, I/O. Decisions are
+made in `rule`.
 """
 
 import msgspec

@@ -1,7 +1,8 @@
 """The judging rule: one sampled key's history, and what a look at the verified side says about it.
 
-Reads: a `History`, a `Look`, a `Moment`, a `Policy`. Writes: a `Judgement`. Never: I/O, clocks, item values.
-What a look proves is asked of `matching` once, then it is decided here, then `history` bounds what is kept.
+Reads: a `History`, a `Look`, a `Moment`, a `Policy`. Writes: a `Judgement`. Never: I/O, clocks. No item value
+comes here. What a look proves is asked of `matching` once, then it is decided here, then `history` bounds
+what is kept.
 
 A history is the list of versions a key had at the origin, oldest not yet proven reached (`lo`) to newest
 (`g`), with a few older ones before `lo` so that "the target is k versions behind" can be said.

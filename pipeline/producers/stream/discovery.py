@@ -1,7 +1,7 @@
 """Which shards there are, and which of them may be read now: discovery.
 
-Reads: DescribeStream (paginated and paced), ListStreams when the stream was disabled. Writes: nothing.
-Never: GetRecords, the store; it says what should be done there.
+Reads: DescribeStream (paginated and paced), ListStreams when the stream was disabled. Writes: nothing. Never:
+the store. It says what should be done there; no record is read.
 
 What a listing is taken to mean is `shard_lineage.plan`'s; what is added here:
 1. A shard is tracked from the moment it may be read, so every reader process may read whatever is tracked.
@@ -77,7 +77,8 @@ class Discoverer:
         """
         if "/stream/" not in arn:
             raise ConfigurationError(
-                f"--stream-arn {arn} is not a stream's ARN (arn:…:table/<name>/stream/<label>)"
+                f"--stream-arn {arn} is not a stream's ARN",
+                "write it as AWS shows it (arn:…:table/<name>/stream/<label>)",
             )
         self.arn = arn
         self._client = client
@@ -161,10 +162,12 @@ class Discoverer:
     def _check(self, info: StreamInfo, tracked: Mapping[str, Checkpoint]) -> None:
         if info.table_name != self._table:
             raise ConfigurationError(
-                f"--stream-arn is a stream of table {info.table_name}, not of {self._table}: correct it"
+                f"--stream-arn is a stream of table {info.table_name}, not of {self._table}", "correct it"
             )
         if not tracked and not info.enabled:
-            raise ConfigurationError(f"stream {info.arn} is disabled: enable a stream on table {self._table}")
+            raise ConfigurationError(
+                f"stream {info.arn} is disabled", f"enable a stream on table {self._table}"
+            )
 
     def _look_for_newer(self) -> None:
         try:

@@ -1,26 +1,28 @@
 #!lua
 -- Publish one batch of a partition in one step: fence, compare-and-set the checkpoint, append versions to
 -- histories, put keys to work that are not, count. A lost reply, a crash or a second reader changes nothing twice.
--- All is checked and worked out before anything is written; the checkpoint comes last.
+-- All is checked and worked out before anything is written; the checkpoint comes last. Each history is read once
+-- and written once, however often its key changed, and is never longer than a look would leave it.
 --
 -- Returns {outcome, entries in work}
-local leases       = key(1, 'hash', 'HGET')              -- partition -> "epoch|expires_ms|owner"
-local checkpoints  = key(2, 'hash', 'HGET HSET')         -- partition -> checkpoint, which its producer alone reads
-local histories    = key(3, 'hash', 'HGET HSET')         -- key -> history
-local work         = key(4, 'stream', 'XADD XLEN')       -- one entry a key: {k: key}
-local due          = key(5, 'zset', 'ZSCORE ZADD ZREM')  -- key -> when to look next (ms)
+local leases       = key(1, 'hash', 'HGET')           -- partition -> "epoch|expires_ms|owner"
+local checkpoints  = key(2, 'hash', 'HGET HSET')      -- partition -> checkpoint: only its producer reads it
+local histories    = key(3, 'hash', 'HGET HSET')      -- key -> history
+local work         = key(4, 'stream', 'XADD XLEN')    -- one entry a key: {k: key}
+local due          = key(5, 'zset', 'ZSCORE ZADD ZREM') -- key -> when to look next (ms)
 local ledger       = key(6, 'hash', 'HMGET HINCRBY')
-local keys_sampled = key(7, 'string', 'PFADD')           -- HyperLogLog
-local meta         = key(8, 'hash', 'HGET HSET')
+local keys_sampled = key(7, 'string', 'PFADD')        -- HyperLogLog
+local meta         = key(8, 'hash', 'HGET HSET')      -- watched_since_ms: when the latest watch began
 if checked() then return refused end
 local partition, epoch, expected, checkpoint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local records_read, not_sampled = tonumber(ARGV[5]), tonumber(ARGV[6])
-local by_name = ARGV[7] -- records read: "name=number name=number …"
-local watch_began_ms = tonumber(ARGV[8]) -- 0: this batch begins no watch
+local by_name = ARGV[7] -- records by name: "name=number name=number …"
+local watch_began_ms = tonumber(ARGV[8]) -- when this batch began a watch; 0 = it began none
 local look_spacing_ms, watched_spacing_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
+local max_versions = tonumber(ARGV[11]) -- that are not reached
 -- The changes, one after the other (little endian): length of the key (u16), created_ms (u64), digest before (16),
 -- digest after (16), key.
-local changes = ARGV[11]
+local changes = ARGV[12]
 local now = now_ms()
 
 local current = redis.call('HGET', checkpoints, partition)
@@ -31,53 +33,131 @@ if fenced or current ~= expected then
   return {fenced and 'fenced' or 'conflict', redis.call('XLEN', work)}
 end
 
--- The history of a key that had none.
-local function begun(before, version)
-  local lo, versions = 0, version
-  if before ~= UNKNOWN then
-    lo, versions = 1, before .. string.rep('\0', 8) .. version
-  end
-  return string.char(FORMAT, WAITING, 0, 0, lo) .. string.rep('\0', HEADER_BYTES - AT_LO) .. versions
-end
-
-local function appended(history, before, version)
-  local phase, flags = string.byte(history, AT_PHASE), bit.bor(string.byte(history, AT_FLAGS), SETTLE)
-  local last = string.sub(history, -VERSION_BYTES, DIGEST_BYTES - VERSION_BYTES - 1)
-  local rest = string.sub(history, AT_KIND)
-  if before ~= UNKNOWN and last == UNKNOWN then
-    rest = string.sub(history, AT_KIND, -VERSION_BYTES - 1) .. before
-      .. string.sub(history, DIGEST_BYTES - VERSION_BYTES)
-  elseif before ~= UNKNOWN and before ~= last then
-    flags = bit.bor(flags, INCOMPLETE) -- a version between the two was never published
-  end
-  if phase == SETTLING then phase = WAITING end
-  return string.char(FORMAT, phase, flags) .. rest .. version
-end
-
--- What the batch makes of each key's history, before anything is written.
-local before_batch, after_batch, order, published, place = {}, {}, {}, 0, 1
+-- The changes of each key: `first` holds each key's first one, `following` the next one of the same key. A change
+-- is known by the place in `changes` where it begins.
+local names, first, following, newest = {}, {}, {}, {}
+local published, place = 0, 1
 while place <= #changes do
   local length = struct.unpack('<I2', changes, place)
-  local created = string.sub(changes, place + 2, place + 9)
-  local before = string.sub(changes, place + 10, place + 25)
-  local after = string.sub(changes, place + 26, place + 41)
   local name = string.sub(changes, place + 42, place + 41 + length)
-  place, published = place + 42 + length, published + 1
-  local history = after_batch[name]
-  if not history then
-    history = redis.call('HGET', histories, name)
-    if history and (#history < HEADER_BYTES + VERSION_BYTES or string.byte(history, AT_FORMAT) ~= FORMAT) then
-      error({err = 'ERR ' .. histories .. ' holds something else than a history'})
-    end
-    before_batch[name] = history
-    order[#order + 1] = name
+  if newest[name] then
+    following[newest[name]] = place
+  else
+    names[#names + 1], first[#first + 1] = name, place
   end
-  after_batch[name] = history and appended(history, before, after .. created) or begun(before, after .. created)
+  newest[name] = place
+  place, published = place + 42 + length, published + 1
 end
 
+local function before_of(change) return string.sub(changes, change + 10, change + 25) end
+local function version_of(change)
+  return string.sub(changes, change + 26, change + 41) .. string.sub(changes, change + 2, change + 9)
+end
+
+-- What a key's changes of this batch, `change` and those following it, add to versions whose newest has the digest
+-- `last`. Returns the bytes to append, what `last` was if they tell it, whether a version is missing.
+--
+-- Together with `begun` and `extended` this is what happens to one key, for example:
+--   1. 12:00:00  ABSENT → a   No history. What it replaced is known, and no change of ours made it: it counts as
+--                             reached (lo = 1). Versions ABSENT a.
+--   2. 12:00:01  a → b        It replaced the last one that we have: nothing is missing. Versions ABSENT a b.
+--   3. 12:00:02  (a look finds b: everything is reached, SETTLING, the next look is due at 12:00:32)
+--   4. 12:00:03  b → c        Versions ABSENT a b c. WAITING again, but a settling look is owed (SETTLE). The key is
+--                             brought forward from 12:00:32 to 1 s after its last look, which is 12:00:03: out of
+--                             `due`, into `work`.
+--   5. 12:00:04  e → f        It replaced e, but the last one that we have is c: c → e was never published. Versions
+--                             … c f, INCOMPLETE: this history no longer vouches for what the key was.
+--   6. 12:00:05  ? → ?        The stream does not show it (UNKNOWN): nothing is concluded. Versions … f ?.
+--   7. 12:00:06  g → h        This one tells what ? was. Versions … f g h.
+local function added(change, last)
+  local told, missing, versions = nil, false, {}
+  while change do
+    local before = before_of(change)
+    if before ~= UNKNOWN and before ~= last then
+      if last ~= UNKNOWN then
+        missing = true
+      elseif #versions == 0 then
+        told = before
+      else
+        versions[#versions] = before .. string.sub(versions[#versions], DIGEST_BYTES + 1)
+      end
+    end
+    local version = version_of(change)
+    versions[#versions + 1] = version
+    last = string.sub(version, 1, DIGEST_BYTES)
+    change = following[change]
+  end
+  return table.concat(versions), told, missing
+end
+
+-- What `thin` of core/judging/history.py does at a look, done here as well: validators may be away for hours.
+-- Histories longer than that would cost every later change of the key, which writes the history anew.
+local function thinned(bytes)
+  local flags, lo = string.byte(bytes, AT_FLAGS), string.byte(bytes, AT_LO)
+  local head_bytes = HEADER_BYTES + (bit.band(flags, EXCUSE) ~= 0 and EXCUSE_BYTES or 0)
+    + (bit.band(flags, HELD) ~= 0 and HELD_BYTES or 0)
+  local unreached = (#bytes - head_bytes) / VERSION_BYTES - lo
+  if unreached <= max_versions then return bytes end
+  local kept = math.floor(max_versions / 2)
+  local removed = unreached - 1 - kept
+  local oldest = head_bytes + lo * VERSION_BYTES -- the oldest version that is not reached begins behind it
+  return string.sub(bytes, 1, AT_PHASE) .. string.char(bit.bor(flags, INCOMPLETE))
+    .. string.sub(bytes, AT_KIND, AT_FIRST - 1)
+    .. struct.pack('<I4', struct.unpack('<I4', bytes, AT_FIRST) + removed)
+    .. string.sub(bytes, AT_ALARMED, AT_SKIPPED - 1)
+    .. struct.pack('<I4', struct.unpack('<I4', bytes, AT_SKIPPED) + removed)
+    .. string.sub(bytes, AT_LATE, oldest)
+    .. UNKNOWN .. string.sub(bytes, oldest + DIGEST_BYTES + 1, oldest + VERSION_BYTES)
+    .. string.sub(bytes, -kept * VERSION_BYTES)
+end
+
+-- The history of a key that had none.
+local function begun(change)
+  local before, versions, missing = before_of(change), version_of(change), false
+  local lo, first_version = 0, ''
+  if before ~= UNKNOWN then lo, first_version = 1, before .. string.rep('\0', VERSION_BYTES - DIGEST_BYTES) end
+  local flags = 0
+  if following[change] then
+    flags = SETTLE
+    local last, more, told = string.sub(versions, 1, DIGEST_BYTES)
+    more, told, missing = added(following[change], last)
+    versions = (told or last) .. string.sub(versions, DIGEST_BYTES + 1) .. more
+    if missing then flags = bit.bor(flags, INCOMPLETE) end
+  end
+  return thinned(string.char(FORMAT, WAITING, flags, 0, lo) .. string.rep('\0', HEADER_BYTES - AT_LO)
+    .. first_version .. versions)
+end
+
+local function extended(bytes, change)
+  local phase, flags = string.byte(bytes, AT_PHASE), bit.bor(string.byte(bytes, AT_FLAGS), SETTLE)
+  local last = string.sub(bytes, -VERSION_BYTES, DIGEST_BYTES - VERSION_BYTES - 1)
+  local versions, told, missing = added(change, last)
+  if told then
+    versions = told .. string.sub(bytes, DIGEST_BYTES - VERSION_BYTES) .. versions
+    bytes = string.sub(bytes, 1, -VERSION_BYTES - 1)
+  end
+  if missing then flags = bit.bor(flags, INCOMPLETE) end
+  if phase == SETTLING then phase = WAITING end
+  return thinned(string.char(FORMAT, phase, flags) .. string.sub(bytes, AT_KIND) .. versions)
+end
+
+-- What will stand in `histories`, by the number of the key; nothing in `old`: the key had no history.
+local old, new, fresh = {}, {}, {}
+for number, name in ipairs(names) do
+  local bytes = redis.call('HGET', histories, name)
+  if not bytes then
+    new[number] = begun(first[number])
+    fresh[#fresh + 1] = name
+  elseif #bytes < HEADER_BYTES + VERSION_BYTES or string.byte(bytes, AT_FORMAT) ~= FORMAT then
+    error({err = 'ERR ' .. histories .. ' holds something else than a history'})
+  else
+    old[number], new[number] = bytes, extended(bytes, first[number])
+  end
+end
+local watched_since_ms = tonumber(redis.call('HGET', meta, 'watched_since_ms') or 0)
 local counts = {
   records_read = records_read, not_sampled = not_sampled, versions_published = published, outstanding = published,
-  keys_coalesced = published,
+  keys_coalesced = published - #fresh,
 }
 for name, number in string.gmatch(by_name, '(%S+)=(%d+)') do
   counts['records:' .. name] = tonumber(number)
@@ -88,11 +168,11 @@ countable(ledger, fields)
 
 -- A key with a history is in `due` or in `work`, never in both. One that waits for a recheck alone is looked at
 -- earlier now, but not sooner after its last look than the spacing.
-local function bring_forward(name, history)
-  local phase = string.byte(history, AT_PHASE)
+local function bring_forward(name, bytes)
+  local phase = string.byte(bytes, AT_PHASE)
   if phase == WAITING or not redis.call('ZSCORE', due, name) then return end
   local spacing_ms = (phase == ALARMED or phase == EXCUSED) and watched_spacing_ms or look_spacing_ms
-  local at_ms = struct.unpack('<I8', history, AT_LOOKED_MS) + spacing_ms
+  local at_ms = struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms
   if at_ms <= now then
     redis.call('XADD', work, '*', 'k', name)
     redis.call('ZREM', due, name)
@@ -101,23 +181,19 @@ local function bring_forward(name, history)
   end
 end
 
-local fresh = {}
-for _, name in ipairs(order) do
-  local history = before_batch[name]
-  if history then
-    bring_forward(name, history)
+for number, name in ipairs(names) do
+  if old[number] then
+    bring_forward(name, old[number])
   else
     redis.call('XADD', work, '*', 'k', name)
-    fresh[#fresh + 1] = name
   end
-  redis.call('HSET', histories, name, after_batch[name])
+  redis.call('HSET', histories, name, new[number])
 end
 in_slices(fresh, function(...) redis.call('PFADD', keys_sampled, ...) end)
-counts.keys_coalesced = published - #fresh
 for field, count in pairs(counts) do
   if count ~= 0 then redis.call('HINCRBY', ledger, field, count) end
 end
-if watch_began_ms > tonumber(redis.call('HGET', meta, 'watched_since_ms') or 0) then
+if watch_began_ms > watched_since_ms then
   redis.call('HSET', meta, 'watched_since_ms', string.format('%d', watch_began_ms))
 end
 redis.call('HSET', checkpoints, partition, checkpoint)

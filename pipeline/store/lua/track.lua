@@ -5,7 +5,7 @@
 --
 -- Returns 1, or 0 when the lease is not ours any more
 local leases      = key(1, 'hash', 'HGET HDEL')        -- partition -> "epoch|expires_ms|owner"
-local checkpoints = key(2, 'hash', 'HSETNX HDEL')      -- partition -> checkpoint
+local checkpoints = key(2, 'hash', 'HEXISTS HSET HDEL') -- partition -> checkpoint
 local watermarks  = key(3, 'hash', 'HSET HDEL')        -- partition -> ms
 if checked() then return refused end
 local leased, epoch, found, unwatched = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -16,8 +16,9 @@ local first_forgotten = first_unwatched + unwatched
 if lease_of(leases, leased) ~= epoch then return 0 end
 for i = FIRST_FOUND, first_unwatched - 1, FIELDS do
   local partition, checkpoint, watermark_ms = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if redis.call('HSETNX', checkpoints, partition, checkpoint) == 1 and watermark_ms ~= '' then
-    redis.call('HSET', watermarks, partition, watermark_ms)
+  if redis.call('HEXISTS', checkpoints, partition) == 0 then
+    if watermark_ms ~= '' then redis.call('HSET', watermarks, partition, watermark_ms) end
+    redis.call('HSET', checkpoints, partition, checkpoint) -- last: without its watermark it would hold nobody back
   end
 end
 for i = first_unwatched, first_forgotten - 1 do

@@ -1,0 +1,32 @@
+"""What a process ends with: every exit code, and what it says to whoever started the process.
+
+Reads: nothing. Writes: nothing. `docs/configuration.md` shows the table.
+"""
+
+FINE = 0
+#: The answer is "no". What cannot be told is never this one.
+FAILED = 1
+USAGE = 2
+INCONCLUSIVE = 3
+CONFIGURATION = 4
+COULD_NOT_ASK = 5
+#: EX_SOFTWARE of sysexits.h.
+DEFECT = 70
+#: What a shell reports for SIGINT, and for SIGPIPE: the reader of the output went away (`findings | head`).
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+#: Codes after which starting again changes nothing.
+HALTING = frozenset({USAGE, CONFIGURATION})
+
+MEANINGS: dict[int, str] = {
+    FINE: "all is well; or stopped by SIGTERM",
+    FAILED: "mismatches are open, the books do not balance, or the gate fails",
+    USAGE: "the command line is wrong, or a value in it",
+    INCONCLUSIVE: "inconclusive: nothing has been judged yet, or too little",
+    CONFIGURATION: "configuration, credentials, permissions, a wrong table; `doctor` says which",
+    COULD_NOT_ASK: "Redis or AWS could not be asked: nothing is said about the tables",
+    DEFECT: "a defect of this program: please report the traceback",
+    INTERRUPTED: "interrupted (Ctrl-C)",
+    BROKEN_PIPE: "the reader of the output went away",
+}
