@@ -41,7 +41,7 @@ CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
 #: A Date header is parsed this often (it costs as much as reading two records).
 SKEW_EVERY_SECONDS = 30.0
-#: An answer that took longer, or was taken up later because this process stood still, tells no clock.
+#: An answer that took longer, or was taken up later by a process that stood still, says nothing of a clock.
 SKEW_WITHIN_SECONDS = 1.0
 #: Between rebuilds of a session whose credentials AWS refuses.
 REBUILD_BACKOFF = Backoff(1.0, 60.0)
@@ -184,12 +184,6 @@ class Connection:
                 self._clients[service] = self._client(service, None)
             send = getattr(self._clients[service], method)
         return self._asked(method, session, lambda: _sent(send, params))
-
-    def close(self) -> None:
-        """Close idle sockets."""
-        with self._lock:
-            for service in self._services.values():
-                service.close()
 
     def _asked(
         self, operation: str, session: boto3.Session, ask: Callable[[], tuple[Mapping[str, str], _Answer]]
