@@ -20,12 +20,11 @@ from pipeline.core.canonical import Digester, KeySchema
 from pipeline.core.model import ABSENT, Change, Counts, Policy, Side
 from pipeline.core.sampling import Sampler
 from pipeline.process import garbage
-from pipeline.producers.base import PartitionReader
+from pipeline.producers.base import Clock, PartitionReader
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.position import Position, PositionKind, partition_of
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
-from pipeline.reader.clock import StoreClock
 from pipeline.store import ReaderStore, ValidatorStore
 from pipeline.store.messages import Commit, Outcome
 from pipeline.validator.side_reader import SideReader
@@ -42,31 +41,37 @@ class BenchStore(ReaderStore, ValidatorStore):
     """What readers and validators write: the benchmark plays both."""
 
 
-def shard_reader(url: str, percent: float, now_ms: Callable[[], int]) -> PartitionReader:
+def shard_reader(url: str, percent: float, clock: Clock) -> PartitionReader:
     connection = Connection(SideConfig("stream", region="us-east-1", endpoint_url=url))
     client = StreamClient(connection)
     discoverer = Discoverer(
-        client, STREAM_ARN, TABLE, now_ms, threading.Event(), started_ms=now_ms(), from_latest=False
+        client,
+        STREAM_ARN,
+        TABLE,
+        clock.now_ms,
+        threading.Event(),
+        started_ms=clock.now_ms(),
+        from_latest=False,
     )
     producer = StreamProducer(
         client,
         discoverer,
         Selector(SCHEMA, Sampler(percent), Digester()),
-        StoreClock(now_ms),
+        clock,
         metrics.start(None, "reader").of("bench"),
         table=Side.SOURCE,
-        skew_ms=lambda: None,
     )
     return producer.open(PARTITION, BEGIN)
 
 
-def _host_ms() -> int:
-    return int(time.time() * 1000)
+class HostClock:
+    def now_ms(self) -> int:
+        return int(time.time() * 1000)
 
 
 def reader(url: str, percent: float, pages: int) -> Round:
     """next_batch: a page read, decoded, sampled, the sampled ones digested."""
-    shard = shard_reader(url, percent, _host_ms)
+    shard = shard_reader(url, percent, HostClock())
     garbage.freeze()
 
     def run() -> Figures:
@@ -83,7 +88,7 @@ class Feed:
 
     def __init__(self, url: str, store: BenchStore, percent: float = 100) -> None:
         self.store = store
-        self.shard = shard_reader(url, percent, store.now_ms)
+        self.shard = shard_reader(url, percent, store.clock)
         self.checkpoint = BEGIN
         discovery = store.lease("stream", "feed", _HOUR_MS)
         assert discovery is not None and store.track(discovery, [(PARTITION, BEGIN, 0)])

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import picture, results, stub
 from benchmarks.measure import Spread
-from benchmarks.subjects import SCHEMA, shard_reader
+from benchmarks.subjects import SCHEMA, HostClock, shard_reader
 from pipeline.aws import Connection, SideConfig, TableReader
 from pipeline.core.canonical import Digester
 
@@ -57,7 +57,7 @@ def test_a_shard_is_read_in_order_and_resumed_after_a_sequence_number(server):
 
 
 def test_a_read_shows_exactly_the_keys_asked_for_as_the_stream_left_them(server):
-    changes = shard_reader(server.url, 100, lambda: 0).next_batch().changes[:100]
+    changes = shard_reader(server.url, 100, HostClock()).next_batch().changes[:100]
     connection = Connection(SideConfig("target", region=REGION, endpoint_url=server.url))
     table = TableReader(connection, stub.TABLE, SCHEMA)
     answer = table.batch_get(
@@ -69,7 +69,7 @@ def test_a_read_shows_exactly_the_keys_asked_for_as_the_stream_left_them(server)
 
 def test_no_record_is_there_before_the_gate_is_opened():
     with stub.serve(records=10, gated=True) as server:
-        reader = shard_reader(server.url, 100, lambda: 0)
+        reader = shard_reader(server.url, 100, HostClock())
         assert reader.next_batch().changes == []
         server.begin()
         assert len(reader.next_batch().changes) == 10

@@ -27,7 +27,6 @@ from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.position import Position, PositionKind, partition_of, stream_of
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
-from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.reader.role import run_reader
 from pipeline.store import ReaderStore, StoreView
@@ -58,13 +57,12 @@ class Rig:
     def publisher(self, stop: threading.Event, *, from_latest: bool = False, **options: int) -> Publisher:
         connection = Connection(SideConfig("stream", endpoint_url=self.url, region="us-east-1"))
         store = ReaderStore.begin(self.store_url, self.migration, SETTINGS)
-        clock = StoreClock(store.now_ms)
         client = StreamClient(connection)
         discoverer = Discoverer(
             client,
             self.arn,
             "orders",
-            clock.now_ms,
+            store.clock.now_ms,
             stop,
             started_ms=self.store.meta.started_ms,
             from_latest=from_latest,
@@ -75,12 +73,11 @@ class Rig:
             client,
             discoverer,
             Selector(KeySchema("pk", "S", None, None), Sampler(100), Digester()),
-            clock,
+            store.clock,
             own,
             table=Side.SOURCE,
-            skew_ms=lambda: connection.skew_ms,
         )
-        return Publisher(store, producer, clock, own, **options)
+        return Publisher(store, producer, own, **options)
 
     @contextmanager
     def reading(self, *, from_latest: bool = False, **options: int) -> Iterator[threading.Event]:

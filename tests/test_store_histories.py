@@ -85,12 +85,16 @@ looks = st.builds(
 def stored(draw: st.DrawFn) -> History:
     versions = tuple(draw(st.lists(st.tuples(digests, instants), min_size=1, max_size=12)))
     lo = draw(st.integers(0, len(versions)))
+    counted = draw(st.integers(0, len(versions) - lo))
+    excused = draw(st.booleans())
     return History(
         versions,
         lo,
         phase=draw(st.sampled_from(Phase)),
         first=draw(st.integers(0, 70_000)),
-        alarmed=draw(st.integers(0, len(versions) - lo)),
+        alarmed=0 if excused else counted,
+        excused=counted if excused else 0,
+        excused_since_ms=draw(instants) if excused and counted else 0,
         skipped=draw(st.integers(0, 70_000)),
         kind=draw(st.sampled_from([None, VerdictKind.STALE])),
         settle=draw(st.booleans()),
@@ -106,9 +110,7 @@ batches_of_changes = st.lists(st.lists(changed, max_size=20), max_size=3)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.dictionaries(st.sampled_from(KEYS[:2]), stored()), st.lists(st.lists(changed, max_size=20), max_size=3)
-)
+@given(st.dictionaries(st.sampled_from(KEYS[:2]), stored()), batches_of_changes)
 def test_a_batch_makes_of_each_history_what_python_makes_of_it(
     store_url: str,
     monkeypatch: pytest.MonkeyPatch,

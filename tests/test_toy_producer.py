@@ -18,7 +18,6 @@ import pytest
 from pipeline import metrics
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts
 from pipeline.producers.base import Batch, Discovery, Found, PartitionReader
-from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.store import ReaderStore
 from tests.fake.server import Fake
@@ -95,9 +94,8 @@ def fill(folder: Path, files: int, lines: int) -> None:
 
 def serve(url: str, migration: str, settings: dict[str, str], folder: Path, stop: threading.Event) -> None:
     store = ReaderStore.begin(url, migration, settings)
-    clock = StoreClock(store.now_ms)
     own = metrics.start(None, "reader").of(migration)
-    Publisher(store, LineProducer(folder), clock, own, threads=2).run(stop, lambda: None)
+    Publisher(store, LineProducer(folder), own, threads=2).run(stop, lambda: None)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import structlog
 from pipeline.aws import Connection, SideConfig
 from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
+from pipeline.store import AwsClocks
 from tests.fake import Fake, Kind
 from tests.validating import World, digest_of, own_store
 
@@ -262,3 +263,40 @@ def test_verbose_says_each_verdict_and_no_key(make: Callable[..., World]) -> Non
         world.validate(lambda one: one.reached == 1)
     (said,) = [one for one in logs if one["event"] == "verdict"]
     assert (said["verdict"], "k-in-clear" in str(said)) == (VerdictKind.MATCH, False)
+
+
+# --- clocks ------------------------------------------------------------------------------------------------
+
+
+class StandsStill:
+    """AWS's clock as this process knows it, which is Redis' here; steps: how often it was found wrong."""
+
+    steps = 0
+
+    def now_ms(self) -> None:
+        return None
+
+
+def test_a_look_across_which_this_process_stood_still_is_put_back_and_made_again(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual machine was paused: when the look was made, nobody can say."""
+    world, clock, asked = make(), StandsStill(), []
+    aws = AwsClocks(clock, ask=lambda: asked.append(1), others=(clock,))
+    monkeypatch.setattr(world.store.clock, "_aws", aws)
+    world.published("k", None, world.item("k", "new"))  # and the target does not have it
+    read = world.validator._verified.read
+
+    def pause_and_read(*arguments: Any) -> Any:
+        clock.steps += 1
+        return read(*arguments)
+
+    monkeypatch.setattr(world.validator._verified, "read", pause_and_read)
+    world.validator.step()
+    ledger = world.store.ledger()
+    assert (ledger.reads, ledger.alarmed, ledger.outstanding) == (1, 0, 1)
+    assert world.findings() == [] and not asked
+
+    monkeypatch.setattr(world.validator._verified, "read", read)
+    world.validate(lambda one: one.alarmed == 1)
+    assert asked == [1]  # before anything else was timed

@@ -152,8 +152,16 @@ def aws() -> Panels:
         ),
         lines(
             "Clock skew",
-            "AWS's clock minus that of the host. Requests are refused beyond 5 minutes.",
-            [("max by (side) (ddbmm_clock_skew_seconds{m})", "{{side}}")],
+            "AWS's clock minus that of the host, and minus Redis'. AWS refuses a host that is 5 minutes off; "
+            "nothing depends on Redis' clock. Its steps are counted.",
+            [
+                ("max by (side) (ddbmm_clock_skew_seconds{m})", "{{side}}"),
+                ("max(ddbmm_store_clock_distance_seconds{m})", "Redis"),
+                (
+                    "max(increase(ddbmm_store_clock_steps_total{m}[$__rate_interval]))",
+                    "steps of Redis' clock",
+                ),
+            ],
             "s",
             width=12,
             low=None,

@@ -2,11 +2,12 @@
 
 Rooms inside, from what is asked down to the socket: `tables`, `streams`, `scanning`, `exports`; `operations`
 (what can be asked) and `wire` (the bodies of answers); `connection` (session, credentials); `service`
-(requests); `refusal` and `errors` (what is answered instead). Beside them `s3` (files in a bucket),
-`hosts` (which are AWS's), `rate_limiter` (read units), `credential_files`.
+(requests); `refusal` and `errors` (what is answered instead). Beside them `date_clock` (the time there), `s3`
+(files in a bucket), `hosts` (which are AWS's), `rate_limiter` (read units), `credential_files`.
 """
 
 from pipeline.aws.connection import Connection, Identity, Observer, Silent
+from pipeline.aws.date_clock import DateClock
 from pipeline.aws.exports import ExportInfo, describe_export
 from pipeline.aws.hosts import one_service
 from pipeline.aws.rate_limiter import RateLimiter
@@ -22,6 +23,7 @@ __all__ = [
     "BatchResult",
     "Bucket",
     "Connection",
+    "DateClock",
     "ExportInfo",
     "Identity",
     "IteratorKind",

@@ -4,7 +4,6 @@ Reads: AWS configuration and environment through boto3, STS. Writes: nothing. Re
 schedules; no message holds a secret.
 """
 
-import email.utils
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ import structlog
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 
+from pipeline.aws.date_clock import DateClock
 from pipeline.aws.errors import (
     FOREIGN,
     UNUSABLE,
@@ -39,10 +39,6 @@ log = structlog.get_logger(__name__)
 #: boto3's defaults block 240 s on a stalled socket; SIGTERM has to be through in 30.
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
-#: A Date header is parsed this often (it costs as much as reading two records).
-SKEW_EVERY_SECONDS = 30.0
-#: An answer that took longer, or was taken up later by a process that stood still, says nothing of a clock.
-SKEW_WITHIN_SECONDS = 1.0
 #: Between rebuilds of a session whose credentials AWS refuses.
 REBUILD_BACKOFF = Backoff(1.0, 60.0)
 
@@ -85,6 +81,7 @@ class Connection:
     Raises ConfigurationError when the profile, region or endpoint cannot be used.
 
     `endpoint` is the URL that requests really go to, whatever flag, variable or profile it came from.
+    `dates` is the time there.
     """
 
     def __init__(
@@ -102,16 +99,14 @@ class Connection:
         self._lock = threading.RLock()
         self._refusals = 0  # sessions in a row whose credentials AWS refused
         self._rebuild_at: float | None = None  # None: the session is not known to be refused
-        self._ahead_of_clock_ms: int | None = None  # AWS's clock; `clock` never steps, this host's may
-        self._skew_due = clock()
+        self.dates = DateClock(clock)
         self.rebuild()
 
     @property
     def skew_ms(self) -> int | None:
         """AWS's clock minus this host's, ± 1 s, from the Date header; None before the first answer."""
-        if self._ahead_of_clock_ms is None:
-            return None
-        return self._ahead_of_clock_ms + round((self._clock() - time.time()) * 1000)
+        aws_ms = self.dates.now_ms()
+        return None if aws_ms is None else aws_ms - round(time.time() * 1000)
 
     @property
     def credentials_expire_at_seconds(self) -> float | None:
@@ -205,7 +200,8 @@ class Connection:
             raise
         finally:
             self.observer.request(operation, self._clock() - started, code)
-            self._note_skew(headers.get("date"), started)
+            if date := headers.get("date"):
+                self.dates.saw(date, started, self._clock())
         self._refusals = 0
         return answer
 
@@ -254,12 +250,6 @@ class Connection:
             wait_seconds = REBUILD_BACKOFF.after(self._refusals)
             self._rebuild_at = self._clock() + wait_seconds
             log.warning("aws credentials refused", side=self.config.side, new_session_in_seconds=wait_seconds)
-
-    def _note_skew(self, date: str | None, started: float) -> None:
-        now = self._clock()
-        if date is not None and now >= self._skew_due and now - started <= SKEW_WITHIN_SECONDS:
-            self._skew_due = now + SKEW_EVERY_SECONDS
-            self._ahead_of_clock_ms = _ahead_ms(date, now)
 
 
 def _client_config(pool_size: int) -> Config:
@@ -320,11 +310,3 @@ def _sent(
     with asking_botocore(OddAnswer):
         answer = send(**params)
         return answer["ResponseMetadata"]["HTTPHeaders"], answer
-
-
-def _ahead_ms(date: str, now_seconds: float) -> int | None:
-    try:
-        theirs = email.utils.parsedate_to_datetime(date).timestamp()
-    except (ValueError, OverflowError, OSError):  # no date, or one beyond what a clock can say
-        return None
-    return round((theirs + 0.5 - now_seconds) * 1000)  # a Date header is cut to whole seconds

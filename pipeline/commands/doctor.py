@@ -198,13 +198,13 @@ class _Examination:
         connection = RedisConnection(self._process.redis_url, self._migration.name)
         try:
             server = check_server(connection)
-            apart_ms = connection.now_ms() - time.time_ns() // 1_000_000
+            apart_ms = connection.time_ms() - time.time_ns() // 1_000_000
         finally:
             connection.close()
         version = ".".join(map(str, server.version))
         yield Line("redis", "ok", f"{server.kind} {version}, maxmemory-policy {server.policy}")
         if abs(apart_ms) >= SKEW_WARN_MS:
-            says = f"Redis is {apart_ms / 1000:+.1f} s from this host, and lags are measured on its clock"
+            says = f"Redis is {apart_ms / 1000:+.1f} s from this host"
             yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")
 
     def _direction(self) -> Iterable[Line]:

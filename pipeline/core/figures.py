@@ -39,6 +39,16 @@ class Lag(msgspec.Struct, frozen=True):
     p99: float | None
 
 
+class Clock(msgspec.Struct, frozen=True):
+    """The state's clock against Redis' TIME.
+
+    distance_ms: how far it is ahead, None = nobody has said. steps: how often TIME stepped.
+    """
+
+    distance_ms: int | None = None
+    steps: int = 0
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """The store's answers, read together.
 
@@ -57,6 +67,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     oldest_waiting_ms: int | None
     oldest_finding_ms: int | None = None
     marks: dict[str, int] = {}
+    clock: Clock = Clock()
 
     @property
     def success(self) -> Success:

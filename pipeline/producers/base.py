@@ -10,7 +10,7 @@ Several producers may serve one migration: a partition's name begins with its pr
 producer sees its own partitions only. What is inside a name or a position, its producer alone knows.
 
 Watermark: `watermark_ms` of a partition promises that every change written to it before that instant (the
-store's clock) has been handed over in a batch up to this one. 0 promises nothing. It never goes back.
+state's clock) has been handed over in a batch up to this one. 0 promises nothing. It never goes back.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,8 @@ import msgspec
 
 from pipeline.core.model import Change, Checkpoint, Counts
 
-#: A smaller difference between AWS's clock and the store's is not corrected: a Date header is cut to whole
-#: seconds, so it cannot be measured any better than that.
-SKEW_TOLERATED_MS = 2_000
+#: What the clocks of two processes may be apart at most: each knows AWS's from Date headers, to the second.
+CLOCKS_APART_MS = 2_000
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -82,12 +81,9 @@ class Stop(Protocol):
 
 
 class Clock(Protocol):
-    """The store's clock, the one that all processes share."""
+    """The state's clock, which is AWS's: the one that all processes share."""
 
     def now_ms(self) -> int: ...
-    def offset_ms(self, aws_skew_ms: int | None) -> int:
-        """What to add to AWS's times. aws_skew_ms: AWS's clock minus this host's, None when not known."""
-        ...
 
 
 class PartitionReader(Protocol):

@@ -8,7 +8,7 @@ Two producers of one migration are two publishers on one store, in one process o
 but the ledger, the histories and the watermark.
 
 Threads: a bounded pool serves the schedule of partitions; one thread discovers partitions (`discovery`); the
-caller's thread keeps leases and watermarks (`partitions`).
+caller's thread keeps leases and watermarks (`partitions`), and the clock.
 
 What happens to a batch that cannot be published:
 1. The store cannot be reached → the batch is kept and published later; nothing new is read meanwhile.
@@ -32,7 +32,6 @@ from pipeline.backoff import Backoff
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, StateLost, StoreUnavailable
 from pipeline.metrics import MigrationMetrics
 from pipeline.producers.base import Batch, Producer, Stop
-from pipeline.reader.clock import StoreClock
 from pipeline.reader.discovery import DiscoveryLoop
 from pipeline.reader.partitions import Holdings, LeasedPartition, Schedule
 from pipeline.store import ReaderStore
@@ -51,7 +50,6 @@ IDLE_SECONDS_PER_PARTITION = 0.0008 / 0.25
 BACKOFF = Backoff(0.5, 30.0, jittered=True)
 #: Reading goes on once the backlog has fallen below this share of --max-backlog.
 RESUME_SHARE = 0.8
-CLOCK_EVERY_SECONDS = 10.0
 #: How long threads may finish what is under way: an AWS call and a publish that both run into their timeouts.
 END_SECONDS = 15.0
 
@@ -63,7 +61,6 @@ class Publisher:
         self,
         store: ReaderStore,
         producer: Producer,
-        clock: StoreClock,
         metrics: MigrationMetrics,
         *,
         threads: int = 8,
@@ -72,7 +69,6 @@ class Publisher:
         """max_backlog: entries waiting for validators above which reading pauses."""
         self._store = store
         self._producer = producer
-        self._clock = clock
         self._metrics = metrics
         self._threads = threads
         self._max_backlog = max_backlog
@@ -81,7 +77,6 @@ class Publisher:
         self._holdings = Holdings(store, producer, owner, self._schedule)
         self._discovery = DiscoveryLoop(store, producer, owner)
         self._paused = False
-        self._sync_due = 0.0
         self._store_due = 0.0  # the store could not be reached: nothing is read before this instant
         self._proven = False  # a batch was read: permissions and names are right
         self._failure: BaseException | None = None
@@ -219,21 +214,19 @@ class Publisher:
     def _count(self, batch: Batch) -> None:
         self._producer.published(batch)
         self._metrics.keys_sampled.inc(len(batch.changes))
-        self._metrics.checkpoint_timestamp_seconds.set(time.time())
+        self._metrics.checkpoint_timestamp_seconds.set(self._store.now_ms() / 1000)
 
     # --- in the caller's thread ------------------------------------------------------------------------
 
     def _tick(self) -> None:
         """What is done once a second. Raises StoreUnavailable."""
+        self._store.clock.keep()
         self._holdings.renew()
         self._holdings.balance()
         if self._paused and self._store.backlog() < self._max_backlog * RESUME_SHARE:
             log.info("reading goes on")
             self._paused = False
             self._schedule.pause(False)
-        if time.monotonic() > self._sync_due:
-            self._clock.sync()
-            self._sync_due = time.monotonic() + CLOCK_EVERY_SECONDS
 
     # --- the end ---------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from pipeline.aws import Connection, StreamClient, TableInfo, describe_table
+from pipeline.aws import StreamClient, TableInfo, describe_table
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
@@ -18,10 +18,9 @@ from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
-from pipeline.reader.clock import StoreClock
 from pipeline.reader.publisher import Publisher
 from pipeline.sides import connect, report
-from pipeline.store import ReaderStore
+from pipeline.store import AwsClocks, ReaderStore
 
 log = structlog.get_logger(__name__)
 
@@ -37,21 +36,27 @@ def run_reader(
 ) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
     own_metrics = metrics.of(migration.name)
-    store = ReaderStore.begin(process.redis_url, migration.name, migration.settings())
-    clock = StoreClock(store.now_ms)
+    table = describe_table(
+        connect(migration, migration.origin, own_metrics), migration.table(migration.origin)
+    )
     connection = connect(migration, "stream", own_metrics)
-    producer = _stream_producer(migration, store, connection, clock, own_metrics, stop)
-    publisher = Publisher(
-        store,
-        producer,
-        clock,
+    client, arn = StreamClient(connection), _stream_arn(migration, table)
+    aws = AwsClocks(connection.dates, ask=lambda: client.describe_stream(arn))
+    aws.ask()
+    store = ReaderStore.begin(process.redis_url, migration.name, migration.settings(), aws)
+    producer = StreamProducer(
+        client,
+        _discoverer(migration, client, arn, store, stop),
+        _selector(migration, table, own_metrics),
+        store.clock,
         own_metrics,
-        threads=process.reader_threads,
-        max_backlog=migration.max_backlog,
+        table=migration.origin,
+    )
+    publisher = Publisher(
+        store, producer, own_metrics, threads=process.reader_threads, max_backlog=migration.max_backlog
     )
     own_metrics.sample_ratio.set(migration.sample_rate / 100)
-    arn, threads = producer.discoverer.arn, process.reader_threads
-    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=threads)
+    log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=process.reader_threads)
 
     def tick() -> None:
         heartbeat()
@@ -87,35 +92,18 @@ def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) 
 # --- the producer of the origin's stream -------------------------------------------------------------------
 
 
-def _stream_producer(
-    migration: MigrationConfig,
-    store: ReaderStore,
-    connection: Connection,
-    clock: StoreClock,
-    metrics: MigrationMetrics,
-    stop: Stop,
-) -> StreamProducer:
-    """Asks for the table's key schema and, without --stream-arn, its stream."""
-    table = describe_table(connect(migration, migration.origin, metrics), migration.table(migration.origin))
-    client = StreamClient(connection)
-    discoverer = Discoverer(
+def _discoverer(
+    migration: MigrationConfig, client: StreamClient, arn: str, store: ReaderStore, stop: Stop
+) -> Discoverer:
+    return Discoverer(
         client,
-        _stream_arn(migration, table),
-        table.name,
-        clock.now_ms,
+        arn,
+        migration.table(migration.origin),
+        store.clock.now_ms,
         stop,
         started_ms=store.meta.started_ms,
         from_latest=migration.iterator_type == "LATEST",
         begun_again=store.begun_again,
-    )
-    return StreamProducer(
-        client,
-        discoverer,
-        _selector(migration, table, metrics),
-        clock,
-        metrics,
-        table=migration.origin,
-        skew_ms=lambda: connection.skew_ms,
     )
 
 

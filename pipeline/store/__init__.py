@@ -18,11 +18,13 @@ of a cluster):
     findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
     findings-log    stream of recovered findings          dead          stream of dead letters
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
+    clock           hash: distance of the state's clock from TIME (ms), steps of TIME
     marks           hash: milestone of the cutover → when it was reached (ms)
     suspects        hash: entry of `work` → how often it was tried alone
 """
 
 from pipeline.store.beginning import begin, check_server
+from pipeline.store.clock import AwsClocks
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
 from pipeline.store.marking import MarkStore
@@ -32,6 +34,7 @@ from pipeline.store.reading import StoreView
 from pipeline.store.validator_store import ValidatorStore
 
 __all__ = [
+    "AwsClocks",
     "FiguresView",
     "MarkStore",
     "ReaderStore",

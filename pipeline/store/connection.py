@@ -14,7 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnavailable
-from pipeline.store.scripts import Script, source
+from pipeline.store.clock import AwsClocks, Reading, StateClock
+from pipeline.store.scripts import KEEP_CLOCK, Script, source
 
 #: The consumer group of the work stream.
 GROUP = "validators"
@@ -30,9 +31,13 @@ _WRITES_REFUSED = ("MISCONF", "NOREPLICAS", "READONLY")
 class RedisConnection:
     """One server and one migration's names on it. Raises ConfigurationError for a URL that is none."""
 
-    def __init__(self, url: str, migration: str) -> None:
-        """url: redis://, rediss:// (TLS) or unix://, also with a password. Connects with the first call."""
+    def __init__(self, url: str, migration: str, aws: AwsClocks | None = None) -> None:
+        """url: redis://, rediss:// (TLS) or unix://, also with a password. Connects with the first call.
+
+        aws: the time, as AWS tells it; None in a process that cannot ask there.
+        """
         self.migration = migration
+        self.clock = StateClock(KeptTime(self), aws)
         self._prefix = f"ddbmm:{{{migration}}}:"
         self._calls: dict[str, Callable[..., Any]] = {}
         try:
@@ -56,18 +61,38 @@ class RedisConnection:
         return [self._prefix + name for name in names]
 
     def run(self, script: Script, args: Sequence[Any]) -> Any:
-        """What the script answers."""
+        """What the script answers. Its last argument is the time, unless it is only tried (no arguments)."""
         call = self._calls.get(script.name)
         if call is None:
             call = self._calls[script.name] = self.redis.register_script(source(script.name))
         with translated():
-            return call(keys=self.keys(*script.keys), args=args)
+            return call(keys=self.keys(*script.keys), args=[*args, self.clock.now_ms()] if args else [])
 
-    def now_ms(self) -> int:
-        """The store's clock: the one clock that all processes share."""
+    def time_ms(self) -> int:
+        """What the server's own clock says."""
         with translated():
             seconds, micros = self.redis.time()
         return seconds * 1000 + micros // 1000
+
+
+class KeptTime:
+    """The clock as Redis keeps it; see `clock.RedisTime`."""
+
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
+
+    def read(self) -> Reading:
+        with translated():
+            pipe = self._connection.redis.pipeline(transaction=True)
+            pipe.time()
+            pipe.hget(self._connection.key("clock"), "distance_ms")
+            (seconds, micros), distance_ms = pipe.execute()
+        return Reading(seconds * 1000 + micros // 1000, None if distance_ms is None else int(distance_ms))
+
+    def set(self, before_ms: int | None, distance_ms: int, *, step: bool) -> bool:
+        before = "" if before_ms is None else before_ms
+        args = (before, distance_ms, int(step), GROUP)
+        return bool(self._connection.run(KEEP_CLOCK, args))
 
 
 class NotAllowed(ConfigurationError):

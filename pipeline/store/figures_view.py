@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import msgspec
 
-from pipeline.core.figures import Figures
+from pipeline.core.figures import Clock, Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
 from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, partition_counts
 from pipeline.core.model import Checkpoint
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.store.beginning import readable
+from pipeline.store.clock import StateClock
 from pipeline.store.connection import GROUP, RedisConnection, translated
 from pipeline.store.messages import gap_of
 
@@ -35,8 +36,12 @@ class FiguresView:
         self._connection.close()
 
     def now_ms(self) -> int:
-        """The store's clock: the one clock that all processes share."""
-        return self._connection.now_ms()
+        """The state's clock: the one clock that all processes share (clock.py)."""
+        return self._connection.clock.now_ms()
+
+    @property
+    def clock(self) -> StateClock:
+        return self._connection.clock
 
     def partitions(self, producer: str | None = None) -> dict[str, Checkpoint]:
         """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
@@ -70,11 +75,12 @@ class FiguresView:
 
         Raises StoreUnavailable, and ConfigurationError for state that this version cannot read.
         """
-        told = self._ask(figures_questions(self._key, self.now_ms()))
+        now_ms = self.now_ms()
+        told = self._ask(figures_questions(self._key, now_ms))
         form, started_ms, watermark_ms = told["meta"]
         if started_ms:
             readable(form, self.migration)
-        now_ms = _milliseconds(told["time"])
+        distance_ms, clock_steps = told["clock"]
         late = [int(bucket) for bucket in told["late"]]
         return Figures(
             now_ms=now_ms,
@@ -96,6 +102,7 @@ class FiguresView:
             lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
             oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
             oldest_finding_ms=int(told["oldest-finding"][0][1]) if told["oldest-finding"] else None,
+            clock=Clock(None if distance_ms is None else int(distance_ms), int(clock_steps or 0)),
             marks={name.decode(): int(at_ms) for name, at_ms in sorted(told["marks"].items())},
         )
 
@@ -130,7 +137,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
     this_minute = now_ms // 60_000
     minutes = range(this_minute - LAG_MINUTES + 1, this_minute + 1)
     return {
-        "time": ("TIME",),
+        "clock": ("HMGET", key("clock"), "distance_ms", "steps"),
         "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms"),
         "ledger": ("HGETALL", key("ledger")),
         "keys-judged": ("PFCOUNT", key("keys-judged")),
@@ -148,11 +155,6 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "marks": ("HGETALL", key("marks")),
         **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
     }
-
-
-def _milliseconds(time: tuple[int, int]) -> int:
-    seconds, micros = time
-    return seconds * 1000 + micros // 1000
 
 
 def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:

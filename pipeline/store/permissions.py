@@ -39,9 +39,11 @@ class Role(Enum):
 _SCRIPTS: dict[Role, tuple[Script, ...]] = {
     Role.READER: (
         *(scripts.BEGIN, scripts.BEGIN_AGAIN, scripts.HEARTBEAT, scripts.TRACK, scripts.LEASE),
-        *(scripts.RENEW, scripts.RELEASE, scripts.PUBLISH, scripts.ADD_GAP),
+        *(scripts.RENEW, scripts.RELEASE, scripts.PUBLISH, scripts.ADD_GAP, scripts.KEEP_CLOCK),
     ),
-    Role.VALIDATOR: (scripts.BEGIN, scripts.CLAIM, scripts.CLAIM_ALONE, scripts.commit(0)),
+    Role.VALIDATOR: (
+        *(scripts.BEGIN, scripts.CLAIM, scripts.CLAIM_ALONE, scripts.commit(0), scripts.KEEP_CLOCK),
+    ),
     Role.VIEWER: (),
     Role.MARK: (scripts.MARK,),
 }
@@ -79,7 +81,7 @@ def _refused_questions(connection: RedisConnection, roles: Sequence[Role]) -> It
 
 def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
     """What a role asks without a script, or something as harmless in its place."""
-    yield from (("TIME",), ("INFO",), ("HGETALL", key("meta")))
+    yield from (("TIME",), ("HGET", key("clock"), "distance_ms"), ("INFO",), ("HGETALL", key("meta")))
     if role is Role.VIEWER:
         yield from figures_questions(key, 0).values()
         yield from (("HGETALL", key("findings")), ("ZRANGE", key("findings-since"), 0, 0))

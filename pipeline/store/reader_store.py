@@ -16,6 +16,7 @@ from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
 from pipeline.store.beginning import FORMAT, begin
+from pipeline.store.clock import AwsClocks
 from pipeline.store.connection import GROUP, RedisConnection, translated
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
 from pipeline.store.reading import StoreView
@@ -37,9 +38,12 @@ class ReaderStore(StoreView):
     """
 
     @classmethod
-    def begin(cls, url: str, migration: str, settings: dict[str, str]) -> Self:
-        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings."""
-        connection = RedisConnection(url, migration)
+    def begin(cls, url: str, migration: str, settings: dict[str, str], aws: AwsClocks | None = None) -> Self:
+        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
+
+        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks.
+        """
+        connection = RedisConnection(url, migration, aws)
         return cls(connection, begin(connection, settings))
 
     def begin_again(self) -> bool:

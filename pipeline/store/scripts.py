@@ -35,6 +35,7 @@ PUBLISH = Script(
     "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
 )
 ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
+KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
 CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger"))
 CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "suspects"))

@@ -11,12 +11,13 @@ from typing import Any, Self
 
 from pipeline.store import scripts
 from pipeline.store.beginning import begin
+from pipeline.store.clock import AwsClocks
 from pipeline.store.connection import GROUP, RedisConnection
 from pipeline.store.messages import Claim, Commit, Entry, Refused
 from pipeline.store.reading import StoreView
 
-#: Per-minute lag counts are kept this long.
-LAG_KEPT_SECONDS = 3_600
+#: Per-minute lag counts are kept this long, by Redis' clock: a step of an hour takes away none that is shown.
+LAG_KEPT_SECONDS = 6 * 3_600
 #: Counts of trials are kept this long after the last one, those of entries that are settled too.
 TRIALS_KEPT_SECONDS = 86_400
 #: How `commit` hands over an entry; `lua/commit.lua` says what it is.
@@ -30,9 +31,12 @@ class ValidatorStore(StoreView):
     """
 
     @classmethod
-    def begin(cls, url: str, migration: str, settings: dict[str, str]) -> Self:
-        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings."""
-        connection = RedisConnection(url, migration)
+    def begin(cls, url: str, migration: str, settings: dict[str, str], aws: AwsClocks | None = None) -> Self:
+        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
+
+        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks.
+        """
+        connection = RedisConnection(url, migration, aws)
         return cls(connection, begin(connection, settings))
 
     def claim(self, consumer: str, count: int, reclaim_after_ms: int, adopt: bool = False) -> Claim:

@@ -3,7 +3,6 @@
 Reads: nothing. Writes: nothing. Never: redis, AWS. The validator moves a batch along.
 """
 
-import time
 from collections.abc import Iterable
 
 import msgspec
@@ -13,6 +12,7 @@ from pipeline.core.ledger import tally
 from pipeline.core.model import MISMATCHES, Look, Moment, VerdictKind
 from pipeline.errors import AwsError
 from pipeline.store import codec
+from pipeline.store.clock import StateClock
 from pipeline.store.messages import Claim, Commit, Entry
 
 #: The verdicts that count a key as one of those judged. An excused one is: it is taken out again while it is.
@@ -47,25 +47,22 @@ class Decided(msgspec.Struct, frozen=True):
 
 
 class WorkBatch:
-    """One claim under way: the store's clock, what is decided so far, the last AWS error.
+    """One claim under way: the state's clock, what is decided so far, the last AWS error."""
 
-    The store's clock is read with the claim and carried on with this host's monotonic one.
-    """
-
-    def __init__(self, claim: Claim, asked: float) -> None:
-        """asked: `time.monotonic()` before the claim was sent."""
+    def __init__(self, claim: Claim, clock: StateClock) -> None:
         self._claim = claim
-        self._asked = asked
-        self._started = time.monotonic()
+        self._clock = clock
+        self._steps = clock.steps
         self.decided: list[Decided] = []
         self.error: AwsError | None = None
 
     def now_ms(self) -> int:
-        return self._claim.now_ms + int((time.monotonic() - self._started) * 1000)
+        return self._clock.now_ms()
 
-    def latest_ms(self) -> int:
-        """Not before now by the store's clock, even if this process stood still while it claimed."""
-        return self._claim.now_ms + int((time.monotonic() - self._asked) * 1000)
+    @property
+    def is_void(self) -> bool:
+        """True when this process was found to have stood still since: its looks were timed wrongly."""
+        return self._clock.steps != self._steps
 
     def moment(self) -> Moment:
         claim = self._claim

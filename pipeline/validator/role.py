@@ -3,6 +3,7 @@
 Reads: the configuration. Writes: nothing by itself. Never: judging.
 """
 
+import contextlib
 import socket
 import threading
 import time
@@ -20,8 +21,8 @@ from pipeline.errors import AwsError, StoreError
 from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.sides import connect, report
-from pipeline.store import ValidatorStore
-from pipeline.validator.side_reader import SideReader
+from pipeline.store import AwsClocks, ValidatorStore
+from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
 from pipeline.validator.validator import Validator
 
 log = structlog.get_logger(__name__)
@@ -44,17 +45,22 @@ def run_validator(
 ) -> None:
     """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
     own_metrics = metrics.of(migration.name)
-    store = ValidatorStore.begin(process.redis_url, migration.name, migration.settings())
     connections = {side: connect(migration, side, own_metrics) for side in Side}
-
-    def reader(side: Side) -> SideReader:
-        max_rcu = migration.max_rcu / process.workers
-        return _side_reader(migration, side, connections[side], own_metrics, max_rcu, stop)
-
+    max_rcu = migration.max_rcu / process.workers
+    readers = {
+        side: _side_reader(migration, side, connections[side], own_metrics, max_rcu, stop) for side in Side
+    }
+    origin = connections[migration.origin]
+    aws = AwsClocks(
+        origin.dates,
+        ask=lambda: describe_table(origin, migration.table(migration.origin)),
+        others=(connections[migration.verify_on].dates,),
+    )
+    store = ValidatorStore.begin(process.redis_url, migration.name, migration.settings(), aws)
     validator = Validator(
         store,
-        reader(migration.verify_on),
-        reader(migration.origin),
+        readers[migration.verify_on],
+        readers[migration.origin],
         Policy(
             converge_within_ms=migration.converge_within_ms,
             stable_for_ms=migration.stable_for_ms,
@@ -72,6 +78,8 @@ def run_validator(
 
     def alive() -> None:
         heartbeat()
+        with contextlib.suppress(StoreError):  # whoever claims will say so
+            store.clock.keep()
         for connection in connections.values():
             report(connection, own_metrics)
 
@@ -95,6 +103,7 @@ def _side_reader(
         metrics,
         digester=Digester(frozenset(migration.ignore_attributes)),
         ttl_attribute=table.ttl_attribute,
+        ttl_every_seconds=min(TTL_EVERY_SECONDS, migration.converge_within_ms / 1000),
         max_rcu=max_rcu,
         stop=stop,
     )

@@ -86,6 +86,7 @@ class Validator:
         Raises StoreError when Redis does not play along, AwsError when a table could not be read: then the
         keys concerned have been put back with their histories as they were, the others are committed.
         """
+        self._store.clock.check()
         with self._quarantine.trial() as suspects:
             if suspects and self._can_read():
                 return self._step_alone(suspects)
@@ -108,12 +109,11 @@ class Validator:
 
     def _step_alone(self, suspects: list[bytes]) -> int:
         """As `step`, of one entry under suspicion: a process that dies now died of that."""
-        asked = time.monotonic()
         claim, trials = self._store.claim_alone(self._consumer, suspects, self._survived)
         self._quarantine.release([entry.id for entry in claim.entries] or suspects)
         for entry in claim.entries:
             try:
-                self._try(WorkBatch(claim, asked), entry, trials)
+                self._try(WorkBatch(claim, self._store.clock), entry, trials)
             finally:
                 self._survived = entry.id
         return len(claim.entries)
@@ -143,9 +143,8 @@ class Validator:
             reclaim = time.monotonic() - self._reclaimed_at >= RECLAIM_EVERY_SECONDS
             if reclaim:
                 self._reclaimed_at = time.monotonic()
-        asked = time.monotonic()
         claim = self._store.claim(self._consumer, CLAIM_KEYS, self._reclaim_after_ms if reclaim else 0, adopt)
-        return WorkBatch(claim, asked), claim.entries
+        return WorkBatch(claim, self._store.clock), claim.entries
 
     # --- what needs no look ------------------------------------------------------------------------------
 
@@ -203,7 +202,10 @@ class Validator:
         if unread := missed | unwitnessed:
             batch.postpone((c for c in cases if c.entry.key in unread), UNREAD_SECONDS)
             cases = [case for case in cases if case.entry.key not in unread]
-        answered_ms = batch.latest_ms()
+        if batch.is_void:
+            batch.postpone(cases, 0)
+            return []
+        answered_ms = batch.now_ms()
         looked: list[Case] = []
         for case in cases:
             item, witness = seen[case.entry.key], witnessed.get(case.entry.key)
@@ -272,7 +274,7 @@ class Validator:
     def _judge_again(self, case: Case, raw: bytes, batch: WorkBatch) -> Decided:
         case.entry = msgspec.structs.replace(case.entry, raw=raw)
         case.history = codec.decode(raw)
-        if case.look is not None:
+        if case.look is not None and not batch.is_void:
             judgement = judge(case.history, case.look, batch.moment(), self._policy)
             if not judgement.escalate:
                 return concluded(case, judgement, batch.now_ms())
@@ -286,7 +288,7 @@ class Validator:
         if not looked:
             return
         metrics.validations.inc(len(looked))
-        metrics.last_validation_timestamp_seconds.set(time.time())
+        metrics.last_validation_timestamp_seconds.set(self._store.now_ms() / 1000)
         lags_ms = [judgement.lag_ms for _, judgement in looked if judgement.lag_ms >= 0]
         metrics.replication_lag_seconds.observe_all([lag_ms / 1000 for lag_ms in lags_ms])
         metrics.validations_undecided.inc(sum(judgement.verdict is None for _, judgement in looked))

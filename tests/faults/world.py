@@ -50,7 +50,10 @@ class World(System):
         keys: dict[str, str] | None = None,
         key: object = string_key,
         also: Item | None = None,
+        clock: servers.SteppingClock | None = None,
     ) -> None:
+        """clock: the one that Redis goes by."""
+        self._clock = clock
         self._open = contextlib.ExitStack()
         self.fake = self._open.enter_context(FakeProcess())
         types = list((keys or {"pk": "S"}).values())
@@ -106,7 +109,13 @@ class World(System):
     def start_redis(self) -> None:
         self._redis_process = contextlib.ExitStack()
         self._redis_process.enter_context(
-            servers.redis_like(self._binary, self._state_directory, *self._durability, port=self._redis_port)
+            servers.redis_like(
+                self._binary,
+                self._state_directory,
+                *self._durability,
+                port=self._redis_port,
+                clock=self._clock,
+            )
         )
 
     def stop_redis(self, number: int) -> None:

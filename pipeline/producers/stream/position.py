@@ -12,12 +12,12 @@ from enum import StrEnum
 import msgspec
 
 from pipeline.core.model import Checkpoint
-from pipeline.producers.base import SKEW_TOLERATED_MS
+from pipeline.producers.base import CLOCKS_APART_MS
 
 NAME = "stream"
 #: How far behind the newest thing seen a watermark stays. Creation times are floored to 1 s, clocks may
-#: differ by SKEW_TOLERATED_MS, and a record shows in its stream a fraction of a second after the write.
-WATERMARK_BEHIND_MS = 1_000 + SKEW_TOLERATED_MS
+#: be CLOCKS_APART_MS apart, and a record shows in its stream a fraction of a second after the write.
+WATERMARK_BEHIND_MS = 1_000 + CLOCKS_APART_MS
 
 
 class GapReason(StrEnum):

@@ -11,8 +11,7 @@ Facts (AWS, "DynamoDB Streams" API reference; measured where an emulator differs
 - Creation times are floored to 1 s.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -62,14 +61,12 @@ class StreamProducer:
         metrics: MigrationMetrics,
         *,
         table: Side,
-        skew_ms: Callable[[], int | None],
     ) -> None:
-        """table: whose stream it is. skew_ms: AWS's clock minus this host's, None while it is not known."""
+        """table: whose stream it is."""
         self.client = client
         self.discoverer = discoverer
         self.selector = selector
         self.clock = clock
-        self.skew_ms = skew_ms
         self._metrics = metrics
         self._records_read = metrics.records_read[table]
 
@@ -85,7 +82,7 @@ class StreamProducer:
 
     def polled(self) -> None:
         """GetRecords has answered."""
-        self._metrics.stream_last_poll_timestamp_seconds.set(time.time())
+        self._metrics.stream_last_poll_timestamp_seconds.set(self.clock.now_ms() / 1000)
 
 
 class ShardReader:
@@ -154,21 +151,20 @@ class ShardReader:
 
     def _take(self, page: RecordsPage, now_ms: int) -> Batch:
         """What a page becomes. now_ms: before it was asked for. Changes nothing when it raises."""
-        offset_ms = self._producer.clock.offset_ms(self._producer.skew_ms())
         records = page.records
         if self._skip_before_ms:
-            records = [one for one in records if one.created_ms + offset_ms >= self._skip_before_ms]
-        changes, counts = self._producer.selector.select(records, offset_ms)
+            records = [one for one in records if one.created_ms >= self._skip_before_ms]
+        changes, counts = self._producer.selector.select(records)
         ended = page.next_iterator is None
         closed = ended or self._is_closed()
         if records:
             self._skip_before_ms = 0
         if page.records:
-            self._advance_to(page.records[-1].created_ms + offset_ms - WATERMARK_BEHIND_MS)
+            self._advance_to(page.records[-1].created_ms - WATERMARK_BEHIND_MS)
         elif not closed:  # an empty page of a closed shard is on the way to records, not at the tip
             self._advance_to(now_ms - WATERMARK_BEHIND_MS)
         return self._batch(
-            _after(self._position, records, offset_ms),
+            _after(self._position, records),
             ended,
             changes=changes,
             counts=counts,
@@ -210,9 +206,9 @@ class ShardReader:
         self._watermark_ms = max(self._watermark_ms, ms)
 
 
-def _after(position: Position, records: list[Record], offset_ms: int) -> Position:
+def _after(position: Position, records: list[Record]) -> Position:
     """The position after these records."""
     if not records:
         return position
     last = records[-1]
-    return Position(PositionKind.AFTER, last.sequence, last.created_ms + offset_ms)
+    return Position(PositionKind.AFTER, last.sequence, last.created_ms)

@@ -38,10 +38,10 @@ class Selector:
         self._count_malformed_image = count_malformed_image
         self._warned = False
 
-    def select(self, records: Sequence[Record], offset_ms: int) -> tuple[list[Change], Counts]:
+    def select(self, records: Sequence[Record]) -> tuple[list[Change], Counts]:
         """The changes of the kept keys, in order, and counts of all records.
 
-        offset_ms is added to creation times. Raises MalformedResponse for keys that do not fit the table.
+        Raises MalformedResponse for keys that do not fit the table.
         """
         compact, keeps = self._schema.compact, self._sampler.keeps
         kept: list[tuple[bytes, Record]] = []
@@ -55,13 +55,13 @@ class Selector:
         events = [record.event for record in records]
         by_name = {event.value: number for event in ChangeType if (number := events.count(event))}
         counts = Counts(len(records), len(records) - len(kept), by_name)
-        return [self._change(key, record, offset_ms) for key, record in kept], counts
+        return [self._change(key, record) for key, record in kept], counts
 
-    def _change(self, key: bytes, record: Record, offset_ms: int) -> Change:
+    def _change(self, key: bytes, record: Record) -> Change:
         """What the view does not show is UNKNOWN; an INSERT had no old item, a REMOVE leaves no new one."""
         before = ABSENT if record.event is ChangeType.INSERT else self._digest(record.old_image)
         after = ABSENT if record.event is ChangeType.REMOVE else self._digest(record.new_image)
-        return Change(key, before, after, record.created_ms + offset_ms)
+        return Change(key, before, after, record.created_ms)
 
     def _digest(self, image: msgspec.Raw | None) -> bytes:
         if image is None:
