@@ -36,6 +36,7 @@ from pipeline.errors import (
     Trimmed,
 )
 from tests.fake import Fake
+from tests.odd_answers import http
 
 Connect = Callable[..., Connection]
 
@@ -386,6 +387,8 @@ def test_a_port_where_nobody_listens_is_unavailable(fake: Fake, connect: Connect
     ("settings", "said"),
     [
         ({"profile": "nobody"}, "nobody"),
+        ({"profile": "nobody", "role_arn": "arn:aws:iam::1:role/r"}, "nobody"),
+        ({"region": "not a region", "role_arn": "arn:aws:iam::1:role/r", "endpoint_url": None}, "region"),
         ({"region": None}, "region"),
         ({"endpoint_url": "not a url"}, "Invalid endpoint"),
     ],
@@ -426,6 +429,18 @@ def test_refused_credentials_lead_to_a_new_session_after_a_backoff(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASECOND")
     assert describe_table(connection, "t").name == "t"
     assert b"AKIASECOND" in fake.headers["DescribeTable"]
+
+
+def test_an_expired_token_is_no_unknown_account(
+    fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", fake.url)
+    connection = connect()
+    body = "<Error><Code>ExpiredToken</Code><Message>old</Message></Error>"
+    page = http(403, f"<ErrorResponse>{body}</ErrorResponse>", "text/xml")
+    fake.control.say("GetCallerIdentity", page)
+    with pytest.raises(CredentialsExpired, match="source: GetCallerIdentity: ExpiredToken: old"):
+        connection.identity()
 
 
 def test_who_we_are_is_asked_with_the_new_session_as_well(

@@ -185,6 +185,22 @@ def test_a_page_in_aws_s_place_is_refused_with_a_remedy(migration: list[str], fa
     assert "Sign in" not in message(done)
 
 
+@pytest.mark.parametrize(
+    "config",
+    ["credential_process = /bin/false", "role_arn = arn:aws:iam::1:role/r\nsource_profile = nobody"],
+    ids=["a sign-in that has run out", "half a profile"],
+)
+def test_credentials_that_are_not_to_be_had_are_refused_at_the_start(
+    migration: list[str], tmp_path: Path, config: str
+) -> None:
+    (tmp_path / "config").write_text(f"[profile old]\n{config}\n")
+    done = command(
+        *("run", *migration, "--source-profile", "old", "--dry-run"), AWS_CONFIG_FILE=str(tmp_path / "config")
+    )
+    assert done.returncode == 4
+    assert "source: " in message(done)
+
+
 def test_changed_settings_on_resume_are_refused_and_nothing_is_lost(migration: list[str]) -> None:
     with running(migration):
         pass

@@ -180,12 +180,6 @@ class Connection:
             send = getattr(self._clients[service], method)
         return self._asked(method, session, lambda: _sent(send, params))
 
-    def close(self) -> None:
-        """Close idle sockets."""
-        with self._lock:
-            for service in self._services.values():
-                service.close()
-
     def _asked(
         self, operation: str, session: boto3.Session, ask: Callable[[], tuple[Mapping[str, str], _Answer]]
     ) -> _Answer:

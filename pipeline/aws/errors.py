@@ -96,7 +96,7 @@ class NoCredentials(Exception):
 
 #: What a request can raise.
 FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError, Refusal, OddAnswer, NoCredentials)
-#: What making a session or client can raise; ValueError is botocore's for an endpoint that is no URL.
+#: What making a session or client can raise; ValueError is botocore's for an endpoint that is not a URL.
 UNUSABLE = (boto.BotoCoreError, ValueError, NoCredentials)
 
 

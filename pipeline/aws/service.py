@@ -71,10 +71,6 @@ class Service:
             raise Refusal(came.status_code, came.headers, _of_an_error(came))
         return Answer(came.headers, bodies.read(came.raw, bodies.BODY_BYTES))
 
-    def close(self) -> None:
-        """Close idle sockets."""
-        self._http.close()
-
 
 def _endpoint(client: Any) -> str:
     """By AWS's rules for endpoints. `client.meta.endpoint_url` is by an older list, in which dual-stack hosts

@@ -101,7 +101,7 @@ class _Examination:
         who = preflight.asked(connection.identity)
         self._connections[side] = connection
         if who.arn is None:
-            yield Line(f"{side} access", "ok", f"{who.endpoint}, region {who.region}, identity not told")
+            yield Line(f"{side} access", "ok", f"{who.endpoint}, region {who.region}, identity unknown")
         else:
             yield Line(f"{side} access", "ok", f"{who.arn} at {who.endpoint}, region {who.region}")
         expires = connection.credentials_expire_at_seconds

@@ -1,7 +1,7 @@
 """The rule where clocks err: a process knows AWS's time to about a second, and learns better now and then.
 
-No step of Redis' clock or a host's reaches a process (`tests/test_clocks.py`); what is left are errors of each
-process's own, which jump whenever it learns. No alarm may be false for it, and nothing may be missed.
+No step of Redis' clock or a host's reaches a process (`tests/test_clocks.py`); what is left are errors of
+each process's own, which jump whenever it learns. No alarm may be false for it, and nothing may be missed.
 """
 
 import random
@@ -17,7 +17,8 @@ from tests.core import simulation
 from tests.core.reference import append, brought_forward
 from tests.core.simulation import Outcome
 from tests.core.test_simulation import SCENARIOS
-from tests.core.world import START_MS, World
+from tests.core.ttl_world import START_MS
+from tests.core.world import World
 
 #: Of one process against AWS: two of them are then as far apart as they may be.
 ERROR_MS = CLOCKS_APART_MS // 2
