@@ -70,7 +70,7 @@ class DateClock:
             if date != self._date:
                 try:
                     seconds = email.utils.parsedate_to_datetime(date).timestamp()
-                except ValueError:
+                except (ValueError, OverflowError, OSError):  # no date, or one beyond what a clock can say
                     return
                 self._date, self._date_seconds = date, seconds
             self._bound(self._date_seconds - answered, self._date_seconds + 1 - asked, answered)

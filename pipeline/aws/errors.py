@@ -69,6 +69,8 @@ _REMEDIES: dict[type[AwsError], str] = {
     NotFound: "check the name, the region and the account",
 }
 
+_NOT_AWS = "check the endpoint, and what answers in AWS's place: a proxy, a gateway, a portal"
+
 _CONFIGURATION = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
@@ -78,6 +80,8 @@ _CONFIGURATION = (
     boto.ConfigNotFound,
     boto.ConfigParseError,
     boto.InvalidConfigError,
+    boto.EndpointProviderError,
+    boto.EndpointVariantError,
 )
 _CREDENTIALS = (boto.CredentialRetrievalError, boto.SSOError, boto.TokenRetrievalError)
 
@@ -92,7 +96,7 @@ class NoCredentials(Exception):
 
 #: What a request can raise.
 FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError, Refusal, OddAnswer, NoCredentials)
-#: What making a session or client can raise; ValueError is botocore's for an endpoint that is no URL.
+#: What making a session or client can raise; ValueError is botocore's for an endpoint that is not a URL.
 UNUSABLE = (boto.BotoCoreError, ValueError, NoCredentials)
 
 
@@ -141,7 +145,11 @@ def translate(error: Exception, side: str, operation: str) -> MonitorError:
     says = quoted(str(error))
     kind: type[AwsError] = AwsUnavailable
     if isinstance(error, Refusal):
+        if not error.code:
+            return AwsUnavailable(f"{side}: {operation}: {says}", _NOT_AWS)
         kind = _kind_of(error.code, error.status)
+    elif isinstance(error, ResponseParserError):  # its text is the body
+        return AwsUnavailable(f"{side}: {operation}: an answer that is not AWS's", _NOT_AWS)
     elif isinstance(error, boto.ClientError):
         # The failing operation may be another one than ours: AssumeRole on the way to credentials.
         operation = error.operation_name or operation

@@ -18,7 +18,8 @@ from tests.core import simulation
 from tests.core.reference import append, brought_forward
 from tests.core.simulation import Outcome
 from tests.core.test_simulation import SCENARIOS
-from tests.core.world import START_MS, World
+from tests.core.ttl_world import START_MS
+from tests.core.world import World
 
 #: How long a process errs by the same amount.
 LEARNS_EVERY_MS = 15_000
