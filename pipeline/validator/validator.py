@@ -205,7 +205,7 @@ class Validator:
         if batch.is_void:
             batch.postpone(cases, 0)
             return []
-        answered_ms = batch.now_ms()
+        answered_ms = batch.latest_ms()
         looked: list[Case] = []
         for case in cases:
             item, witness = seen[case.entry.key], witnessed.get(case.entry.key)
