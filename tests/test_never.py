@@ -69,6 +69,10 @@ def unseeded(found: Uses) -> set[str]:
     return {one for one in found.attributes if one.startswith("random.")} - {"random.Random"}
 
 
+def wall_clock(found: Uses) -> set[str]:
+    return set(found.attributes & {"time.time", "time.time_ns"})
+
+
 CLOCKS = modules("time", "datetime")
 FILES = any_of(modules("io", "os", "pathlib", "shutil", "tempfile"), calls("open"))
 SOCKETS = modules("socket", "socketserver", "ssl", "http", "urllib.request", "urllib3", "asyncio")
