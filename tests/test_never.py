@@ -86,7 +86,7 @@ WAITING = calls(".sleep", ".wait")
 #: Every word that "Never" may use, and how a module shows that it does it after all.
 NEVER: dict[str, Offences] = {
     "clocks": CLOCKS,
-    "this host's wall clock": any_of(wall_clock, modules("datetime")),
+    "this host's wall clock": any_of(modules("datetime"), wall_clock),
     "I/O": any_of(FILES, SOCKETS, LOGGING, AWS, STORE, modules("subprocess"), calls("print", "input")),
     "files": FILES,
     "the environment": modules("os"),

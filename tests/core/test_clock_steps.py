@@ -1,7 +1,7 @@
-"""The rule where clocks err: a process is behind AWS's time by a second or two, and learns at times.
+"""The rule where clocks err: a process is behind AWS's time by a second or two.
 
-No step of Redis' clock or a host's reaches a process (`tests/test_clocks.py`), and no process is ahead of
-AWS; what is left are errors of each process's own, which jump when it learns. None makes an alarm false.
+No step of Redis' clock or a host's reaches a process (`tests/test_clocks.py`), and none is ahead of AWS. What
+is left are errors of each process's own, which jump whenever it learns. None makes an alarm false.
 """
 
 import functools
