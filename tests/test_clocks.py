@@ -250,6 +250,18 @@ def stepping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, se
         yield url, clock
 
 
+@pytest.mark.parametrize("seconds", [-3_600, 3_600])
+def test_a_migration_begun_where_redis_clock_is_wrong_begins_by_awss(
+    stepping: tuple[str, servers.SteppingClock], seconds: float
+) -> None:
+    url, clock = stepping
+    clock.step(seconds)
+    aws = Ahead(KeptTime(watch(url, "m")._connection))
+    aws.stepped_seconds = seconds
+    store = WholeStore.begin(url, f"begun{seconds}", {}, AwsClocks(aws, lambda: None))
+    assert abs(store.meta.started_ms - aws.now_ms()) < 5_000
+
+
 @pytest.mark.parametrize("seconds", [-3_600, -600, -3, 3, 120, 3_600])
 def test_a_step_of_the_servers_clock_moves_no_lease_no_due_time_and_no_figure(
     stepping: tuple[str, servers.SteppingClock], tmp_path: Path, seconds: float
