@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests import servers
@@ -19,6 +20,10 @@ AWS_ENVIRONMENT = {
 for _name in [name for name in os.environ if name.startswith(("AWS_", "DDBMM_")) and name != "AWS_CA_BUNDLE"]:
     del os.environ[_name]
 os.environ.update(AWS_ENVIRONMENT)
+
+# An example that is slow because the machine is busy is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

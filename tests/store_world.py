@@ -12,7 +12,7 @@ import redis
 from pipeline.core.judging.history import History
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Phase, VerdictKind
 from pipeline.store import RedisConnection, begin, codec
-from pipeline.store.connection import GROUP
+from pipeline.store.connection import GROUP, KeptTime
 from pipeline.store.messages import Commit, Lease, Outcome
 from tests.whole_store import WholeStore
 
@@ -114,6 +114,13 @@ def commit(world: StoreWorld, store: WholeStore) -> None:
     assert store.commit([done], world.now_ms) == []
 
 
+def keep_clock(_: StoreWorld, store: WholeStore) -> None:
+    """The clock as it is kept at first, and after TIME went back."""
+    kept = KeptTime(store._connection)
+    kept.set(None, 0, step=False)
+    kept.set(0, 600_000, step=True)
+
+
 CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
     "add_gap": lambda w, s: s.add_gap(w.lease, "test:1", "trimmed", BEGIN),
     "begin": lambda _, s: begin(s._connection, SETTINGS),
@@ -122,6 +129,7 @@ CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
     "claim_alone": lambda w, s: s.claim_alone("v", [w.entry.id], b"1-0"),
     "commit": commit,
     "heartbeat": lambda _, s: s.heartbeat("test", "reader", 60_000),
+    "keep_clock": keep_clock,
     "lease": lambda _, s: s.lease("test:2", "reader", 60_000),
     "mark": lambda _, s: s.mark("T1"),
     "publish": publish,

@@ -44,6 +44,9 @@ class Clock:
     def now_ms(self) -> int:
         return self.now
 
+    def latest_ms(self) -> int:
+        return self.now + 700
+
 
 class Rig:
     """A table with a stream, and a producer that reads it. The test plays the publisher and the store."""

@@ -1,6 +1,6 @@
-"""The body of an answer, read within bounds.
+"""The body of an answer, read within bounds of size and time; what it means is for others.
 
-Reads: one answer of an HTTP connection. Writes: nothing. Never: a body without end, what a body means.
+Reads: one answer of an HTTP connection. Writes: nothing.
 """
 
 import time

@@ -105,7 +105,7 @@ class Connection:
     @property
     def skew_ms(self) -> int | None:
         """AWS's clock minus this host's, ± 1 s, from the Date header; None before the first answer."""
-        aws_ms = self.dates.now_ms()
+        aws_ms = self.dates.about_ms()
         return None if aws_ms is None else aws_ms - round(time.time() * 1000)
 
     @property

@@ -155,7 +155,7 @@ class _Examination:
             yield Line(
                 "TTL",
                 "warn",
-                f"source: {source or 'off'}, target: {target or 'off'}; items past either TTL are not judged",
+                f"source: {source or 'off'}, target: {target or 'off'}; what one deletes is a finding",
                 "set the same TTL attribute on both tables, unless the migration changes it",
             )
 

@@ -20,7 +20,7 @@ BEGIN_AGAIN = Script(
     (
         *("meta", "work", "ledger", "gaps"),
         *("due", "history", "checkpoints", "leases", "watermarks", "readers", "late", "findings"),
-        *("findings-since", "findings-log", "dead", "suspects", "keys-sampled", "keys-judged"),
+        *("findings-since", "findings-log", "dead", "trials", "keys-sampled", "keys-judged"),
     ),
 )
 HEARTBEAT = Script("heartbeat", ("readers",))
@@ -38,7 +38,7 @@ ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
 KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
 CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger"))
-CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "suspects"))
+CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "trials"))
 
 
 def commit(minute: int) -> Script:
