@@ -335,7 +335,8 @@ def test_readers_are_told_that_the_state_is_gone(store: WholeStore, lease: Lease
 def test_of_two_that_begin_again_the_one_that_watched_longest_wins(store: WholeStore, store_url: str) -> None:
     store._redis.delete(store._key("meta"))
     other = WholeStore.begin(store_url, store.migration, SETTINGS)
-    other.meta = msgspec.structs.replace(other.meta, started_ms=other.meta.started_ms + 1)
+    other.meta = msgspec.structs.replace(other.meta, started_ms=store.meta.started_ms + 1)
+    store._redis.hset(store._key("meta"), "started_ms", other.meta.started_ms)
     assert store.begin_again()
     assert not other.begin_again()
     assert WholeStore.begin(store_url, store.migration, SETTINGS).meta == store.meta
