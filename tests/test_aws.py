@@ -157,6 +157,22 @@ def test_items_are_found_by_partition_and_sort_key(fake: Fake, connect: Connect)
     assert (set(found.items), found.absent) == ({b'"item-00000001","1"'}, {b'"item-00000001","2"'})
 
 
+def test_a_table_named_by_its_arn_may_be_answered_about_by_arn_or_by_name(
+    fake: Fake, connect: Connect
+) -> None:
+    fake.control.create_table("t")
+    fake.control.fill("t", 1)
+    arn = describe_table(connect(), "t").arn
+    info = describe_table(connect(), arn)
+    assert (info.asked, info.name) == (arn, "t")
+    reader = TableReader(connect(), info.asked, info.schema)
+    assert len(reader.batch_get(keys(0), whole).items) == 1
+    assert arn.encode() in fake.received["BatchGetItem"]
+    body = '{"Responses":{"t":[{"pk":{"S":"item-00000000"}}]},"UnprocessedKeys":{}}'
+    fake.control.say("BatchGetItem", http(200, body))
+    assert len(reader.batch_get(keys(0), whole).items) == 1
+
+
 def test_what_is_returned_and_what_is_absent_add_up_to_what_was_asked(reader: TableReader) -> None:
     asked = keys(*range(5, 15))
     found = reader.batch_get(asked, whole)

@@ -623,6 +623,18 @@ def test_a_stream_that_is_enabled_anew_is_drained_a_gap_and_followed_by_the_new_
     assert rig.producer.open(found.partition, found.checkpoint).next_batch().idle
 
 
+def test_a_stream_of_an_equally_named_table_of_another_account_is_not_gone_on_with(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+):
+    rig = Rig(fake)
+    rig.discover()
+    rig.fake.disable_stream("orders")
+    other = rig.arn.replace("123456789012", "210987654321").rpartition("/")[0] + "/2999-01-01T00:00:00.000"
+    monkeypatch.setattr(StreamClient, "latest_stream", lambda *_: other)
+    rig.discover()
+    assert rig.discoverer._newest_label == rig.label
+
+
 def test_a_reader_that_comes_back_to_an_old_stream_finishes_it_before_the_new_one(fake: Fake):
     rig = Rig(fake)
     [shard] = starts(rig.discover())

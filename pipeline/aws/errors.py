@@ -13,6 +13,7 @@ from botocore.parsers import ResponseParserError
 from pipeline.aws.refusal import Refusal
 from pipeline.core.quoting import quoted
 from pipeline.errors import (
+    THROTTLE_CODES,
     AccessDenied,
     AwsError,
     AwsUnavailable,
@@ -26,15 +27,6 @@ from pipeline.errors import (
     Trimmed,
 )
 
-_THROTTLED = (
-    "ProvisionedThroughputExceededException",
-    "ThrottlingException",
-    "Throttling",
-    "ThrottledException",
-    "RequestLimitExceeded",
-    "LimitExceededException",
-    "TooManyRequestsException",
-)
 # A token that is wrong rather than old looks the same from here (a profile is rewritten while it is read, a
 # clock is off), so every one of them is worth a new session; AWS is asked once per session.
 _EXPIRED = (
@@ -54,7 +46,7 @@ _SERVER_ERROR = 500
 
 #: AWS error code → ours. Others are a plain AwsError, AwsUnavailable with a 5xx.
 BY_CODE: dict[str, type[AwsError]] = {
-    **dict.fromkeys(_THROTTLED, Throttled),
+    **dict.fromkeys(THROTTLE_CODES, Throttled),
     **dict.fromkeys(_EXPIRED, CredentialsExpired),
     **dict.fromkeys(_DENIED, AccessDenied),
     "ExpiredIteratorException": IteratorExpired,

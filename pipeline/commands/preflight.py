@@ -159,7 +159,7 @@ def check_key_flags(migration: MigrationConfig, table: TableInfo) -> None:
 
 def check_item_reads(connection: Connection, table: TableInfo) -> None:
     """Raises AccessDenied when items must not be read; asks for one that nobody has (1 read unit at most)."""
-    reader = TableReader(connection, table.name, table.schema)
+    reader = TableReader(connection, table.asked, table.schema)
     asked(lambda: allowed(lambda: reader.batch_get([reader.nobody], lambda _key, _item: None)))
 
 

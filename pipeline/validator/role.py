@@ -99,7 +99,7 @@ def _side_reader(
     table = describe_table(connection, migration.table(side))
     return SideReader(
         side,
-        TableReader(connection, table.name, table.schema),
+        TableReader(connection, table.asked, table.schema),
         metrics,
         digester=Digester(frozenset(migration.ignore_attributes)),
         ttl_attribute=table.ttl_attribute,

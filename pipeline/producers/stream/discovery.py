@@ -177,8 +177,10 @@ class Discoverer:
         except AwsError as error:  # the old stream is to be drained whether or not there is a newer one
             log.error("a newer stream cannot be looked for", error=str(error))
             return
-        if newest is not None and newest.rpartition("/")[2] > self._newest_label:
-            self._newest_label = newest.rpartition("/")[2]
+        label = (newest or "").rpartition("/")[2]
+        # Under the name of another account's table a table of our own may be listed.
+        if label > self._newest_label and newest == arn_of(self.arn, label):
+            self._newest_label = label
         elif self._newest_label <= self._label:
             log.error(
                 "the stream is disabled: changes are not seen",
