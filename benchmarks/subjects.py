@@ -68,6 +68,9 @@ class HostClock:
     def now_ms(self) -> int:
         return int(time.time() * 1000)
 
+    def latest_ms(self) -> int:
+        return self.now_ms()
+
 
 def reader(url: str, percent: float, pages: int) -> Round:
     """next_batch: a page read, decoded, sampled, the sampled ones digested."""

@@ -24,6 +24,19 @@ Reads: nothing. Writes: nothing. An error says what happened and what to do abou
 
 from pipeline import exit_codes
 
+#: "Slow down", in AWS's words (DynamoDB API reference, "Error handling with DynamoDB"): what is Throttled.
+THROTTLE_CODES = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "ThrottlingException",
+        "Throttling",
+        "ThrottledException",
+        "RequestLimitExceeded",
+        "LimitExceededException",
+        "TooManyRequestsException",
+    }
+)
+
 
 class MonitorError(Exception):
     """Root of everything this program raises on purpose; `exit_code` is what the process ends with.

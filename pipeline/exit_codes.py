@@ -4,7 +4,7 @@ Reads: nothing. Writes: nothing. `docs/configuration.md` shows the table.
 """
 
 FINE = 0
-#: The answer is "no". What cannot be told is never this one.
+#: The answer is "no". "I do not know" is never this one.
 FAILED = 1
 USAGE = 2
 INCONCLUSIVE = 3

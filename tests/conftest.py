@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests import servers
@@ -19,6 +20,10 @@ AWS_ENVIRONMENT = {
 for _name in [name for name in os.environ if name.startswith(("AWS_", "DDBMM_")) and name != "AWS_CA_BUNDLE"]:
     del os.environ[_name]
 os.environ.update(AWS_ENVIRONMENT)
+
+# An example that is slow because the machine is busy is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,4 +98,18 @@ def other_moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The session's DynamoDB Local; the same rules. Its creation times are whole minutes."""
     with servers.dynamodb_local(tmp_path_factory.mktemp("dynamodb-local")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def current_dynamodb_local_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The session's DynamoDB Local of today; the same rules, and creation times of whole minutes too."""
+    with servers.current_dynamodb_local(tmp_path_factory.mktemp("current-dynamodb-local")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dynalite_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The session's dynalite; the same rules. It has no streams."""
+    with servers.dynalite(tmp_path_factory.mktemp("dynalite")) as url:
         yield url

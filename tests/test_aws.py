@@ -1,6 +1,7 @@
 """The AWS edge against the fake: what is read, what is refused, and how each failure is named."""
 
 import base64
+import io
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -35,6 +36,7 @@ from pipeline.errors import (
     Trimmed,
 )
 from tests.fake import Fake
+from tests.odd_answers import http
 
 Connect = Callable[..., Connection]
 
@@ -153,6 +155,22 @@ def test_items_are_found_by_partition_and_sort_key(fake: Fake, connect: Connect)
     reader = TableReader(connect(), "t", KeySchema("pk", "S", "sk", "N"))
     found = reader.batch_get([b'"item-00000001","1"', b'"item-00000001","2"'], whole)
     assert (set(found.items), found.absent) == ({b'"item-00000001","1"'}, {b'"item-00000001","2"'})
+
+
+def test_a_table_named_by_its_arn_may_be_answered_about_by_arn_or_by_name(
+    fake: Fake, connect: Connect
+) -> None:
+    fake.control.create_table("t")
+    fake.control.fill("t", 1)
+    arn = describe_table(connect(), "t").arn
+    info = describe_table(connect(), arn)
+    assert (info.asked, info.name) == (arn, "t")
+    reader = TableReader(connect(), info.asked, info.schema)
+    assert len(reader.batch_get(keys(0), whole).items) == 1
+    assert arn.encode() in fake.received["BatchGetItem"]
+    body = '{"Responses":{"t":[{"pk":{"S":"item-00000000"}}]},"UnprocessedKeys":{}}'
+    fake.control.say("BatchGetItem", http(200, body))
+    assert len(reader.batch_get(keys(0), whole).items) == 1
 
 
 def test_what_is_returned_and_what_is_absent_add_up_to_what_was_asked(reader: TableReader) -> None:
@@ -385,6 +403,8 @@ def test_a_port_where_nobody_listens_is_unavailable(fake: Fake, connect: Connect
     ("settings", "said"),
     [
         ({"profile": "nobody"}, "nobody"),
+        ({"profile": "nobody", "role_arn": "arn:aws:iam::1:role/r"}, "nobody"),
+        ({"region": "not a region", "role_arn": "arn:aws:iam::1:role/r", "endpoint_url": None}, "region"),
         ({"region": None}, "region"),
         ({"endpoint_url": "not a url"}, "Invalid endpoint"),
     ],
@@ -425,6 +445,18 @@ def test_refused_credentials_lead_to_a_new_session_after_a_backoff(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASECOND")
     assert describe_table(connection, "t").name == "t"
     assert b"AKIASECOND" in fake.headers["DescribeTable"]
+
+
+def test_an_expired_token_is_no_unknown_account(
+    fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", fake.url)
+    connection = connect()
+    body = "<Error><Code>ExpiredToken</Code><Message>old</Message></Error>"
+    page = http(403, f"<ErrorResponse>{body}</ErrorResponse>", "text/xml")
+    fake.control.say("GetCallerIdentity", page)
+    with pytest.raises(CredentialsExpired, match="source: GetCallerIdentity: ExpiredToken: old"):
+        connection.identity()
 
 
 def test_who_we_are_is_asked_with_the_new_session_as_well(
@@ -489,6 +521,44 @@ def test_a_profile_whose_credentials_cannot_be_fetched_is_tried_again_after_a_ba
     fetch.write_text("""echo '{"Version": 1, "AccessKeyId": "AKIARENEWED", "SecretAccessKey": "s"}'""")
     assert describe_table(connection, "t").name == "t"
     assert b"AKIARENEWED" in fake.headers["DescribeTable"]
+
+
+ODD_SOURCES = {
+    "a notice instead of JSON": "credential_process = /bin/echo Please sign in",
+    "JSON that is none of it": """credential_process = /bin/echo '[1]'""",
+    "half of it": """credential_process = /bin/echo '{"Version": 1, "AccessKeyId": "A"}'""",
+    "an end that is no date": (
+        """credential_process = /bin/echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s",\
+"SessionToken":"t","Expiration":"soon"}'"""
+    ),
+    "a program that is not there": "credential_process = /nowhere/at-all",
+    "text that is not UTF-8": "credential_process = /usr/bin/printf '\\\\xff'",
+    "a token file that is not there": (
+        "role_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = /nowhere/token"
+    ),
+    "a role of itself": "role_arn = arn:aws:iam::1:role/r\nsource_profile = odd",
+    "a role of nobody": "role_arn = arn:aws:iam::1:role/r\nsource_profile = nobody",
+    "a code from a device": (
+        "role_arn = arn:aws:iam::1:role/r\nsource_profile = keys\nmfa_serial = arn:aws:iam::1:mfa/me"
+    ),
+    "a sign-in that never was": "sso_start_url = https://x\nsso_region = us-east-1\nsso_account_id = 1\n"
+    "sso_role_name = r",
+    "half a sign-in": "sso_session = none\nsso_account_id = 1\nsso_role_name = r",
+}
+
+
+@pytest.mark.parametrize("source", ODD_SOURCES.values(), ids=ODD_SOURCES.keys())
+def test_a_source_of_credentials_that_fails_oddly_is_an_error_of_ours(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, source: str
+) -> None:
+    """Files, other programs and prompts raise what they like; with it an operator could do nothing."""
+    keys = "[profile keys]\naws_access_key_id = A\naws_secret_access_key = s\n"
+    (tmp_path / "config").write_text(f"{keys}[profile odd]\n{source}\n")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises((CredentialsExpired, ConfigurationError), match="source: ") as refused:
+        describe_table(connect(profile="odd"), "t")
+    assert refused.value.remedy
 
 
 def test_a_role_is_assumed_with_its_external_id(

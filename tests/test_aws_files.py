@@ -82,3 +82,10 @@ def test_files_named_by_the_environment_are_looked_at(home: Path) -> None:
     with somebody_else():
         (trouble,) = troubles([None], {"AWS_SHARED_CREDENTIALS_FILE": str(elsewhere)}, home)
     assert str(elsewhere) in trouble.says
+
+
+@pytest.mark.parametrize("content", [b"sso_session = before any section", b"[default]\n\xff = 1"])
+def test_a_file_that_cannot_be_understood_is_the_sdk_s_to_refuse(home: Path, content: bytes) -> None:
+    config = home / "odd"
+    config.write_bytes(content)
+    assert list(troubles([None], {"AWS_CONFIG_FILE": str(config)}, home)) == []

@@ -155,6 +155,22 @@ def test_a_stream_s_description_with_an_unknown_view_is_an_error(fake: Fake, con
         streams.describe_stream(arn)
 
 
+def test_a_page_that_goes_on_where_it_began_is_an_error(fake: Fake, connection: Connection) -> None:
+    """It would be asked for for ever."""
+    streams = StreamClient(connection)
+    arn = streams.latest_stream("t") or ""
+    page = '{"Streams":[],"LastEvaluatedStreamArn":"again"}'
+    fake.control.say("ListStreams", http(200, page), calls=None)
+    with pytest.raises(MalformedResponse, match="ListStreams"):
+        streams.latest_stream("t")
+    description = '"StreamArn":"a","StreamStatus":"ENABLED","TableName":"t","StreamViewType":"NEW_IMAGE"'
+    page = f'{{"StreamDescription":{{{description},"Shards":[],"LastEvaluatedShardId":"again"}}}}'
+    fake.control.say("DescribeStream", http(200, page), calls=None)
+    assert streams.describe_stream(arn)[2] == "again"
+    with pytest.raises(MalformedResponse, match="DescribeStream"):
+        streams.describe_stream(arn, "again")
+
+
 @pytest.mark.parametrize(
     ("kind", "says"),
     [

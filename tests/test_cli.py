@@ -18,6 +18,7 @@ from pipeline import __version__
 from pipeline.config.options import COMMANDS, OPTIONS
 from tests import servers
 from tests.fake import Fake
+from tests.odd_answers import http
 
 Done = subprocess.CompletedProcess[str]
 MODULE = [sys.executable, "-m", "pipeline.cli"]
@@ -168,6 +169,36 @@ def test_a_table_that_is_busy_now_is_no_reason_not_to_start(migration: list[str]
     finally:
         fake.control.clear_faults()
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("role", ["run", "reader", "validator"])
+def test_a_page_in_aws_s_place_is_refused_with_a_remedy(migration: list[str], fake: Fake, role: str) -> None:
+    page = http(403, "<!DOCTYPE html><h1>Sign in</h1>", "text/html")
+    fake.control.say("DescribeTable", page, calls=None)
+    try:
+        done = command(role, *migration)
+    finally:
+        fake.control.clear_faults()
+    assert done.returncode == 4
+    assert "source: DescribeTable: HTTP 403" in message(done)
+    assert "proxy" in message(done)
+    assert "Sign in" not in message(done)
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["credential_process = /bin/false", "role_arn = arn:aws:iam::1:role/r\nsource_profile = nobody"],
+    ids=["a sign-in that has run out", "half a profile"],
+)
+def test_credentials_that_are_not_to_be_had_are_refused_at_the_start(
+    migration: list[str], tmp_path: Path, config: str
+) -> None:
+    (tmp_path / "config").write_text(f"[profile old]\n{config}\n")
+    done = command(
+        *("run", *migration, "--source-profile", "old", "--dry-run"), AWS_CONFIG_FILE=str(tmp_path / "config")
+    )
+    assert done.returncode == 4
+    assert "source: " in message(done)
 
 
 def test_changed_settings_on_resume_are_refused_and_nothing_is_lost(migration: list[str]) -> None:

@@ -75,7 +75,11 @@ class Process:
         self.dates.saw(answer, asked, self.monotonic())
 
     def error_ms(self) -> int:
-        return abs(self.clock.now_ms() - self.world.ms())
+        """How far it is behind; one that asks AWS is never ahead, nor later than it says it may be."""
+        behind_ms = self.world.ms() - self.clock.now_ms()
+        if self.dates.now_ms() is not None:
+            assert behind_ms >= -1 and self.clock.latest_ms() >= self.world.ms() - 1
+        return abs(behind_ms)
 
 
 @pytest.fixture
@@ -94,7 +98,7 @@ def test_answers_bound_awss_clock_ever_more_closely(world: World) -> None:
         process.ask()
         world.aws += world.random.uniform(0, 3)
         errors.append(process.error_ms())
-    assert errors[0] <= 700 and max(errors[10:]) <= 250
+    assert errors[0] <= 1_400 and max(errors[10:]) <= 500
     assert process.dates.steps == 0
 
 
@@ -120,9 +124,9 @@ def test_a_machine_that_was_paused_finds_out_with_the_next_answer(world: World, 
     process = Process(world, 0, asks_aws=True)
     process.ask()
     process.stand_still(seconds)
-    assert process.error_ms() > seconds * 900  # nobody can know yet
+    assert process.world.ms() - process.clock.now_ms() > seconds * 900  # nobody can know yet
     process.ask()
-    assert process.error_ms() <= 700
+    assert process.error_ms() <= 1_400
     assert process.clock.steps == process.dates.steps == 1
 
 
@@ -178,7 +182,7 @@ def test_a_clock_that_was_stepped_while_nobody_ran_is_set_right_by_the_first_who
     world.redis_ahead = -3_600
     second = Process(world, 1_000, asks_aws=True)
     second.ask()
-    assert second.error_ms() <= 700
+    assert second.error_ms() <= 1_400
     second.clock.keep()
     assert Process(world, 1_000, asks_aws=False).error_ms() <= 1_500
 
@@ -216,7 +220,7 @@ def test_when_the_other_side_shows_a_pause_the_origin_is_asked_before_anything_i
     before = clock.steps
     clock.check()
     assert asked and clock.steps == before + 1
-    assert abs(clock.now_ms() - world.ms()) <= 700
+    assert abs(clock.now_ms() - world.ms()) <= 1_400
 
 
 # --- with a real server whose clock steps ------------------------------------------------------------------
@@ -234,6 +238,9 @@ class Ahead:
     def now_ms(self) -> int:
         return self._kept.read().time_ms - int(self.stepped_seconds * 1000)
 
+    def latest_ms(self) -> int:
+        return self.now_ms()
+
 
 @pytest.fixture(scope="module")
 def stepping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, servers.SteppingClock]]:
@@ -241,6 +248,18 @@ def stepping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, se
     clock = servers.SteppingClock(directory)
     with servers.redis_like(servers.valkey_binary(), directory, clock=clock) as url:
         yield url, clock
+
+
+@pytest.mark.parametrize("seconds", [-3_600, 3_600])
+def test_a_migration_begun_where_redis_clock_is_wrong_begins_by_awss(
+    stepping: tuple[str, servers.SteppingClock], seconds: float
+) -> None:
+    url, clock = stepping
+    clock.step(seconds)
+    aws = Ahead(KeptTime(watch(url, "m")._connection))
+    aws.stepped_seconds = seconds
+    store = WholeStore.begin(url, f"begun{seconds}", {}, AwsClocks(aws, lambda: None))
+    assert abs(store.meta.started_ms - aws.now_ms()) < 5_000
 
 
 @pytest.mark.parametrize("seconds", [-3_600, -600, -3, 3, 120, 3_600])

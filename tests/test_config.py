@@ -99,6 +99,14 @@ def test_a_list_on_the_command_line_replaces_one_from_the_file(tmp_path: Path) -
     assert migration(*TABLE, *file, "--ignore-attribute", "c").ignore_attributes == ("c",)
 
 
+def test_a_table_s_arn_names_it_and_its_region() -> None:
+    arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders"
+    made = migration("--target-table", arn)
+    assert (made.name, made.source_table, made.target_table) == ("orders", "orders", arn)
+    assert (made.target.region, made.source.region) == ("eu-west-1", None)
+    assert migration("--target-table", arn, "--target-region", "us-east-1").target.region == "us-east-1"
+
+
 def test_values_in_the_file_are_text_as_on_the_command_line(tmp_path: Path) -> None:
     """YAML 1.1 would read these as True, None and a number."""
     made = migration(*yaml(tmp_path, "target-table: on\npartition-key: no\nsort-key: 010\n"))

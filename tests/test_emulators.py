@@ -1,21 +1,26 @@
-"""The main job against DynamoDBs that others wrote: moto over HTTP, and Amazon's DynamoDB Local.
+"""The main job against DynamoDBs that others wrote: moto over HTTP, Amazon's DynamoDB Local (of 2020 and of
+today), and dynalite, which has no streams and is a target only.
 
 Systems of one group are planted and started together, so that they are waited for at the same time.
 """
 
 import base64
 import contextlib
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from tests.servers import eventually
-from tests.system import Item, RealTable, System, balanced, string_key
+from tests.system import REGION, Item, RealTable, System, balanced, string_key
 
+#: What DynamoDB takes since 2020, and the older DynamoDB Local refuses.
+EMPTY: Item = {"empty": {"S": ""}, "no_bytes": {"B": ""}, "nothing": {"M": {}}, "none": {"L": []}}
 #: Every type of attribute, nested as well; both sides hold it, each emulator in its own spelling.
 ALSO: Item = {
     "tags": {"SS": ["b", "a", "ü"]},
@@ -77,19 +82,28 @@ class Group:
         self.systems: dict[str, System] = {}
 
     def add(
-        self, name: str, keys: Keys, *, verify_on: str = "target", view: str = "NEW_AND_OLD_IMAGES"
+        self,
+        name: str,
+        keys: Keys,
+        *,
+        verify_on: str = "target",
+        view: str = "NEW_AND_OLD_IMAGES",
+        also: Item = ALSO,
+        target_url: str = "",
     ) -> None:
+        """also: attributes of every item. target_url: another server for the target."""
         unique = uuid.uuid4().hex[:8]
+        urls = self._urls[0], target_url or self._urls[1]
         views = (view, None) if verify_on == "target" else (None, view)
         source, target = (
             RealTable(url, f"{side}-{unique}", keys.types, shown)
-            for url, side, shown in zip(self._urls, ("source", "target"), views, strict=True)
+            for url, side, shown in zip(urls, ("source", "target"), views, strict=True)
         )
         self.systems[name] = System(
             *(self._directory, self._redis_url, source, target, f"{name.replace(' ', '-')}-{unique}"),
             *("--workers", "1", "--in-flight", "2"),
             key=keys.of,
-            also=ALSO,
+            also=also,
             verify_on=verify_on,
         )
 
@@ -202,18 +216,11 @@ def test_on_moto_findings_are_the_planted_truth(on_moto: dict[str, Outcome], cas
 # --- DynamoDB Local -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def on_dynamodb_local(
-    tmp_path_factory: pytest.TempPathFactory, valkey_url: str, dynamodb_local_url: str
-) -> dict[str, Outcome]:
+def outcomes_on_local(group: Group) -> dict[str, Outcome]:
     """Its creation times are whole minutes, so every deadline may be over as soon as it begins, and a replica
     that is a millisecond late could be called wrong. So the faults are planted before the program starts;
     while it reads, the target is written first (as a backfill that is ahead of the stream does).
     """
-    directory = tmp_path_factory.mktemp("on-dynamodb-local")
-    group = Group(directory, valkey_url, dynamodb_local_url, dynamodb_local_url)
-    for name, keys in KEYS.items():
-        group.add(name, keys)
     for system in group.systems.values():
         plant(system, range(12))
     with group.running():
@@ -224,10 +231,84 @@ def on_dynamodb_local(
         return group.outcomes()
 
 
-@pytest.mark.parametrize("keys", KEYS)
-def test_on_dynamodb_local_findings_are_the_planted_truth(on_dynamodb_local: dict[str, Outcome], keys: str):
-    outcome = on_dynamodb_local[keys]
+def assert_planted(outcome: Outcome) -> None:
     assert outcome.findings == outcome.truth
     assert outcome.status["open"] == {"missing": 2, "different": 2, "stale": 2, "extra": 2}
     assert balanced(outcome.status)
     assert outcome.status["success"]["keys"] == 18
+
+
+@pytest.fixture(scope="module")
+def on_dynamodb_local(
+    tmp_path_factory: pytest.TempPathFactory, valkey_url: str, dynamodb_local_url: str
+) -> dict[str, Outcome]:
+    directory = tmp_path_factory.mktemp("on-dynamodb-local")
+    group = Group(directory, valkey_url, dynamodb_local_url, dynamodb_local_url)
+    for name, keys in KEYS.items():
+        group.add(name, keys)
+    return outcomes_on_local(group)
+
+
+@pytest.mark.parametrize("keys", KEYS)
+def test_on_dynamodb_local_findings_are_the_planted_truth(on_dynamodb_local: dict[str, Outcome], keys: str):
+    assert_planted(on_dynamodb_local[keys])
+
+
+#: Keys, and whose the target is.
+CURRENT_CASES = {
+    "number keys": ("number", "its own"),
+    "composite keys": ("composite", "its own"),
+    "string keys to dynalite": ("string", "dynalite"),
+    "binary keys to dynalite": ("binary", "dynalite"),
+    "string keys to the older one": ("string", "older"),
+}
+
+
+@pytest.fixture(scope="module")
+def on_current_dynamodb_local(
+    tmp_path_factory: pytest.TempPathFactory,
+    valkey_url: str,
+    current_dynamodb_local_url: str,
+    dynamodb_local_url: str,
+    dynalite_url: str,
+) -> dict[str, Outcome]:
+    directory = tmp_path_factory.mktemp("on-current-dynamodb-local")
+    group = Group(directory, valkey_url, current_dynamodb_local_url, current_dynamodb_local_url)
+    targets = {"its own": current_dynamodb_local_url, "dynalite": dynalite_url, "older": dynamodb_local_url}
+    for name, (keys, target) in CURRENT_CASES.items():
+        also = ALSO if target == "older" else ALSO | EMPTY
+        group.add(name, KEYS[keys], also=also, target_url=targets[target])
+    return outcomes_on_local(group)
+
+
+@pytest.mark.parametrize("case", CURRENT_CASES)
+def test_on_a_current_dynamodb_local_findings_are_the_planted_truth(
+    on_current_dynamodb_local: dict[str, Outcome], case: str
+):
+    assert_planted(on_current_dynamodb_local[case])
+
+
+def test_what_a_current_dynamodb_local_deletes_by_ttl_is_deleted_on_both_sides(
+    tmp_path: Path, valkey_url: str, current_dynamodb_local_url: str
+) -> None:
+    """Its deletions stand in the stream, as AWS's do; the target's own TTL empties the target."""
+    group = Group(tmp_path, valkey_url, current_dynamodb_local_url, current_dynamodb_local_url)
+    now = int(time.time())
+    group.add("ttl", KEYS["string"], also={"expires": {"N": str(now + 4)}})
+    [system] = group.systems.values()
+    client = boto3.client("dynamodb", endpoint_url=current_dynamodb_local_url, region_name=REGION)
+    specification = {"Enabled": True, "AttributeName": "expires"}
+    for table in system.tables:
+        client.update_time_to_live(TableName=table.name, TimeToLiveSpecification=specification)
+    for number in range(6):
+        system.write(f"k-{number}", "first")
+    with group.running():
+        for table in system.tables:
+            eventually(lambda table=table: not client.scan(TableName=table.name)["Items"], 60)  # type: ignore[misc]
+        system.writes *= 2  # a deletion each
+        system.source |= dict.fromkeys(system.source)
+        system.target |= dict.fromkeys(system.target)
+        outcome = group.outcomes()["ttl"]
+    assert outcome.findings == {}
+    assert balanced(outcome.status)
+    assert outcome.status["success"]["keys"] == 6

@@ -48,6 +48,19 @@ def plant(system: System, round_number: int, keys: int = 10) -> None:
             system.write(name, "second")
 
 
+def test_tables_may_be_named_by_their_arns(tmp_path: Path, store_url: str, fake: FakeProcess) -> None:
+    """As tables of another account must be: the run ended over a --stream-arn that nobody gave."""
+    arns = [
+        FakeTable(fake, f"arn:aws:dynamodb:us-east-1:123456789012:table/{one}")
+        for one in ("source", "target")
+    ]
+    system = System(tmp_path, store_url, arns[0], arns[1], f"e2e-{uuid.uuid4().hex[:12]}")
+    with system.running():
+        plant(system, 0, keys=5)
+        eventually(system.at_rest, 60)
+    assert system.findings() == system.truth()
+
+
 def test_planted_truth_is_found_key_by_key_and_nothing_else(system: System) -> None:
     with system.running():
         plant(system, 0, keys=50)

@@ -71,8 +71,9 @@ def test_a_defect_of_a_role_has_its_own_code(tmp_path: Path) -> None:
         "supervisor._run_role = lambda *_: 1 // 0\n"
         "metrics.prepare_directory(sys.argv[1])\n"
         "beat = sharedctypes.RawValue('d', 0.0)\n"
-        "supervisor._child_main('reader', 'reader-0', loaded.process, loaded.migration, sys.argv[1], beat, "
-        "os.getppid())\n"
+        "work = supervisor._Work(role='reader', slot='reader-0', process=loaded.process, "
+        "migration=loaded.migration, directory=sys.argv[1])\n"
+        "supervisor._child_main(work, beat, os.getppid())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)],

@@ -69,6 +69,10 @@ def unseeded(found: Uses) -> set[str]:
     return {one for one in found.attributes if one.startswith("random.")} - {"random.Random"}
 
 
+def wall_clock(found: Uses) -> set[str]:
+    return set(found.attributes & {"time.time", "time.time_ns"})
+
+
 CLOCKS = modules("time", "datetime")
 FILES = any_of(modules("io", "os", "pathlib", "shutil", "tempfile"), calls("open"))
 SOCKETS = modules("socket", "socketserver", "ssl", "http", "urllib.request", "urllib3", "asyncio")
@@ -82,6 +86,7 @@ WAITING = calls(".sleep", ".wait")
 #: Every word that "Never" may use, and how a module shows that it does it after all.
 NEVER: dict[str, Offences] = {
     "clocks": CLOCKS,
+    "this host's wall clock": any_of(modules("datetime"), wall_clock),
     "I/O": any_of(FILES, SOCKETS, LOGGING, AWS, STORE, modules("subprocess"), calls("print", "input")),
     "files": FILES,
     "the environment": modules("os"),

@@ -16,8 +16,8 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 
 
 def test_without_suspects_there_is_no_trial() -> None:
-    with Quarantine().trial() as suspects:
-        assert suspects == []
+    with Quarantine().trial() as waiting:
+        assert waiting == []
 
 
 def test_a_trial_waits_for_the_work_under_way_and_work_for_the_trial() -> None:
@@ -27,8 +27,8 @@ def test_a_trial_waits_for_the_work_under_way_and_work_for_the_trial() -> None:
     tried = threading.Event()
 
     def trial() -> None:
-        with quarantine.trial() as suspects:
-            noted.append(suspects)
+        with quarantine.trial() as waiting:
+            noted.append(waiting)
             tried.wait(30)
             noted.append("tried")
 
@@ -55,11 +55,11 @@ def test_what_was_released_waits_no_more_and_a_rest_is_kept() -> None:
     quarantine.admit([b"1", b"2"])
     quarantine.release([b"1", b"3"])
     quarantine.rest(60)
-    with quarantine.trial() as suspects:
-        assert suspects == []
+    with quarantine.trial() as waiting:
+        assert waiting == []
     quarantine.rest(0)
-    with quarantine.trial() as suspects:
-        assert suspects == [b"2"]
+    with quarantine.trial() as waiting:
+        assert waiting == [b"2"]
 
 
 def test_a_trial_that_fails_ends_all_the_same() -> None:

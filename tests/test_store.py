@@ -161,7 +161,8 @@ def test_many_that_begin_at_once_begin_one_migration(store_url: str) -> None:
 def test_readers_alive_are_counted_by_the_stores_clock(store: WholeStore) -> None:
     assert store.heartbeat("test", "a", 60_000) == 1
     assert store.heartbeat("test", "b", 60_000) == 2
-    assert store.heartbeat("test", "a", -1) == 1
+    store._redis.zadd(store._key("readers"), {"test:a": store.now_ms() - 1})
+    assert store.heartbeat("test", "b", 60_000) == 1
     assert store.reader_state().readers == 1
     store.retire("test", "b")
     assert store.reader_state().readers == 0
@@ -335,7 +336,8 @@ def test_readers_are_told_that_the_state_is_gone(store: WholeStore, lease: Lease
 def test_of_two_that_begin_again_the_one_that_watched_longest_wins(store: WholeStore, store_url: str) -> None:
     store._redis.delete(store._key("meta"))
     other = WholeStore.begin(store_url, store.migration, SETTINGS)
-    other.meta = msgspec.structs.replace(other.meta, started_ms=other.meta.started_ms + 1)
+    other.meta = msgspec.structs.replace(other.meta, started_ms=store.meta.started_ms + 1)
+    store._redis.hset(store._key("meta"), "started_ms", other.meta.started_ms)
     assert store.begin_again()
     assert not other.begin_again()
     assert WholeStore.begin(store_url, store.migration, SETTINGS).meta == store.meta
@@ -421,6 +423,14 @@ def test_a_partition_that_is_tracked_keeps_its_checkpoint_and_its_watermark(
     store.track(store.discovery(), unwatched=["test:1"])
     store.register("test:1", BEGIN, 5)
     assert store.partitions() == {"test:1": after(1)} and store.watermarks("test") == {}
+
+
+def test_what_a_wrong_clock_dated_an_hour_ahead_holds_nobody_up(store: WholeStore, lease: Lease) -> None:
+    ahead_ms = store.now_ms() + 3_600_000
+    store._redis.hset(store._key("leases"), "test:1", f"{lease.epoch}|{ahead_ms}|{lease.owner}")
+    assert store.lease("test:1", "reader-b", 10_000) is not None
+    store._redis.zadd(store._key("readers"), {"test:gone": ahead_ms})
+    assert store.heartbeat("test", "reader-b", 10_000) == 1
 
 
 def test_readers_alive_are_counted_by_producer(store: WholeStore) -> None:

@@ -97,8 +97,11 @@ def test_a_user_of_other_keys_is_told_so_at_the_start(store_url: str, role: Role
 def test_what_a_role_does_not_do_it_need_not_be_allowed(store_url: str, role: Role) -> None:
     """A monitor needs no right to write."""
     others = {
-        **{Role.READER: "xack", Role.VALIDATOR: "pfcount", Role.COMPARER: "xack"},
-        **{Role.VIEWER: "evalsha", Role.MARK: "pfcount"},
+        Role.READER: "xack",
+        Role.VALIDATOR: "pfcount",
+        Role.COMPARER: "xack",
+        Role.VIEWER: "evalsha",
+        Role.MARK: "pfcount",
     }
     with user(store_url, f"{acl_rules('ddbmm:*')} -{others[role]}") as limited:
         check_permissions(connection(limited), [role])

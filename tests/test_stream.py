@@ -44,6 +44,9 @@ class Clock:
     def now_ms(self) -> int:
         return self.now
 
+    def latest_ms(self) -> int:
+        return self.now + 700
+
 
 class Rig:
     """A table with a stream, and a producer that reads it. The test plays the publisher and the store."""
@@ -436,6 +439,73 @@ def test_every_page_of_a_listing_is_read(fake: Fake):
     assert rig.fake.calls("DescribeStream") == 3
 
 
+class RefusedAfterAPage(threading.Event):
+    """A stop on which a listing waits between two pages; the next call of DescribeStream is refused."""
+
+    def __init__(self, control: Control, kind: str) -> None:
+        super().__init__()
+        self._control, self._kind = control, kind
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._control.fail(self._kind, "DescribeStream")
+        return False
+
+
+@pytest.mark.parametrize("kind", ["throttle", "internal_error", "bad_gateway"])
+def test_a_listing_goes_on_after_the_last_page_that_came(fake: Fake, kind: str):
+    """It began anew after every refusal: 250 shards at a call a second were never listed."""
+    rig = Rig(fake, shards=250)
+    rig.discoverer._stop = RefusedAfterAPage(rig.fake, kind)
+
+    turns = [len(rig.discover().found) for _ in range(3)]
+
+    assert turns == [0, 0, 250]
+    assert rig.fake.calls("DescribeStream") == 5, "three pages, two refusals"
+
+
+def test_a_refusal_of_a_turn_s_first_call_is_told_and_keeps_the_pages(fake: Fake):
+    rig = Rig(fake, shards=150)
+    rig.discoverer._stop = RefusedAfterAPage(rig.fake, "throttle")
+    assert rig.discover().found == []
+    rig.fake.fail("throttle", "DescribeStream")
+    with pytest.raises(Throttled):
+        rig.discover()
+    assert len(rig.discover().found) == 150
+    assert rig.fake.calls("DescribeStream") == 4, "two pages, two refusals"
+
+
+def test_a_listing_that_takes_longer_than_a_turn_goes_on_in_the_next(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+):
+    """Between two turns the lease of who discovers is renewed."""
+    monkeypatch.setattr("pipeline.producers.stream.listing.TURN_SECONDS", 0.0)
+    rig = Rig(fake, shards=250)
+
+    assert [len(rig.discover().found) for _ in range(3)] == [0, 0, 250]
+
+
+@pytest.mark.parametrize("changes", ["stale", "another stream"])
+def test_pages_that_are_old_or_of_another_stream_are_not_gone_on_with(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, changes: str
+):
+    rig = Rig(fake, shards=150)
+    rig.discoverer._stop = RefusedAfterAPage(rig.fake, "throttle")
+    rig.discover()
+    rig.discoverer._stop = threading.Event()
+    if changes == "stale":
+        monkeypatch.setattr("pipeline.producers.stream.listing.KEPT_SECONDS", -1.0)
+    else:
+        rig.fake.disable_stream("orders")
+        rig.label = rig.fake.enable_stream("orders").rpartition("/")[2]
+        rig.discoverer._newest_label = rig.label
+    before = rig.fake.calls("DescribeStream")
+
+    found = rig.discover().found
+
+    assert rig.fake.calls("DescribeStream") - before == (2 if changes == "stale" else 1)
+    assert {one.partition for one in found} == {rig.name(str(s["id"])) for s in rig.fake.shards("orders")}
+
+
 def test_children_wait_for_their_parents_end_and_take_over_its_watermark(rig: Rig):
     [parent] = starts(rig.discover())
     children = rig.fake.split("orders", parent)
@@ -551,6 +621,18 @@ def test_a_stream_that_is_enabled_anew_is_drained_a_gap_and_followed_by_the_new_
     assert label_of(found.partition) > rig.label and at(found).kind is TRIM_HORIZON
     assert rig.discover().forget == [rig.name(shard)]
     assert rig.producer.open(found.partition, found.checkpoint).next_batch().idle
+
+
+def test_a_stream_of_an_equally_named_table_of_another_account_is_not_gone_on_with(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+):
+    rig = Rig(fake)
+    rig.discover()
+    rig.fake.disable_stream("orders")
+    other = rig.arn.replace("123456789012", "210987654321").rpartition("/")[0] + "/2999-01-01T00:00:00.000"
+    monkeypatch.setattr(StreamClient, "latest_stream", lambda *_: other)
+    rig.discover()
+    assert rig.discoverer._newest_label == rig.label
 
 
 def test_a_reader_that_comes_back_to_an_old_stream_finishes_it_before_the_new_one(fake: Fake):

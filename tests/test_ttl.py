@@ -16,7 +16,6 @@ from pipeline.aws import Connection, SideConfig, TableReader, describe_table
 from pipeline.core import gate
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side, VerdictKind
-from pipeline.validator import side_reader
 from pipeline.validator.side_reader import ReadRequest, SideReader
 from tests import servers
 from tests.fake import Fake, Kind
@@ -37,9 +36,7 @@ def fake() -> Iterator[Fake]:
 
 
 @pytest.fixture
-def make(fake: Fake, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
-    """TTL is described with every look that may excuse something."""
-    monkeypatch.setattr(side_reader, "TTL_EVERY_SECONDS", 0.0)
+def make(fake: Fake, valkey_url: str) -> Iterator[Callable[..., World]]:
     with own_store(valkey_url) as store:
         yield functools.partial(World, fake, store)
 
@@ -233,17 +230,15 @@ def test_a_description_that_fails_keeps_the_last_one_and_says_so_without_values(
     assert "secret" not in str(logs)
 
 
-def test_ttl_is_described_again_only_after_a_while(make: Callable[..., World], fake: Fake) -> None:
-    world = make()
-    side_reader.TTL_EVERY_SECONDS = 3_600.0  # make's monkeypatch undoes it
+def test_ttl_is_described_again_only_after_a_while(make: Callable[..., World]) -> None:
+    world = make(ttl_every_seconds=3_600.0)
     world.fake.world.table(Side.SOURCE).ttl_attribute = None
     judged(world, "k", world.item("k", "x", **expiring(60)), None)
     assert world.store.ledger().excused == 1
 
 
-def test_the_description_of_a_real_table_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_description_of_a_real_table_is_followed(tmp_path: Path) -> None:
     """Another's emulator: TTL enabled, changed and disabled by DynamoDB's own operations."""
-    monkeypatch.setattr(side_reader, "TTL_EVERY_SECONDS", 0.0)
     with servers.moto(tmp_path) as url:
         client = boto3.client("dynamodb", region_name="us-east-1", endpoint_url=url)
         client.create_table(
@@ -261,6 +256,7 @@ def test_the_description_of_a_real_table_is_followed(tmp_path: Path, monkeypatch
             metrics.start(None, "test").of("test"),
             digester=Digester(),
             ttl_attribute=info.ttl_attribute,
+            ttl_every_seconds=0.0,
             stop=threading.Event(),
         )
         key = info.schema.compact_of({"pk": {"S": "k"}})

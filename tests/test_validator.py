@@ -276,6 +276,9 @@ class StandsStill:
     def now_ms(self) -> None:
         return None
 
+    def latest_ms(self) -> None:
+        return None
+
 
 def test_a_look_across_which_this_process_stood_still_is_put_back_and_made_again(
     make: Callable[..., World], monkeypatch: pytest.MonkeyPatch

@@ -35,8 +35,10 @@ class World:
         key_type: str = "S",
         verified: Side = Side.TARGET,
         ttl: str | None = "expires",
+        ttl_every_seconds: float = 0.0,
     ) -> None:
-        self.fake, self.store, self.key_type, self.ttl = fake, store, key_type, ttl
+        self.fake, self.store, self.key_type = fake, store, key_type
+        self.ttl, self.ttl_every_seconds = ttl, ttl_every_seconds
         for name in (Side.SOURCE, Side.TARGET):
             fake.control.create_table(name, partition_type=key_type, ttl=ttl)
         store.register("test:shard", BEGIN, 0)
@@ -65,6 +67,7 @@ class World:
             self.metrics,
             digester=Digester(),
             ttl_attribute=self.ttl,
+            ttl_every_seconds=self.ttl_every_seconds,
             stop=self.stop,
         )
 

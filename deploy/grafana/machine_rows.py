@@ -152,8 +152,8 @@ def aws() -> Panels:
         ),
         lines(
             "Clock skew",
-            "AWS's clock minus that of the host, and minus Redis'. Beyond 5 minutes of the host's requests are "
-            "refused; nothing depends on Redis'. Steps of it are counted.",
+            "AWS's clock minus that of the host, and minus Redis'. AWS refuses a host that is 5 minutes off; "
+            "nothing depends on Redis' clock. Its steps are counted.",
             [
                 ("max by (side) (ddbmm_clock_skew_seconds{m})", "{{side}}"),
                 ("max(ddbmm_store_clock_distance_seconds{m})", "Redis"),

@@ -43,6 +43,7 @@ READ_TIMEOUT_SECONDS = 5
 REBUILD_BACKOFF = Backoff(1.0, 60.0)
 
 _Answer = TypeVar("_Answer")
+_Made = TypeVar("_Made")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -104,7 +105,7 @@ class Connection:
     @property
     def skew_ms(self) -> int | None:
         """AWS's clock minus this host's, ± 1 s, from the Date header; None before the first answer."""
-        aws_ms = self.dates.now_ms()
+        aws_ms = self.dates.about_ms()
         return None if aws_ms is None else aws_ms - round(time.time() * 1000)
 
     @property
@@ -140,7 +141,7 @@ class Connection:
     def identity(self) -> Identity:
         """Asks STS who we are, unless that would ask the real STS about an emulator's credentials."""
         account = arn = None
-        session, sts = self._current(), self._client("sts", None)
+        session, sts = self._current(), self._made(lambda: self._client("sts"))
         if is_aws(sts.meta.endpoint_url) == is_aws(self.endpoint):
             try:
                 answer = self._asked("GetCallerIdentity", session, lambda: _sent(sts.get_caller_identity, {}))
@@ -163,7 +164,7 @@ class Connection:
 
         def ask() -> tuple[Mapping[str, str], Body]:
             answer = service.send(operation.name, content)
-            return answer.headers, operation.decode(answer.content, answer.headers.get("x-amz-crc32"))
+            return answer.headers, operation.decode(answer.body, answer.headers.get("x-amz-crc32"))
 
         return self._asked(operation.name, session, ask)
 
@@ -178,12 +179,6 @@ class Connection:
                 self._clients[service] = self._client(service, None)
             send = getattr(self._clients[service], method)
         return self._asked(method, session, lambda: _sent(send, params))
-
-    def close(self) -> None:
-        """Close idle sockets."""
-        with self._lock:
-            for service in self._services.values():
-                service.close()
 
     def _asked(
         self, operation: str, session: boto3.Session, ask: Callable[[], tuple[Mapping[str, str], _Answer]]
@@ -225,14 +220,18 @@ class Connection:
     def _service(self, name: ServiceName) -> Service:
         """The current session's."""
         if name not in self._services:
-            client = self._client(name, self.config.endpoint_url)
-            self._services[name] = Service(client, self._session.get_credentials)
+            self._services[name] = self._made(
+                lambda: Service(self._client(name, self.config.endpoint_url), self._session.get_credentials)
+            )
         return self._services[name]
 
-    def _client(self, service: str, endpoint_url: str | None) -> Any:
+    def _client(self, service: str, endpoint_url: str | None = None) -> Any:
+        return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
+
+    def _made(self, make: Callable[[], _Made]) -> _Made:
         try:
             with asking_botocore(NoCredentials, ValueError):
-                return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
+                return make()
         except UNUSABLE as error:
             ours = translate(error, self.config.side, "session")
             if isinstance(ours, CredentialsExpired):
@@ -262,6 +261,8 @@ def _client_config(pool_size: int) -> Config:
         retries={"mode": "standard", "total_max_attempts": 1},
         parameter_validation=False,
         user_agent=USER_AGENT,
+        # One endpoint for a region, not one for each account in it.
+        account_id_endpoint_mode="disabled",
         max_pool_connections=pool_size,
         tcp_keepalive=True,
     )

@@ -1,13 +1,16 @@
 """AWS's clock, from the Date headers of its answers, carried on with this host's monotonic clock.
 
-Reads: Date headers, the monotonic clock. Writes: nothing. Never: this host's wall clock, which may step.
+Reads: Date headers, the monotonic clock. Writes: nothing. Never: this host's wall clock.
 
 A Date header is cut to whole seconds, and was made somewhere between asking and being answered. So an answer
 only bounds how far AWS's clock is ahead of ours; what many answers leave is soon far less than a second:
 
     1. asked at 10.2 s of the monotonic clock, answered at 10.3, Date 12:00:07  → ahead by 11:59:56.7 … 57.8
     2. asked at 12.8, answered at 12.9, Date 12:00:10                           → ahead by 11:59:57.1 … 58.2
-    3. both hold: 11:59:57.1 … 57.8; the middle of it is never off by more than 0.35 s
+    3. both hold: 11:59:57.1 … 57.8; it is 12:00:09.9 … 10.6 there when ours says 12.8
+
+Of what is possible the earliest is taken: a clock that is never ahead lets no deadline pass too early. For
+what an answer may have shown, the latest.
 
 Where an answer contradicts what was known, this host's monotonic clock stood still (a virtual machine was
 paused, a laptop slept): the answer counts, and what was under way across that instant was timed wrongly.
@@ -43,11 +46,23 @@ class DateClock:
         self.steps = 0
 
     def now_ms(self) -> int | None:
-        """None before an answer has told it."""
+        """At the earliest; None before an answer has told it."""
+        bounds = self._known()
+        return None if bounds is None else int((self._monotonic() + bounds[0]) * 1000)
+
+    def latest_ms(self) -> int | None:
+        """Now at the latest; None before an answer has told it."""
+        bounds = self._known()
+        return None if bounds is None else int((self._monotonic() + bounds[1]) * 1000) + 1
+
+    def about_ms(self) -> int | None:
+        """Most likely, for a comparison with another clock; None before an answer has told it."""
+        bounds = self._known()
+        return None if bounds is None else round((self._monotonic() + sum(bounds) / 2) * 1000)
+
+    def _known(self) -> tuple[float, float] | None:
         low, high = self._low, self._high
-        if high - low > KNOWN_WITHIN_SECONDS:
-            return None
-        return int((self._monotonic() + (low + high) / 2) * 1000)
+        return None if high - low > KNOWN_WITHIN_SECONDS else (low, high)
 
     def saw(self, date: str, asked: float, answered: float) -> None:
         """An answer with this Date header; asked and answered: monotonic seconds."""
@@ -55,7 +70,7 @@ class DateClock:
             if date != self._date:
                 try:
                     seconds = email.utils.parsedate_to_datetime(date).timestamp()
-                except ValueError:
+                except (ValueError, OverflowError, OSError):  # no date, or one beyond what a clock can say
                     return
                 self._date, self._date_seconds = date, seconds
             self._bound(self._date_seconds - answered, self._date_seconds + 1 - asked, answered)

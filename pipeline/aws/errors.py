@@ -13,6 +13,7 @@ from botocore.parsers import ResponseParserError
 from pipeline.aws.refusal import Refusal
 from pipeline.core.quoting import quoted
 from pipeline.errors import (
+    THROTTLE_CODES,
     AccessDenied,
     AwsError,
     AwsUnavailable,
@@ -26,15 +27,6 @@ from pipeline.errors import (
     Trimmed,
 )
 
-_THROTTLED = (
-    "ProvisionedThroughputExceededException",
-    "ThrottlingException",
-    "Throttling",
-    "ThrottledException",
-    "RequestLimitExceeded",
-    "LimitExceededException",
-    "TooManyRequestsException",
-)
 # A token that is wrong rather than old looks the same from here (a profile is rewritten while it is read, a
 # clock is off), so every one of them is worth a new session; AWS is asked once per session.
 _EXPIRED = (
@@ -54,7 +46,7 @@ _SERVER_ERROR = 500
 
 #: AWS error code → ours. Others are a plain AwsError, AwsUnavailable with a 5xx.
 BY_CODE: dict[str, type[AwsError]] = {
-    **dict.fromkeys(_THROTTLED, Throttled),
+    **dict.fromkeys(THROTTLE_CODES, Throttled),
     **dict.fromkeys(_EXPIRED, CredentialsExpired),
     **dict.fromkeys(_DENIED, AccessDenied),
     "ExpiredIteratorException": IteratorExpired,
@@ -69,6 +61,8 @@ _REMEDIES: dict[type[AwsError], str] = {
     NotFound: "check the name, the region and the account",
 }
 
+_NOT_AWS = "check the endpoint, and what answers in AWS's place: a proxy, a gateway, a portal"
+
 _CONFIGURATION = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
@@ -78,6 +72,8 @@ _CONFIGURATION = (
     boto.ConfigNotFound,
     boto.ConfigParseError,
     boto.InvalidConfigError,
+    boto.EndpointProviderError,
+    boto.EndpointVariantError,
 )
 _CREDENTIALS = (boto.CredentialRetrievalError, boto.SSOError, boto.TokenRetrievalError)
 
@@ -92,7 +88,7 @@ class NoCredentials(Exception):
 
 #: What a request can raise.
 FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError, Refusal, OddAnswer, NoCredentials)
-#: What making a session or client can raise; ValueError is botocore's for an endpoint that is no URL.
+#: What making a session or client can raise; ValueError is botocore's for an endpoint that is not a URL.
 UNUSABLE = (boto.BotoCoreError, ValueError, NoCredentials)
 
 
@@ -141,7 +137,11 @@ def translate(error: Exception, side: str, operation: str) -> MonitorError:
     says = quoted(str(error))
     kind: type[AwsError] = AwsUnavailable
     if isinstance(error, Refusal):
+        if not error.code:
+            return AwsUnavailable(f"{side}: {operation}: {says}", _NOT_AWS)
         kind = _kind_of(error.code, error.status)
+    elif isinstance(error, ResponseParserError):  # its text is the body
+        return AwsUnavailable(f"{side}: {operation}: an answer that is not AWS's", _NOT_AWS)
     elif isinstance(error, boto.ClientError):
         # The failing operation may be another one than ours: AssumeRole on the way to credentials.
         operation = error.operation_name or operation

@@ -14,8 +14,6 @@ from pipeline.core.quoting import quoted
 
 #: `com.amazonaws.dynamodb.v20120810#ThrottlingException:http://…`: the code is what stands in the middle.
 _CODE = re.compile(r"(?:[^#:]*#)?([A-Za-z][A-Za-z0-9.]{0,99})(?::.*)?", re.DOTALL)
-#: AWS's errors are shorter, and no code stands at the end of a page.
-_LOOK_AT_BYTES = 64 * 1024
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
@@ -33,13 +31,15 @@ class Refusal(Exception):
         if self.code:
             self.says = f"{self.code}: {message}" if message else self.code
         else:
-            self.says = f"HTTP {status} and no error of AWS: {_begins(headers, body)}"
+            # What stands in a page is left out: a gateway may repeat the request in it, keys and all.
+            kind = quoted(headers.get("content-type", "no content type"), 60)
+            self.says = f"HTTP {status} and no error of AWS ({kind}, {len(body):,} bytes)"
         super().__init__(self.says)
 
 
 def _fields(body: bytes) -> dict[str, msgspec.Raw]:
     try:
-        return _decode_fields(body[:_LOOK_AT_BYTES])
+        return _decode_fields(body)
     except UNREADABLE:
         return {}
 
@@ -49,8 +49,3 @@ def _text(fields: Mapping[str, msgspec.Raw], name: str) -> str:
         return _decode_text(fields[name])
     except (KeyError, *UNREADABLE):
         return ""
-
-
-def _begins(headers: Mapping[str, str], body: bytes) -> str:
-    kind = quoted(headers.get("content-type", "no content type"), 60)
-    return f"{kind}, {quoted(' '.join(body[:_LOOK_AT_BYTES].decode(errors='replace').split())) or 'empty'}"

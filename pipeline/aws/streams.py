@@ -12,6 +12,7 @@ from pipeline.aws.connection import Connection
 from pipeline.aws.wire import Record
 from pipeline.core.model import StreamView
 from pipeline.core.shard_lineage import Shard
+from pipeline.errors import MalformedResponse
 
 IteratorKind = Literal["TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"]
 
@@ -45,10 +46,13 @@ class StreamClient:
         while True:
             page = self._connection.call(operations.LIST_STREAMS, {"TableName": table, **after})
             streams += page.streams
-            if page.last_evaluated_stream_arn is None:
+            last = page.last_evaluated_stream_arn
+            if last is None:
                 # A label is the instant the stream was enabled, in ISO 8601.
                 return max(streams, key=lambda stream: stream.stream_label).stream_arn if streams else None
-            after = {"ExclusiveStartStreamArn": page.last_evaluated_stream_arn}
+            if last in after.values():
+                raise MalformedResponse("ListStreams: the page that was asked for goes on where it began")
+            after = {"ExclusiveStartStreamArn": last}
 
     def describe_stream(
         self, arn: str, exclusive_start: str | None = None
@@ -60,6 +64,8 @@ class StreamClient:
         after = {} if exclusive_start is None else {"ExclusiveStartShardId": exclusive_start}
         request = {"StreamArn": arn, "Limit": 100, **after}
         found = self._connection.call(operations.DESCRIBE_STREAM, request).stream_description
+        if exclusive_start is not None and found.last_evaluated_shard_id == exclusive_start:
+            raise MalformedResponse("DescribeStream: the page that was asked for goes on where it began")
         info = StreamInfo(
             arn=found.stream_arn,
             table_name=found.table_name,

@@ -24,8 +24,12 @@ Kept = TypeVar("Kept")
 
 
 class TableInfo(msgspec.Struct, frozen=True):
-    """One table as AWS describes it. `item_count` and `size_bytes` are up to 6 h old."""
+    """One table as AWS describes it. `item_count` and `size_bytes` are up to 6 h old.
 
+    asked: what requests name it by, its name or, as a table of another account must be, its ARN.
+    """
+
+    asked: str
     name: str
     arn: str
     account: str
@@ -54,18 +58,19 @@ def describe_table(connection: Connection, table: str) -> TableInfo:
     found = connection.call(DESCRIBE_TABLE, {"TableName": table}).table
     ttl_attribute = _ttl_attribute(connection, table)
     try:
-        return _table_info(found, ttl_attribute)
+        return _table_info(table, found, ttl_attribute)
     except (KeyError, ValueError) as error:
         raise MalformedResponse(
             f"DescribeTable: a description that does not fit together: {quoted(repr(error))}"
         ) from error
 
 
-def _table_info(found: wire.WireTable, ttl_attribute: str | None) -> TableInfo:
+def _table_info(asked: str, found: wire.WireTable, ttl_attribute: str | None) -> TableInfo:
     """Raises KeyError or ValueError for a description that contradicts itself."""
     _, _, _, region, account, _ = found.table_arn.split(":", 5)
     stream = found.stream_specification or wire.StreamSpecification()
     return TableInfo(
+        asked=asked,
         name=found.table_name,
         arn=found.table_arn,
         account=account,
@@ -92,13 +97,14 @@ _NOBODY = {"S": "migration-monitor probe", "N": "0", "B": "cHJvYmU="}
 
 
 class TableReader:
-    """Reads the items of one table by key. Thread-safe.
+    """Reads the items of one table by key. Thread-safe. `table` is its name or its ARN.
 
     `nobody` is a key that no item has: reading it shows that items may be read at all.
     """
 
     def __init__(self, connection: Connection, table: str, schema: KeySchema) -> None:
         self.table = table
+        self._names = (table, table.rpartition("/")[2])
         self.schema = schema
         self.nobody = schema.compact_of(_nobody(schema))
         self._connection = connection
@@ -145,11 +151,13 @@ class TableReader:
         self, body: wire.BatchGetBody, wanted: set[bytes], units: float, keep: Callable[[bytes, Item], Kept]
     ) -> BatchResult[Kept]:
         """The contract: the table is listed; every key that comes back was asked for, and comes once."""
-        others = (body.responses.keys() | body.unprocessed_keys.keys()) - {self.table}
-        if others:
+        tables = body.responses.keys() | body.unprocessed_keys.keys()
+        # A table that was asked for by its ARN may be answered about by its name.
+        named = next(iter(tables)) if len(tables) == 1 else self.table
+        if tables - {named} or named not in self._names:
             raise self._malformed("answered about another table")
-        returned = body.responses.get(self.table, [])
-        left = body.unprocessed_keys.get(self.table)
+        returned = body.responses.get(named, [])
+        left = body.unprocessed_keys.get(named)
         items: dict[bytes, Kept] = {}
         for item in wire.decoded_items(returned):
             key = self._key_of(item)
@@ -160,7 +168,7 @@ class TableReader:
             raise self._malformed("answered a key twice")
         if not answered <= wanted:
             raise self._malformed("answered a key that was not asked for")
-        if answered != wanted and self.table not in body.responses:
+        if answered != wanted and named not in body.responses:
             # DynamoDB lists the table even where it found nothing: keys left out here are not absent.
             raise self._malformed("said nothing about the table")
         return BatchResult(items, wanted - answered, unprocessed, units)

@@ -101,7 +101,7 @@ class _Examination:
         who = preflight.asked(connection.identity)
         self._connections[side] = connection
         if who.arn is None:
-            yield Line(f"{side} access", "ok", f"{who.endpoint}, region {who.region}, identity not told")
+            yield Line(f"{side} access", "ok", f"{who.endpoint}, region {who.region}, identity unknown")
         else:
             yield Line(f"{side} access", "ok", f"{who.arn} at {who.endpoint}, region {who.region}")
         expires = connection.credentials_expire_at_seconds
@@ -155,7 +155,7 @@ class _Examination:
             yield Line(
                 "TTL",
                 "warn",
-                f"source: {source or 'off'}, target: {target or 'off'}; items past either TTL are not judged",
+                f"source: {source or 'off'}, target: {target or 'off'}; what one deletes is a finding",
                 "set the same TTL attribute on both tables, unless the migration changes it",
             )
 

@@ -31,6 +31,7 @@ from pipeline.errors import (
     AwsUnavailable,
     ConfigurationError,
     CredentialsExpired,
+    MalformedResponse,
     MonitorError,
     StoreError,
     Throttled,
@@ -70,10 +71,10 @@ class StreamSeen(msgspec.Struct, frozen=True):
 
 def prepare(process: ProcessConfig, migration: MigrationConfig) -> tuple[MigrationConfig, Tables, StreamSeen]:
     """See tables and stream, refuse what cannot work; the migration completed by what was seen."""
-    sides = {side: connect(migration, side) for side in Side}
+    sides = {side: _connected(migration, side) for side in Side}
     tables = see_tables(migration, sides[Side.SOURCE], sides[Side.TARGET])
     check_tables(migration, tables)
-    stream_side = connect(migration, "stream")
+    stream_side = _connected(migration, "stream")
     stream = see_stream(migration, tables.of(migration.origin), stream_side)
     # A role that lacks a permission would only ever try again: better refused here.
     if process.command != "reader":
@@ -82,6 +83,10 @@ def prepare(process: ProcessConfig, migration: MigrationConfig) -> tuple[Migrati
     if process.command != "validator":
         check_stream_reads(stream_side, stream)
     return completed(migration, tables), tables, stream
+
+
+def _connected(migration: MigrationConfig, side: str) -> Connection:
+    return asked(lambda: connect(migration, side))
 
 
 def completed(migration: MigrationConfig, tables: Tables) -> MigrationConfig:
@@ -154,7 +159,7 @@ def check_key_flags(migration: MigrationConfig, table: TableInfo) -> None:
 
 def check_item_reads(connection: Connection, table: TableInfo) -> None:
     """Raises AccessDenied when items must not be read; asks for one that nobody has (1 read unit at most)."""
-    reader = TableReader(connection, table.name, table.schema)
+    reader = TableReader(connection, table.asked, table.schema)
     asked(lambda: allowed(lambda: reader.batch_get([reader.nobody], lambda _key, _item: None)))
 
 
@@ -255,7 +260,7 @@ def asked(question: Callable[[], Answer]) -> Answer:
             return question()
         except CredentialsExpired as error:
             raise ConfigurationError(error.problem, error.remedy) from error
-        except (AwsUnavailable, Throttled) as error:
+        except (AwsUnavailable, MalformedResponse, Throttled) as error:
             last: MonitorError = error
             if attempt < TRIES:
                 time.sleep(PAUSES.after(attempt))
@@ -264,7 +269,7 @@ def asked(question: Callable[[], Answer]) -> Answer:
 
 
 def allowed(question: Callable[[], object]) -> None:
-    """Ask only to see that it is allowed; being told to slow down says so too, and a role waits its turn."""
+    """Ask only to see that it is allowed; being asked to slow down says so too, and a role waits its turn."""
     try:
         question()
     except Throttled as error:

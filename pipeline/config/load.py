@@ -92,16 +92,28 @@ def _value(option: Option, values: Mapping[str, Any]) -> Any:
 
 def _migration(values: Mapping[str, Any]) -> MigrationConfig:
     given = MigrationConfig(**_plain(MigrationConfig, values))
-    source, target = _side("source", given.region, values), _side("target", given.region, values)
+    source = _side("source", given.region or _region_in(given.source_table), values)
+    target = _side("target", given.region or _region_in(given.target_table), values)
     origin = source if given.origin is Side.SOURCE else target
     return dataclasses.replace(
         given,
-        name=given.name or given.target_table,
-        source_table=given.source_table or given.target_table,
+        name=given.name or _name_in(given.target_table),
+        source_table=given.source_table or _name_in(given.target_table),
         source=source,
         target=target,
         stream=_stream_side(origin, given.stream_arn, values),
     )
+
+
+def _name_in(table: str) -> str:
+    """Of a table's name or its ARN, the name."""
+    return table.rpartition("/")[2]
+
+
+def _region_in(table: str) -> str | None:
+    """Of a table's ARN, the region; None for a name."""
+    parts = table.split(":")
+    return parts[3] if len(parts) > 3 and parts[0] == "arn" else None
 
 
 def _side(side: str, region: str | None, values: Mapping[str, Any]) -> SideConfig:

@@ -68,9 +68,10 @@ class MigrationConfig:
     """
 
     # fmt: off
-    target_table: str = optional(TABLES, "target-table", "table that is migrated to", str, "")
+    target_table: str = optional(TABLES, "target-table", "table that is migrated to, or its ARN", str, "")
     source_table: str = optional(
-        TABLES, "source-table", "table that is migrated from", str, "", otherwise="`--target-table`")
+        TABLES, "source-table", "table that is migrated from, or its ARN", str, "",
+        otherwise="`--target-table`")
     region: str | None = optional(
         TABLES, "region", "AWS region of both sides", str, None, otherwise="the profile's", metavar="REGION")
     source: SideConfig = side(TABLES, "source")

@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from pipeline.core.model import MISMATCHES, ChangeType, Side
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.errors import THROTTLE_CODES
 from pipeline.metrics.declared import BatchHistogram, Factory
 
 #: Keys in one BatchGetItem; DynamoDB's limit is 100.
@@ -32,18 +33,6 @@ _STREAM_CALLS = (
 )
 #: The requests that are made, with the side that answers them.
 AWS_CALLS = (*product(_TABLE_CALLS, TABLE_SIDES), *product(_STREAM_CALLS, ("stream",)))
-#: "Slow down", in DynamoDB's words (API reference, "Error handling with DynamoDB").
-THROTTLE_CODES = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "ThrottlingException",
-        "Throttling",
-        "ThrottledException",
-        "RequestLimitExceeded",
-        "LimitExceededException",
-        "TooManyRequestsException",
-    }
-)
 #: Failures told apart: AWS's codes, "Unavailable" for network and 5xx, "Malformed" for a body that makes no
 #: sense. Any other code is counted as "other", so that the label set stays closed.
 FAILURE_CODES = (

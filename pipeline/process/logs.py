@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 #: Libraries that say at INFO what is of use to nobody, and at DEBUG what must not be shown: botocore's debug
 #: lines hold whole requests and answers, item values included.
-_QUIET = ("botocore", "boto3", "urllib3", "s3transfer")
+_QUIET = ("botocore", "boto3", "s3transfer")
+#: Warns of odd headers, with a traceback and what they hold; what matters of it is an error of ours.
+_SILENT = "urllib3"
 
 
 def configure(form: str, level: str) -> None:
@@ -50,6 +52,7 @@ def configure(form: str, level: str) -> None:
     root.setLevel(threshold)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+    logging.getLogger(_SILENT).setLevel(logging.ERROR)
 
 
 class _Counting(logging.Handler):

@@ -83,7 +83,13 @@ class Stop(Protocol):
 class Clock(Protocol):
     """The state's clock, which is AWS's: the one that all processes share."""
 
-    def now_ms(self) -> int: ...
+    def now_ms(self) -> int:
+        """It is never ahead of AWS's."""
+        ...
+
+    def latest_ms(self) -> int:
+        """What it may be at AWS by now."""
+        ...
 
 
 class PartitionReader(Protocol):

@@ -46,7 +46,7 @@ def run_reader(
     store = ReaderStore.begin(process.redis_url, migration.name, migration.settings(), aws)
     producer = StreamProducer(
         client,
-        _discoverer(migration, client, arn, store, stop),
+        _discoverer(migration, client, arn, table.name, store, stop),
         _selector(migration, table, own_metrics),
         store.clock,
         own_metrics,
@@ -93,12 +93,12 @@ def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) 
 
 
 def _discoverer(
-    migration: MigrationConfig, client: StreamClient, arn: str, store: ReaderStore, stop: Stop
+    migration: MigrationConfig, client: StreamClient, arn: str, table: str, store: ReaderStore, stop: Stop
 ) -> Discoverer:
     return Discoverer(
         client,
         arn,
-        migration.table(migration.origin),
+        table,
         store.clock.now_ms,
         stop,
         started_ms=store.meta.started_ms,

@@ -20,7 +20,7 @@ of a cluster):
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
     clock           hash: distance of the state's clock from TIME (ms), steps of TIME
     marks           hash: milestone of the cutover → when it was reached (ms)
-    suspects        hash: entry of `work` → how often it was tried alone
+    trials        hash: entry of `work` → how often it was tried alone
     comparison      hash: settings and counts of the latest comparison
     comparison-leases  hash: ordinal of a partition → epoch|expires|owner
     comparison-read    bitmap: partition n of the comparison is read and counted

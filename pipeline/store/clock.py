@@ -43,11 +43,15 @@ DOUBT_SECONDS = 10.0
 
 
 class AwsClock(Protocol):
-    """One side's clock, as its answers tell it. steps: how often they contradicted each other."""
+    """One side's clock, as its answers tell it: now at the earliest, and at the latest.
+
+    steps: how often the answers contradicted each other.
+    """
 
     @property
     def steps(self) -> int: ...
     def now_ms(self) -> int | None: ...
+    def latest_ms(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,11 @@ class StateClock:
             return latest_ms
         self._latest_ms = now_ms
         return now_ms
+
+    def latest_ms(self) -> int:
+        """What it may be by now at the latest: for what an answer may have shown."""
+        known_ms = self._aws.origin.latest_ms() if self._aws else None
+        return max(self.now_ms(), known_ms or 0)
 
     @property
     def steps(self) -> int:

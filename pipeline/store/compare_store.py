@@ -9,7 +9,7 @@ import secrets
 import struct
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -18,11 +18,8 @@ from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
 from pipeline.core.model import UNKNOWN
 from pipeline.errors import ConfigurationError
 from pipeline.store import scripts
-from pipeline.store.beginning import begin
-from pipeline.store.clock import AwsClocks
-from pipeline.store.connection import RedisConnection
 from pipeline.store.messages import Outcome
-from pipeline.store.reading import StoreView
+from pipeline.store.role_store import RoleStore
 
 #: How `suspect` hands over a key; `lua/suspect.lua` says what it is.
 _SUSPECT = struct.Struct("<H16s")
@@ -61,20 +58,8 @@ class Published(msgspec.Struct, frozen=True):
     covered: Sequence[int] = ()
 
 
-class CompareStore(StoreView):
-    """One migration's state as a comparer changes it.
-
-    Thread-safe; make it after spawn (connections do not survive a fork).
-    """
-
-    @classmethod
-    def begin(cls, url: str, migration: str, settings: dict[str, str], aws: AwsClocks | None = None) -> Self:
-        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
-
-        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks.
-        """
-        connection = RedisConnection(url, migration, aws)
-        return cls(connection, begin(connection, settings))
+class CompareStore(RoleStore):
+    """One migration's state as a comparer changes it."""
 
     def begin_comparison(self, settings: CompareSettings, how: Beginning) -> Comparison:
         """The comparison that is there from now on; ConfigurationError for one of other settings."""

@@ -7,7 +7,7 @@ StoreUnavailable.
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -15,11 +15,10 @@ from pipeline.core.judging.divergence import WATCH_MIN_MS
 from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
-from pipeline.store.beginning import FORMAT, begin
-from pipeline.store.clock import AwsClocks
-from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.beginning import FORMAT
+from pipeline.store.connection import GROUP, translated
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
-from pipeline.store.reading import StoreView
+from pipeline.store.role_store import RoleStore
 
 #: Why `begin_again` was needed, as the gap says it.
 STATE_LOST = "state lost"
@@ -31,20 +30,8 @@ Watermark = tuple[Checkpoint, int]
 _CHANGE = struct.Struct("<HQ")
 
 
-class ReaderStore(StoreView):
-    """One migration's state as a reader changes it.
-
-    Thread-safe; make it after spawn (connections do not survive a fork).
-    """
-
-    @classmethod
-    def begin(cls, url: str, migration: str, settings: dict[str, str], aws: AwsClocks | None = None) -> Self:
-        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
-
-        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks.
-        """
-        connection = RedisConnection(url, migration, aws)
-        return cls(connection, begin(connection, settings))
+class ReaderStore(RoleStore):
+    """One migration's state as a reader changes it."""
 
     def begin_again(self) -> bool:
         """Begin a migration whose state is gone as it was begun (lua/begin_again.lua); a gap says so.

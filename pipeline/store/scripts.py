@@ -20,7 +20,7 @@ BEGIN_AGAIN = Script(
     (
         *("meta", "work", "ledger", "gaps"),
         *("due", "history", "checkpoints", "leases", "watermarks", "readers", "late", "findings"),
-        *("findings-since", "findings-log", "dead", "suspects", "keys-sampled", "keys-judged"),
+        *("findings-since", "findings-log", "dead", "trials", "keys-sampled", "keys-judged"),
         *("comparison", "comparison-leases", "comparison-read"),
     ),
 )
@@ -36,7 +36,7 @@ ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
 KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
 CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger", "readers"))
-CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "suspects", "readers"))
+CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "trials", "readers"))
 COMPARE_BEGIN = Script("compare_begin", ("comparison", "comparison-leases", "comparison-read", "ledger"))
 COMPARE_TAKE = Script("compare_take", ("comparison", "comparison-leases", "ledger"))
 COMPARE_RENEW = Script("compare_renew", ("comparison", "comparison-leases"))

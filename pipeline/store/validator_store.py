@@ -7,14 +7,12 @@ StoreUnavailable.
 
 import struct
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from pipeline.store import scripts
-from pipeline.store.beginning import begin
-from pipeline.store.clock import AwsClocks
-from pipeline.store.connection import GROUP, RedisConnection
+from pipeline.store.connection import GROUP
 from pipeline.store.messages import Claim, Commit, Entry, Refused
-from pipeline.store.reading import StoreView
+from pipeline.store.role_store import RoleStore
 
 #: Per-minute lag counts are kept this long, by Redis' clock: a step of an hour takes away none that is shown.
 LAG_KEPT_SECONDS = 6 * 3_600
@@ -24,20 +22,8 @@ TRIALS_KEPT_SECONDS = 86_400
 _COMMIT = struct.Struct("<HHIIIHqqB")
 
 
-class ValidatorStore(StoreView):
-    """One migration's state as a validator changes it.
-
-    Thread-safe; make it after spawn (connections do not survive a fork).
-    """
-
-    @classmethod
-    def begin(cls, url: str, migration: str, settings: dict[str, str], aws: AwsClocks | None = None) -> Self:
-        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
-
-        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks.
-        """
-        connection = RedisConnection(url, migration, aws)
-        return cls(connection, begin(connection, settings))
+class ValidatorStore(RoleStore):
+    """One migration's state as a validator changes it."""
 
     def claim(self, consumer: str, count: int, reclaim_after_ms: int, adopt: bool = False) -> Claim:
         """Up to `count` entries that are due, now ours (lua/claim.lua).

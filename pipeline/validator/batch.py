@@ -59,6 +59,9 @@ class WorkBatch:
     def now_ms(self) -> int:
         return self._clock.now_ms()
 
+    def latest_ms(self) -> int:
+        return self._clock.latest_ms()
+
     @property
     def is_void(self) -> bool:
         """True when this process was found to have stood still since: its looks were timed wrongly."""

@@ -22,7 +22,7 @@ from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
 from pipeline.sides import connect, report
 from pipeline.store import AwsClocks, ValidatorStore
-from pipeline.validator.side_reader import SideReader
+from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
 from pipeline.validator.validator import Validator
 
 log = structlog.get_logger(__name__)
@@ -99,10 +99,11 @@ def _side_reader(
     table = describe_table(connection, migration.table(side))
     return SideReader(
         side,
-        TableReader(connection, table.name, table.schema),
+        TableReader(connection, table.asked, table.schema),
         metrics,
         digester=Digester(frozenset(migration.ignore_attributes)),
         ttl_attribute=table.ttl_attribute,
+        ttl_every_seconds=min(TTL_EVERY_SECONDS, migration.converge_within_ms / 1000),
         max_rcu=max_rcu,
         stop=stop,
     )

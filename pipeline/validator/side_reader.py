@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 READ_TRIES = 4
 #: Between them.
 RETRIES = Backoff(0.5, 2.0)
-#: A read that may excuse a difference asks for the TTL description when the last one is older than this.
+#: A read that may lead to a verdict asks what TTL deletes when the last answer is older than this, at most.
 #: While nothing is suspicious, nothing is asked.
 TTL_EVERY_SECONDS = 10.0
 
@@ -71,14 +71,18 @@ class SideReader:
         *,
         digester: Digester,
         ttl_attribute: str | None = None,
+        ttl_every_seconds: float = TTL_EVERY_SECONDS,
         max_rcu: float = 0,
         stop: threading.Event,
     ) -> None:
-        """ttl_attribute: as described just now. max_rcu: read units per second, 0 = unlimited."""
+        """ttl_attribute: as described just now. ttl_every_seconds: how old the description may be; not older
+        than a difference must be to be judged. max_rcu: read units per second, 0 = unlimited.
+        """
         self._side = side
         self._table = table
         self._digester = digester
         self._ttl_attribute = ttl_attribute
+        self._ttl_every_seconds = ttl_every_seconds
         self._ttl_described_at = time.monotonic()
         self._ttl_lock = threading.Lock()
         self._limiter = RateLimiter(max_rcu)
@@ -107,23 +111,19 @@ class SideReader:
         self._batch_get([self._table.nobody], lambda _key, _item: NOTHING, strong=False)
 
     def _describe_ttl(self) -> None:
-        """Ask what TTL deletes by now. One thread does; the others, and all when it fails, go on with what is
-        known.
-        """
-        if not self._ttl_lock.acquire(blocking=False):
-            return
-        try:
-            if time.monotonic() - self._ttl_described_at < TTL_EVERY_SECONDS:
+        """Ask what TTL deletes by now; what is known stays if that fails. One thread asks, others wait."""
+        with self._ttl_lock:
+            if time.monotonic() - self._ttl_described_at < self._ttl_every_seconds:
                 return
             self._ttl_described_at = time.monotonic()
-            attribute = self._table.ttl_attribute()
+            try:
+                attribute = self._table.ttl_attribute()
+            except AwsError as error:
+                log.warning("TTL not described", side=self._side, error=str(error), kind=type(error).__name__)
+                return
             if attribute != self._ttl_attribute:
                 log.info("TTL changed", side=self._side, attribute=attribute or "none: nothing is deleted")
             self._ttl_attribute = attribute
-        except AwsError as error:
-            log.warning("TTL not described", side=self._side, error=str(error), kind=type(error).__name__)
-        finally:
-            self._ttl_lock.release()
 
     def _batch_get(
         self, keys: list[bytes], keep: Callable[[bytes, Item], ItemRead], strong: bool

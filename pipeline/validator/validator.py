@@ -87,9 +87,9 @@ class Validator:
         keys concerned have been put back with their histories as they were, the others are committed.
         """
         self._store.clock.check()
-        with self._quarantine.trial() as suspects:
-            if suspects and self._can_read():
-                return self._step_alone(suspects)
+        with self._quarantine.trial() as waiting:
+            if waiting and self._can_read():
+                return self._step_alone(waiting)
         with self._quarantine.company():
             batch, entries = self._claim()
             self._quarantine.admit(entry.id for entry in entries if entry.deliveries > MAX_DELIVERIES)
@@ -107,10 +107,10 @@ class Validator:
             return False
         return True
 
-    def _step_alone(self, suspects: list[bytes]) -> int:
+    def _step_alone(self, waiting: list[bytes]) -> int:
         """As `step`, of one entry under suspicion: a process that dies now died of that."""
-        claim, trials = self._store.claim_alone(self._consumer, suspects, self._survived)
-        self._quarantine.release([entry.id for entry in claim.entries] or suspects)
+        claim, trials = self._store.claim_alone(self._consumer, waiting, self._survived)
+        self._quarantine.release([entry.id for entry in claim.entries] or waiting)
         for entry in claim.entries:
             try:
                 self._try(WorkBatch(claim, self._store.clock), entry, trials)
@@ -205,7 +205,7 @@ class Validator:
         if batch.is_void:
             batch.postpone(cases, 0)
             return []
-        answered_ms = batch.now_ms()
+        answered_ms = batch.latest_ms()
         looked: list[Case] = []
         for case in cases:
             item, witness = seen[case.entry.key], witnessed.get(case.entry.key)

@@ -16,10 +16,11 @@ import msgspec
 from pipeline.core.judging import rule
 from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.ledger import tally
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Phase, StreamView
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Phase, Side, StreamView, VerdictKind
 from pipeline.store import codec
 from tests.core.reference import append, brought_forward
-from tests.core.world import LOOKS_BACK_MS, START_MS, World, replicated
+from tests.core.ttl_world import DESCRIBED_BEFORE_MS, START_MS
+from tests.core.world import LOOKS_BACK_MS, World, replicated
 
 POLL_MS = 500
 STREAM_MARGIN_MS = 3_000
@@ -45,6 +46,7 @@ class Outcome:
     unbalanced: list[str] = field(default_factory=list)
     reads: int = 0
     alarms: int = 0
+    excused: int = 0
     indeterminate: int = 0
 
 
@@ -94,6 +96,7 @@ class _Key:
         self.compared_ms = START_MS + self.random.randint(*world.compared_ms) if world.compared_ms else 0
         if world.compared_ms:
             self._import()
+        self.lost_by_ttl: bytes | None = None
         self._write_and_replicate()
         leads = world.policy.leads
         self.origin, self.verified = (self.target, self.source) if leads else (self.source, self.target)
@@ -125,9 +128,22 @@ class _Key:
         ):
             value += 1
             self.source.put(at_ms, self._state(value))
+        self._expire(self.source, Side.SOURCE)
         changes = list(zip(self.source.times, self.source.states, strict=True))[1:]
         for write in replicated(world, rng, changes):
             self.target.put(write.at_ms, write.state)
+        self._expire(self.target, Side.TARGET)
+
+    def _expire(self, table: Timeline, side: Side) -> None:
+        """What TTL does to what was written."""
+        if self.world.ttl is None:
+            return
+        writes = list(zip(table.times, table.states, strict=True))[1:]
+        table.times, table.states = table.times[:1], table.states[:1]
+        for at_ms, state in self.world.ttl.with_deletions(writes, side, self.random):
+            table.put(at_ms, state)
+        if side is Side.TARGET and table.times[1:] and table.times[-1] not in dict(writes):
+            self.lost_by_ttl = table.states[-2]
 
     def _state(self, value: int) -> bytes:
         if self.world.values:
@@ -247,14 +263,27 @@ class _Key:
     def _look(self, now_ms: int, claimed: History, strong: bool) -> Look:
         self.outcome.reads += 2 if strong else 1
         read_at = now_ms if strong else now_ms - self.random.choice((0, 0, 0, LOOKS_BACK_MS))
+        digest = self.verified.at(read_at)
         witness = self.origin.at(now_ms + 15) if strong or rule.needs_witness(claimed) else None
         return Look(
-            digest=self.verified.at(read_at),
+            digest=digest,
             at_ms=now_ms,
             seen=claimed.newest,
             strong=strong,
             witness=witness,
+            verified_expires=self._expires(digest, self.verified, now_ms),
+            witness_expires=witness is not None and self._expires(witness, self.origin, now_ms),
         )
+
+    def _expires(self, state: bytes, table: Timeline, now_ms: int) -> bool:
+        """What the validator finds, by a description of TTL that may be a little old."""
+        if self.world.ttl is None:
+            return False
+        described_ms = now_ms - self.random.randint(0, DESCRIBED_BEFORE_MS)
+        return self.world.ttl.dooms(state, self._side(table), now_ms, described_ms)
+
+    def _side(self, table: Timeline) -> Side:
+        return Side.SOURCE if table is self.source else Side.TARGET
 
     def _commit(self, before: History, judgement: Judgement, look: Look | None) -> None:
         for item in tally(before, judgement, 0, 0).split():
@@ -265,8 +294,10 @@ class _Key:
             self.outcome.alarms += 1
             deciding = look if look is not None else before.held.look  # type: ignore[union-attr]
             self._check_alarm(deciding)
-        elif judgement.finding is FindingChange.RECOVERED:
+        elif judgement.finding in (FindingChange.RECOVERED, FindingChange.EXCUSED):
             self.finding = False
+        if judgement.verdict is VerdictKind.EXPIRED:
+            self.outcome.excused += 1
         self.history, self.due_ms = judgement.history, judgement.next_ms
 
     def _count(self, counts: dict[str, int]) -> None:
@@ -287,7 +318,8 @@ class _Key:
     def _check_alarm(self, look: Look) -> None:
         """An alarm is false when the target then held what the source held within converge-within."""
         held = self.target.at(look.at_ms)
-        if held in self.source.between(look.at_ms - self.world.policy.converge_within_ms, look.at_ms + 15):
+        recent = self.source.between(look.at_ms - self.world.policy.converge_within_ms, look.at_ms + 15)
+        if held in recent or self._excusable(look):
             self.outcome.false_alarms.append(f"{self.name} at {look.at_ms - START_MS} ms")
 
     def _is_visible(self) -> bool:
@@ -295,11 +327,29 @@ class _Key:
         last_ms = max(self.source.times[-1], self.target.times[-1])
         if self.compared_ms and last_ms < self.compared_ms - 1_000:
             return True
-        if not self.world.watched:
+        if not self.world.watched or len(self.source.times) == 1:
             return False
-        return len(self.source.times) > 1 and (
-            not self.world.policy.leads or self.target.times[-1] >= self.source.times[-1]
+        if self.world.policy.leads:
+            return self.target.times[-1] >= self.source.times[-1]
+        # What the target's own TTL takes of what was right leaves no record at the source.
+        return self.lost_by_ttl != self.source.states[-1]
+
+    def _excusable(self, look: Look) -> bool:
+        """TTL would have removed the difference, that was known, and its grace was not over.
+
+        The grace of a difference begins with the origin's version, or when that may be deleted.
+        """
+        ttl, at_ms = self.world.ttl, look.at_ms
+        if ttl is None or look.witness is None:
+            return False
+        sides = ((look.digest, self._side(self.verified)), (look.witness, self._side(self.origin)))
+        held = [(state, side) for state, side in sides if state != ABSENT]
+        known = all(
+            ttl.dooms(*one, at_ms, then) for one in held for then in (at_ms, at_ms - DESCRIBED_BEFORE_MS)
         )
+        made_ms = max(t for t in self.origin.times if t <= at_ms + 15)
+        since_ms = max([made_ms, *(ttl.doomed_from(*one) for one in held if one == sides[1])])
+        return bool(held) and known and at_ms < since_ms + self.world.policy.ttl_grace_ms
 
     def _account(self, end_ms: int) -> None:
         outcome = self.outcome
@@ -312,6 +362,8 @@ class _Key:
         outcome.divergent += divergent
         if divergent and visible and not self.finding:
             outcome.missed.append(self.name)
+        if self.history is not None and self.history.phase is Phase.EXCUSED:
+            outcome.missed.append(f"{self.name} still excused at the end")
         if not divergent and self.finding:
             outcome.false_alarms.append(f"{self.name} still open at the end")
         terms = ("reached", "alarmed", "expired", "indeterminate", "outstanding")

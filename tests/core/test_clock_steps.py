@@ -1,9 +1,10 @@
-"""The rule where clocks err: a process knows AWS's time to about a second, and learns better now and then.
+"""The rule where clocks err: a process is behind AWS's time by a second or two.
 
-No step of Redis' clock or a host's reaches a process (`tests/test_clocks.py`); what is left are errors of each
-process's own, which jump whenever it learns. No alarm may be false for it, and nothing may be missed.
+No step of Redis' clock or a host's reaches a process (`tests/test_clocks.py`), and none is ahead of AWS. What
+is left are errors of each process's own, which jump whenever it learns. None makes an alarm false.
 """
 
+import functools
 import random
 
 import msgspec
@@ -17,12 +18,17 @@ from tests.core import simulation
 from tests.core.reference import append, brought_forward
 from tests.core.simulation import Outcome
 from tests.core.test_simulation import SCENARIOS
-from tests.core.world import START_MS, World
+from tests.core.ttl_world import START_MS
+from tests.core.world import World
 
-#: Of one process against AWS: two of them are then as far apart as they may be.
-ERROR_MS = CLOCKS_APART_MS // 2
 #: How long a process errs by the same amount.
 LEARNS_EVERY_MS = 15_000
+
+
+@functools.cache
+def errs(name: str, process: str, period: int) -> int:
+    """By how much a process's clock is off from AWS's for a while."""
+    return random.Random(f"{name} {process} {period}").randint(-CLOCKS_APART_MS, 0)
 
 
 class Erring(simulation._Key):
@@ -30,25 +36,42 @@ class Erring(simulation._Key):
 
     def __init__(self, world: World, name: str, outcome: Outcome) -> None:
         self._true_ms: dict[int, int] = {}  # instants of the validator's clock → when they really were
+        self._now_ms = self._shown_ms = START_MS
         super().__init__(world, name, outcome)
 
     def _errs(self, process: str, true_ms: int) -> int:
-        period = (true_ms - START_MS) // LEARNS_EVERY_MS
-        return random.Random(f"{self.name} {process} {period}").randint(-ERROR_MS, ERROR_MS)
+        return errs(self.name, process, (true_ms - START_MS) // LEARNS_EVERY_MS)
+
+    def _validator_ms(self, true_ms: int) -> int:
+        """It does not go back: having learnt that it was less late than now, it stands still for a while."""
+        self._shown_ms = max(self._shown_ms, true_ms + self._errs("validator", true_ms))
+        return self._shown_ms
+
+    def _reached_ms(self, validator_ms: int) -> int:
+        """When the validator's clock shows an instant that lies ahead."""
+        at_ms = self._now_ms
+        while True:
+            learns_ms = at_ms + LEARNS_EVERY_MS - (at_ms - START_MS) % LEARNS_EVERY_MS
+            reached_ms = max(at_ms, validator_ms - self._errs("validator", at_ms))
+            if reached_ms < learns_ms:
+                return reached_ms
+            at_ms = learns_ms
 
     def _moment(self, now_ms: int) -> Moment:
+        self._now_ms = now_ms
         true = super()._moment(now_ms)
         polled_ms = true.watermark_ms + simulation.STREAM_MARGIN_MS
         return msgspec.structs.replace(
             true,
-            now_ms=now_ms + self._errs("validator", now_ms),
+            now_ms=self._validator_ms(now_ms),
             watermark_ms=true.watermark_ms + self._errs("reader", polled_ms),
         )
 
     def _look(self, now_ms: int, claimed: History, strong: bool) -> Look:
-        at_ms = now_ms + self._errs("validator", now_ms)
+        at_ms = self._validator_ms(now_ms)
         self._true_ms[at_ms] = now_ms
-        return msgspec.structs.replace(super()._look(now_ms, claimed, strong), at_ms=at_ms)
+        look = super()._look(now_ms, claimed, strong)
+        return msgspec.structs.replace(look, at_ms=at_ms, answered_ms=at_ms + CLOCKS_APART_MS)
 
     def _publish(self, now_ms: int, change: Change | None) -> None:
         assert change is not None, "nothing is compared here"
@@ -64,7 +87,7 @@ class Erring(simulation._Key):
 
     def _commit(self, before: History, judgement: Judgement, look: Look | None) -> None:
         super()._commit(before, judgement, look)
-        self.due_ms -= self._errs("validator", self.due_ms)
+        self.due_ms = self._reached_ms(self.due_ms)
 
     def _check_alarm(self, look: Look) -> None:
         super()._check_alarm(msgspec.structs.replace(look, at_ms=self._true_ms[look.at_ms]))

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.judging import matching, rule
-from pipeline.core.judging.history import History, Judgement
-from pipeline.core.model import Phase, Policy, StreamView
+from pipeline.core.judging import divergence, matching, rule
+from pipeline.core.judging.history import FindingChange, History, Judgement
+from pipeline.core.model import Look, Phase, Policy, StreamView
 from tests.core.simulation import simulate
-from tests.core.world import START_MS, World
+from tests.core.ttl_world import NEVER, START_MS, Ttl, Window
+from tests.core.world import World
 
 LEADS = Policy(converge_within_ms=20_000, stable_for_ms=30_000, leads=True)
 HOT, COLD = 5.0, 0.3
+GRACE = Policy(converge_within_ms=20_000, stable_for_ms=30_000, ttl_grace_ms=600_000)
+GRACE_LEADS = Policy(converge_within_ms=20_000, stable_for_ms=30_000, ttl_grace_ms=600_000, leads=True)
 RANDOM_WORLDS = 100
 #: How a comparison can be made: with a stream beside it or without, and with the source in the lead.
 COMPARED: dict[str, dict[str, Any]] = {
@@ -22,6 +25,12 @@ COMPARED: dict[str, dict[str, Any]] = {
     "with the target's stream": {"policy": LEADS},
     "alone, the source in the lead": {"policy": LEADS, "watched": False},
 }
+
+
+def _sessions(ttl: Ttl, **more: Any) -> World:
+    """A minute's worth of sessions, most of which expire within two; TTL takes some minutes more."""
+    return replace(World(keys=300, writes_per_second=0.05, policy=GRACE, ttl=ttl), **more)
+
 
 #: name → world; `keys` is the share of the keys that the run asks for.
 SCENARIOS = {
@@ -129,6 +138,32 @@ SCENARIOS = {
     "verify the source, A → B → A": World(
         writes_per_second=2, policy=LEADS, values=2, reordered=0.05, corrupted=0.02
     ),
+    "TTL on both sides": _sessions(ttl=Ttl()),
+    "TTL, extended and dropped": _sessions(dropped=0.2, ttl=Ttl(far=0.4)),
+    "TTL, wrong unit or too old": _sessions(dropped=0.1, corrupted=0.2, ttl=Ttl(expiring=0.4, ancient=0.4)),
+    "TTL enabled later at the source": _sessions(dropped=0.2, ttl=Ttl(source=Window(70_000))),
+    "TTL enabled later at the target": _sessions(dropped=0.2, ttl=Ttl(target=Window(70_000))),
+    "TTL at the source alone": _sessions(dropped=0.2, ttl=Ttl(target=NEVER)),
+    "TTL at the target alone": _sessions(dropped=0.2, ttl=Ttl(source=NEVER)),
+    "TTL switched off": _sessions(
+        dropped=0.2,
+        ttl=Ttl(source=Window(0, 100_000), target=Window(0, 140_000)),
+    ),
+    "TTL, both expire and differ": _sessions(corrupted=0.4, ttl=Ttl(expiring=0.9)),
+    "TTL slower than its grace": _sessions(
+        policy=Policy(converge_within_ms=20_000, stable_for_ms=30_000, ttl_grace_ms=60_000),
+        dropped=0.2,
+        ttl=Ttl(slow_ms=400_000),
+    ),
+    "TTL, hot, faults, reader out": World(
+        writes_per_second=1, policy=GRACE, dropped=0.05, corrupted=0.05, outage=(10_000, 50_000), ttl=Ttl()
+    ),
+    "TTL, KEYS_ONLY": _sessions(dropped=0.2, corrupted=0.1, view=StreamView.KEYS_ONLY, ttl=Ttl()),
+    "TTL, after a gap": _sessions(dropped=0.2, gap_ms=START_MS + 40_000, ttl=Ttl()),
+    "TTL, verify the source": _sessions(policy=GRACE_LEADS, dropped=0.1, corrupted=0.2, ttl=Ttl(ancient=0.1)),
+    "TTL, A → B → A": World(
+        keys=200, writes_per_second=0.3, values=2, policy=GRACE, dropped=0.1, corrupted=0.1, ttl=Ttl()
+    ),
 }
 
 
@@ -142,6 +177,10 @@ def test_no_false_alarm_and_nothing_missed(name: str, simulation_scale: float, s
     if name.startswith(("dropped", "corrupted", "reordered")):
         assert outcome.divergent > 0  # or the scenario proves nothing
         assert outcome.alarms >= outcome.divergent
+    if name.startswith("TTL"):
+        assert outcome.excused > 0
+    else:
+        assert outcome.excused == 0
 
 
 def test_no_world_makes_it_fail(simulation_scale: float, simulation_seed: int) -> None:
@@ -186,6 +225,30 @@ def test_without_waiting_for_the_readers_hot_keys_raise_false_alarms(monkeypatch
     assert simulate(world, seed=1).false_alarms
 
 
+def test_an_excuse_that_either_side_gives_for_good_hides_what_stays_different(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The simulation can fail: so the rule excused before, and the history was closed."""
+
+    def either(look: Look) -> bool:
+        return look.verified_expires or look.witness_expires
+
+    def closed(history: History, *_: object) -> Judgement:
+        return Judgement(None, alarmed=-history.alarmed, expired=history.unreached, finding=closing(history))
+
+    def closing(history: History) -> FindingChange:
+        return FindingChange.EXCUSED if history.phase is Phase.ALARMED else FindingChange.NONE
+
+    monkeypatch.setattr(matching, "_ttl_removes", either)
+    monkeypatch.setattr(divergence, "_excuse", closed)
+    assert simulate(_sessions(Ttl(far=0.4), dropped=0.2), seed=1).missed
+
+
+def test_without_an_excuse_ttls_slowness_raises_false_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "_ttl_removes", lambda _: False)
+    assert simulate(_sessions(Ttl()), seed=1).false_alarms
+
+
 def _random_world(rng: random.Random) -> World:
     converge_ms = rng.choice((3_000, 10_000, 20_000, 75_000))
     slowest_ms = min(rng.choice((200, 2_000, 74_000)), converge_ms - 1_000)
@@ -208,7 +271,25 @@ def _random_world(rng: random.Random) -> World:
         # still: a change that was lost then is told of, though the target happens to be right again.
         values=0 if leads else rng.choice((0, 0, 1, 2, 3)),
         view=rng.choice(tuple(StreamView)),
-        policy=Policy(converge_ms, rng.choice((2_000, 5_000, 30_000, 70_000)), leads),
+        policy=Policy(
+            converge_within_ms=converge_ms,
+            stable_for_ms=rng.choice((2_000, 5_000, 30_000, 70_000)),
+            leads=leads,
+            ttl_grace_ms=rng.choice((60_000, 600_000)),
+        ),
+        ttl=_random_ttl(rng) if rng.random() < 0.4 else None,
+    )
+
+
+def _random_ttl(rng: random.Random) -> Ttl:
+    windows = (Window(), Window(), NEVER, Window(rng.randrange(120_000)), Window(0, rng.randrange(120_000)))
+    return Ttl(
+        expiring=rng.choice((0.3, 0.6, 0.8)),
+        ancient=rng.choice((0, 0.1)),
+        within_ms=rng.choice((30_000, 200_000)),
+        slow_ms=rng.choice((1_000, 200_000)),
+        source=rng.choice(windows),
+        target=rng.choice(windows),
     )
 
 

@@ -8,9 +8,9 @@ import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.core.model import Policy, StreamView
+from pipeline.core.model import ABSENT, Policy, StreamView
+from tests.core.ttl_world import START_MS, Ttl
 
-START_MS = 1_700_000_000_000
 POLICY = Policy(converge_within_ms=20_000, stable_for_ms=30_000)
 #: An eventually consistent look shows the target as it was up to this long ago.
 LOOKS_BACK_MS = 300
@@ -24,7 +24,7 @@ class World:
     applied (of a cold key: long after), then for up to --stable-for. values: if not 0, there are only so
     many, so that A → B → A is common. compared_ms: between which instants a comparison reads a key, once;
     watched: a stream is read beside it. lost: share of the keys that the target never had to begin with,
-    spoiled: of those that it had wrong.
+    spoiled: of those that it had wrong. ttl: None = nothing expires.
     """
 
     keys: int = 100
@@ -45,6 +45,7 @@ class World:
     watched: bool = True
     lost: float = 0.0
     spoiled: float = 0.0
+    ttl: Ttl | None = None
 
 
 class Write(NamedTuple):
@@ -69,7 +70,9 @@ def replicated(world: World, rng: random.Random, changes: list[tuple[int, bytes]
         chance = rng.random()
         if (chance := chance - world.dropped) < 0:
             continue
-        if (chance := chance - world.corrupted) < 0:
+        # A deletion that TTL made is applied or not; the target may have been empty by then.
+        corrupted = world.corrupted if world.ttl is None or state != ABSENT else 0
+        if (chance := chance - corrupted) < 0:
             write = write._replace(state=hashlib.sha256(b"corrupt" + state).digest()[:16])
         elif (chance := chance - world.reordered) < 0:
             writes.append(write._replace(at_ms=write.at_ms + rng.randint(0, latest)))

@@ -31,8 +31,9 @@ class Truth(msgspec.Struct):
     divergent: kind of each key that differs at the end. unknowable: stale ones that the monitor may call
     different: the target holds a version too old to be remembered or, where the target's stream is read, what
     the source holds was never in it. damaged_at: when the fault that shows in the end was done (the
-    change's creation; for an overtaken or foreign write, its application). excused_from: from when on a
+    change's creation; for an overtaken or foreign write, its application). grounds_from: from when on a
     finding of this key may be right, because something was done to it or a change of it was overdue.
+    ttl_removes: keys that differ at the end in what TTL itself will remove.
     """
 
     changes: int
@@ -42,8 +43,9 @@ class Truth(msgspec.Struct):
     divergent: dict[str, str]
     unknowable: list[str]
     damaged_at: dict[str, float]
-    excused_from: dict[str, float]
+    grounds_from: dict[str, float]
     lag_ms: dict[str, float]
+    ttl_removes: list[str] = []
 
 
 class Damage(NamedTuple):
@@ -65,7 +67,7 @@ class Replicator:
         self._replicas: defaultdict[str, set[bytes]] = defaultdict(set)
         self._newest_applied: dict[str, float] = {}
         self._damage: dict[str, list[Damage]] = {}
-        self._excused_from: dict[str, float] = {}
+        self._grounds_from: dict[str, float] = {}
         self._lags_ms: list[float] = []
         self._foreign = 0
         self.changed: set[str] = set()
@@ -120,11 +122,11 @@ class Replicator:
         if not one.faulty:
             self._lags_ms.append(now_ms - one.created_ms)
             if late:
-                self._excuse(one.key, one.created_ms + self._converge_ms)
+                self._ground(one.key, one.created_ms + self._converge_ms)
 
     def _harm(self, key: str, at_ms: float, change_ms: float) -> None:
         self._damage.setdefault(key, []).append(Damage(at_ms, change_ms))
-        self._excuse(key, change_ms)
+        self._ground(key, change_ms)
 
     def _heal(self, key: str, created_ms: float) -> None:
         left = [one for one in self._damage.get(key, ()) if one.change_ms > created_ms]
@@ -133,8 +135,8 @@ class Replicator:
         else:
             self._damage.pop(key, None)
 
-    def _excuse(self, key: str, at_ms: float) -> None:
-        self._excused_from[key] = min(at_ms, self._excused_from.get(key, at_ms))
+    def _ground(self, key: str, at_ms: float) -> None:
+        self._grounds_from[key] = min(at_ms, self._grounds_from.get(key, at_ms))
 
     # --- at the end ----------------------------------------------------------------------------------------
 
@@ -168,7 +170,7 @@ class Replicator:
             divergent=divergent,
             unknowable=unknowable,
             damaged_at={key: self._damage[key][0].at_ms for key in divergent},
-            excused_from=self._excused_from,
+            grounds_from=self._grounds_from,
             lag_ms={"p50": lags[len(lags) // 2], "p99": lags[len(lags) * 99 // 100], "max": lags[-1]},
         )
 

@@ -71,7 +71,8 @@ class WorldProcess(FakeProcess):
 class Report(msgspec.Struct, frozen=True):
     """What a scenario came to. faults: done to the replica. opened: findings ever opened.
 
-    score: of the sampled keys. detection_ms: of each planted key found, from fault to finding.
+    score: of the sampled keys. excused: so many keys should be. detection_ms: of each planted key found, from
+    fault to finding.
     """
 
     scenario: Scenario
@@ -80,12 +81,15 @@ class Report(msgspec.Struct, frozen=True):
     opened: int
     detection_ms: list[float]
     ledger: Ledger
+    excused: int
     lag_ms: dict[str, float]
     seconds: float
 
     @property
     def perfect(self) -> bool:
-        return self.score.perfect and self.ledger.balanced and not (self.ledger.dead or self.ledger.gaps)
+        ledger = self.ledger
+        at_rest = ledger.balanced and not (ledger.dead or ledger.gaps) and ledger.excused == self.excused
+        return self.score.perfect and at_rest
 
 
 def drill(scenario: Scenario, redis_url: str, directory: Path) -> Report:
@@ -146,6 +150,7 @@ class _Watch:
         keeps = Sampler(scenario.sample_rate).keeps
         kinds = truth.divergent
         self._planted = {text: kind for text, kind in kinds.items() if keeps(SCHEMA.compact_of(_wire(text)))}
+        self._excused = sum(keeps(SCHEMA.compact_of(_wire(text))) for text in truth.ttl_removes)
 
     def agrees(self) -> bool:
         """All is judged, nothing is under way, and the open findings are the truth."""
@@ -155,7 +160,8 @@ class _Watch:
         return (
             ledger.records_read == self._truth.records
             and ledger.outstanding == 0
-            and queue.outstanding == len(open_findings)
+            and ledger.excused == self._excused
+            and queue.outstanding == len(open_findings) + self._excused
             and open_findings == self._planted
         )
 
@@ -173,8 +179,8 @@ class _Watch:
         found = self._known({text_of(line["key"]): line["kind"] for line in lines})
         opened = [(text_of(line["key"]), _ms(line["first_seen"])) for line in lines]
         ledger = self._store.ledger()
-        recovered = self._recovered(ledger.recovered)
-        groundless = {key for key, at_ms in opened + recovered if at_ms < self._excused_from(key)}
+        recovered = self._recovered(ledger.recovered + ledger.findings_excused)
+        groundless = {key for key, at_ms in opened + recovered if at_ms < self._grounds_from(key)}
         damaged_at = self._truth.damaged_at
         return Report(
             scenario=self._scenario,
@@ -188,12 +194,13 @@ class _Watch:
                 if key in self._planted
             ),
             ledger=ledger,
+            excused=self._excused,
             lag_ms=self._truth.lag_ms,
             seconds=seconds,
         )
 
-    def _excused_from(self, key: str) -> float:
-        return self._truth.excused_from.get(key, float("inf"))
+    def _grounds_from(self, key: str) -> float:
+        return self._truth.grounds_from.get(key, float("inf"))
 
     def _recovered(self, count: int) -> list[tuple[str, float]]:
         """Key and opening of every finding that recovered. Raises RuntimeError when the log is cut off."""

@@ -24,6 +24,7 @@ class Scenario(msgspec.Struct, frozen=True):
     stall on top still within --converge-within and --stable-for. stall: the replicator stands still
     from this second on, for that many. outage: what happens to the reader after a third of the changes,
     "kill" (-9) or "stop" (for `outage_seconds`). split: after half of the changes every shard is split.
+    ttl_keys: so many more have a TTL, in every way in which that excuses something or does not (`expiring`).
     """
 
     name: str
@@ -42,6 +43,7 @@ class Scenario(msgspec.Struct, frozen=True):
     split: bool = False
     hot_keys: int = 500
     cold_keys: int = 20_000
+    ttl_keys: int = 0
     seed: int = 1
 
     def plan(self) -> Plan:
@@ -67,7 +69,7 @@ class Scenario(msgspec.Struct, frozen=True):
 FULL = (
     Scenario("in sync, no fault", 150_000, lag=Lag(100, 300)),
     Scenario("faults 0.01 %", 250_000, fault_percent=0.01, cold_keys=50_000),
-    Scenario("faults 0.1 %, reader killed", 120_000, fault_percent=0.1, outage="kill"),
+    Scenario("faults 0.1 %, reader killed", 120_000, fault_percent=0.1, outage="kill", ttl_keys=1_000),
     Scenario("faults 1 %, every shard split", 100_000, fault_percent=1, split=True),
     Scenario("faults 5 %", 40_000, per_second=2_000, fault_percent=5),
     Scenario(
@@ -129,6 +131,7 @@ SMALL = (
         split=True,
         hot_keys=50,
         cold_keys=2_000,
+        ttl_keys=100,
     ),
     Scenario(
         *("small: verify on source, faults 2 %, a quarter of the keys", 4_000),

@@ -34,6 +34,10 @@ def keys(scenario: Scenario) -> dict[str, list[Key]]:
     return {group: [_key(group, number) for number in range(count)] for group, count in counts.items()}
 
 
+def ttl_keys(scenario: Scenario) -> list[Key]:
+    return [_key("ttl", number) for number in range(scenario.ttl_keys)]
+
+
 def _key(group: str, number: int) -> Key:
     wire = {"pk": {"S": f"{group}#{number:06}"}, "sk": {"N": str(number % 7)}}
     return Key(text_of(wire), wire, group)

@@ -13,6 +13,7 @@ import msgspec
 from pipeline.core.model import Side
 from pipeline.demo.tables import Item
 from tests.drill import traffic
+from tests.drill.expiring import EXCUSED, FOUND, Expiring
 from tests.drill.replicator import Replicator
 from tests.drill.scenarios import Scenario
 from tests.fake.server import Fake
@@ -22,6 +23,8 @@ SHARDS = 4
 #: Writes in a row under the lock that requests wait for.
 CHUNK = 50
 IDLE_SECONDS = 0.002
+#: How much later than a difference is known TTL removes it.
+SLOW_TTL_SECONDS = 5
 
 
 class World:
@@ -30,10 +33,12 @@ class World:
         origin = scenario.verify_on.other
         for side in Side:
             view = "NEW_AND_OLD_IMAGES" if side is origin else None
-            fake.control.create_table(side, sort_key="sk", sort_type="N", view=view, shards=SHARDS)
+            ttl = "expires" if side is Side.SOURCE else None
+            fake.control.create_table(side, sort_key="sk", sort_type="N", view=view, shards=SHARDS, ttl=ttl)
         self._source, target = fake.world.table(Side.SOURCE), fake.world.table(Side.TARGET)
         self._origin: Table = fake.world.table(origin)
         self._replicator = Replicator(scenario, self._source, target)
+        self._expiring = Expiring(fake, traffic.ttl_keys(scenario))
         self._by_group = traffic.keys(scenario)
         cold = self._by_group["cold"][:: traffic.BASELINE_STEP]
         for key, item in zip(cold, traffic.baseline(self._by_group["cold"]), strict=True):
@@ -45,6 +50,9 @@ class World:
         """Write everything, then let the replicator finish."""
         scenario, began, written = self._scenario, time.monotonic(), 0
         script = traffic.script(scenario, self._by_group)
+        with self._fake.lock:
+            self._fake.world.table(Side.TARGET).ttl_attribute = "expires"  # switched on when all runs
+            self._expiring.plant(_now_ms())
         while written < scenario.changes:
             elapsed = time.monotonic() - began
             count = min(CHUNK, scenario.changes - written, int(elapsed * scenario.per_second) + 1 - written)
@@ -62,6 +70,11 @@ class World:
                 with self._fake.lock:
                     self._replicator.apply_due(_now_ms())
             time.sleep(IDLE_SECONDS)
+        if scenario.ttl_keys:
+            noticed = scenario.converge_seconds + scenario.stable_seconds + SLOW_TTL_SECONDS
+            time.sleep(max(0.0, began + noticed - time.monotonic()))
+        with self._fake.lock:
+            self._expiring.empty(_now_ms())
 
     def _write(self, key: traffic.Key, image: Item | None) -> None:
         now_ms = _now_ms()
@@ -88,7 +101,17 @@ class World:
         stream = self._origin.stream
         assert stream is not None
         records = sum(shard.end for shard in stream.shards.values())
-        return msgspec.json.encode(self._replicator.truth(keys, records))
+        found = self._replicator.truth(keys, records)
+        planted_ms = {one.key.text: one.at_ms for one in self._expiring.planted}
+        for case, texts in self._expiring.differing().items():
+            found.faults[f"ttl: {case}"] = len(texts)
+            if case in EXCUSED:
+                found.ttl_removes += texts
+                continue
+            for text in texts:
+                found.divergent[text] = FOUND[case]
+                found.damaged_at[text] = found.grounds_from[text] = planted_ms[text]
+        return msgspec.json.encode(found)
 
 
 def _now_ms() -> float:

@@ -15,6 +15,9 @@ class Kind(StrEnum):
     THROTTLE = "throttle"
     INTERNAL_ERROR = "internal_error"  # 500, JSON
     BAD_GATEWAY = "bad_gateway"  # 502, HTML
+    NO_OBJECT = "no_object"  # 502, JSON that is a text
+    NOT_UTF8 = "not_utf8"  # 403, HTML in another encoding
+    NO_TYPE = "no_type"  # 400, an object whose __type is a number
     EXPIRED_TOKEN = "expired_token"
     ACCESS_DENIED = "access_denied"
     EXPIRED_ITERATOR = "expired_iterator"
@@ -23,6 +26,8 @@ class Kind(StrEnum):
     SLOW = "slow"  # detail: seconds
     TRUNCATE = "truncate"  # 200 with half the body
     EMPTY = "empty"  # 200 with {}
+    NO_TABLE = "no_table"  # BatchGetItem: 200 without the table in Responses
+    PORTAL = "portal"  # 200, HTML
     BAD_CRC = "bad_crc"
     UNKNOWN_TAG = "unknown_tag"  # the values of items have a type that nobody knows
     EXTRA_KEY = "extra_key"  # an item that was not asked for

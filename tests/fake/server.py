@@ -26,6 +26,14 @@ _REFUSALS: dict[Kind, type[errors.Refused]] = {
     Kind.EXPIRED_ITERATOR: errors.ExpiredIterator,
 }
 _HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+#: What others answer in AWS's place.
+_OTHERS: dict[Kind, Response] = {
+    Kind.BAD_GATEWAY: Response(502, _HTML, "text/html"),
+    Kind.NO_OBJECT: Response(502, b'"bad gateway"', "application/json"),
+    Kind.NOT_UTF8: Response(403, b"<!DOCTYPE html>\xe9", "text/html"),
+    Kind.NO_TYPE: Response(400, b'{"__type": 5}', "application/json"),
+    Kind.PORTAL: Response(200, _HTML, "text/html"),
+}
 _STS = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 
@@ -82,8 +90,8 @@ class Fake:
         if said := self.faults.said(operation):
             return Response(0, b"", raw=said)
         faults = self.faults.take(operation)
-        if Kind.BAD_GATEWAY in faults:
-            return Response(502, _HTML, "text/html")
+        for kind in faults.keys() & _OTHERS.keys():
+            return _OTHERS[kind]
         try:
             self._fail_first(faults, "Streams" in service)
             with self.lock:
@@ -113,6 +121,8 @@ class Fake:
             raise Hangup
         if Kind.EMPTY in faults:
             body = b"{}"
+        if Kind.NO_TABLE in faults:
+            body = b'{"Responses":{},"UnprocessedKeys":{}}'
         if Kind.UNKNOWN_TAG in faults:
             body = body.replace(b'{"S":', b'{"Z":')
         if faults.keys() & {Kind.EXTRA_KEY, Kind.DUPLICATE_KEY, Kind.DROP_KEY}:

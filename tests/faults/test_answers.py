@@ -6,10 +6,11 @@ from tests.servers import eventually
 READS = [
     *("truncate", "bad_crc", "unknown_tag", "empty", "extra_key", "duplicate_key", "drop_key"),
     *("bad_gateway", "internal_error", "hang_up", "throttle", "unprocessed"),
+    *("no_object", "not_utf8", "no_type", "no_table", "portal"),
 ]
 RECORDS = [
     *("truncate", "bad_crc", "unknown_tag", "empty", "bad_gateway", "internal_error", "hang_up", "throttle"),
-    "expired_iterator",
+    *("expired_iterator", "no_object", "not_utf8", "no_type", "portal"),
 ]
 FAULTS = [*(("BatchGetItem", kind) for kind in READS), *(("GetRecords", kind) for kind in RECORDS)]
 

@@ -19,7 +19,7 @@ def test_a_lost_reply_to_any_command_changes_nothing_twice(world: World) -> None
             world.kill(world.pids("validator-0")[-1])
             steer = world.fake.steer
             steer("split", table="source")
-            eventually(lambda: all(loses.lost[one] for one in ("track", "renew", "keep_clock")), 60)
+            eventually(lambda: all(loses.lost[one] for one in ("track", "renew", "lease")), 60)
         world.redis_proxy.on_request = lambda _names, _port: "pass"
         assert supervisor.poll() is None
         world.settle("lost replies")

@@ -114,8 +114,15 @@ def _excuse(history: History, since_ms: int, look: Look, moment: Moment, policy:
 
 
 def _excused_since(history: History, look: Look, proof: Proof) -> int:
-    """Since when every look has shown that TTL will remove the difference; 0 = this one does not."""
-    return (history.excused_since_ms or look.at_ms) if proof.ttl_removes else 0
+    """Since when TTL has been about to remove the difference, as looks have shown it; 0 = it is not.
+
+    A newer version makes another difference of it, which has its own grace.
+    """
+    if not proof.ttl_removes:
+        return 0
+    if not history.excused_since_ms:
+        return look.at_ms
+    return max(history.excused_since_ms, history.versions[-1][1] + FLOOR_MS)
 
 
 def _is_excused(since_ms: int, look: Look, policy: Policy) -> bool:

@@ -49,6 +49,8 @@ RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
 READER_BEHIND_MS = 30_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
 GIVE_UP_FACTOR = 10
+#: What ends an excuse: the next difference is another one.
+_NO_EXCUSE = {"excused": 0, "excused_since_ms": 0}
 
 
 def needs_witness(history: History) -> bool:
@@ -156,7 +158,7 @@ def _still_behind(history: History, lo: int, look: Look, policy: Policy) -> Judg
     """Versions before `lo` are reached, newer ones are not."""
     newly = lo - history.lo + history.skipped
     alarmed = max(0, history.alarmed - newly)
-    after = _change(history, lo=lo, alarmed=alarmed, excused=0, skipped=0, held=None, looked_ms=look.at_ms)
+    after = _change(history, lo=lo, alarmed=alarmed, skipped=0, held=None, looked_ms=look.at_ms, **_NO_EXCUSE)
     was_alarmed = history.phase is Phase.ALARMED
     finding = FindingChange.UPDATED if was_alarmed else FindingChange.NONE
     if was_alarmed and look.at_ms >= _deadline(after, policy):
@@ -342,9 +344,8 @@ def _is_hopeless(history: History, moment: Moment, policy: Policy) -> bool:
 
 def _give_up(history: History, moment: Moment) -> Judgement:
     """Never comparable while watched: all but the newest version are indeterminate, the newest goes on."""
-    after = _change(
-        history, lo=len(history.versions) - 1, phase=Phase.WAITING, excused=0, skipped=0, held=None
-    )
+    last = len(history.versions) - 1
+    after = _change(history, lo=last, phase=Phase.WAITING, skipped=0, held=None, **_NO_EXCUSE)
     return Judgement(
         history=trim(_late_noted(after)),
         next_ms=moment.now_ms + RECHECK_MIN_MS,

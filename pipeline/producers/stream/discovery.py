@@ -24,8 +24,9 @@ from pipeline.aws import StreamClient, StreamInfo
 from pipeline.core import shard_lineage
 from pipeline.core.model import Checkpoint
 from pipeline.core.shard_lineage import LineagePlan, Shard, Start
-from pipeline.errors import AwsError, ConfigurationError, NotFound
+from pipeline.errors import AwsError, AwsUnavailable, ConfigurationError, NotFound, Throttled
 from pipeline.producers.base import Discovery, Found, Lost, Stop
+from pipeline.producers.stream.listing import PAGE_SPACING_SECONDS, Listing
 from pipeline.producers.stream.position import (
     WATERMARK_BEHIND_MS,
     GapReason,
@@ -40,8 +41,6 @@ from pipeline.producers.stream.position import (
 
 log = structlog.get_logger(__name__)
 
-#: Between two pages of a listing: half of the 10 DescribeStream calls/s that an account has.
-PAGE_SPACING_SECONDS = 0.2
 #: Between two listings when nothing points to a new shard …
 LIST_EVERY_SECONDS = 10.0
 #: … and when a shard was finished whose children are not listed yet: 1, 2, 4 … s.
@@ -93,6 +92,7 @@ class Discoverer:
         self._label = ""
         self._newest_label = arn.rpartition("/")[2]
         self._enabled = True
+        self._listing: Listing | None = None  # under way
         self._shards: dict[str, Shard] = {}  # the last listing, by partition
         self._list_due = self._listed_at = 0.0
         self._soon = 0  # listings in a row that lacked a child
@@ -130,27 +130,29 @@ class Discoverer:
             self._list_due = 0.0
 
     def _list(self, tracked: Mapping[str, Checkpoint]) -> bool:
-        """Take a new listing; False when it was interrupted by the stop."""
-        listed: dict[str, Shard] = {}
-        last: str | None = None
+        """Take a new listing, or go on with the one under way; False while it is not whole."""
         arn = arn_of(self.arn, self._label)
+        listing, self._listing = self._listing, None
+        if listing is None or listing.arn != arn or listing.is_stale:
+            listing = Listing(self._client, arn, self._stop, self._page_spacing_seconds)
+        shards: list[Shard] = []
         enabled = False
         try:
-            while True:
-                info, shards, last = self._client.describe_stream(arn, last)
-                self._check(info, tracked)
-                enabled = info.enabled
-                listed |= {self._partition(shard.id): shard for shard in shards}
-                if last is None:
-                    break
-                if self._stop.wait(self._page_spacing_seconds):
-                    return False
+            info = listing.turn()
+            if info is None:
+                self._listing = listing
+                return False
+            self._check(info, tracked)
+            shards, enabled = listing.shards, info.enabled
+        except (Throttled, AwsUnavailable):
+            self._listing = listing
+            raise
         except NotFound:
             if not any(label_of(name) == self._label for name in tracked):
                 raise
             log.error("the stream does not exist any more", stream=arn)
-        self._shards = listed
-        self._closed = frozenset(name for name, shard in listed.items() if shard.closed)
+        self._shards = {self._partition(shard.id): shard for shard in shards}
+        self._closed = frozenset(name for name, shard in self._shards.items() if shard.closed)
         self._enabled = enabled
         self._listed_at = time.monotonic()
         self._list_due = self._listed_at + LIST_EVERY_SECONDS
@@ -175,8 +177,10 @@ class Discoverer:
         except AwsError as error:  # the old stream is to be drained whether or not there is a newer one
             log.error("a newer stream cannot be looked for", error=str(error))
             return
-        if newest is not None and newest.rpartition("/")[2] > self._newest_label:
-            self._newest_label = newest.rpartition("/")[2]
+        label = (newest or "").rpartition("/")[2]
+        # Under the name of another account's table a table of our own may be listed.
+        if label > self._newest_label and newest == arn_of(self.arn, label):
+            self._newest_label = label
         elif self._newest_label <= self._label:
             log.error(
                 "the stream is disabled: changes are not seen",

@@ -142,7 +142,8 @@ class ShardReader:
             # Taken after the iterator: no record can fall between the two.
             began_ms = self._producer.clock.now_ms()
             self._watermark_ms = began_ms
-            return self._batch(Position(PositionKind.LATEST, at_ms=began_ms), watch_began_ms=began_ms)
+            position = Position(PositionKind.LATEST, at_ms=began_ms)
+            return self._batch(position, watch_began_ms=self._producer.clock.latest_ms())
         covered_ms = max(position.at_ms, self._watermark_ms)
         if position.at_ms and now_ms - covered_ms > OVERDUE_MS:
             return self._from_horizon(now_ms, GapReason.OVERDUE)

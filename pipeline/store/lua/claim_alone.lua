@@ -7,7 +7,7 @@
 local work     = key(1, 'stream', 'XCLAIM XPENDING')
 local history  = key(2, 'hash', 'HGET')
 local meta     = key(3, 'hash', 'HMGET')
-local suspects = key(4, 'hash', 'HMGET HINCRBY HDEL EXPIRE') -- entry -> how often it was tried alone
+local tried    = key(4, 'hash', 'HMGET HINCRBY HDEL EXPIRE') -- entry -> how often it was tried alone
 local readers  = key(5, 'zset', 'ZCOUNT') -- reader -> alive until (ms)
 if checked() then return refused end
 local group, consumer, kept_seconds = ARGV[1], ARGV[2], ARGV[3]
@@ -15,12 +15,12 @@ local survived = ARGV[4] -- the entry whose trial this consumer survived last, '
 local ids = {unpack(ARGV, 5)} -- the entries to choose from
 local now = now_ms()
 
-countable(suspects, ids)
-redis.call('HDEL', suspects, survived)
+countable(tried, ids)
+redis.call('HDEL', tried, survived)
 
 local chosen, least
 for _, id in ipairs(ids) do
-  local trials = tonumber(redis.call('HMGET', suspects, id)[1] or 0)
+  local trials = tonumber(redis.call('HMGET', tried, id)[1] or 0)
   if (not least or trials < least) and #redis.call('XPENDING', work, group, id, id, 1, consumer) == 1 then
     chosen, least = id, trials
   end
@@ -30,8 +30,8 @@ local out = {}
 local entry = chosen and redis.call('XCLAIM', work, group, consumer, 0, chosen)[1]
 if entry then
   local name = entry[2][1] == 'k' and entry[2][2] or false
-  local trials = redis.call('HINCRBY', suspects, chosen, 1)
-  redis.call('EXPIRE', suspects, kept_seconds)
+  local trials = redis.call('HINCRBY', tried, chosen, 1)
+  redis.call('EXPIRE', tried, kept_seconds)
   out = {chosen, name, name and redis.call('HGET', history, name) or false, trials}
 end
 local facts = redis.call('HMGET', meta, 'watermark_ms', 'gap_ms', 'watched_since_ms')

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Take a partition of a comparison: one that was given back or whose comparer went silent, else the next one. Who
+-- Take a partition of a comparison: one that was given back or whose comparer went silent (or was dated by a clock
+-- that was wrong, and lasts for more than twice as long as one is taken for), else the next one. Who
 -- finds all of them read and every suspect answered ends the comparison.
 -- May run at maxmemory: a comparison that is read must come to its end.
 --
@@ -28,7 +29,7 @@ local ordinal
 local held = redis.call('HGETALL', leases)
 for i = 1, #held, 2 do
   local expires_ms = tonumber(string.match(held[i + 1], '^%d+|(%d+)|'))
-  if expires_ms <= now then ordinal = held[i] break end
+  if expires_ms <= now or expires_ms > now + 2 * ttl_ms then ordinal = held[i] break end
 end
 if not ordinal then
   if next_one >= planned then return {'wait'} end

@@ -10,6 +10,7 @@ local now = now_ms()
 
 redis.call('ZADD', readers, now + ttl_ms, prefix .. reader)
 redis.call('ZREMRANGEBYSCORE', readers, '-inf', now)
+redis.call('ZREMRANGEBYSCORE', readers, '(' .. now + 2 * ttl_ms, '+inf') -- dated by a clock that was wrong
 local alive = 0
 for _, member in ipairs(redis.call('ZRANGE', readers, 0, -1)) do
   if string.sub(member, 1, #prefix) == prefix then alive = alive + 1 end

@@ -70,7 +70,7 @@ def test_entries_that_were_in_hand_when_validators_died_are_tried_alone_and_judg
 
 def test_nothing_is_tried_alone_while_a_side_cannot_be_read(world: World) -> None:
     """And what is under no suspicion goes on."""
-    world.published("suspect", None, world.item("suspect", "new"))
+    world.published("tried", None, world.item("tried", "new"))
     died_with_everything_in_hand(world, MAX_DELIVERIES + 1)
     nowhere = Connection(SideConfig("source", region="us-east-1", endpoint_url="http://127.0.0.1:1"))
     origin, world.validator._origin = world.validator._origin, world.side_reader(Side.SOURCE, nowhere)
@@ -80,10 +80,10 @@ def test_nothing_is_tried_alone_while_a_side_cannot_be_read(world: World) -> Non
         world.published(f"k{number}", None, item)
         world.validator._quarantine.rest(0)
         world.validate(lambda one: one.reached > number)  # noqa: B023
-    assert not world.store._redis.exists(world.store._key("suspects"))
+    assert not world.store._redis.exists(world.store._key("trials"))
     world.validator._origin = origin
     world.validator._quarantine.rest(0)
-    world.fake.control.put("target", world.item("suspect", "new"))
+    world.fake.control.put("target", world.item("tried", "new"))
     assert world.validate(lambda one: one.reached == MAX_TRIALS + 3).dead == 0
 
 

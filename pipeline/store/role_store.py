@@ -1,0 +1,27 @@
+"""What the stores of roles have in common: they begin the migration, or go on with it.
+
+Reads and writes: what `beginning` does. Never: judging.
+"""
+
+from typing import Self
+
+from pipeline.store.beginning import begin
+from pipeline.store.clock import AwsClocks
+from pipeline.store.connection import RedisConnection
+from pipeline.store.reading import StoreView
+
+
+class RoleStore(StoreView):
+    """One migration's state as a role changes it.
+
+    Thread-safe; make it after spawn (connections do not survive a fork).
+    """
+
+    @classmethod
+    def begin(cls, url: str, migration: str, settings: dict[str, str], aws: AwsClocks | None = None) -> Self:
+        """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
+
+        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks.
+        """
+        connection = RedisConnection(url, migration, aws)
+        return cls(connection, begin(connection, settings))
