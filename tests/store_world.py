@@ -14,7 +14,7 @@ from pipeline.core.comparing.state import CompareSettings, Tally
 from pipeline.core.judging.history import History
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Phase, VerdictKind
 from pipeline.store import RedisConnection, begin, codec
-from pipeline.store.compare_store import Beginning, Standing
+from pipeline.store.compare_store import Beginning, Part, Standing
 from pipeline.store.connection import GROUP, KeptTime
 from pipeline.store.messages import Commit, Lease, Outcome
 from tests.whole_store import WholeStore
@@ -60,9 +60,13 @@ class StoreWorld:
         self.put(b"answered", ANSWERED, FAR_MS, "reached")
         settings = CompareSettings(table_bytes=0, segments=3)
         self.comparison = store.begin_comparison(settings, Beginning.BEGIN).id
-        _, part = store.take(self.comparison, "comparer", 600_000)
+        self.part, self.read_part = self.taken(), self.taken()
+
+    def taken(self) -> Part:
+        """A partition of the comparison."""
+        _, part = self.store.take(self.comparison, "comparer", 600_000)
         assert part is not None
-        self.part = part
+        return part
 
     def put(self, key: bytes, history: History, due_ms: int, term: str) -> None:
         """As if earlier batches and looks had made it."""
@@ -152,7 +156,7 @@ CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
     "claim_alone": lambda w, s: s.claim_alone("v", [w.entry.id], b"1-0"),
     "commit": commit,
     "compare_begin": lambda _, s: s.begin_comparison(CompareSettings(1), Beginning.RESTART),
-    "compare_finish": lambda w, s: s.finish(w.comparison, w.part, Tally(equal=1, source_items=1)),
+    "compare_finish": lambda w, s: s.finish(w.comparison, w.read_part, Tally(equal=1, source_items=1)),
     "compare_renew": lambda w, s: s.renew_parts(w.comparison, "comparer", [w.part], 60_000),
     "compare_take": take,
     "heartbeat": lambda _, s: s.heartbeat("test", "reader", 60_000),
