@@ -1,0 +1,282 @@
+"""`compare` from outside: real processes, planted truth, kill -9, exit codes, the object it prints last."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from pipeline.store import embedded
+from tests import servers
+from tests.fake import FakeProcess
+from tests.servers import eventually
+from tests.system import CONVERGE, REGION, STABLE, FakeTable, RealTable, System, Table
+from tests.whole_store import watch
+
+#: Every way to lose or spoil what nobody writes any more: key → (source, target), and the finding.
+PLANTED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, str]] = {
+    "missing": ({"v": {"S": "a"}}, None, "missing"),
+    "extra": (None, {"v": {"S": "a"}}, "extra"),
+    "different": ({"v": {"S": "a"}}, {"v": {"S": "b"}}, "different"),
+    "type": ({"v": {"S": "1"}}, {"v": {"N": "1"}}, "different"),
+    "nested": ({"v": {"M": {"x": {"N": "1"}}}}, {"v": {"M": {"x": {"N": "2"}}}}, "different"),
+    "respelled": ({"v": {"N": "10"}}, {"v": {"N": "1E1"}}, ""),
+    "reordered": ({"v": {"SS": ["a", "b"]}}, {"v": {"SS": ["b", "a"]}}, ""),
+    "expired": ({"v": {"S": "a"}, "expires": {"N": "PAST"}}, None, ""),
+}
+COLD = 200
+
+
+class Tables:
+    """A source and a target that a comparison is made of."""
+
+    def __init__(self, directory: Path, source: Table, target: Table, redis_url: str = "") -> None:
+        self.source, self.target, self.log = source, target, directory / "compare.log"
+        self.migration = f"cmp-{uuid.uuid4().hex[:12]}"
+        self.redis_url, self.state_dir = redis_url, directory / "state"
+        self.words = [
+            *("--migration", self.migration, "--source-table", source.name, "--target-table", target.name),
+            *("--source-endpoint-url", source.url + "/", "--target-endpoint-url", target.url),
+            *("--region", REGION, "--converge-within", CONVERGE, "--stable-for", STABLE),
+            *("--metrics-port", "0", "--log-format", "json", "--reclaim-after", "2s", "--json"),
+            *(("--redis-url", redis_url) if redis_url else ("--state-dir", str(self.state_dir))),
+        ]
+
+    def fill(self, items: int = COLD) -> None:
+        for number in range(items):
+            for table in (self.source, self.target):
+                table.put({"pk": {"S": f"cold-{number}"}, "v": {"N": str(number)}})
+
+    def plant(self) -> dict[str, str]:
+        """What has to be found."""
+        from time import time
+
+        past = str(int(time()) - 100_000)
+        for key, (source, target, _) in PLANTED.items():
+            for table, item in ((self.source, source), (self.target, target)):
+                if item is not None:
+                    shown = {"N": past} if "expires" in item else {"N": "1"}
+                    table.put({"pk": {"S": key}, **item, **({"expires": shown} if "expires" in item else {})})
+        return {key: kind for key, (_, _, kind) in PLANTED.items() if kind}
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "pipeline.cli", words[0], *self.words, *words[1:]]
+
+    def compare(self, *options: str) -> tuple[int, dict[str, Any]]:
+        done = subprocess.run(
+            self.command("compare", *options), capture_output=True, text=True, timeout=120, check=False
+        )
+        lines = done.stdout.splitlines()
+        assert lines, done.stderr[-3000:]
+        return done.returncode, json.loads(lines[-1])
+
+    def refused(self, *options: str) -> tuple[int, str]:
+        done = subprocess.run(
+            self.command("compare", *options), capture_output=True, text=True, timeout=120, check=False
+        )
+        return done.returncode, done.stderr
+
+    @contextlib.contextmanager
+    def comparing(self, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+        with servers.process(self.command("compare", *options), log=self.log, env=dict(os.environ)) as child:
+            yield child
+
+    def pids(self, slot: str) -> list[int]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [one["pid"] for one in lines if one.get("event") == "process started" and one["slot"] == slot]
+
+    def findings(self) -> dict[str, str]:
+        done = subprocess.run(
+            self.command("findings", "--show-keys"), capture_output=True, text=True, timeout=60, check=False
+        )
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        return {one["key"]["pk"]["S"]: one["kind"] for one in found}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeProcess]:
+    with FakeProcess() as one:
+        for name in ("source", "target"):
+            one.steer("create_table", name=name, ttl="expires", view="NEW_AND_OLD_IMAGES")
+        yield one
+
+
+@pytest.fixture
+def tables(tmp_path: Path, fake: FakeProcess) -> Tables:
+    return Tables(tmp_path, FakeTable(fake, "source"), FakeTable(fake, "target"))
+
+
+def shared(tmp_path: Path, fake: FakeProcess, url: str) -> Tables:
+    return Tables(tmp_path, FakeTable(fake, "source"), FakeTable(fake, "target"), url)
+
+
+def test_what_is_planted_is_found_and_nothing_else(tables: Tables) -> None:
+    """Alone on one host: an embedded server, comparers and validators of its own."""
+    tables.fill()
+    planted = tables.plant()
+    code, found = tables.compare("--segments", "5")
+    assert code == 1 and found["answer"] == "findings"
+    assert tables.findings() == planted
+    assert found["equal"] == COLD + 2
+    assert found["suspects"] == len(planted) + 1
+    assert found["findings"] == {"missing": 1, "stale": 0, "different": 3, "extra": 1}
+    assert found["partitions"] == {"planned": 5, "read": 5}
+    for side in ("source", "target"):
+        assert found[side]["items"] == COLD + len(PLANTED) - (1 if side == "source" else 2)
+        assert found[side]["read_units"] > 0
+    assert found["success"]["low"] == found["success"]["high"] < 1
+
+
+def test_equal_tables_are_equal(tables: Tables) -> None:
+    tables.fill()
+    code, found = tables.compare()
+    assert (code, found["answer"], found["equal"], found["suspects"]) == (0, "equal", COLD, 0)
+    assert found["success"] == {"low": 1.0, "high": 1.0, "confidence": 1.0, "unit": "key"}
+
+
+def test_two_empty_tables_prove_nothing(tables: Tables) -> None:
+    code, found = tables.compare()
+    assert (code, found["answer"], found["success"]) == (3, "inconclusive", None)
+
+
+def test_an_empty_target_lacks_everything(tables: Tables) -> None:
+    for number in range(30):
+        tables.source.put({"pk": {"S": f"k{number}"}})
+    code, found = tables.compare()
+    assert (code, found["findings"]["missing"], found["equal"]) == (1, 30, 0)
+
+
+def test_it_stops_at_so_many_findings_and_goes_on_from_there(tables: Tables) -> None:
+    for number in range(60):
+        tables.source.put({"pk": {"S": f"k{number}"}})
+    code, found = tables.compare("--stop-after-findings", "5", "--segments", "30")
+    assert code == 1 and sum(found["findings"].values()) >= 5
+    assert found["partitions"]["read"] <= 30
+    code, found = tables.compare("--segments", "30")
+    assert (code, found["findings"]["missing"], found["partitions"]["read"]) == (1, 60, 30)
+    assert found["source"]["items"] == 60
+
+
+def test_it_stops_after_a_while_and_goes_on_from_there(tables: Tables, fake: FakeProcess) -> None:
+    tables.fill()
+    fake.steer("fail", kind="slow", operation="Scan", calls=None, detail=1)
+    few = ("--workers", "1", "--in-flight", "2")
+    code, found = tables.compare("--segments", "200", "--stop-after", "4s", *few)
+    assert (code, found["answer"]) == (3, "inconclusive")
+    read = found["partitions"]["read"]
+    assert read < 200
+    fake.steer("clear_faults")
+    code, message = tables.refused("--segments", "7")
+    assert code == 4 and "--restart" in message
+    code, found = tables.compare("--segments", "200")
+    assert (code, found["equal"], found["partitions"]["read"]) == (0, COLD, 200)
+
+
+def test_a_sample_says_what_it_proves(tables: Tables) -> None:
+    tables.fill(400)
+    code, found = tables.compare("--segments", "100", "--sample-rate", "40")
+    assert code == 0 and found["partitions"] == {"planned": 40, "read": 40}
+    assert not found["whole"] and 0 < found["equal"] < 400
+    success = found["success"]
+    assert (success["unit"], success["high"]) == ("partition key", 1.0) and 0.9 < success["low"] < 1
+
+
+def test_the_plan_costs_nothing(tables: Tables, fake: FakeProcess) -> None:
+    tables.fill(10)
+    done = subprocess.run(
+        tables.command("compare", "--dry-run", "--max-rcu", "100"),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    for word in ("segments", "items", "read units", "dollars", "time"):
+        assert word in done.stdout
+    assert not tables.state_dir.exists()
+
+
+def test_tables_with_other_keys_are_refused(tmp_path: Path, fake: FakeProcess) -> None:
+    fake.steer("create_table", name="other", sort_key="sk")
+    code, message = Tables(tmp_path, FakeTable(fake, "source"), FakeTable(fake, "other")).refused()
+    assert code == 4 and "key schemas differ" in message
+
+
+def test_who_may_not_scan_is_told_at_the_start(tables: Tables, fake: FakeProcess) -> None:
+    fake.steer("fail", kind="access_denied", operation="Scan", calls=None)
+    code, message = tables.refused()
+    assert code == 4 and "Scan" in message
+
+
+@pytest.mark.parametrize("slot", ["comparer-0", "validator-0", "server"])
+def test_whatever_dies_in_the_middle_the_counts_are_exact(
+    tmp_path: Path, tables: Tables, fake: FakeProcess, slot: str
+) -> None:
+    tables.fill()
+    planted = tables.plant()
+    fake.steer("fail", kind="slow", operation="Scan", calls=None, detail=0.2)
+    with tables.comparing("--segments", "100", "--workers", "1", "--in-flight", "2") as child:
+        url = eventually(lambda: noted_url(tables), 60)
+        state = watch(url, tables.migration)
+        eventually(lambda: (found := state.figures().comparison) and found.done >= 10, 60)
+        if slot == "server":
+            os.kill(int(redis.Redis.from_url(url).info("server")["process_id"]), signal.SIGKILL)
+        else:
+            os.kill(tables.pids(slot)[-1], signal.SIGKILL)
+        fake.steer("clear_faults")
+        eventually(lambda: child.poll() is not None, 120)
+    found = json.loads(tables.log.read_text().splitlines()[-1])
+    assert child.returncode == 1
+    assert (found["equal"], found["partitions"]["read"]) == (COLD + 2, 100)
+    assert found["source"]["items"] == COLD + len(PLANTED) - 1
+    assert tables.findings() == planted
+
+
+def noted_url(tables: Tables) -> str | None:
+    return embedded._noted_url(tables.state_dir) if (tables.state_dir / "server.json").exists() else None
+
+
+def test_beside_a_run_writes_are_no_findings(tmp_path: Path, fake: FakeProcess, store_url: str) -> None:
+    """The replica is late all the time; what nobody writes is found all the same."""
+    tables = shared(tmp_path, fake, store_url)
+    tables.fill()
+    planted = tables.plant()
+    system = System(
+        tmp_path, store_url, tables.source, tables.target, tables.migration, "--sample-rate", "100",
+    )  # fmt: skip
+    with system.running():
+        eventually(lambda: system.store.figures().reader.watermark_ms, 60)
+        with tables.comparing("--segments", "20") as child:
+            number = 0
+            while child.poll() is None:
+                late = [f"hot-{number % 20}" for _ in range(3)]
+                for name in late:
+                    system.write(name, f"value {number}", replica="none")
+                for name in late:
+                    system.replicate(name, f"value {number}")
+                number += 1
+        found = json.loads(tables.log.read_text().splitlines()[-1])
+        eventually(lambda: system.store.ledger().outstanding == 0, 60)
+    assert child.returncode == 1 and found["equal"] >= COLD
+    assert tables.findings() == planted
+    assert system.store.ledger().balanced
+
+
+@pytest.mark.parametrize("keys", [{"pk": "S", "sk": "N"}, {"pk": "S", "sk": "B"}, {"pk": "N", "sk": "B"}])
+def test_keys_of_every_kind_at_an_emulator(tmp_path: Path, moto_url: str, keys: dict[str, str]) -> None:
+    name = uuid.uuid4().hex[:8]
+    source, target = RealTable(moto_url, f"s-{name}", keys), RealTable(moto_url, f"t-{name}", keys)
+    tables = Tables(tmp_path, source, target)
+    spelled = {"S": "k{}", "N": "{}", "B": "AAA{}"}
+    for number in range(10, 30):
+        item = {one: {kind: spelled[kind].format(number)[-4:]} for one, kind in keys.items()}
+        source.put(item)
+        if number != 15:
+            target.put(item)
+    code, found = tables.compare("--segments", "3")
+    assert (code, found["findings"]["missing"], found["suspects"]) == (1, 1, 1)
