@@ -32,6 +32,7 @@ COUNTS = {
     *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_partitions"),
     *("ddbmm_keys_judged", "ddbmm_keys_excused", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
     *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed"),
+    *("ddbmm_comparison_items", "ddbmm_comparison_read_units", "ddbmm_comparison_segments"),
     *(
         f"ddbmm_versions_{s}"
         for s in ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")

@@ -13,7 +13,7 @@ import structlog
 from pipeline import monitor
 from pipeline.commands import inspect
 from pipeline.config import MigrationConfig, ProcessConfig
-from pipeline.core.gate import DEFAULT_LIMITS, Limits
+from pipeline.core.gate import DEFAULT_LIMITS, Limits, Scope
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Side
 from pipeline.errors import ConfigurationError
 from pipeline.store import MarkStore, StoreView
@@ -200,7 +200,9 @@ def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objecti
     lease = store.lease("test:1", "reader-0", 60_000)
     assert lease is not None
     store.renew("reader-0", [lease], {"test:1": (READ, store.now_ms())}, 60_000)
-    assert inspect.gate(process, Limits(objective=0.9), store) == 0, capsys.readouterr().out
+    assert inspect.gate(process, Limits(objective=0.9, scope=Scope.CHANGES), store) == 0, (
+        capsys.readouterr().out
+    )
     assert capsys.readouterr().out.startswith(f"migration {store.migration}: GO")
 
 

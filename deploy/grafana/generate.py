@@ -23,6 +23,7 @@ ROWS = (
     ("Go or no-go", rows.go_or_no_go, False),
     ("Correctness", rows.correctness, False),
     ("Freshness", rows.freshness, False),
+    ("Whole table", rows.comparison, False),
     ("Pipeline", machine_rows.pipeline, False),
     ("AWS and cost", machine_rows.aws, False),
     ("Resources", machine_rows.resources, True),

@@ -289,3 +289,59 @@ def freshness() -> Panels:
             "s",
         ),
     ]
+
+
+def comparison() -> Panels:
+    """What of the tables does not change: the latest comparison of them whole."""
+    return [
+        number(
+            "Compared",
+            "Share of the segments that the latest comparison has read.",
+            "max(ddbmm_comparison_progress_ratio{m})",
+            "percentunit",
+            [(None, WARN), (1, GOOD)],
+            width=4,
+            height=8,
+            nothing="none was made",
+        ),
+        number(
+            "Comparison finished",
+            "How long ago the latest comparison was finished, suspects included.",
+            "time() - max(ddbmm_comparison_finished_timestamp_seconds{m})",
+            "s",
+            width=4,
+            height=8,
+            nothing="not finished",
+        ),
+        lines(
+            "Keys compared whole",
+            "Keys found equal, those handed over to be judged, and those that their stream is judging.",
+            [
+                ("max(ddbmm_comparison_equal_keys{m})", "equal"),
+                ("max(ddbmm_comparison_suspect_keys{m})", "suspects"),
+                ("max(ddbmm_comparison_covered_keys{m})", "covered"),
+            ],
+        ),
+        lines(
+            "Suspects",
+            "What became of all comparisons' suspects: waiting for an answer, taken over by the stream, "
+            "given up because their source never stood still, under an open finding.",
+            [("max by (state) (ddbmm_suspect_keys{m})", "{{state}}")],
+        ),
+        lines(
+            "Items compared",
+            "Items that the comparison has read, by table.",
+            [("max by (table) (ddbmm_comparison_items{m})", "{{table}}")],
+        ),
+        lines(
+            "Comparison's read units",
+            "Read units that the comparison's Scans took, by table.",
+            [("max by (table) (ddbmm_comparison_read_units{m})", "{{table}}")],
+        ),
+        lines(
+            "Segments",
+            "Segments that are read, and those that are left.",
+            [("max by (state) (ddbmm_comparison_segments{m})", "{{state}}")],
+            stacked=True,
+        ),
+    ]

@@ -32,7 +32,7 @@ from pipeline.config.parsers import (
 )
 from pipeline.core.comparing.segments import MAX_SEGMENTS
 from pipeline.core.comparing.state import CompareSettings
-from pipeline.core.gate import Limits
+from pipeline.core.gate import Limits, Scope
 from pipeline.core.model import Side, SideConfig
 
 #: The word before the options, and what it does; `run` when there is none.
@@ -135,6 +135,10 @@ class MigrationConfig:
     gate_backlog: int = option(
         GATE, "gate-backlog", "keys that may be due for a look",
         whole(0, 100_000_000), "10000", metavar="N")
+    gate_scope: str = option(
+        GATE, "gate-scope",
+        "what is vouched for: `whole-table` (a comparison must have been made) or `changes` alone",
+        one_of(*Scope), "whole-table", metavar="SCOPE")
     gate_excused: float = option(  # percent of keys, as sample_rate
         GATE, "gate-excused", "percentage of the keys that may differ in what TTL itself will remove",
         not_negative, "5", metavar="PERCENT")
@@ -172,6 +176,7 @@ class MigrationConfig:
             reader_lag_ms=self.gate_reader_lag_ms,
             backlog=self.gate_backlog,
             excused=self.gate_excused / 100,
+            scope=Scope(self.gate_scope),
         )
 
     def settings(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from pipeline.core.comparing import result as comparing
 from pipeline.core.figures import Figures, Success
 from pipeline.core.statistics import share_text
 
@@ -22,6 +23,13 @@ class Result(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"
+
+
+class Scope(StrEnum):
+    """What the gate is to vouch for: the whole table, or only the keys that changed under watch."""
+
+    WHOLE_TABLE = "whole-table"
+    CHANGES = "changes"
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -38,6 +46,7 @@ class Limits(msgspec.Struct, frozen=True):
     reader_lag_ms: int = 60_000
     backlog: int = 10_000
     excused: float = 0.05
+    scope: Scope = Scope.WHOLE_TABLE
 
 
 DEFAULT_LIMITS = Limits()
@@ -75,10 +84,11 @@ def _passes(fine: bool, reason: str) -> _Answer:
     return (Result.PASSED if fine else Result.FAILED), reason
 
 
-def _compared(figures: Figures, _limits: Limits) -> _Answer:
-    if figures.success.keys == 0:
+def _compared(figures: Figures, limits: Limits) -> _Answer:
+    changed = figures.success.keys
+    if changed == 0 and not _proves_alone(figures, limits):
         return Result.INCONCLUSIVE, "no key was compared yet"
-    return Result.PASSED, f"{figures.success.keys:,} keys compared"
+    return Result.PASSED, f"{changed:,} keys that changed were compared"
 
 
 def _mismatches(figures: Figures, _limits: Limits) -> _Answer:
@@ -89,6 +99,8 @@ def _mismatches(figures: Figures, _limits: Limits) -> _Answer:
 def _success(figures: Figures, limits: Limits) -> _Answer:
     success = figures.success
     if success.low is None or success.high is None:
+        if _proves_alone(figures, limits):
+            return Result.PASSED, "no key changed since the whole table was compared"
         return Result.INCONCLUSIVE, "no key was compared yet"
     at_least = f"at least {share_text(success.low)} of the keys are right (95 % confidence)"
     demanded = f"{share_text(limits.objective)} is demanded"
@@ -178,6 +190,46 @@ def _backlog(figures: Figures, limits: Limits) -> _Answer:
     return _passes(backlog <= limits.backlog, f"{backlog:,} keys wait for a look, {limits.backlog:,} may")
 
 
+def _whole_table(figures: Figures, limits: Limits) -> _Answer:
+    """Equal when it was read, and watched without a gap from before that: so it is equal now."""
+    if limits.scope is Scope.CHANGES:
+        return Result.PASSED, "not asked for (--gate-scope changes): only keys that changed are vouched for"
+    comparison = figures.comparison
+    if comparison is None:
+        return (
+            Result.INCONCLUSIVE,
+            "no comparison was made: `compare` makes one, `--gate-scope changes` does without",
+        )
+    if why := comparing.unproven(comparison, figures):
+        return Result.INCONCLUSIVE, f"the comparison proves nothing: {why}"
+    if why := _unwatched(figures, comparison.started_ms):
+        return Result.INCONCLUSIVE, f"{why}: compare again"
+    # Each open finding may lie under a partition key of its own.
+    share = comparing.success(comparison, figures.open_total, figures.open_total)
+    if share is None or comparison.whole:
+        return Result.PASSED, f"the whole table was compared, {comparison.tally.keys:,} keys"
+    reason = (
+        f"{comparison.settings.sample_percent:g} % of the segments were compared: at least "
+        f"{share_text(share.low)} of the {share.unit}s are right (95 % confidence), "
+        f"{share_text(limits.objective)} is demanded"
+    )
+    return (Result.PASSED if share.low >= limits.objective else Result.INCONCLUSIVE), reason
+
+
+def _unwatched(figures: Figures, since_ms: int) -> str:
+    """Why nobody can tell what was written since, in words; "" = the stream was watched all the time."""
+    if not figures.reader.watermark_ms or figures.watched_since_ms > since_ms:
+        return "the stream was not watched yet when the comparison began"
+    if figures.gap_ms >= since_ms:
+        return "changes were lost since the comparison began"
+    return ""
+
+
+def _proves_alone(figures: Figures, limits: Limits) -> bool:
+    """Whether a comparison speaks for keys, where none has changed."""
+    return limits.scope is Scope.WHOLE_TABLE and _whole_table(figures, limits)[0] is Result.PASSED
+
+
 def _accounting(figures: Figures, _limits: Limits) -> _Answer:
     wrong = figures.ledger.imbalance
     return _passes(not wrong, f"the accounting identity {f'does not hold: {wrong}' if wrong else 'holds'}")
@@ -188,6 +240,7 @@ CHECKS: dict[str, Callable[[Figures, Limits], _Answer]] = {
     "compared": _compared,
     "mismatches": _mismatches,
     "success": _success,
+    "whole-table": _whole_table,
     "excused": _excused,
     "lag": _lag,
     "waiting": _waiting,

@@ -23,6 +23,7 @@ import os
 from prometheus_client import CollectorRegistry, disable_created_metrics, values
 
 from pipeline.core.gate import DEFAULT_LIMITS
+from pipeline.metrics.comparison import COMPARISON_METRICS
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared
 from pipeline.metrics.exposition import (
@@ -75,7 +76,7 @@ def start(directory: str | None, slot: str) -> Metrics:
 
 def declarations(metrics: Metrics) -> list[Declared]:
     """Every metric there is, sorted by name."""
-    of_the_store = (STORE_UP, *STORE_METRICS, *cutover_metrics(DEFAULT_LIMITS))
+    of_the_store = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *cutover_metrics(DEFAULT_LIMITS))
     return sorted(
         [*metrics.declared, *(m.declared for m in of_the_store), UNREADABLE_FILES],
         key=lambda d: d.name,

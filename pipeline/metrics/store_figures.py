@@ -18,6 +18,7 @@ from pipeline.core.figures import Figures
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
 from pipeline.core.model import MISMATCHES, ChangeType
 from pipeline.errors import StoreError
+from pipeline.metrics.comparison import COMPARISON_METRICS
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared, Sample, StoreMetric, store_metric
 
@@ -171,7 +172,8 @@ class StoreCollector(Collector):
     CACHE_SECONDS = 1.0
 
     def __init__(self, watched: Sequence[Watched]) -> None:
-        self._watched = [(one, (STORE_UP, *STORE_METRICS, *cutover_metrics(one.limits))) for one in watched]
+        of_all = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS)
+        self._watched = [(one, (*of_all, *cutover_metrics(one.limits))) for one in watched]
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._families: list[Metric] = []

@@ -111,10 +111,20 @@ def _right(success: Share | None) -> str:
 def result_object(
     comparison: Comparison, figures: Figures, answer: Answer, success: Share | None, seconds: float
 ) -> dict[str, Any]:
-    """`compare --json`. read_units: of the Scans; the lookups of suspects are not among them."""
-    tally = comparison.tally
+    """`compare --json`."""
     return {
         "answer": answer.value,
+        **comparison_object(comparison),
+        "findings": {str(kind): figures.ledger.open.get(kind, 0) for kind in MISMATCHES},
+        "success": msgspec.to_builtins(success),
+        "seconds": round(seconds, 1),
+    }
+
+
+def comparison_object(comparison: Comparison) -> dict[str, Any]:
+    """What a comparison has counted. read_units: of the Scans; the lookups of suspects are not among them."""
+    tally = comparison.tally
+    return {
         **{
             str(side): {
                 "items": tally.items(side),
@@ -128,8 +138,6 @@ def result_object(
         "covered": tally.covered,
         "partitions": {"planned": comparison.planned, "read": comparison.done},
         "whole": comparison.whole,
-        "findings": {str(kind): figures.ledger.open.get(kind, 0) for kind in MISMATCHES},
-        "success": msgspec.to_builtins(success),
-        "seconds": round(seconds, 1),
+        "finished": comparison.finished_ms is not None,
         "dollars": round(tally.dollars, 6),
     }

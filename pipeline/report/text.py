@@ -15,6 +15,7 @@ from pipeline.core.gate import Limits, Result, Verdict
 from pipeline.core.ledger import Finding
 from pipeline.core.model import Side
 from pipeline.core.statistics import margin_in_words
+from pipeline.report.comparison_text import comparison_object, status_row
 
 SECOND, MINUTE, HOUR = 1, 60, 3600
 #: Below this much time until unread records are lost, every report says so.
@@ -92,6 +93,8 @@ def _rows(figures: Figures, before: Figures | None) -> list[str]:
         f"keys outstanding {figures.queue.outstanding:,}, dead {figures.queue.dead:,}",
         "reader": _reader(figures),
     }
+    if figures.comparison is not None:
+        rows["compare"] = status_row(figures.comparison, figures)
     return [f"{name:<8} {text}" for name, text in rows.items()]
 
 
@@ -172,6 +175,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "partitions": msgspec.to_builtins(reader.partitions),
             "gaps": reader.gaps,
         },
+        "comparison": comparison_object(figures.comparison) if figures.comparison else None,
         "queue": {
             "backlog": figures.queue.backlog,
             "outstanding": figures.queue.outstanding,
@@ -210,8 +214,10 @@ def _accounting(figures: Figures) -> list[str]:
     states = ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
     counts = [getattr(ledger, state) for state in states]
     read_parts = ledger.not_sampled + ledger.versions_published
+    arrived = ledger.records_read + ledger.suspects_published
+    suspects = f"+ suspects {ledger.suspects_published:,} " if ledger.suspects_published else ""
     return [
-        f"records  read {ledger.records_read:,} {_equal(ledger.records_read, read_parts)} "
+        f"records  read {ledger.records_read:,} {suspects}{_equal(arrived, read_parts)} "
         f"not sampled {ledger.not_sampled:,} + versions published {ledger.versions_published:,}",
         f"versions published {ledger.versions_published:,} {_equal(ledger.versions_published, sum(counts))} "
         + " + ".join(f"{state} {count:,}" for state, count in zip(states, counts, strict=True)),

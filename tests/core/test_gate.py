@@ -5,12 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
 from pipeline.core.figures import Figures
-from pipeline.core.gate import CHECKS, Limits, Result, evaluate, keys_needed
+from pipeline.core.gate import CHECKS, Limits, Result, Scope, evaluate, keys_needed
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS, exact_interval
 
 NOW = 1_800_000_000_000
+#: One item too many on one side.
+ODD = Tally(equal=5, source_items=5, target_items=6)
 LIMITS = Limits(objective=0.999, lag_ms=60_000, reader_lag_ms=60_000, backlog=1_000)
 
 
@@ -37,7 +40,17 @@ def figures(**changes: object) -> Figures:
         reader=ReaderState(NOW - 2_000, {}, 0, 1),
         lag_counts=lags(4),
         oldest_waiting_ms=None,
+        comparison=compared(),
     )
+    return msgspec.structs.replace(fine, **changes)
+
+
+def compared(percent: float = 100, **changes: object) -> Comparison:
+    """A comparison of the whole table that found everything equal, but for `changes`."""
+    settings = CompareSettings(table_bytes=0, sample_percent=percent, segments=1_000)
+    planned = len(settings.plan().segments)
+    tally = Tally(equal=9_000, source_items=9_000, target_items=9_000, partition_keys=9_000)
+    fine = Comparison("c", settings, planned, planned, NOW - 1_800_000, NOW - 900_000, tally)
     return msgspec.structs.replace(fine, **changes)
 
 
@@ -61,9 +74,9 @@ def test_a_share_below_the_whole_is_never_called_100_percent() -> None:
 
 
 def test_nothing_compared_is_inconclusive_and_never_a_go() -> None:
-    empty = figures(ledger=Ledger(), lag_counts=lags(0, 0))
+    empty = figures(ledger=Ledger(), lag_counts=lags(0, 0), comparison=None)
     assert evaluate(empty, LIMITS).result is Result.INCONCLUSIVE
-    assert results(empty) == dict.fromkeys(("compared", "success", "lag"), Result.INCONCLUSIVE)
+    assert results(empty) == dict.fromkeys(("compared", "success", "whole-table", "lag"), Result.INCONCLUSIVE)
 
 
 @pytest.mark.parametrize(
@@ -172,8 +185,51 @@ def test_more_excused_keys_never_make_the_answer_better(
 
 
 def test_an_unknown_reader_position_is_inconclusive() -> None:
-    assert results(figures(reader=ReaderState(0, {}, 0, 1))) == {"reader": Result.INCONCLUSIVE}
+    unknown = dict.fromkeys(("reader", "whole-table"), Result.INCONCLUSIVE)
+    assert results(figures(reader=ReaderState(0, {}, 0, 1))) == unknown
 
 
 def test_a_failed_check_outweighs_an_inconclusive_one() -> None:
     assert evaluate(figures(ledger=Ledger(), queue=Queue(0, 0, 0, 0, 1)), LIMITS).result is Result.FAILED
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"comparison": None}, "no comparison was made: `compare` makes one"),
+        ({"comparison": compared(finished_ms=None)}, "suspects without an answer"),
+        ({"comparison": compared(done=999)}, "999 of 1,000 segments were read"),
+        ({"comparison": compared(tally=Tally())}, "nothing was compared"),
+        ({"comparison": compared(tally=ODD)}, "6 items of the target"),
+        ({"watched_since_ms": NOW - 1_700_000}, "not watched yet when the comparison began"),
+        ({"reader": ReaderState(0, {}, 0, 1)}, "not watched yet when the comparison began"),
+        ({"gap_ms": NOW - 1_000_000}, "changes were lost since the comparison began"),
+        ({"ledger": ledger(suspects_indeterminate=1)}, "whose source never stood still: 1"),
+    ],
+)
+def test_a_whole_table_is_vouched_for_only_by_a_comparison_and_a_watch_since_before_it(
+    changes: dict[str, object], says: str
+) -> None:
+    verdict = evaluate(figures(**changes), LIMITS)
+    [check] = [check for check in verdict.checks if check.name == "whole-table"]
+    assert check.result is Result.INCONCLUSIVE and says in check.reason
+    only_changes = msgspec.structs.replace(LIMITS, scope=Scope.CHANGES)
+    [check] = [c for c in evaluate(figures(**changes), only_changes).checks if c.name == "whole-table"]
+    assert check.result is Result.PASSED and "--gate-scope changes" in check.reason
+
+
+def test_a_gap_from_before_the_comparison_does_not_matter_to_it() -> None:
+    assert results(figures(gap_ms=NOW - 1_900_000)) == {}
+
+
+def test_a_sample_passes_with_its_bound() -> None:
+    assert results(figures(comparison=compared(percent=50))) == {}
+    few = Tally(equal=100, source_items=100, target_items=100, partition_keys=100)
+    assert results(figures(comparison=compared(percent=50, tally=few))) == {
+        "whole-table": Result.INCONCLUSIVE
+    }
+
+
+def test_where_no_key_has_changed_the_comparison_speaks_for_all() -> None:
+    unchanged = figures(ledger=Ledger(), lag_counts=lags(0, 0))
+    assert results(unchanged) == {"lag": Result.INCONCLUSIVE}
