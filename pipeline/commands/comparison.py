@@ -104,11 +104,14 @@ def plan_text(
 def as_begun(process: ProcessConfig, migration: MigrationConfig) -> MigrationConfig:
     """The migration as the state knows it: its stream, direction and sampled keys are not the comparison's.
 
-    One that only `compare` has begun samples all keys.
+    One that only `compare` has begun samples all keys. A `comparer` has the options of its reader, and may be
+    there before it.
     """
     store = StoreView.open(process.redis_url, migration.name)
     if store is None:
-        return dataclasses.replace(migration, sample_rate=100.0)
+        return (
+            migration if process.command == "comparer" else dataclasses.replace(migration, sample_rate=100.0)
+        )
     store.close()
     settings = store.meta.settings
     return dataclasses.replace(

@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline import exit_codes
-from pipeline.aws import Connection, TableInfo, credential_files
+from pipeline.aws import Connection, TableInfo, credential_files, read_definition
 from pipeline.commands import preflight
 from pipeline.commands.preflight import StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
 from pipeline.errors import MonitorError
 from pipeline.sides import connect
@@ -82,6 +83,7 @@ class _Examination:
             lines += _checked(f"{side} access", lambda side=side: self._access(side))  # type: ignore[misc]
         lines += _checked("tables", self._see_tables)
         lines += _checked("keys", self._keys)
+        lines += _checked("definitions", self._definitions)
         for side in Side:
             lines += _checked(f"{side} reads", lambda side=side: self._reads(side))  # type: ignore[misc]
         lines += _checked("TTL", self._ttl)
@@ -137,6 +139,24 @@ class _Examination:
         preflight.check_keys(self._tables)
         preflight.check_key_flags(self._migration, self._tables.source)
         yield Line("keys", "ok", f"both tables have {preflight.describe_keys(self._tables.source)}")
+
+    def _definitions(self) -> Iterable[Line]:
+        if self._tables is None:
+            return
+        source, target = (self._definition(self._tables, side) for side in Side)
+        found = compare_definitions(source, target)
+        for one in found.differences:
+            says = f"{one.what} differs: source {one.source}, target {one.target}"
+            yield Line("definitions", "warn", says, "make them alike, unless the migration changes it")
+        if not found.differences:
+            yield Line("definitions", "ok", "both tables are defined alike")
+        if found.unknown:
+            says = f"could not be asked, and so not compared: {', '.join(found.unknown)}"
+            yield Line("definitions", "warn", says, "deploy/iam/ has the permissions")
+
+    def _definition(self, tables: Tables, side: Side) -> Definition:
+        connection, name = self._connections[side], tables.of(side).name
+        return preflight.asked(lambda: read_definition(connection, name))
 
     def _reads(self, side: Side) -> Iterable[Line]:
         if self._tables is None:

@@ -19,7 +19,7 @@ from tests.servers import ROOT
 FILE = ROOT / "docker-compose.yml"
 STACK: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
-OURS = ("reader", "validator", "monitor")
+OURS = ("reader", "validator", "comparer", "monitor")
 DEMO = ("dynamodb-source", "dynamodb-target", "demo")
 EVERY = pytest.mark.parametrize("name", SERVICES)
 
@@ -144,7 +144,8 @@ def test_aws_files_are_read_only_but_for_the_cache_of_tokens(name: str) -> None:
 
 
 def test_the_demo_is_a_profile_and_everything_else_runs_without_it() -> None:
-    assert {name for name, service in SERVICES.items() if service.get("profiles")} == set(DEMO)
+    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]} == set(DEMO)
+    assert {name for name, service in SERVICES.items() if service.get("profiles")} == {*DEMO, "comparer"}
     for name, service in SERVICES.items():
         for needed, how in (service.get("depends_on") or {}).items():
             assert needed not in DEMO or name in DEMO or how["required"] is False
