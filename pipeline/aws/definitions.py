@@ -1,7 +1,7 @@
 """The AWS edge: how a table is defined, as AWS describes it, undigested.
 
 Reads: DescribeTable, DescribeTimeToLive, DescribeContinuousBackups, ListTagsOfResource. Writes: nothing.
-Never: comparing.
+Never: retries.
 """
 
 from typing import Any, Final

@@ -1,7 +1,7 @@
 """`compare` but for its processes: what is checked first, the plan, watching it, what it prints in the end.
 
 Reads: both tables' descriptions and definitions, the store. Writes: standard output; the beginning of a
-comparison into the store. Never: items (but one empty segment, to see that Scan is allowed), judging.
+comparison into the store. Never: judging. Of the items one segment is asked for, to see that Scan is allowed.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """How fast one side's segments are read: read units a second, and what DynamoDB throttles.
 
-Reads: a monotonic clock. Writes: nothing. Never: AWS.
+Reads: a monotonic clock. Writes: nothing. Never: boto3.
 
 A hot partition throttles the segments that lie on it: each backs off alone, and the others go on. A limit of
 the table throttles whoever comes next: when several segments are refused within a second, all of them wait.
