@@ -1,6 +1,6 @@
 # Everything here needs only python3 (>= 3.11, with venv) and make. Each environment is made from a hashed lock.
 PYTHON ?= python3
-PYTEST_FLAGS ?= -n auto
+PYTEST_FLAGS ?=
 BENCH_FLAGS ?=
 SOAK_FLAGS ?=
 DRILL_FLAGS ?=

@@ -1,6 +1,7 @@
 """Fixtures that more than one test file uses; the servers themselves are in `tests/servers.py`."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -21,6 +22,8 @@ for _name in [name for name in os.environ if name.startswith(("AWS_", "DDBMM_"))
     del os.environ[_name]
 os.environ.update(AWS_ENVIRONMENT)
 
+# Where the tests run in the background of a shell, SIGINT is ignored, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # An example that is slow because the machine is busy is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")

@@ -29,6 +29,7 @@ def world(tmp_path: Path, clock: servers.SteppingClock) -> Iterator[World]:
 def stepped(world: World, times: int = 1) -> None:
     """Wait until every step was noticed, and see that it was said once."""
     eventually(lambda: world.store.figures().clock.steps == times, 30, "the step was noticed")
+    eventually(lambda: world.logged(STEPPED), 30, "the step was said")  # just after it was counted
     assert len(world.logged(STEPPED)) == times
 
 
