@@ -221,6 +221,7 @@ def balanced(status: dict[str, Any]) -> bool:
         ledger[term] for term in ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
     )
     return (
-        ledger["records_read"] == ledger["not_sampled"] + ledger["versions_published"]
+        ledger["records_read"] + ledger["suspects_published"]
+        == ledger["not_sampled"] + ledger["versions_published"]
         and ledger["versions_published"] == accounted
     )

@@ -267,6 +267,25 @@ def test_beside_a_run_writes_are_no_findings(tmp_path: Path, fake: FakeProcess, 
     assert system.store.ledger().balanced
 
 
+def test_beside_a_run_on_the_same_directory_it_shares_the_state(tables: Tables) -> None:
+    """One embedded server, one list of findings, and the gate knows of the comparison."""
+    tables.fill(20)
+    planted = tables.plant()
+    run = [*tables.command("run"), "--iterator-type", "LATEST"]
+    with servers.process(run, log=tables.log.with_suffix(".run"), env=dict(os.environ)):
+        url = eventually(lambda: noted_url(tables), 60)
+        watching = watch(url, tables.migration)
+        eventually(lambda: watching.figures().reader.watermark_ms, 60)
+        code, found = tables.compare()
+        assert (code, found["equal"]) == (1, 22)
+        assert tables.findings() == planted
+        gate = subprocess.run(
+            tables.command("gate"), capture_output=True, text=True, timeout=60, check=False
+        )  # fmt: skip
+    checks = {one["name"]: one["result"] for one in json.loads(gate.stdout)["checks"]}
+    assert (checks["whole-table"], checks["mismatches"], gate.returncode) == ("passed", "failed", 1)
+
+
 @pytest.mark.parametrize("keys", [{"pk": "S", "sk": "N"}, {"pk": "S", "sk": "B"}, {"pk": "N", "sk": "B"}])
 def test_keys_of_every_kind_at_an_emulator(tmp_path: Path, moto_url: str, keys: dict[str, str]) -> None:
     name = uuid.uuid4().hex[:8]
