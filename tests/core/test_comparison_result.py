@@ -1,4 +1,4 @@
-"""What a comparison comes to: nothing compared is no pass, a sample says what it counts, costs are foreseen."""
+"""What a comparison comes to: nothing compared is no pass, a sample says what it counts, costs are known."""
 
 import msgspec
 import pytest
