@@ -107,13 +107,12 @@ def _supervise(process: ProcessConfig, migration: MigrationConfig) -> int:
 def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline import supervisor
     from pipeline.commands import comparison, preflight
-    from pipeline.report import comparison_text
 
     prepared, tables, definitions = comparison.prepare(process, migration)
     if process.dry_run:
         print(comparison.plan_text(process, prepared, tables, definitions))
         return exit_codes.FINE
-    for line in comparison_text.definition_lines(definitions):
+    for line in comparison.notes(prepared, definitions):
         print(line, file=sys.stderr)
     with _shared_store(process) as with_store:
         prepared = comparison.as_begun(with_store, prepared)

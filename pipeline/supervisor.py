@@ -210,7 +210,9 @@ class _Supervisor:
 
 def _slots(process: ProcessConfig, role: str) -> list[str]:
     count = process.workers if role in ("validator", "comparer") else 1
-    return [f"{role}-{number}" for number in range(count)]
+    # Slots name consumers: beside a run on the same host, `compare` must not take those of the run.
+    prefix = "compare-" if process.command == "compare" else ""
+    return [f"{prefix}{role}-{number}" for number in range(count)]
 
 
 # --- in the child ------------------------------------------------------------------------------------------

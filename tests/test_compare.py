@@ -196,6 +196,7 @@ def test_the_plan_costs_nothing(tables: Tables, fake: FakeProcess) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0
+    assert "one segment" in done.stdout and "definition: stream differs" not in done.stdout
     for word in ("segments", "items", "read units", "dollars", "time"):
         assert word in done.stdout
     assert not tables.state_dir.exists()
@@ -213,7 +214,7 @@ def test_who_may_not_scan_is_told_at_the_start(tables: Tables, fake: FakeProcess
     assert code == 4 and "Scan" in message
 
 
-@pytest.mark.parametrize("slot", ["comparer-0", "validator-0", "server"])
+@pytest.mark.parametrize("slot", ["compare-comparer-0", "compare-validator-0", "server"])
 def test_whatever_dies_in_the_middle_the_counts_are_exact(
     tmp_path: Path, tables: Tables, fake: FakeProcess, slot: str
 ) -> None:

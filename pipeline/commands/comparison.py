@@ -23,7 +23,7 @@ from pipeline.core.comparing.segments import MAX_SEGMENTS
 from pipeline.core.comparing.state import CompareSettings, Comparison
 from pipeline.core.figures import Figures
 from pipeline.core.model import Side
-from pipeline.errors import ConfigurationError, StoreError
+from pipeline.errors import ConfigurationError, StateLost, StoreError
 from pipeline.report import comparison_text
 from pipeline.sides import connect
 from pipeline.store import CompareStore, FiguresView, RedisConnection, StoreView
@@ -97,8 +97,19 @@ def plan_text(
             "state": where,
         },
         estimate,
-        definitions,
+        notes(migration, definitions),
     )
+
+
+def notes(migration: MigrationConfig, definitions: DefinitionsCompared) -> list[str]:
+    """What is to be known before it begins, a line each."""
+    lines = comparison_text.definition_lines(definitions)
+    settings = _settings(migration)
+    if settings.segments is None and settings.plan().total == 1:
+        lines.append(
+            "one segment: AWS counts the tables as small, every 6 hours; for larger ones give --segments"
+        )
+    return lines
 
 
 def as_begun(process: ProcessConfig, migration: MigrationConfig) -> MigrationConfig:
@@ -168,11 +179,13 @@ class Watch:
     def finish(self, code: int) -> int:
         """Print what came of it; the exit code. code: why the processes ended."""
         self._progress.close()
-        if code in exit_codes.HALTING or code == exit_codes.COULD_NOT_ASK:
+        if code in exit_codes.HALTING:
             return code
         figures = self._store.figures()
         if figures.comparison is None or figures.comparison.id != self._id:
-            return exit_codes.COULD_NOT_ASK
+            raise StateLost(
+                "the comparison is gone from Redis, or was begun anew by somebody else", "begin it again"
+            )
         answer, why = result.answer(figures.comparison, figures)
         success = result.success(figures.comparison, figures.open_total, self._wrong_partition_keys(figures))
         seconds = time.monotonic() - self._began

@@ -3,7 +3,7 @@
 Reads: structs of the core. Writes: nothing; callers print. Never: the store. No key and no value is shown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ _SAID = {
 }
 
 
-def plan(facts: Mapping[str, str], estimate: Estimate, definitions: DefinitionsCompared) -> str:
+def plan(facts: Mapping[str, str], estimate: Estimate, notes: Sequence[str]) -> str:
     """What `compare --dry-run` prints."""
     minutes = (
         "as fast as the tables allow" if estimate.seconds is None else f"{estimate.seconds / 60:,.1f} min"
@@ -36,7 +36,7 @@ def plan(facts: Mapping[str, str], estimate: Estimate, definitions: DefinitionsC
         "time": minutes,
     }
     lines = [f"{name:<13} {text}" for name, text in rows.items()]
-    return "\n".join([*lines, *definition_lines(definitions)])
+    return "\n".join([*lines, *notes])
 
 
 def definition_lines(definitions: DefinitionsCompared) -> list[str]:
