@@ -2,6 +2,7 @@
 
 import email.utils
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,6 +224,29 @@ def test_when_the_other_side_shows_a_pause_the_origin_is_asked_before_anything_i
     assert abs(clock.now_ms() - world.ms()) <= 1_400
 
 
+def test_when_awss_time_becomes_known_what_was_timed_by_redis_is_void(world: World) -> None:
+    """Redis' clock was stepped while nobody ran, and AWS's first answers were long on their way."""
+    process = Process(world, 0, asks_aws=True)
+    world.redis_ahead += 120
+    assert process.clock.now_ms() > world.ms() + 100_000  # all that there is to go by
+    before = process.clock.steps
+    process.ask()
+    assert abs(process.clock.now_ms() - world.ms()) <= 1_500
+    assert process.clock.steps == before + 1
+
+
+def test_awss_time_is_asked_for_again_until_it_is_known(world: World) -> None:
+    process, asked = Process(world, 0, asks_aws=True), []
+    clock = StateClock(world, AwsClocks(process.dates, lambda: asked.append(1)), process.monotonic)
+    for _ in range(3):
+        world.aws += 1.5
+        clock.check()
+    process.ask()
+    world.aws += 1.5
+    clock.check()
+    assert len(asked) == 3
+
+
 # --- with a real server whose clock steps ------------------------------------------------------------------
 
 
@@ -250,13 +274,22 @@ def stepping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, se
         yield url, clock
 
 
+def stepped(clock: servers.SteppingClock, kept: KeptTime, seconds: float) -> None:
+    """Step the server's clock, and wait until the server has noticed."""
+    clock.step(seconds)
+    servers.eventually(
+        lambda: abs(kept.read().time_ms - (time.time() + seconds) * 1000) < 1_000, 10, "the step"
+    )
+
+
 @pytest.mark.parametrize("seconds", [-3_600, 3_600])
 def test_a_migration_begun_where_redis_clock_is_wrong_begins_by_awss(
     stepping: tuple[str, servers.SteppingClock], seconds: float
 ) -> None:
     url, clock = stepping
-    clock.step(seconds)
-    aws = Ahead(KeptTime(watch(url, "m")._connection))
+    kept = KeptTime(watch(url, "m")._connection)
+    stepped(clock, kept, seconds)
+    aws = Ahead(kept)
     aws.stepped_seconds = seconds
     store = WholeStore.begin(url, f"begun{seconds}", {}, AwsClocks(aws, lambda: None))
     assert abs(store.meta.started_ms - aws.now_ms()) < 5_000
@@ -267,9 +300,10 @@ def test_a_step_of_the_servers_clock_moves_no_lease_no_due_time_and_no_figure(
     stepping: tuple[str, servers.SteppingClock], tmp_path: Path, seconds: float
 ) -> None:
     url, clock = stepping
-    clock.step(0)
     migration = f"step{seconds}"
-    aws = Ahead(KeptTime(watch(url, migration)._connection))
+    kept = KeptTime(watch(url, migration)._connection)
+    stepped(clock, kept, 0)
+    aws = Ahead(kept)
     store = WholeStore.begin(url, migration, {}, AwsClocks(aws, lambda: None))
     monitor = watch(url, migration)
     store.clock.keep()
@@ -282,7 +316,7 @@ def test_a_step_of_the_servers_clock_moves_no_lease_no_due_time_and_no_figure(
     [entry] = store.claim("dies", 10, 0).entries
     before = monitor.figures()
 
-    clock.step(seconds)
+    stepped(clock, kept, seconds)
     aws.stepped_seconds = seconds
     figures = monitor.figures()
     assert abs(figures.now_ms - before.now_ms) < 5_000

@@ -206,6 +206,26 @@ def test_the_gate_opens_when_all_is_well_and_enough_was_compared_for_the_objecti
     assert capsys.readouterr().out.startswith(f"migration {store.migration}: GO")
 
 
+def test_a_clock_that_went_back_while_nobody_ran_opens_no_gate(
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The readers are long dead; the distance from Redis' clock is no longer what was kept."""
+    publish(store, *(f"user-{number}" for number in range(50)))
+    judge(store)
+    store.heartbeat("test", "reader-0", 6_000)
+    lease = store.lease("test:shard-1", "reader-0", 6_000)
+    assert lease is not None
+    store.renew("reader-0", [lease], {"test:shard-1": (READ, store.now_ms())}, 6_000)
+    store._redis.hset(store._key("clock"), "distance_ms", -600_000)
+    view = StoreView.open(process.redis_url, store.migration)
+    assert view is not None
+    assert inspect.gate(process, Limits(objective=0.9), view) != 0
+    assert view.figures().reader_lag_seconds is None
+    view.close()
+    said = capsys.readouterr().out
+    assert "GO" not in said.replace("NO-GO", "") and "reader" in said
+
+
 def test_a_milestone_is_kept_in_the_store_and_may_be_moved(
     process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:

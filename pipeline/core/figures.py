@@ -14,6 +14,9 @@ from pipeline.core.statistics import LAG_BUCKETS_SECONDS, exact_interval, quanti
 
 #: How long DynamoDB keeps a stream record (AWS, "Change data capture for DynamoDB Streams").
 STREAM_RETENTION_SECONDS = 24 * 3600
+#: Watermarks stay three seconds behind, and two clocks are two seconds apart at most: one that is further
+#: ahead of the clock that is read was not made by it.
+CLOCK_BEHIND_MS = 5_000
 CONFIDENCE = 0.95
 
 
@@ -108,9 +111,14 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reader_lag_seconds(self) -> float | None:
-        """Age of the oldest change that may be unread; None before the readers have said."""
+        """Age of the oldest change that may be unread; None before the readers have said.
+
+        None as well where they have said it of the future: the clock that is read is behind theirs.
+        """
         watermark_ms = self.reader.watermark_ms
-        return max(self.now_ms - watermark_ms, 0) / 1000 if watermark_ms else None
+        if not watermark_ms or watermark_ms > self.now_ms + CLOCK_BEHIND_MS:
+            return None
+        return max(self.now_ms - watermark_ms, 0) / 1000
 
     @property
     def retention_headroom_seconds(self) -> float | None:

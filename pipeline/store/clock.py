@@ -36,6 +36,8 @@ DRIFT_MS = 750
 READ_WITHIN_MS = 1_000
 #: A process that reads the other side only asks the origin this often, lest its clock drift.
 ASK_EVERY_SECONDS = 60.0
+#: … and this often while its time is not known.
+UNKNOWN_EVERY_SECONDS = 1.0
 #: Who cannot ask AWS asks Redis this often, …
 FOLLOW_EVERY_SECONDS = 1.0
 #: … and believes what does not fit its monotonic clock once that has lasted this long (it stood still).
@@ -105,11 +107,16 @@ class StateClock:
         self._asked_at = monotonic()
         self._asked_steps = 0
         self._latest_ms = 0
+        self._by_redis = False  # AWS's time was not known when it was asked for last
+        self._corrections = 0
 
     def now_ms(self) -> int:
         """Raises StoreUnavailable in a process that has neither AWS's answer nor Redis' yet."""
         known_ms = self._aws.origin.now_ms() if self._aws else None
         now_ms = self._follower.now_ms() if known_ms is None else known_ms
+        if self._by_redis and known_ms is not None and abs(known_ms - self._latest_ms) > STEP_MS:
+            self._corrections += 1  # what was timed by Redis' clock until now was timed wrongly
+        self._by_redis = known_ms is None
         latest_ms = self._latest_ms
         if latest_ms - STEP_MS < now_ms < latest_ms:
             return latest_ms
@@ -125,10 +132,12 @@ class StateClock:
     def steps(self) -> int:
         """How often this process's clock was found to be wrong. What was timed across a step is void."""
         of_aws = sum(clock.steps for clock in (self._aws.origin, *self._aws.others)) if self._aws else 0
-        return of_aws + self._follower.steps
+        return of_aws + self._follower.steps + self._corrections
 
     def check(self) -> None:
         """Ask AWS now and then, and at once when the other side has shown that this process stood still.
+
+        As long as AWS's time is not known (its answers are long on their way), it is asked again each time.
 
         To be called before anything is timed. Raises AwsError.
         """
@@ -136,7 +145,10 @@ class StateClock:
             return
         with self._asking:
             steps = sum(clock.steps for clock in self._aws.others)
-            due = self._monotonic() - self._asked_at >= ASK_EVERY_SECONDS
+            unknown = self._aws.origin.now_ms() is None
+            due = self._monotonic() - self._asked_at >= (
+                UNKNOWN_EVERY_SECONDS if unknown else ASK_EVERY_SECONDS
+            )
             if due or steps != self._asked_steps:
                 self._aws.ask()
                 self._asked_at, self._asked_steps = self._monotonic(), steps

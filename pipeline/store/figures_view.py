@@ -24,6 +24,10 @@ LAG_MINUTES = 5
 #: A command and its arguments.
 Question = tuple[str | int, ...]
 
+#: No reader says that it is alive for longer than this: one that seems to be was dated by a clock that is
+#: ahead of the one that is read, and says nothing.
+ALIVE_AHEAD_MS = 120_000
+
 
 class FiguresView:
     """One migration's numbers and findings, read only; none before it has begun. Thread-safe."""
@@ -153,7 +157,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "dead": ("XLEN", key("dead")),
         "checkpoints": ("HGETALL", key("checkpoints")),
         "gaps": ("HLEN", key("gaps")),
-        "readers": ("ZCOUNT", key("readers"), now_ms, "+inf"),
+        "readers": ("ZCOUNT", key("readers"), now_ms, now_ms + ALIVE_AHEAD_MS),
         "late": ("HKEYS", key("late")),
         "oldest-finding": ("ZRANGE", key("findings-since"), 0, 0, "WITHSCORES"),
         "marks": ("HGETALL", key("marks")),
