@@ -100,7 +100,7 @@ def _success(figures: Figures, limits: Limits) -> _Answer:
     success = figures.success
     if success.low is None or success.high is None:
         if _proves_alone(figures, limits):
-            return Result.PASSED, "no key changed since the whole table was compared"
+            return Result.PASSED, "no key has changed while it was watched, and the whole table was compared"
         return Result.INCONCLUSIVE, "no key was compared yet"
     at_least = f"at least {share_text(success.low)} of the keys are right (95 % confidence)"
     demanded = f"{share_text(limits.objective)} is demanded"
@@ -226,8 +226,14 @@ def _unwatched(figures: Figures, since_ms: int) -> str:
 
 
 def _proves_alone(figures: Figures, limits: Limits) -> bool:
-    """Whether a comparison speaks for keys, where none has changed."""
-    return limits.scope is Scope.WHOLE_TABLE and _whole_table(figures, limits)[0] is Result.PASSED
+    """Whether a comparison speaks for all keys, because none has changed. What is excused is not known to be
+    right, whoever found it.
+    """
+    ledger = figures.ledger
+    changed = ledger.versions_published - ledger.suspects_published
+    if limits.scope is Scope.CHANGES or changed or figures.success.excused:
+        return False
+    return _whole_table(figures, limits)[0] is Result.PASSED
 
 
 def _accounting(figures: Figures, _limits: Limits) -> _Answer:

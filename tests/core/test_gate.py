@@ -233,3 +233,8 @@ def test_a_sample_passes_with_its_bound() -> None:
 def test_where_no_key_has_changed_the_comparison_speaks_for_all() -> None:
     unchanged = figures(ledger=Ledger(), lag_counts=lags(0, 0))
     assert results(unchanged) == {"lag": Result.INCONCLUSIVE}
+    nothing_judged = dict.fromkeys(("compared", "success", "lag"), Result.INCONCLUSIVE)
+    waiting = Ledger(records_read=1, versions_published=1, outstanding=1)
+    assert results(figures(ledger=waiting, lag_counts=lags(0, 0))) == nothing_judged
+    excused = Ledger(suspects_published=1, versions_published=1, expired=1, excused=1)
+    assert results(figures(ledger=excused, lag_counts=lags(0, 0))).keys() >= nothing_judged.keys()
