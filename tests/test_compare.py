@@ -129,6 +129,7 @@ def test_what_is_planted_is_found_and_nothing_else(tables: Tables) -> None:
     assert found["suspects"] == len(planted) + 1
     assert found["findings"] == {"missing": 1, "stale": 0, "different": 3, "extra": 1}
     assert found["partitions"] == {"planned": 5, "read": 5}
+    assert found["excused"] == 1
     for side in ("source", "target"):
         assert found[side]["items"] == COLD + len(PLANTED) - (1 if side == "source" else 2)
         assert found[side]["read_units"] > 0

@@ -90,11 +90,16 @@ def result_text(
         "segments": f"{comparison.done:,} of {comparison.planned:,} read",
         "keys": f"{tally.keys:,} compared: {tally.equal:,} equal, {tally.suspects:,} suspects, "
         f"{tally.covered:,} covered by the stream",
-        "findings": kinds or "none",
+        "findings": (kinds or "none") + _excused(figures),
         "right": _right(success),
         "cost": f"{seconds:,.1f} s, {tally.dollars:,.4f} dollars (on demand, us-east-1)",
     }
     return "\n".join([_SAID[answer], *(f"  {name:<9} {text}" for name, text in rows.items())])
+
+
+def _excused(figures: Figures) -> str:
+    excused = figures.ledger.excused
+    return f"; {excused:,} more differ in what TTL itself will remove" if excused else ""
 
 
 def _right(success: Share | None) -> str:
@@ -116,6 +121,7 @@ def result_object(
         "answer": answer.value,
         **comparison_object(comparison),
         "findings": {str(kind): figures.ledger.open.get(kind, 0) for kind in MISMATCHES},
+        "excused": figures.ledger.excused,
         "success": msgspec.to_builtins(success),
         "seconds": round(seconds, 1),
     }
