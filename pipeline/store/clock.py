@@ -137,8 +137,7 @@ class StateClock:
     def check(self) -> None:
         """Ask AWS now and then, and at once when the other side has shown that this process stood still.
 
-        As long as AWS's time is not known (its answers are long on their way), it is asked again each time.
-
+        While AWS's time is not known (its answers are long on their way), it is asked for once a second.
         To be called before anything is timed. Raises AwsError.
         """
         if self._aws is None:
