@@ -1,8 +1,10 @@
 """The store against real servers: atomic publish and commit, fences, rechecks, dead letters, accounting."""
 
 import itertools
+import json
 import re
 import threading
+import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -587,6 +589,24 @@ def test_a_finding_opens_updates_and_recovers(store: WholeStore, lease: Lease) -
     assert list(store.findings()) == []
     assert (ledger.open["missing"], ledger.recovered, ledger.alarmed, ledger.reached) == (0, 1, 0, 1)
     assert ledger.balanced
+
+
+def test_findings_are_read_in_order_and_a_page_at_a_time(store: WholeStore) -> None:
+    """Thousands of them, many of one instant, without holding them all."""
+    names = [f"attribute-{number:04}" + "x" * 40 for number in range(50)]
+    stored = json.dumps({"kind": "missing", "versions_behind": 1, "attributes": names, "last_looked_ms": 7})
+    keys = [f'"{number:05}"' for number in range(6_000)]
+    for start in range(0, len(keys), 1_000):
+        some = keys[start : start + 1_000]
+        store._redis.hset(store._key("findings"), mapping=dict.fromkeys(some, stored))
+        store._redis.zadd(store._key("findings-since"), {key: int(key[1:6]) // 2_700 for key in some})
+    store._redis.hdel(store._key("findings"), keys[77])  # closed in this very moment
+    tracemalloc.start()
+    seen = [one.key.decode() for one in store.findings()]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seen == [*keys[:77], *keys[78:]]
+    assert peak < 10_000_000  # all of them decoded are 40 MB
 
 
 def test_a_poison_entry_is_handed_out_without_a_history(store: WholeStore) -> None:

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from pipeline.aws import MAX_KEYS
-from pipeline.core.canonical import diff
+from pipeline.core.differing import diff
 from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.ledger import buried
