@@ -449,7 +449,7 @@ def test_a_verdict_is_committed_once_even_if_the_reply_is_lost(store: WholeStore
     publish(store, lease, change())
     claim = store.claim("v", 10, 0)
     done = [settle(store, claim.entries[0], A, claim.now_ms)]
-    assert store.commit(done, claim.now_ms) == []
+    assert store.commit(done, claim.now_ms).refused == []
     store.commit(
         done, claim.now_ms
     )  # the history has changed by our own commit: refused or ignored, never counted
@@ -484,7 +484,7 @@ def test_a_version_published_under_a_look_refuses_the_commit_and_shows_the_new_h
     publish(store, lease, change())
     claim = store.claim("v", 10, 0)
     publish(store, lease, change(before=A, digest=B), at=after(1), to=after(2))
-    refused = store.commit([settle(store, claim.entries[0], A, claim.now_ms)], claim.now_ms)
+    refused = store.commit([settle(store, claim.entries[0], A, claim.now_ms)], claim.now_ms).refused
     assert [one.index for one in refused] == [0]
     assert len(codec.decode(refused[0].raw).versions) == 3
     assert store.ledger().reached == 0
@@ -627,7 +627,8 @@ def test_a_full_server_refuses_new_work_but_drains(store: WholeStore, lease: Lea
             publish(store, lease, change(key=b'"new"'), at=after(1), to=after(2))
         claim = store.claim("v", 100, 0)
         assert (
-            store.commit([settle(store, one, A, claim.now_ms) for one in claim.entries], claim.now_ms) == []
+            store.commit([settle(store, one, A, claim.now_ms) for one in claim.entries], claim.now_ms).refused
+            == []
         )
     finally:
         client.config_set("maxmemory", "0")
