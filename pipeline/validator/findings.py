@@ -1,6 +1,6 @@
 """Every finding that a commit opened, changed or closed is one log line.
 
-Reads: what the store says of a commit. Writes: log lines. Never: the store, AWS. A key is a keyed hash; names
+Reads: what the store says of a commit. Writes: log lines. Never: redis, AWS. A key is a keyed hash; names
 of attributes are bounded and escaped; there is no value.
 
 The line is written by the process whose commit did it, after Redis has said so: once, however often the key
