@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import msgspec
 
+from pipeline.core.differing import CUT
 from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.model import MISMATCHES, ChangeType, Checkpoint, Phase, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
@@ -30,7 +31,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """An open mismatch of one key. attributes: names (paths) that differ, never values."""
+    """An open mismatch of one key. attributes: names (paths) that differ, never values; see `differing`."""
 
     key: bytes
     kind: VerdictKind
@@ -38,6 +39,15 @@ class Finding(msgspec.Struct, frozen=True):
     attributes: list[str]
     first_seen_ms: int
     last_looked_ms: int
+
+    @property
+    def attributes_cut(self) -> bool:
+        """True when more differ than are named."""
+        return self.attributes[-1:] == [CUT]
+
+    @property
+    def attributes_named(self) -> list[str]:
+        return self.attributes[:-1] if self.attributes_cut else self.attributes
 
 
 class Queue(msgspec.Struct, frozen=True):

@@ -21,6 +21,8 @@ from pipeline.store.messages import gap_of
 
 #: Replication lags are counted by minute; figures speak of the last few.
 LAG_MINUTES = 5
+#: Findings that are read at a time.
+FINDINGS_PAGE = 500
 #: A command and its arguments.
 Question = tuple[str | int, ...]
 
@@ -128,16 +130,34 @@ class FiguresView:
         return dict(zip(questions, shown, strict=True))
 
     def findings(self) -> Iterator[Finding]:
-        """Open findings, oldest first."""
+        """Open findings, oldest first; so many at a time are held, however many there are.
+
+        One that is opened or closed meanwhile may be among them or not.
+        """
+        after_ms = 0.0
+        known: set[bytes] = set()  # of those opened at after_ms: the next page begins with them again
+        while page := [
+            one for one in self._opened(after_ms, FINDINGS_PAGE + len(known)) if one[0] not in known
+        ]:
+            with translated():
+                raw = self._redis.hmget(self._key("findings"), [key for key, _ in page])
+            for (key, at_ms), stored in zip(page, raw, strict=True):
+                known = known if at_ms == after_ms else set()
+                known.add(key)
+                after_ms = at_ms
+                if stored is not None:
+                    fields = msgspec.json.decode(stored)
+                    yield msgspec.convert({**fields, "key": key, "first_seen_ms": int(at_ms)}, Finding)
+
+    def _opened(self, from_ms: float, count: int) -> list[tuple[bytes, float]]:
+        """The next keys with a finding, and when each was opened."""
+        first: Any = from_ms  # a score, where redis-py declares a position
+        last: Any = "+inf"
         with translated():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.hgetall(self._key("findings"))
-            pipe.zrange(self._key("findings-since"), 0, -1, withscores=True)
-            raw, opened = pipe.execute()
-        for key, first_seen_ms in opened:
-            if key in raw:
-                stored = msgspec.json.decode(raw[key])
-                yield msgspec.convert({**stored, "key": key, "first_seen_ms": int(first_seen_ms)}, Finding)
+            found = self._redis.zrange(
+                self._key("findings-since"), first, last, byscore=True, withscores=True, offset=0, num=count
+            )
+        return cast(list[tuple[bytes, float]], found)
 
 
 def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Question]:
