@@ -54,11 +54,13 @@ def status(process: ProcessConfig, store: StoreView) -> int:
 def findings(process: ProcessConfig, store: StoreView) -> int:
     """Print every open finding, oldest first; the exit code."""
     show = _key_shower(process, store)
-    if process.json:
-        for finding in store.findings():
-            print(text.finding_line(finding, show(finding.key)))
-    else:
-        print(text.findings_table((finding, _text(show(finding.key))) for finding in store.findings()))
+    lines = (
+        (text.finding_line(one, show(one.key)) for one in store.findings())
+        if process.json
+        else text.findings_table((one, _text(show(one.key))) for one in store.findings())
+    )
+    for line in lines:
+        print(line)
     sys.stdout.flush()
     return exit_code(store.figures())
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import msgspec
 
+from pipeline.core.differing import CUT
 from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.model import MISMATCHES, ChangeType, Checkpoint, Phase, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
@@ -30,7 +31,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """An open mismatch of one key. attributes: names (paths) that differ, never values."""
+    """An open mismatch of one key. attributes: names (paths) that differ, never values; see `differing`."""
 
     key: bytes
     kind: VerdictKind
@@ -38,6 +39,15 @@ class Finding(msgspec.Struct, frozen=True):
     attributes: list[str]
     first_seen_ms: int
     last_looked_ms: int
+
+    @property
+    def attributes_cut(self) -> bool:
+        """True when more differ than are named."""
+        return self.attributes[-1:] == [CUT]
+
+    @property
+    def attributes_named(self) -> list[str]:
+        return self.attributes[:-1] if self.attributes_cut else self.attributes
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -191,6 +201,17 @@ def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) 
     )
 
 
+def unread(before: History, after: History, reads: int, reads_strong: int) -> str:
+    """The counter changes of a key that could not be read, as `tally` writes them."""
+    counts = f"reads={reads} reads_strong={reads_strong}"
+    return counts + "".join(f" late:{at}={by}" for at, by in _moved(before.late, after.late))
+
+
+def _moved(before: int, after: int) -> list[tuple[int, int]]:
+    """One less in the bucket before, one more in the bucket after; 0 is none."""
+    return [(at, by) for at, by in ((before, -1), (after, 1)) if at and before != after]
+
+
 def _suspects(before: History, after: History | None) -> tuple[int, int]:
     """By how much the suspects change that a comparison waits for, and those under an open finding."""
     if not before.suspect:
@@ -207,6 +228,7 @@ def buried(history: History) -> str:
     return (
         f"dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed} "
         f"expired={-history.excused} excused={-excused} suspects_waiting={waiting} suspects_open={found}"
+        + "".join(f" late:{at}={by}" for at, by in _moved(history.late, 0))
     )
 
 

@@ -4,8 +4,9 @@ Reads: structs of the core. Writes: nothing; callers print. Never: the store. No
 only in the form that the caller hands in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -14,12 +15,17 @@ from pipeline.core.figures import Figures
 from pipeline.core.gate import Limits, Result, Verdict
 from pipeline.core.ledger import Finding
 from pipeline.core.model import Side
+from pipeline.core.quoting import printable, printable_json
 from pipeline.core.statistics import margin_in_words
 from pipeline.report.comparison_text import comparison_object, status_row
 
 SECOND, MINUTE, HOUR = 1, 60, 3600
 #: Below this much time until unread records are lost, every report says so.
 HEADROOM_WARNING_SECONDS = 6 * HOUR
+#: And when a key that is due has waited longer than this for a look.
+OVERDUE_WARNING_SECONDS = 30
+#: Rows of the table of findings by which its columns are measured.
+ROWS_MEASURED = 1_000
 
 NOTHING_COMPARED = "nothing compared yet: this says neither that the tables are equal nor that they differ"
 LIMIT_OF_SOURCE = (
@@ -181,6 +187,8 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "outstanding": figures.queue.outstanding,
             "due": figures.queue.due,
             "dead": figures.queue.dead,
+            "overdue_seconds": figures.overdue_seconds,
+            "validators": figures.validators,
         },
         "notes": notes(heading, figures),
     }
@@ -197,6 +205,10 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
         said.append(f"{_many(figures.reader.gaps, 'gap')}: stream records were lost before they were read")
     if figures.reader.readers == 0:
         said.append("no stream reader is alive: what is written now is not seen until one runs")
+    if figures.validators == 0:
+        said.append("no validator is alive: what is written now is not judged until one runs")
+    if (overdue := figures.overdue_seconds) > OVERDUE_WARNING_SECONDS:
+        said.append(f"keys that are due have waited {_span(overdue)} for a look: what they hold is not known")
     headroom = figures.retention_headroom_seconds
     if headroom is not None and headroom < HEADROOM_WARNING_SECONDS:
         when = f"will be lost in {_span(headroom)}" if headroom > 0 else "are being lost"
@@ -262,28 +274,35 @@ def finding_line(finding: Finding, key: object) -> str:
         "key": key,
         "kind": finding.kind,
         "versions_behind": finding.versions_behind,
-        "attributes": finding.attributes,
+        "attributes": finding.attributes_named,
+        "attributes_cut": finding.attributes_cut,
         "first_seen": _instant(finding.first_seen_ms),
         "last_looked": _instant(finding.last_looked_ms),
     }
-    return msgspec.json.encode(fields).decode()
+    return printable_json(msgspec.json.encode(fields).decode())
 
 
-def findings_table(findings: Iterable[tuple[Finding, str]]) -> str:
-    """`findings`: an aligned table, nothing cut off. Each comes with the text that stands for its key."""
-    rows = [("KEY", "KIND", "BEHIND", "FIRST SEEN", "LAST LOOKED", "ATTRIBUTES")]
-    for finding, key in findings:
-        behind = str(finding.versions_behind)
-        seen, looked = _instant(finding.first_seen_ms), _instant(finding.last_looked_ms)
-        rows.append((key, finding.kind.value, behind, seen, looked, ", ".join(finding.attributes) or "-"))
-    return _aligned(rows) if len(rows) > 1 else "no open findings"
+def findings_table(findings: Iterable[tuple[Finding, str]]) -> Iterator[str]:
+    """`findings`: the lines of a table, nothing cut off. Each comes with the text that stands for its key.
+
+    The columns are as wide as the first rows need, so that no more than those are held.
+    """
+    rows = map(_finding_row, findings)
+    first = list(islice(rows, ROWS_MEASURED))
+    if not first:
+        yield "no open findings"
+        return
+    head = ("KEY", "KIND", "BEHIND", "FIRST SEEN", "LAST LOOKED", "ATTRIBUTES")
+    widths = [max(map(len, column)) for column in zip(head, *first, strict=True)]
+    for row in chain((head,), first, rows):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+def _finding_row(shown: tuple[Finding, str]) -> tuple[str, ...]:
+    finding, key = shown
+    seen, looked = _instant(finding.first_seen_ms), _instant(finding.last_looked_ms)
+    names = printable(", ".join(finding.attributes) or "-")
+    return printable(key), finding.kind.value, str(finding.versions_behind), seen, looked, names
 
 
 # --- numbers in words --------------------------------------------------------------------------------------
