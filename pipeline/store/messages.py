@@ -78,7 +78,8 @@ class Commit(msgspec.Struct, frozen=True):
     """What a validator asks the store to commit for one entry.
 
     before/after: encoded histories (after b"" = closed). finding: None = as it is, "" = recovered, else JSON.
-    judged: count the key among the distinct keys judged. dead: move the entry to the dead letters.
+    judged: count the key among the distinct keys judged. verdict: one was given. dead: move the entry to the
+    dead letters.
     lag_ms: replication lag to add to the sum, -1 = none.
     """
 
@@ -88,6 +89,7 @@ class Commit(msgspec.Struct, frozen=True):
     tally: str
     finding: str | None = None
     judged: bool = False
+    verdict: bool = False
     dead: bool = False
     lag_ms: int = -1
 
