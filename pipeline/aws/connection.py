@@ -129,7 +129,7 @@ class Connection:
                 raise translate(error, self.config.side, "session") from error
             service = self._service("dynamodbstreams" if self.config.side == "stream" else "dynamodb")
             self.region, self.endpoint = service.region, service.endpoint
-        log.info(
+        log.debug(
             "aws session made",
             side=self.config.side,
             endpoint=self.endpoint,

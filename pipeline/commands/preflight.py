@@ -37,7 +37,7 @@ from pipeline.errors import (
     Throttled,
 )
 from pipeline.sides import connect
-from pipeline.store import RedisConnection, Role, begin, check_permissions, check_server
+from pipeline.store import RedisConnection, Role, begin, check_permissions, check_server, load
 
 log = structlog.get_logger(__name__)
 
@@ -240,14 +240,31 @@ def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
         connection.close()
 
 
-def open_store(process: ProcessConfig, migration: MigrationConfig) -> None:
+class Opened(msgspec.Struct, frozen=True):
+    """The migration as it was found. new: by nobody, it begins now. changed: times that are others now."""
+
+    new: bool
+    started_ms: int
+    changed: list[str]
+
+
+def open_store(process: ProcessConfig, migration: MigrationConfig) -> Opened:
     """Begin or go on with the migration. Raises SettingsChanged, and what `check_store` does."""
     check_store(process, migration)
     connection = RedisConnection(process.redis_url, migration.name)
+    judged_by = migration.judged_by()
     try:
-        begin(connection, migration.settings())
+        new = load(connection) is None
+        meta = begin(connection, migration.settings(), judged_by)
     finally:
         connection.close()
+    before = meta.judged_by or judged_by
+    changed = [
+        f"--{name} {before.get(name, 'unknown')} → {now}"
+        for name, now in judged_by.items()
+        if before.get(name) != now
+    ]
+    return Opened(new, meta.started_ms, changed)
 
 
 # --- asking ------------------------------------------------------------------------------------------------

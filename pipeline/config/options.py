@@ -21,6 +21,7 @@ from pipeline.config.declaration import (
 )
 from pipeline.config.parsers import (
     duration_ms,
+    duration_text,
     migration_name,
     not_negative,
     objective,
@@ -184,6 +185,14 @@ class MigrationConfig:
             excused=self.gate_excused / 100,
             scope=Scope(self.gate_scope),
         )
+
+    def judged_by(self) -> dict[str, str]:
+        """The times that a restart may change, by option: what is open is judged by the new ones."""
+        return {
+            "converge-within": duration_text(self.converge_within_ms),
+            "stable-for": duration_text(self.stable_for_ms),
+            "ttl-grace": duration_text(self.ttl_grace_ms),
+        }
 
     def settings(self) -> dict[str, str]:
         """The fingerprint: what the stored state would mean something else without."""

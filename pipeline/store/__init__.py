@@ -26,7 +26,7 @@ of a cluster):
     comparison-read    bitmap: partition n of the comparison is read and counted
 """
 
-from pipeline.store.beginning import begin, check_server
+from pipeline.store.beginning import begin, check_server, load
 from pipeline.store.clock import AwsClocks
 from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
@@ -50,4 +50,5 @@ __all__ = [
     "begin",
     "check_permissions",
     "check_server",
+    "load",
 ]
