@@ -6,14 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pipeline.core.causes import cause_id
 from pipeline.core.figures import Figures
 from pipeline.core.ledger import Finding, Ledger, PartitionCounts, Queue, ReaderState
 from pipeline.core.model import Side, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.report.findings_text import finding_object, findings_table, json_line
 from pipeline.report.text import (
     Heading,
-    finding_line,
-    findings_table,
     notes,
     statistics_fields,
     statistics_text,
@@ -92,7 +92,8 @@ def troubled() -> Figures:
 def finding(
     kind: VerdictKind = VerdictKind.STALE, attributes: tuple[str, ...] = ("address.city",)
 ) -> Finding:
-    return Finding(b'"user#1"', kind, 2, list(attributes), NOON_MS, NOON_MS + 61_500)
+    looked_ms, written_ms = NOON_MS + 61_500, NOON_MS - 60_000
+    return Finding(b'"user#1"', kind, 2, list(attributes), NOON_MS, looked_ms, oldest_change_ms=written_ms)
 
 
 # --- golden texts: tests/golden holds what an operator sees, word by word ---
@@ -199,13 +200,17 @@ def test_status_json_has_the_agreed_fields() -> None:
 
 
 def test_findings_json_is_one_line_with_instants_in_utc() -> None:
-    line = finding_line(finding(), msgspec.Raw(b'{"pk":{"S":"user#1"}}'))
+    line = json_line(finding_object(finding(), msgspec.Raw(b'{"pk":{"S":"user#1"}}')))
     assert "\n" not in line
     assert json.loads(line) == {
         "key": {"pk": {"S": "user#1"}},
         "kind": "stale",
         "versions_behind": 2,
         "attributes": ["address.city"],
+        "types": {},
+        "operation": None,
+        "cause": cause_id(finding()),
+        "oldest_change": "2026-11-23T11:59:00.000Z",
         "first_seen": "2026-11-23T12:00:00.000Z",
         "last_looked": "2026-11-23T12:01:01.500Z",
     }

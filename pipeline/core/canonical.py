@@ -253,17 +253,31 @@ def diff(a: Item, b: Item, ignore: frozenset[str] = frozenset(), limit: int = 50
     equal. Values are normalised in place. Raises MalformedItem.
     """
     left, right = _canonical_item(a, ignore), _canonical_item(b, ignore)
-    return sorted(_map_paths(left, right, ""))[:limit]
+    return sorted(path for path, _, _ in _map_paths(left, right, ""))[:limit]
 
 
-def _map_paths(a: Item, b: Item, path: str) -> Iterator[str]:
+def type_changes(
+    source: Item, target: Item, ignore: frozenset[str] = frozenset(), limit: int = 50
+) -> dict[str, str]:
+    """Of the paths that `diff` names, those where both sides hold a value of another type: path → "N → S"."""
+    left, right = _canonical_item(source, ignore), _canonical_item(target, ignore)
+    tags = ((path, *(one or {}), *(other or {})) for path, one, other in _map_paths(left, right, ""))
+    changed = sorted(found for found in tags if len(found) == 3 and found[1] != found[2])
+    return {path: f"{one} → {other}" for path, one, other in changed[:limit]}
+
+
+#: A path where two canonical values differ, and the values; None stands for "not there".
+_Place = tuple[str, Item | None, Item | None]
+
+
+def _map_paths(a: Item, b: Item, path: str) -> Iterator[_Place]:
     for name in a.keys() | b.keys():
         shown = name if _PLAIN_NAME.fullmatch(name) else _encode(name).decode()
         yield from _value_paths(a.get(name), b.get(name), f"{path}.{shown}" if path else shown)
 
 
-def _value_paths(a: Item | None, b: Item | None, path: str) -> Iterator[str]:
-    """Paths at or under `path` where two canonical values differ; None stands for "not there"."""
+def _value_paths(a: Item | None, b: Item | None, path: str) -> Iterator[_Place]:
+    """Places at or under `path` where two canonical values differ."""
     if a == b:  # safe from Python's True == 1: no canonical value holds a number
         return
     if a and b and "M" in a and "M" in b:
@@ -273,7 +287,7 @@ def _value_paths(a: Item | None, b: Item | None, path: str) -> Iterator[str]:
             left, right = (side["L"][position : position + 1] or [None] for side in (a, b))
             yield from _value_paths(left[0], right[0], f"{path}[{position}]")
     else:
-        yield path
+        yield path, a, b
 
 
 KeyType = Literal["S", "N", "B"]

@@ -11,7 +11,16 @@ import msgspec
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.figures import Clock, Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
-from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, partition_counts
+from pipeline.core.ledger import (
+    ClosedFinding,
+    Closing,
+    Finding,
+    Gap,
+    Ledger,
+    Queue,
+    ReaderState,
+    partition_counts,
+)
 from pipeline.core.model import Checkpoint
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.store.beginning import readable
@@ -21,6 +30,8 @@ from pipeline.store.messages import gap_of
 
 #: Replication lags are counted by minute; figures speak of the last few.
 LAG_MINUTES = 5
+#: Findings that are asked for at once.
+FINDINGS_PAGE = 1_000
 #: A command and its arguments.
 Question = tuple[str | int, ...]
 
@@ -127,17 +138,60 @@ class FiguresView:
         shown = (None if isinstance(answer, Exception) else answer for answer in answers)
         return dict(zip(questions, shown, strict=True))
 
-    def findings(self) -> Iterator[Finding]:
-        """Open findings, oldest first."""
-        with translated():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.hgetall(self._key("findings"))
-            pipe.zrange(self._key("findings-since"), 0, -1, withscores=True)
-            raw, opened = pipe.execute()
-        for key, first_seen_ms in opened:
-            if key in raw:
-                stored = msgspec.json.decode(raw[key])
-                yield msgspec.convert({**stored, "key": key, "first_seen_ms": int(first_seen_ms)}, Finding)
+    def findings(self, from_ms: int | None = None, until_ms: int | None = None) -> Iterator[Finding]:
+        """Open findings, oldest first, in constant memory; those opened from … until, if that is given."""
+        for page in self._opened(from_ms, until_ms):
+            with translated():
+                names = [key for key, _ in page]
+                raw = cast(list[bytes | None], self._redis.hmget(self._key("findings"), names))
+            for (key, opened_ms), stored in zip(page, raw, strict=True):
+                if stored is not None:  # else it was closed meanwhile
+                    yield _finding(key, stored, opened_ms)
+
+    def _opened(self, from_ms: int | None, until_ms: int | None) -> Iterator[list[tuple[bytes, float]]]:
+        """Keys with a finding and when it was opened, by pages that begin where the one before ended."""
+        least: float | str = "-inf" if from_ms is None else from_ms
+        most: float | str = "+inf" if until_ms is None else until_ms
+        seen: set[bytes] = set()  # of those opened at `least`, which the next page shows again
+        size = FINDINGS_PAGE
+        while True:
+            with translated():
+                found = cast(
+                    list[tuple[bytes, float]],
+                    self._redis.zrangebyscore(
+                        self._key("findings-since"), least, most, start=0, num=size, withscores=True
+                    ),
+                )
+            if fresh := [(key, at_ms) for key, at_ms in found if key not in seen]:
+                yield fresh
+            if len(found) < size:
+                return
+            last_ms = found[-1][1]
+            # A page of one instant alone would come again for ever.
+            size = size * 2 if found[0][1] == last_ms else FINDINGS_PAGE
+            least, seen = last_ms, {key for key, at_ms in found if at_ms == last_ms}
+
+    def closed_findings(self) -> Iterator[ClosedFinding]:
+        """Of the findings that were closed the latest ones, newest first, in constant memory."""
+        before = "+"
+        while True:
+            with translated():
+                log = cast(
+                    list[tuple[bytes, dict[bytes, bytes]]],
+                    self._redis.xrevrange(self._key("findings-log"), max=before, count=FINDINGS_PAGE),
+                )
+            for entry, told in log:
+                before = f"({entry.decode()}"
+                if told[b"finding"]:
+                    finding = _finding(told[b"k"], told[b"finding"], float(told[b"since"]))
+                    yield ClosedFinding(finding, int(told[b"closed"]), Closing(told[b"why"].decode()))
+            if len(log) < FINDINGS_PAGE:
+                return
+
+
+def _finding(key: bytes, stored: bytes, opened_ms: float) -> Finding:
+    told = msgspec.json.decode(stored)
+    return msgspec.convert({**told, "key": key, "first_seen_ms": int(opened_ms)}, Finding)
 
 
 def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Question]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from pipeline.core.ledger import Gap
+from pipeline.core.ledger import Closing, Gap
 from pipeline.core.model import Checkpoint
 
 
@@ -77,7 +77,8 @@ class Claim(msgspec.Struct, frozen=True):
 class Commit(msgspec.Struct, frozen=True):
     """What a validator asks the store to commit for one entry.
 
-    before/after: encoded histories (after b"" = closed). finding: None = as it is, "" = recovered, else JSON.
+    before/after: encoded histories (after b"" = closed). finding: JSON of an open one, None = as it is.
+    closing: why the finding is closed, None = it is not.
     judged: count the key among the distinct keys judged. dead: move the entry to the dead letters.
     lag_ms: replication lag to add to the sum, -1 = none.
     """
@@ -87,6 +88,7 @@ class Commit(msgspec.Struct, frozen=True):
     next_ms: int
     tally: str
     finding: str | None = None
+    closing: Closing | None = None
     judged: bool = False
     dead: bool = False
     lag_ms: int = -1

@@ -11,7 +11,7 @@ local history      = key(3, 'hash', 'HGET HSET HDEL')     -- key -> history
 local ledger       = key(4, 'hash', 'HMGET HINCRBY')
 local findings     = key(5, 'hash', 'HGET HSET HDEL')     -- key -> JSON
 local opened       = key(6, 'zset', 'ZADD ZSCORE ZREM')   -- key -> when its finding was opened (ms)
-local findings_log = key(7, 'stream', 'XADD')             -- recovered findings
+local findings_log = key(7, 'stream', 'XADD')             -- closed findings
 local lag          = key(8, 'hash', 'HMGET HINCRBY EXPIRE') -- of this minute: bucket -> count
 local late         = key(9, 'hash', 'HMGET HINCRBY HDEL') -- creation bucket -> keys that wait
 local keys_judged  = key(10, 'string', 'PFADD')           -- HyperLogLog
@@ -20,7 +20,7 @@ if checked() then return refused end
 local group, now, lag_kept_seconds = ARGV[1], ARGV[2], ARGV[3]
 -- The entries, one after the other (little endian): lengths of the six texts (u16 u16 u32 u32 u32 u16), next look
 -- ms (i64), lag ms (i64, -1 = none), flags (u8); then the texts: id, key, history before, history after
--- ('' = closed), finding ('' = as it is, '-' = recovered, else its JSON), tally.
+-- ('' = closed), finding ('' = as it is, '-' and why = closed, else its JSON), tally.
 local packed = ARGV[4]
 local COUNT_KEY, DEAD_LETTER = 1, 2 -- flags: the key was judged; its tally says what a dead letter held
 local LOG_LENGTH = 10000
@@ -81,10 +81,10 @@ local function put(entry)
     redis.call('HSET', history, entry.key, entry.after)
     redis.call('ZADD', due, entry.next_ms, entry.key)
   end
-  if entry.finding == '-' then
+  if string.sub(entry.finding, 1, 1) == '-' then
     local since = redis.call('ZSCORE', opened, entry.key)
     redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'since', since or now,
-      'finding', redis.call('HGET', findings, entry.key) or '')
+      'closed', now, 'why', string.sub(entry.finding, 2), 'finding', redis.call('HGET', findings, entry.key) or '')
     redis.call('HDEL', findings, entry.key)
     redis.call('ZREM', opened, entry.key)
   elseif entry.finding ~= '' then

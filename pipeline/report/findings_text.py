@@ -1,0 +1,175 @@
+"""Findings and their causes: a line each, as JSON, CSV or text.
+
+Reads: structs of the core. Writes: nothing; callers print. Never: the store. No item value is shown, and
+keys and their prefixes only in the form that the caller hands in.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from pipeline.core.causes import Cause, Causes, cause_id
+from pipeline.core.ledger import ClosedFinding, Finding
+from pipeline.report.words import instant, many, minute, span
+
+#: Columns of the CSV, of a key and of a cause; those of `closed` are empty while a finding is open.
+KEY_COLUMNS = (
+    *("key", "kind", "versions_behind", "attributes", "types", "operation", "cause", "first_seen"),
+    *("oldest_change", "last_looked", "closed", "why"),
+)
+CAUSE_COLUMNS = (
+    *("cause", "kind", "findings", "attributes", "attribute_count", "types", "operation", "prefixes"),
+    *("first_seen", "last_opened", "oldest_change"),
+)
+#: What a spreadsheet takes for a formula when a cell begins with it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: How a prefix of keys is shown.
+ShowPrefix = Callable[[str], str]
+
+
+def finding_object(finding: Finding, key: object, closed: ClosedFinding | None = None) -> dict[str, Any]:
+    """key: the wire JSON object, or the keyed hash that stands for it."""
+    fields = {
+        "key": key,
+        "kind": finding.kind,
+        "versions_behind": finding.versions_behind,
+        "attributes": finding.attributes,
+        "types": finding.types,
+        "operation": finding.operation,
+        "cause": cause_id(finding),
+        "first_seen": instant(finding.first_seen_ms),
+        "oldest_change": _instant(finding.oldest_change_ms),
+        "last_looked": instant(finding.last_looked_ms),
+    }
+    if closed is not None:
+        fields |= {"closed": instant(closed.closed_ms), "why": closed.why}
+    return fields
+
+
+def cause_object(cause: Cause, show: ShowPrefix) -> dict[str, Any]:
+    """show: what stands for a prefix of keys."""
+    prefixes = None if cause.prefixes is None else {show(name): n for name, n in cause.prefixes.items()}
+    return {
+        "cause": cause.id,
+        "kind": cause.kind,
+        "findings": cause.count,
+        "attributes": cause.paths,
+        "attribute_count": cause.path_count,
+        "types": cause.types,
+        "operation": cause.operation,
+        "prefixes": prefixes,
+        "first_seen": instant(cause.first_ms),
+        "last_opened": instant(cause.last_ms),
+        "oldest_change": _instant(cause.oldest_change_ms),
+    }
+
+
+def json_line(fields: dict[str, Any]) -> str:
+    """One line, which a control character in a name does not break."""
+    return msgspec.json.encode(fields).decode()
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """One row, without its line's end. Lists and maps are JSON in their cell."""
+    row = io.StringIO()
+    csv.writer(row, lineterminator="").writerow([_cell(value) for value in values])
+    return row.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    plain = str(value) if isinstance(value, str | int) else msgspec.json.encode(value).decode()
+    return f"'{plain}" if plain.startswith(_FORMULA) else plain
+
+
+def findings_table(findings: Iterable[tuple[Finding, str]]) -> str:
+    """`findings`: an aligned table, nothing cut off. Each comes with the text that stands for its key."""
+    rows = [("KEY", "KIND", "BEHIND", "OLDEST CHANGE", "FIRST SEEN", "LAST LOOKED", "ATTRIBUTES")]
+    for finding, key in findings:
+        oldest = _instant(finding.oldest_change_ms) or "-"
+        seen, looked = instant(finding.first_seen_ms), instant(finding.last_looked_ms)
+        behind, attributes = str(finding.versions_behind), ", ".join(finding.attributes) or "-"
+        rows.append((key, finding.kind.value, behind, oldest, seen, looked, attributes))
+    return _aligned(rows) if len(rows) > 1 else "no open findings"
+
+
+def closed_table(findings: Iterable[tuple[ClosedFinding, str]]) -> str:
+    """`findings --closed`."""
+    rows = [("KEY", "KIND", "OPENED", "CLOSED", "OPEN FOR", "WHY", "ATTRIBUTES")]
+    for closed, key in findings:
+        finding = closed.finding
+        opened, ended = instant(finding.first_seen_ms), instant(closed.closed_ms)
+        attributes = ", ".join(finding.attributes) or "-"
+        lasted = span(max(0, closed.closed_ms - finding.first_seen_ms) / 1000)
+        rows.append((key, finding.kind.value, opened, ended, lasted, closed.why.value, attributes))
+    return _aligned(rows) if len(rows) > 1 else "no closed findings"
+
+
+def causes_table(causes: Causes, limit: int | None, show: ShowPrefix) -> str:
+    """`findings --by cause`: biggest first."""
+    rows = [("CAUSE", "FINDINGS", "KIND", "OPERATION", "FIRST SEEN", "LAST OPENED", "KEYS", "ATTRIBUTES")]
+    for cause in causes.ranked()[:limit]:
+        first, last = minute(cause.first_ms), minute(cause.last_ms)
+        operation, keys = cause.operation or "-", keys_text(cause, show)
+        rows.append(
+            (cause.id, f"{cause.count:,}", cause.kind, operation, first, last, keys, place_text(cause) or "-")
+        )
+    return "\n".join([_aligned(rows), *_rest(causes, limit)]) if len(rows) > 1 else "no findings"
+
+
+def causes_summary(causes: Causes, limit: int | None, show: ShowPrefix) -> str:
+    """`findings --summary`: a sentence for each cause."""
+    lines = [cause_sentence(cause, show) for cause in causes.ranked()[:limit]]
+    return "\n".join([*lines, *_rest(causes, limit)]) or "no findings"
+
+
+def cause_sentence(cause: Cause, show: ShowPrefix) -> str:
+    """`29 × different at contact.name, keys c#…, since 2026-11-23 22:09 UTC`."""
+    parts = [f"{cause.count:,} × {cause.kind}"]
+    if place := place_text(cause):
+        parts[0] += f" at {place}"
+    if cause.operation:
+        parts.append(f"newest change {cause.operation}")
+    parts.append(keys_text(cause, show))
+    parts.append(f"since {minute(cause.first_ms)}")
+    return ", ".join(parts)
+
+
+def place_text(cause: Cause) -> str:
+    """Where the items differ; "" where one of them is missing."""
+    more = cause.path_count - len(cause.paths)
+    text = ", ".join(cause.paths) + (f" and {many(more, 'more path')}" if more else "")
+    return text + (f" (type changed: {', '.join(cause.types)})" if cause.types else "")
+
+
+def keys_text(cause: Cause, show: ShowPrefix) -> str:
+    """What the keys have in common."""
+    if cause.prefixes is None:
+        return "keys of many prefixes"
+    if set(cause.prefixes) == {""}:
+        return "keys without a prefix"
+    return "keys " + ", ".join(
+        f"{show(name)}…" if name else "without a prefix" for name in sorted(cause.prefixes)
+    )
+
+
+def _rest(causes: Causes, limit: int | None) -> list[str]:
+    """What is not shown."""
+    shown = sum(cause.count for cause in causes.ranked()[:limit])
+    left = causes.total - shown
+    return [f"and {many(left, 'finding')} of other causes"] if left else []
+
+
+def _instant(ms: int | None) -> str | None:
+    return None if ms is None else instant(ms)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
