@@ -129,7 +129,7 @@ def commit(world: StoreWorld, store: WholeStore) -> None:
     done = Commit(
         world.entry, world.entry.raw, 1, tally, None, Closing.RECOVERED, judged=True, dead=True, lag_ms=5
     )
-    assert store.commit([done], world.now_ms) == []
+    assert store.commit([done], world.now_ms).refused == []
 
 
 def suspect(world: StoreWorld, store: WholeStore) -> None:

@@ -67,7 +67,7 @@ def judge(store: WholeStore, *missing: str) -> None:
         else Commit(entry, b"", 0, MATCHED, judged=True)
         for entry in claim.entries
     ]
-    assert store.commit(commits, claim.now_ms) == []
+    assert store.commit(commits, claim.now_ms).refused == []
 
 
 # --- status ------------------------------------------------------------------------------------------------

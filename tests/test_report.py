@@ -1,17 +1,19 @@
 """What figures and findings look like to a person and to a script."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from pipeline.core.causes import cause_id
+from pipeline.core.differing import CUT
 from pipeline.core.figures import Figures
 from pipeline.core.ledger import Finding, Ledger, PartitionCounts, Queue, ReaderState
 from pipeline.core.model import Side, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
-from pipeline.report.findings_text import finding_object, findings_table, json_line
+from pipeline.report.findings_text import ROWS_MEASURED, finding_object, findings_table, json_line
 from pipeline.report.text import (
     Heading,
     notes,
@@ -109,11 +111,13 @@ def finding(
         ("status-troubled", status_text(Heading("orders", Side.SOURCE), troubled())),
         (
             "findings",
-            findings_table(
-                [(finding(), "9f2c4e"), (finding(VerdictKind.MISSING, ()), '{"pk":{"S":"a long key"}}')]
+            "\n".join(
+                findings_table(
+                    [(finding(), "9f2c4e"), (finding(VerdictKind.MISSING, ()), '{"pk":{"S":"a long key"}}')]
+                )
             ),
         ),
-        ("findings-none", findings_table([])),
+        ("findings-none", "\n".join(findings_table([]))),
     ],
 )
 def test_console_text_is_as_agreed(name: str, text: str) -> None:
@@ -207,6 +211,7 @@ def test_findings_json_is_one_line_with_instants_in_utc() -> None:
         "kind": "stale",
         "versions_behind": 2,
         "attributes": ["address.city"],
+        "attributes_cut": False,
         "types": {},
         "operation": None,
         "cause": cause_id(finding()),
@@ -214,3 +219,35 @@ def test_findings_json_is_one_line_with_instants_in_utc() -> None:
         "first_seen": "2026-11-23T12:00:00.000Z",
         "last_looked": "2026-11-23T12:01:01.500Z",
     }
+
+
+@pytest.mark.parametrize("name", ["\x9b2J", "\x1b]0;x\x07", "\x7f", "\u202eno open findings", "a\u2028b"])
+def test_an_attribute_s_name_moves_no_terminal(name: str) -> None:
+    hostile = finding(attributes=(name,))
+    shown = "\n".join(findings_table([(hostile, '{"pk":{"S":"' + name + '"}}')]))
+    assert len(shown.splitlines()) == 2
+    assert all(line.isprintable() for line in shown.split("\n"))
+    line = json_line(finding_object(hostile, {"pk": name}))
+    assert line.isprintable()
+    assert json.loads(line)["attributes"] == [name]
+    assert json.loads(line)["key"] == {"pk": name}
+
+
+def test_paths_that_were_cut_are_said_to_be() -> None:
+    cut = finding(attributes=("a", "b", CUT))
+    assert json.loads(json_line(finding_object(cut, "x")))["attributes"] == ["a", "b"]
+    assert json.loads(json_line(finding_object(cut, "x")))["attributes_cut"] is True
+    assert list(findings_table([(cut, "x")]))[1].endswith("a, b, …")
+
+
+def test_a_long_table_is_made_row_by_row() -> None:
+    taken = 0
+
+    def many() -> Iterator[tuple[Finding, str]]:
+        nonlocal taken
+        for _ in range(3 * ROWS_MEASURED):
+            taken += 1
+            yield finding(), "9f2c4e"
+
+    next(findings_table(many()))
+    assert taken == ROWS_MEASURED

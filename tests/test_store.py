@@ -1,8 +1,10 @@
 """The store against real servers: atomic publish and commit, fences, rechecks, dead letters, accounting."""
 
 import itertools
+import json
 import re
 import threading
+import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -447,7 +449,7 @@ def test_a_verdict_is_committed_once_even_if_the_reply_is_lost(store: WholeStore
     publish(store, lease, change())
     claim = store.claim("v", 10, 0)
     done = [settle(store, claim.entries[0], A, claim.now_ms)]
-    assert store.commit(done, claim.now_ms) == []
+    assert store.commit(done, claim.now_ms).refused == []
     store.commit(
         done, claim.now_ms
     )  # the history has changed by our own commit: refused or ignored, never counted
@@ -482,7 +484,7 @@ def test_a_version_published_under_a_look_refuses_the_commit_and_shows_the_new_h
     publish(store, lease, change())
     claim = store.claim("v", 10, 0)
     publish(store, lease, change(before=A, digest=B), at=after(1), to=after(2))
-    refused = store.commit([settle(store, claim.entries[0], A, claim.now_ms)], claim.now_ms)
+    refused = store.commit([settle(store, claim.entries[0], A, claim.now_ms)], claim.now_ms).refused
     assert [one.index for one in refused] == [0]
     assert len(codec.decode(refused[0].raw).versions) == 3
     assert store.ledger().reached == 0
@@ -592,6 +594,24 @@ def test_a_finding_opens_updates_and_recovers(store: WholeStore, lease: Lease) -
     assert ledger.balanced
 
 
+def test_findings_are_read_in_order_and_a_page_at_a_time(store: WholeStore) -> None:
+    """Thousands of them, many of one instant, without holding them all."""
+    names = [f"attribute-{number:04}" + "x" * 40 for number in range(50)]
+    stored = json.dumps({"kind": "missing", "versions_behind": 1, "attributes": names, "last_looked_ms": 7})
+    keys = [f'"{number:05}"' for number in range(6_000)]
+    for start in range(0, len(keys), 1_000):
+        some = keys[start : start + 1_000]
+        store._redis.hset(store._key("findings"), mapping=dict.fromkeys(some, stored))
+        store._redis.zadd(store._key("findings-since"), {key: int(key[1:6]) // 2_700 for key in some})
+    store._redis.hdel(store._key("findings"), keys[77])  # closed in this very moment
+    tracemalloc.start()
+    seen = [one.key.decode() for one in store.findings()]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seen == [*keys[:77], *keys[78:]]
+    assert peak < 10_000_000  # all of them decoded are 40 MB
+
+
 def test_a_poison_entry_is_handed_out_without_a_history(store: WholeStore) -> None:
     store._redis.xadd(store._key("work"), {"garbage": "x"})
     claim = store.claim("v", 10, 0)
@@ -610,7 +630,8 @@ def test_a_full_server_refuses_new_work_but_drains(store: WholeStore, lease: Lea
             publish(store, lease, change(key=b'"new"'), at=after(1), to=after(2))
         claim = store.claim("v", 100, 0)
         assert (
-            store.commit([settle(store, one, A, claim.now_ms) for one in claim.entries], claim.now_ms) == []
+            store.commit([settle(store, one, A, claim.now_ms) for one in claim.entries], claim.now_ms).refused
+            == []
         )
     finally:
         client.config_set("maxmemory", "0")

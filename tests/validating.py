@@ -81,11 +81,28 @@ class World:
         ]
         self.publish(changes)
 
+    def change(self, key: str, value: str = "new") -> Change:
+        """An item that was written two seconds ago."""
+        return Change(
+            self.compact(key), ABSENT, digest_of(self.item(key, value)), self.store.now_ms() - 2_000
+        )
+
     def publish(self, changes: list[Change]) -> None:
+        self.publish_unread(changes)
+        self.read_through()
+
+    def publish_unread(self, changes: list[Change]) -> None:
+        """The reader publishes changes, and may be behind."""
         following = Checkpoint(uuid.uuid4().hex.encode())
         self.store.publish(self.lease, self.checkpoint, following, changes, Counts(len(changes)))
         self.checkpoint = following
-        watermarks = {"test:shard": (following, self.store.now_ms() + 3_600_000)}
+
+    def read_through(self) -> None:
+        """The reader has read through everything, for an hour to come."""
+        self.read_until(self.store.now_ms() + 3_600_000)
+
+    def read_until(self, watermark_ms: int) -> None:
+        watermarks = {"test:shard": (self.checkpoint, watermark_ms)}
         self.store.renew("reader", [self.lease], watermarks, 600_000)
 
     def compact(self, key: str) -> bytes:

@@ -42,7 +42,7 @@ def selection_of(process: ProcessConfig, now_ms: int) -> Selection:
     return Selection(
         kind=VerdictKind(process.kind) if process.kind else None,
         cause=process.cause,
-        from_ms=process.since.ms(now_ms) if process.since else None,
+        from_ms=process.since.ms(now_ms) if process.since else 0,
         until_ms=now_ms - process.longer_than_ms if process.longer_than_ms and not process.closed else None,
         limit=process.limit,
     )
@@ -66,9 +66,9 @@ def _print_table(process: ProcessConfig, store: StoreView, selection: Selection)
     show = key_shower(store, show_keys=process.show_keys)
     if process.closed:
         shown = ((one, _text(show(one.finding.key))) for one in _closed(process, store, selection))
-        print(text.closed_table(shown))
+        _print(text.closed_table(shown))
     else:
-        print(text.findings_table((one, _text(show(one.key))) for one in _open(store, selection)))
+        _print(text.findings_table((one, _text(show(one.key))) for one in _open(store, selection)))
 
 
 def _print_lines(process: ProcessConfig, store: StoreView, selection: Selection) -> None:
@@ -90,9 +90,14 @@ def _print_causes(process: ProcessConfig, store: StoreView, selection: Selection
         shown = (text.cause_object(cause, show) for cause in causes.ranked()[: process.limit])
         _print_objects(shown, text.CAUSE_COLUMNS, csv=process.csv)
     elif process.summary:
-        print(text.causes_summary(causes, process.limit, show))
+        _print(text.causes_summary(causes, process.limit, show))
     else:
-        print(text.causes_table(causes, process.limit, show))
+        _print(text.causes_table(causes, process.limit, show))
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 def _print_objects(objects: Iterable[dict[str, object]], columns: tuple[str, ...], *, csv: bool) -> None:

@@ -272,7 +272,7 @@ class ProcessConfig:
     log_level: str = option(
         OUTPUT, "log-level", "`debug`, `info`, `warning` or `error`",
         one_of("debug", "info", "warning", "error"), "info", metavar="LEVEL")
-    verbose: bool = switch(OUTPUT, "verbose", "log every match too")
+    verbose: bool = switch(OUTPUT, "verbose", "log every verdict, matches too")
     show_keys: bool = switch(
         OUTPUT, "show-keys", "show keys themselves; without it, keyed hashes stand for them")
     json: bool = switch(

@@ -58,7 +58,7 @@ class Selection(msgspec.Struct, frozen=True):
 
     kind: VerdictKind | None = None
     cause: str | None = None
-    from_ms: int | None = None
+    from_ms: int = 0
     until_ms: int | None = None
     limit: int | None = None
 
@@ -69,7 +69,7 @@ class Selection(msgspec.Struct, frozen=True):
     def asks_for(self, finding: Finding) -> bool:
         return (
             (self.kind is None or finding.kind is self.kind)
-            and (self.from_ms is None or finding.first_seen_ms >= self.from_ms)
+            and finding.first_seen_ms >= self.from_ms
             and (self.until_ms is None or finding.first_seen_ms <= self.until_ms)
             and (self.cause is None or cause_id(finding) == self.cause)
         )

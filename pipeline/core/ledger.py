@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import msgspec
 
+from pipeline.core.differing import CUT
 from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.model import MISMATCHES, ChangeType, Checkpoint, Phase, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
@@ -31,7 +32,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """An open mismatch of one key. attributes: names (paths) that differ, never values.
+    """An open mismatch of one key. attributes: names (paths) that differ, never values; see `differing`.
 
     types: of those paths, the ones whose type differs → "N → S", source first. operation: what made the
     newest version, None = not known. oldest_change_ms: when the oldest change that is not there was written,
@@ -47,6 +48,15 @@ class Finding(msgspec.Struct, frozen=True):
     types: dict[str, str] = {}
     operation: ChangeType | None = None
     oldest_change_ms: int | None = None
+
+    @property
+    def attributes_cut(self) -> bool:
+        """True when more differ than are named."""
+        return self.attributes[-1:] == [CUT]
+
+    @property
+    def attributes_named(self) -> list[str]:
+        return self.attributes[:-1] if self.attributes_cut else self.attributes
 
 
 class Closing(StrEnum):

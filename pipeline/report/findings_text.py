@@ -6,24 +6,28 @@ keys and their prefixes only in the form that the caller hands in.
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
 from pipeline.core.causes import Cause, Causes, cause_id
 from pipeline.core.ledger import ClosedFinding, Finding
+from pipeline.core.quoting import printable, printable_json
 from pipeline.report.words import instant, many, minute, span
 
 #: Columns of the CSV, of a key and of a cause; those of `closed` are empty while a finding is open.
 KEY_COLUMNS = (
-    *("key", "kind", "versions_behind", "attributes", "types", "operation", "cause", "first_seen"),
-    *("oldest_change", "last_looked", "closed", "why"),
+    *("key", "kind", "versions_behind", "attributes", "attributes_cut", "types", "operation", "cause"),
+    *("first_seen", "oldest_change", "last_looked", "closed", "why"),
 )
 CAUSE_COLUMNS = (
     *("cause", "kind", "findings", "attributes", "attribute_count", "types", "operation", "prefixes"),
     *("first_seen", "last_opened", "oldest_change"),
 )
+#: Rows of a table by which its columns are measured.
+ROWS_MEASURED = 1_000
 #: What a spreadsheet takes for a formula when a cell begins with it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 #: How a prefix of keys is shown.
@@ -36,7 +40,8 @@ def finding_object(finding: Finding, key: object, closed: ClosedFinding | None =
         "key": key,
         "kind": finding.kind,
         "versions_behind": finding.versions_behind,
-        "attributes": finding.attributes,
+        "attributes": finding.attributes_named,
+        "attributes_cut": finding.attributes_cut,
         "types": finding.types,
         "operation": finding.operation,
         "cause": cause_id(finding),
@@ -69,7 +74,7 @@ def cause_object(cause: Cause, show: ShowPrefix) -> dict[str, Any]:
 
 def json_line(fields: dict[str, Any]) -> str:
     """One line, which a control character in a name does not break."""
-    return msgspec.json.encode(fields).decode()
+    return printable_json(msgspec.json.encode(fields).decode())
 
 
 def csv_line(values: Iterable[object]) -> str:
@@ -86,45 +91,54 @@ def _cell(value: object) -> str:
     return f"'{plain}" if plain.startswith(_FORMULA) else plain
 
 
-def findings_table(findings: Iterable[tuple[Finding, str]]) -> str:
-    """`findings`: an aligned table, nothing cut off. Each comes with the text that stands for its key."""
-    rows = [("KEY", "KIND", "BEHIND", "OLDEST CHANGE", "FIRST SEEN", "LAST LOOKED", "ATTRIBUTES")]
-    for finding, key in findings:
-        oldest = _instant(finding.oldest_change_ms) or "-"
-        seen, looked = instant(finding.first_seen_ms), instant(finding.last_looked_ms)
-        behind, attributes = str(finding.versions_behind), ", ".join(finding.attributes) or "-"
-        rows.append((key, finding.kind.value, behind, oldest, seen, looked, attributes))
-    return _aligned(rows) if len(rows) > 1 else "no open findings"
+def findings_table(findings: Iterable[tuple[Finding, str]]) -> Iterator[str]:
+    """`findings`: the lines of a table, nothing cut off. Each comes with the text that stands for its key."""
+    head = ("KEY", "KIND", "BEHIND", "OLDEST CHANGE", "FIRST SEEN", "LAST LOOKED", "ATTRIBUTES")
+    return _table(head, map(_finding_row, findings), "no open findings")
 
 
-def closed_table(findings: Iterable[tuple[ClosedFinding, str]]) -> str:
+def _finding_row(shown: tuple[Finding, str]) -> tuple[str, ...]:
+    finding, key = shown
+    oldest = _instant(finding.oldest_change_ms) or "-"
+    seen, looked = instant(finding.first_seen_ms), instant(finding.last_looked_ms)
+    names = ", ".join(finding.attributes) or "-"
+    return key, finding.kind.value, str(finding.versions_behind), oldest, seen, looked, names
+
+
+def closed_table(findings: Iterable[tuple[ClosedFinding, str]]) -> Iterator[str]:
     """`findings --closed`."""
-    rows = [("KEY", "KIND", "OPENED", "CLOSED", "OPEN FOR", "WHY", "ATTRIBUTES")]
-    for closed, key in findings:
-        finding = closed.finding
-        opened, ended = instant(finding.first_seen_ms), instant(closed.closed_ms)
-        attributes = ", ".join(finding.attributes) or "-"
-        lasted = span(max(0, closed.closed_ms - finding.first_seen_ms) / 1000)
-        rows.append((key, finding.kind.value, opened, ended, lasted, closed.why.value, attributes))
-    return _aligned(rows) if len(rows) > 1 else "no closed findings"
+    head = ("KEY", "KIND", "OPENED", "CLOSED", "OPEN FOR", "WHY", "ATTRIBUTES")
+    return _table(head, map(_closed_row, findings), "no closed findings")
 
 
-def causes_table(causes: Causes, limit: int | None, show: ShowPrefix) -> str:
+def _closed_row(shown: tuple[ClosedFinding, str]) -> tuple[str, ...]:
+    closed, key = shown
+    finding = closed.finding
+    opened, ended = instant(finding.first_seen_ms), instant(closed.closed_ms)
+    lasted = span(max(0, closed.closed_ms - finding.first_seen_ms) / 1000)
+    names = ", ".join(finding.attributes) or "-"
+    return key, finding.kind.value, opened, ended, lasted, closed.why.value, names
+
+
+def causes_table(causes: Causes, limit: int | None, show: ShowPrefix) -> Iterator[str]:
     """`findings --by cause`: biggest first."""
-    rows = [("CAUSE", "FINDINGS", "KIND", "OPERATION", "FIRST SEEN", "LAST OPENED", "KEYS", "ATTRIBUTES")]
-    for cause in causes.ranked()[:limit]:
-        first, last = minute(cause.first_ms), minute(cause.last_ms)
-        operation, keys = cause.operation or "-", keys_text(cause, show)
-        rows.append(
-            (cause.id, f"{cause.count:,}", cause.kind, operation, first, last, keys, place_text(cause) or "-")
+    head = ("CAUSE", "FINDINGS", "KIND", "OPERATION", "FIRST SEEN", "LAST OPENED", "KEYS", "ATTRIBUTES")
+    rows = (
+        (
+            *(cause.id, f"{cause.count:,}", cause.kind.value, cause.operation or "-"),
+            *(minute(cause.first_ms), minute(cause.last_ms)),
+            *(keys_text(cause, show), place_text(cause) or "-"),
         )
-    return "\n".join([_aligned(rows), *_rest(causes, limit)]) if len(rows) > 1 else "no findings"
+        for cause in causes.ranked()[:limit]
+    )
+    yield from _table(head, rows, "no findings")
+    yield from _rest(causes, limit)
 
 
-def causes_summary(causes: Causes, limit: int | None, show: ShowPrefix) -> str:
+def causes_summary(causes: Causes, limit: int | None, show: ShowPrefix) -> Iterator[str]:
     """`findings --summary`: a sentence for each cause."""
-    lines = [cause_sentence(cause, show) for cause in causes.ranked()[:limit]]
-    return "\n".join([*lines, *_rest(causes, limit)]) or "no findings"
+    yield from (printable(cause_sentence(cause, show)) for cause in causes.ranked()[:limit])
+    yield from _rest(causes, limit) if causes.total else ("no findings",)
 
 
 def cause_sentence(cause: Cause, show: ShowPrefix) -> str:
@@ -168,8 +182,13 @@ def _instant(ms: int | None) -> str | None:
     return None if ms is None else instant(ms)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], none: str) -> Iterator[str]:
+    """Aligned lines. The columns are as wide as the first rows need, so that no more than those are held."""
+    shown = (tuple(map(printable, row)) for row in rows)
+    first = list(islice(shown, ROWS_MEASURED))
+    if not first:
+        yield none
+        return
+    widths = [max(map(len, column)) for column in zip(head, *first, strict=True)]
+    for row in chain((head,), first, shown):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

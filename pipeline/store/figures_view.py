@@ -30,8 +30,8 @@ from pipeline.store.messages import gap_of
 
 #: Replication lags are counted by minute; figures speak of the last few.
 LAG_MINUTES = 5
-#: Findings that are asked for at once.
-FINDINGS_PAGE = 1_000
+#: Findings that are read at a time.
+FINDINGS_PAGE = 500
 #: A command and its arguments.
 Question = tuple[str | int, ...]
 
@@ -138,41 +138,39 @@ class FiguresView:
         shown = (None if isinstance(answer, Exception) else answer for answer in answers)
         return dict(zip(questions, shown, strict=True))
 
-    def findings(self, from_ms: int | None = None, until_ms: int | None = None) -> Iterator[Finding]:
-        """Open findings, oldest first, in constant memory; those opened from … until, if that is given."""
-        for page in self._opened(from_ms, until_ms):
+    def findings(self, from_ms: int = 0, until_ms: int | None = None) -> Iterator[Finding]:
+        """Open findings, oldest first; so many at a time are held, however many there are.
+
+        from_ms, until_ms: only those opened then. One that is opened or closed meanwhile may be among them
+        or not.
+        """
+        after_ms = float(from_ms)
+        known: set[bytes] = set()  # of those opened at after_ms: the next page begins with them again
+        while page := [
+            one for one in self._opened(after_ms, until_ms, FINDINGS_PAGE + len(known)) if one[0] not in known
+        ]:
             with translated():
                 names = [key for key, _ in page]
                 raw = cast(list[bytes | None], self._redis.hmget(self._key("findings"), names))
-            for (key, opened_ms), stored in zip(page, raw, strict=True):
-                if stored is not None:  # else it was closed meanwhile
-                    yield _finding(key, stored, opened_ms)
+            for (key, at_ms), stored in zip(page, raw, strict=True):
+                known = known if at_ms == after_ms else set()
+                known.add(key)
+                after_ms = at_ms
+                if stored is not None:
+                    yield _finding(key, stored, at_ms)
 
-    def _opened(self, from_ms: int | None, until_ms: int | None) -> Iterator[list[tuple[bytes, float]]]:
-        """Keys with a finding and when it was opened, by pages that begin where the one before ended."""
-        least: float | str = "-inf" if from_ms is None else from_ms
-        most: float | str = "+inf" if until_ms is None else until_ms
-        seen: set[bytes] = set()  # of those opened at `least`, which the next page shows again
-        size = FINDINGS_PAGE
-        while True:
-            with translated():
-                found = cast(
-                    list[tuple[bytes, float]],
-                    self._redis.zrangebyscore(
-                        self._key("findings-since"), least, most, start=0, num=size, withscores=True
-                    ),
-                )
-            if fresh := [(key, at_ms) for key, at_ms in found if key not in seen]:
-                yield fresh
-            if len(found) < size:
-                return
-            last_ms = found[-1][1]
-            # A page of one instant alone would come again for ever.
-            size = size * 2 if found[0][1] == last_ms else FINDINGS_PAGE
-            least, seen = last_ms, {key for key, at_ms in found if at_ms == last_ms}
+    def _opened(self, from_ms: float, until_ms: int | None, count: int) -> list[tuple[bytes, float]]:
+        """The next keys with a finding, and when each was opened."""
+        first: Any = from_ms  # a score, where redis-py declares a position
+        last: Any = "+inf" if until_ms is None else until_ms
+        with translated():
+            found = self._redis.zrange(
+                self._key("findings-since"), first, last, byscore=True, withscores=True, offset=0, num=count
+            )
+        return cast(list[tuple[bytes, float]], found)
 
     def closed_findings(self) -> Iterator[ClosedFinding]:
-        """Of the findings that were closed the latest ones, newest first, in constant memory."""
+        """Of the findings that were closed the latest ones, newest first; held as `findings` holds them."""
         before = "+"
         while True:
             with translated():

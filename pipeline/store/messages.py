@@ -101,6 +101,25 @@ class Refused(msgspec.Struct, frozen=True):
     raw: bytes
 
 
+class FindingCommitted(msgspec.Struct, frozen=True):
+    """A finding that a commit opened, rewrote or closed. before: as it was stored, b"" = there was none."""
+
+    index: int
+    since_ms: int
+    before: bytes
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """What became of a commit's entries, each by its index; those that are not named are committed.
+
+    lost: entries that another validator has taken over, which are its to commit.
+    """
+
+    refused: list[Refused] = []
+    lost: list[int] = []
+    findings: list[FindingCommitted] = []
+
+
 def gap_field(partition: str, reason: str, checkpoint: Checkpoint | None = None) -> bytes:
     """A gap's field in the hash `gaps`: whoever reports the same one again names the same field."""
     position = "" if checkpoint is None else checkpoint.position.decode(errors="backslashreplace")

@@ -6,12 +6,12 @@ StoreUnavailable.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.store import scripts
 from pipeline.store.connection import GROUP
-from pipeline.store.messages import Claim, Commit, Entry, Refused
+from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
 from pipeline.store.role_store import RoleStore
 
 #: Per-minute lag counts are kept this long, by Redis' clock: a step of an hour takes away none that is shown.
@@ -43,15 +43,22 @@ class ValidatorStore(RoleStore):
         claim = _claim(self._connection.run(scripts.CLAIM_ALONE, args))
         return claim, claim.entries[0].deliveries if claim.entries else 0
 
-    def commit(self, commits: Sequence[Commit], now_ms: int) -> list[Refused]:
-        """Commit what was found, each entry whole or not at all (lua/commit.lua).
-
-        Returns the entries whose history changed meanwhile. Entries that another validator took over are
-        left out silently: they are its to commit.
-        """
+    def commit(self, commits: Sequence[Commit], now_ms: int) -> Committed:
+        """Commit what was found, each entry whole or not at all (lua/commit.lua)."""
         args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits)]
-        flat = self._connection.run(scripts.commit(now_ms // 60_000), args)
-        return [Refused(flat[i] - 1, flat[i + 1]) for i in range(0, len(flat), 2)]
+        refused, lost, findings = self._connection.run(scripts.commit(now_ms // 60_000), args)
+        return Committed(
+            [Refused(number - 1, raw) for number, raw in _in_tuples(refused, 2)],
+            [number - 1 for number in lost],
+            [
+                FindingCommitted(number - 1, int(float(since)), before)
+                for number, since, before in _in_tuples(findings, 3)
+            ],
+        )
+
+
+def _in_tuples(flat: Sequence[Any], each: int) -> Iterator[tuple[Any, ...]]:
+    return zip(*[iter(flat)] * each, strict=True)
 
 
 def _claim(answer: Sequence[Any]) -> Claim:

@@ -3,8 +3,11 @@
 -- pending: new history, due time, finding, counters, gone from the work stream. Otherwise nothing of it.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- Returns {position of a refused entry (1 = the first), its history now, …}; entries that are no longer pending
--- are left out.
+-- Returns three lists; an entry goes by its position (1 = the first):
+--   refused:  {entry, its history now, …}
+--   lost:     {entry, …}: no longer pending, another validator's to commit
+--   findings: {entry, since when it is or was open (ms), the finding before ('' = none), …}, for every entry whose
+--             finding was opened, rewritten or closed
 local work         = key(1, 'stream', 'XACK XDEL')
 local due          = key(2, 'zset', 'ZADD')               -- key -> when to look next (ms)
 local history      = key(3, 'hash', 'HGET HSET HDEL')     -- key -> history
@@ -57,6 +60,7 @@ local fields = {[ledger] = {'lag_ms_sum'}, [lag] = {}, [late] = {}}
 while place <= #packed do
   local entry = unpacked()
   number = number + 1
+  entry.number = number
   local current = redis.call('HGET', history, entry.key) or ''
   if current ~= entry.before then
     refusals[#refusals + 1] = number
@@ -73,6 +77,13 @@ while place <= #packed do
 end
 for where, names in pairs(fields) do countable(where, names) end
 
+local changes = {} -- of findings, as returned
+local function changed(entry, since, before)
+  changes[#changes + 1] = entry.number
+  changes[#changes + 1] = since
+  changes[#changes + 1] = before
+end
+
 local function put(entry)
   redis.call('XDEL', work, entry.id)
   if entry.after == '' then
@@ -82,27 +93,33 @@ local function put(entry)
     redis.call('ZADD', due, entry.next_ms, entry.key)
   end
   if string.sub(entry.finding, 1, 1) == '-' then
-    local since = redis.call('ZSCORE', opened, entry.key)
-    redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'since', since or now,
-      'closed', now, 'why', string.sub(entry.finding, 2), 'finding', redis.call('HGET', findings, entry.key) or '')
+    local since = redis.call('ZSCORE', opened, entry.key) or now
+    local before = redis.call('HGET', findings, entry.key) or ''
+    redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'since', since, 'closed', now,
+      'why', string.sub(entry.finding, 2), 'finding', before)
     redis.call('HDEL', findings, entry.key)
     redis.call('ZREM', opened, entry.key)
+    changed(entry, since, before)
   elseif entry.finding ~= '' then
+    local before = redis.call('HGET', findings, entry.key) or ''
     redis.call('HSET', findings, entry.key, entry.finding)
     redis.call('ZADD', opened, 'NX', now, entry.key)
+    changed(entry, redis.call('ZSCORE', opened, entry.key), before)
   end
   if entry.flags >= DEAD_LETTER then
     redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'history', entry.before)
   end
 end
 
-local judged, times, lag_ms_sum = {}, {}, 0
+local judged, times, lost, lag_ms_sum = {}, {}, {}, 0
 for _, entry in ipairs(accepted) do
   if redis.call('XACK', work, group, entry.id) == 1 then
     put(entry)
     if entry.flags % 2 == COUNT_KEY then judged[#judged + 1] = entry.key end
     if entry.lag_ms > 0 then lag_ms_sum = lag_ms_sum + entry.lag_ms end
     times[entry.tally] = (times[entry.tally] or 0) + 1
+  else
+    lost[#lost + 1] = entry.number
   end
 end
 
@@ -118,4 +135,4 @@ for tally, count in pairs(times) do
   end
 end
 in_slices(judged, function(...) redis.call('PFADD', keys_judged, ...) end)
-return refusals
+return {refusals, lost, changes}
