@@ -127,7 +127,16 @@ def commit(world: StoreWorld, store: WholeStore) -> None:
     """A finding recovers, the history stays, its key is counted, and a copy goes to the dead letters."""
     tally = "alarmed=-1 reached=1 open:missing=-1 recovered=1 lag:1=1 late:5=1"
     done = Commit(
-        world.entry, world.entry.raw, 1, tally, None, Closing.RECOVERED, judged=True, dead=True, lag_ms=5
+        world.entry,
+        world.entry.raw,
+        1,
+        tally,
+        None,
+        Closing.RECOVERED,
+        judged=True,
+        verdict=True,
+        dead=True,
+        lag_ms=5,
     )
     assert store.commit([done], world.now_ms).refused == []
 

@@ -170,6 +170,7 @@ def test_the_gate_is_inconclusive_while_nothing_was_compared(
     process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.heartbeat("test", "reader-0", 60_000)
+    store.say_alive("validator-0", 60_000)
     assert inspect.gate(process, DEFAULT_LIMITS, store) == 3
     assert "TOO EARLY TO SAY" in capsys.readouterr().out
 
@@ -196,6 +197,7 @@ def all_is_well(store: WholeStore) -> None:
     publish(store, *(f"user-{number}" for number in range(50)))
     judge(store)
     store.heartbeat("test", "reader-0", 60_000)
+    store.say_alive("validator-0", 60_000)
     lease = store.lease("test:1", "reader-0", 60_000)
     assert lease is not None
     store.renew("reader-0", [lease], {"test:1": (READ, store.now_ms())}, 60_000)

@@ -64,6 +64,7 @@ def running() -> Figures:
         reader=ReaderState(NOON_MS + 329_100, {"stream": PartitionCounts(4, 2)}, gaps=0, readers=1),
         lag_counts=lags(s1=900, s5=95, s60=5),
         oldest_waiting_ms=NOON_MS + 320_000,
+        validators=2,
     )
 
 
@@ -76,6 +77,7 @@ def just_begun() -> Figures:
         reader=ReaderState(0, {}, gaps=0, readers=1),
         lag_counts=lags(),
         oldest_waiting_ms=None,
+        validators=2,
     )
 
 
@@ -88,6 +90,8 @@ def troubled() -> Figures:
         ledger=ledger,
         queue=Queue(backlog=0, pending=0, outstanding=0, due=0, dead=2),
         reader=ReaderState(NOON_MS - 20 * 3_600_000, {"stream": PartitionCounts(1)}, gaps=1, readers=0),
+        validators=0,
+        longest_due_ms=NOON_MS + 240_000,
     )
 
 
@@ -199,7 +203,8 @@ def test_status_json_has_the_agreed_fields() -> None:
         "partitions": {"stream": {"open": 4, "finished": 2}},
         "gaps": 0,
     }
-    assert reported["queue"] == {"backlog": 12, "outstanding": 40, "due": 30, "dead": 0}
+    queue = {"backlog": 12, "outstanding": 40, "due": 30, "dead": 0, "overdue_seconds": 0, "validators": 2}
+    assert reported["queue"] == queue
     assert reported["balanced"] is True
 
 

@@ -442,6 +442,38 @@ def test_readers_alive_are_counted_by_producer(store: WholeStore) -> None:
     assert store.heartbeat("test", "b", 10_000) == 1
 
 
+def test_a_validator_is_alive_until_it_says_that_it_is_gone_or_falls_silent(store: WholeStore) -> None:
+    assert store.figures().validators == 0
+    store._redis.zadd(store._key("validators"), {"validators:silent": store.now_ms() - 1})
+    assert store.figures().validators == 0
+    for name in ("a", "b"):
+        store.say_alive(name, 10_000)
+    assert store.figures().validators == 2
+    store.say_gone("a")
+    assert store.figures().validators == 1
+
+
+def test_a_key_is_overdue_from_when_it_became_due_until_its_look_is_committed(
+    store: WholeStore, lease: Lease
+) -> None:
+    """In `work`, in a validator's hands, and in `due` alike; however often a validator failed to read it."""
+    before_ms = store.now_ms()
+    publish(store, lease, change())
+    [entry] = store.claim("v", 10, 0).entries
+    due_ms = store.figures().longest_due_ms
+    assert due_ms is not None and before_ms <= due_ms <= store.now_ms()
+    store.commit([Commit(entry, entry.raw, before_ms - 40_000, "")], store.now_ms())
+    for _ in ("in due", "in work"):
+        assert store.figures().longest_due_ms == before_ms - 40_000
+        assert store.figures().overdue_seconds >= 40
+        [entry] = store.claim("v", 10, 0).entries or [entry]
+    ahead_ms = store.now_ms() + 60_000
+    store.commit([Commit(entry, entry.raw, ahead_ms, "", verdict=True)], store.now_ms())
+    figures = store.figures()
+    assert (figures.longest_due_ms, figures.overdue_seconds) == (ahead_ms, 0)
+    assert figures.verdict_ms is not None and figures.verdict_ms >= before_ms
+
+
 # --- claim and commit --------------------------------------------------------------------------------------
 
 

@@ -150,14 +150,32 @@ def test_no_error_is_a_verdict(make: Callable[..., World], kind: Kind) -> None:
     world.fake.control.put("target", item)
     world.published("k", None, item)
     world.fake.control.fail(kind, "BatchGetItem", calls=1)
-    before = world.store._redis.hgetall(world.store._key("history"))
+    [before] = world.histories()
     try:
         world.validator.step()
     except AwsError:
-        assert world.store._redis.hgetall(world.store._key("history")) == before
+        [after] = world.histories()
+        assert msgspec.structs.replace(after, late=0) == before
     ledger = world.store.ledger()
     assert sum(ledger.open.values()) == 0
     assert world.validate(lambda one: one.reached == 1).balanced
+
+
+def test_a_key_that_cannot_be_read_is_waited_for_until_it_is(make: Callable[..., World]) -> None:
+    """It was put back again and again, never late and never found, and the gate knew nothing of it."""
+    world = make()
+    item = world.item("k", "new")
+    world.fake.control.put("target", item)
+    world.published("k", None, item)
+    world.fake.control.fail(Kind.ACCESS_DENIED, "BatchGetItem", calls=2)
+    for _ in range(2):
+        world.hasten()
+        with pytest.raises(AwsError):
+            world.validator.step()
+        assert world.store.figures().oldest_waiting_ms is not None
+    world.hasten()
+    assert world.validate(lambda one: one.reached == 1).balanced
+    assert world.store.figures().oldest_waiting_ms is None
 
 
 def test_unprocessed_keys_are_read_again_and_none_is_lost(make: Callable[..., World]) -> None:
@@ -222,11 +240,12 @@ def test_keys_that_dynamodb_does_not_get_to_go_back_as_they_were(make: Callable[
     item = world.item("k", "new")
     world.fake.control.put("target", item)
     world.published("k", None, item)
-    before = world.store._redis.hgetall(world.store._key("history"))
+    [before] = world.histories()
     world.fake.control.fail(Kind.UNPROCESSED, "BatchGetItem", calls=1)
     world.stop.set()  # so the keys left are not asked for again
     assert world.validator.step() == 1
-    assert world.store._redis.hgetall(world.store._key("history")) == before
+    [after] = world.histories()
+    assert msgspec.structs.replace(after, late=0) == before
     world.stop.clear()
     assert world.validate(lambda one: one.reached == 1).matches == 1
 
@@ -236,13 +255,14 @@ def test_an_item_that_is_malformed_is_an_error_that_names_no_value(make: Callabl
     table, item = world.fake.world.table("target"), world.item("k", "x", amount={"N": "12-SECRET"})
     table.items[table.key_of(item)] = msgspec.json.encode(item)  # no DynamoDB would take it
     world.published("k", None, world.item("k", "x"))
-    before = world.store._redis.hgetall(world.store._key("history"))
+    [before] = world.histories()
     with structlog.testing.capture_logs() as logs:
         world.validator.step()
     assert [(one["event"], one["error"]) for one in logs] == [
         ("item cannot be read", "attribute 'amount': not a number")
     ]
-    assert world.store._redis.hgetall(world.store._key("history")) == before
+    [after] = world.histories()
+    assert msgspec.structs.replace(after, late=0) == before
     assert sum(world.store.ledger().open.values()) == 0
 
 

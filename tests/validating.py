@@ -9,9 +9,11 @@ from typing import Any, cast
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, TableReader, describe_table
 from pipeline.core.canonical import Digester
+from pipeline.core.judging.history import History
 from pipeline.core.ledger import Finding, Ledger
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Policy, Side
 from pipeline.errors import AwsError
+from pipeline.store import codec
 from pipeline.store.messages import Lease
 from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import Validator
@@ -116,6 +118,10 @@ class World:
             return ledger if until(ledger) else None
 
         return eventually(looked)
+
+    def histories(self) -> list[History]:
+        raw = cast(list[bytes], self.store._redis.hvals(self.store._key("history")))
+        return [codec.decode(one) for one in raw]
 
     def hasten(self) -> None:
         """Whatever is due some time is due now."""

@@ -139,6 +139,9 @@ class MigrationConfig:
     gate_backlog: int = option(
         GATE, "gate-backlog", "keys that may be due for a look",
         whole(0, 100_000_000), "10000", metavar="N")
+    gate_look_delay_ms: int = option(
+        GATE, "gate-look-delay", "how long a key that is due may wait for a look",
+        duration_ms, "30s", metavar="DURATION")
     gate_scope: str = option(
         GATE, "gate-scope",
         "what is vouched for: `whole-table` (a comparison must have been made) or `changes` alone",
@@ -179,6 +182,7 @@ class MigrationConfig:
             lag_ms=self.gate_lag_ms,
             reader_lag_ms=self.gate_reader_lag_ms,
             backlog=self.gate_backlog,
+            look_delay_ms=self.gate_look_delay_ms,
             excused=self.gate_excused / 100,
             scope=Scope(self.gate_scope),
         )

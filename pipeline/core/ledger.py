@@ -225,6 +225,17 @@ def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) 
     )
 
 
+def unread(before: History, after: History, reads: int, reads_strong: int) -> str:
+    """The counter changes of a key that could not be read, as `tally` writes them."""
+    counts = f"reads={reads} reads_strong={reads_strong}"
+    return counts + "".join(f" late:{at}={by}" for at, by in _moved(before.late, after.late))
+
+
+def _moved(before: int, after: int) -> list[tuple[int, int]]:
+    """One less in the bucket before, one more in the bucket after; 0 is none."""
+    return [(at, by) for at, by in ((before, -1), (after, 1)) if at and before != after]
+
+
 def _suspects(before: History, after: History | None) -> tuple[int, int]:
     """By how much the suspects change that a comparison waits for, and those under an open finding."""
     if not before.suspect:
@@ -241,6 +252,7 @@ def buried(history: History) -> str:
     return (
         f"dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed} "
         f"expired={-history.excused} excused={-excused} suspects_waiting={waiting} suspects_open={found}"
+        + "".join(f" late:{at}={by}" for at, by in _moved(history.late, 0))
     )
 
 

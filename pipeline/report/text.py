@@ -18,6 +18,8 @@ from pipeline.report.words import HOUR, instant, many, percent, span
 
 #: Below this much time until unread records are lost, every report says so.
 HEADROOM_WARNING_SECONDS = 6 * HOUR
+#: And when a key that is due has waited longer than this for a look.
+OVERDUE_WARNING_SECONDS = 30
 
 NOTHING_COMPARED = "nothing compared yet: this says neither that the tables are equal nor that they differ"
 LIMIT_OF_SOURCE = (
@@ -179,6 +181,8 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "outstanding": figures.queue.outstanding,
             "due": figures.queue.due,
             "dead": figures.queue.dead,
+            "overdue_seconds": figures.overdue_seconds,
+            "validators": figures.validators,
         },
         "notes": notes(heading, figures),
     }
@@ -195,6 +199,10 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
         said.append(f"{many(figures.reader.gaps, 'gap')}: stream records were lost before they were read")
     if figures.reader.readers == 0:
         said.append("no stream reader is alive: what is written now is not seen until one runs")
+    if figures.validators == 0:
+        said.append("no validator is alive: what is written now is not judged until one runs")
+    if (overdue := figures.overdue_seconds) > OVERDUE_WARNING_SECONDS:
+        said.append(f"keys that are due have waited {span(overdue)} for a look: what they hold is not known")
     headroom = figures.retention_headroom_seconds
     if headroom is not None and headroom < HEADROOM_WARNING_SECONDS:
         when = f"will be lost in {span(headroom)}" if headroom > 0 else "are being lost"

@@ -35,8 +35,8 @@ FINDINGS_PAGE = 500
 #: A command and its arguments.
 Question = tuple[str | int, ...]
 
-#: No reader says that it is alive for longer than this: one that seems to be was dated by a clock that is
-#: ahead of the one that is read, and says nothing.
+#: Nobody says that he is alive for longer than this: who seems to be was dated by a clock that is ahead of
+#: the one that is read, and says nothing.
 ALIVE_AHEAD_MS = 120_000
 
 
@@ -117,7 +117,10 @@ class FiguresView:
             ),
             lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
             oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
-            oldest_finding_ms=int(told["oldest-finding"][0][1]) if told["oldest-finding"] else None,
+            oldest_finding_ms=_first_ms(told["oldest-finding"]),
+            longest_due_ms=_longest_due_ms(told["oldest-entry"], told["oldest-due"]),
+            verdict_ms=_number(told["verdict"]),
+            validators=told["validators"],
             clock=Clock(None if distance_ms is None else int(distance_ms), int(clock_steps or 0)),
             comparison=_comparison(told["comparison"]),
             watched_since_ms=int(watched_since_ms or 0),
@@ -210,12 +213,34 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "checkpoints": ("HGETALL", key("checkpoints")),
         "gaps": ("HLEN", key("gaps")),
         "readers": ("ZCOUNT", key("readers"), now_ms, now_ms + ALIVE_AHEAD_MS),
+        "validators": ("ZCOUNT", key("validators"), now_ms, now_ms + ALIVE_AHEAD_MS),
+        "oldest-entry": ("XRANGE", key("work"), "-", "+", "COUNT", 1),
+        "oldest-due": ("ZRANGE", key("due"), 0, 0, "WITHSCORES"),
+        "verdict": ("HGET", key("ledger"), "verdict_ms"),
         "late": ("HKEYS", key("late")),
         "oldest-finding": ("ZRANGE", key("findings-since"), 0, 0, "WITHSCORES"),
         "marks": ("HGETALL", key("marks")),
         "comparison": ("HGETALL", key("comparison")),
         **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
     }
+
+
+def _number(raw: bytes | None) -> int | None:
+    return None if raw is None else int(raw)
+
+
+def _first_ms(scored: list[tuple[bytes, float]]) -> int | None:
+    """The score of the first member."""
+    return int(scored[0][1]) if scored else None
+
+
+def _longest_due_ms(entries: Any, scored: list[tuple[bytes, float]]) -> int | None:
+    """When the key became due that has waited longest for its look, or will be the first to become so.
+
+    entries: the oldest one of `work`. What is in it without a date (nobody here puts it there) has none.
+    """
+    since = [int(fields[b"t"]) for _, fields in entries if fields.get(b"t", b"").isdigit()]
+    return min([*since, *filter(None, [_first_ms(scored)])], default=None)
 
 
 def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
@@ -227,7 +252,7 @@ def _comparison(raw: dict[bytes, bytes]) -> Comparison | None:
 
 
 def _ledger(told: dict[str, Any]) -> Ledger:
-    fields = {name.decode(): int(value) for name, value in told["ledger"].items()}
+    fields = {name.decode(): int(value) for name, value in told["ledger"].items() if name != b"verdict_ms"}
     # HyperLogLog is off by a percent either way; there are never more keys than histories were begun.
     begun = fields.get("versions_published", 0) - fields.get("keys_coalesced", 0)
     return Ledger.from_fields(fields, min(told["keys-judged"], begun), min(told["keys-sampled"], begun))

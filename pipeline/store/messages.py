@@ -78,8 +78,8 @@ class Commit(msgspec.Struct, frozen=True):
     """What a validator asks the store to commit for one entry.
 
     before/after: encoded histories (after b"" = closed). finding: JSON of an open one, None = as it is.
-    closing: why the finding is closed, None = it is not.
-    judged: count the key among the distinct keys judged. dead: move the entry to the dead letters.
+    closing: why the finding ends, None = it does not. judged: count the key among the distinct ones judged.
+    verdict: one was given. dead: move the entry to the dead letters.
     lag_ms: replication lag to add to the sum, -1 = none.
     """
 
@@ -90,6 +90,7 @@ class Commit(msgspec.Struct, frozen=True):
     finding: str | None = None
     closing: Closing | None = None
     judged: bool = False
+    verdict: bool = False
     dead: bool = False
     lag_ms: int = -1
 

@@ -20,8 +20,8 @@ COMMANDS = (
     *("del", "evalsha", "exec", "exists", "expire", "getbit", "hdel", "hexists", "hget", "hgetall"),
     *("hincrby", "hkeys", "hlen", "hmget", "hset", "hvals", "info", "multi", "pfadd", "pfcount", "ping"),
     *("script|load", "select", "setbit", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel"),
-    *("xgroup|create", "xlen", "xpending", "xreadgroup", "xrevrange", "zadd", "zcard", "zcount", "zrange"),
-    *("zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
+    *("xgroup|create", "xlen", "xpending", "xrange", "xreadgroup", "xrevrange", "zadd", "zcard", "zcount"),
+    *("zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )
 #: A name that no reader and no field has.
 _NOBODY = ""
@@ -44,6 +44,7 @@ _SCRIPTS: dict[Role, tuple[Script, ...]] = {
     ),
     Role.VALIDATOR: (
         *(scripts.BEGIN, scripts.CLAIM, scripts.CLAIM_ALONE, scripts.commit(0), scripts.KEEP_CLOCK),
+        scripts.VALIDATOR_HEARTBEAT,
     ),
     Role.COMPARER: (
         *(scripts.BEGIN, scripts.COMPARE_BEGIN, scripts.COMPARE_TAKE, scripts.COMPARE_RENEW),
@@ -94,6 +95,8 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
     if role in (Role.VIEWER, Role.READER):
         yield from (("HGETALL", key("gaps")), ("HEXISTS", key("meta"), _NOBODY))
         yield from (("HGETALL", key("checkpoints")), ("HGETALL", key("watermarks")), ("XLEN", key("work")))
+    if role is Role.VALIDATOR:
+        yield ("ZREM", key("validators"), _NOBODY)
     if role is Role.READER:
         yield ("ZREM", key("readers"), _NOBODY)
 

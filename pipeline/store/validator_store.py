@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.store import scripts
-from pipeline.store.connection import GROUP
+from pipeline.store.connection import GROUP, translated
 from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
 from pipeline.store.role_store import RoleStore
 
@@ -24,6 +24,15 @@ _COMMIT = struct.Struct("<HHIIIHqqB")
 
 class ValidatorStore(RoleStore):
     """One migration's state as a validator changes it."""
+
+    def say_alive(self, consumer: str, ttl_ms: int) -> None:
+        """Say that a validator is alive for another `ttl_ms`."""
+        self._connection.run(scripts.VALIDATOR_HEARTBEAT, (GROUP, consumer, ttl_ms))
+
+    def say_gone(self, consumer: str) -> None:
+        """Say that a validator has stopped, so that nobody counts on it for a while longer."""
+        with translated():
+            self._redis.zrem(self._key("validators"), f"{GROUP}:{consumer}")
 
     def claim(self, consumer: str, count: int, reclaim_after_ms: int, adopt: bool = False) -> Claim:
         """Up to `count` entries that are due, now ours (lua/claim.lua).
@@ -84,7 +93,7 @@ def _packed(commits: Sequence[Commit]) -> bytes:
             *(len(entry.id), len(entry.key), len(entry.raw), len(after), len(finding), len(tally)),
             one.next_ms,
             one.lag_ms,
-            one.judged + 2 * one.dead,
+            one.judged + 2 * one.dead + 4 * one.verdict,
         )
         parts += (head, entry.id, entry.key, entry.raw, after, finding, tally)
     return b"".join(parts)

@@ -165,3 +165,9 @@ def thin(history: History) -> History:
         skipped=history.skipped + removed,
         incomplete=True,
     )
+
+
+def late_noted(history: History) -> History:
+    """The bucket noted in which a key waits that a look did not find, or that could not be looked at."""
+    oldest = history.oldest_waiting
+    return msgspec.structs.replace(history, late=oldest[1] // LATE_BUCKET_MS if oldest else 0)

@@ -11,7 +11,7 @@
 local work         = key(1, 'stream', 'XACK XDEL')
 local due          = key(2, 'zset', 'ZADD')               -- key -> when to look next (ms)
 local history      = key(3, 'hash', 'HGET HSET HDEL')     -- key -> history
-local ledger       = key(4, 'hash', 'HMGET HINCRBY')
+local ledger       = key(4, 'hash', 'HMGET HINCRBY HSET')
 local findings     = key(5, 'hash', 'HGET HSET HDEL')     -- key -> JSON
 local opened       = key(6, 'zset', 'ZADD ZSCORE ZREM')   -- key -> when its finding was opened (ms)
 local findings_log = key(7, 'stream', 'XADD')             -- closed findings
@@ -25,7 +25,8 @@ local group, now, lag_kept_seconds = ARGV[1], ARGV[2], ARGV[3]
 -- ms (i64), lag ms (i64, -1 = none), flags (u8); then the texts: id, key, history before, history after
 -- ('' = closed), finding ('' = as it is, '-' and why = closed, else its JSON), tally.
 local packed = ARGV[4]
-local COUNT_KEY, DEAD_LETTER = 1, 2 -- flags: the key was judged; its tally says what a dead letter held
+-- flags: the key counts among those judged; its tally says what a dead letter held; a verdict was given
+local COUNT_KEY, DEAD_LETTER, VERDICT = 1, 2, 4
 local LOG_LENGTH = 10000
 
 local place = 1
@@ -106,16 +107,17 @@ local function put(entry)
     redis.call('ZADD', opened, 'NX', now, entry.key)
     changed(entry, redis.call('ZSCORE', opened, entry.key), before)
   end
-  if entry.flags >= DEAD_LETTER then
+  if bit.band(entry.flags, DEAD_LETTER) ~= 0 then
     redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'history', entry.before)
   end
 end
 
-local judged, times, lost, lag_ms_sum = {}, {}, {}, 0
+local judged, times, lost, lag_ms_sum, verdict = {}, {}, {}, 0, false
 for _, entry in ipairs(accepted) do
   if redis.call('XACK', work, group, entry.id) == 1 then
     put(entry)
-    if entry.flags % 2 == COUNT_KEY then judged[#judged + 1] = entry.key end
+    if bit.band(entry.flags, COUNT_KEY) ~= 0 then judged[#judged + 1] = entry.key end
+    if bit.band(entry.flags, VERDICT) ~= 0 then verdict = true end
     if entry.lag_ms > 0 then lag_ms_sum = lag_ms_sum + entry.lag_ms end
     times[entry.tally] = (times[entry.tally] or 0) + 1
   else
@@ -123,6 +125,7 @@ for _, entry in ipairs(accepted) do
   end
 end
 
+if verdict then redis.call('HSET', ledger, 'verdict_ms', now) end
 if lag_ms_sum > 0 then redis.call('HINCRBY', ledger, 'lag_ms_sum', lag_ms_sum) end
 for tally, count in pairs(times) do
   for _, counter in ipairs(counters[tally]) do
