@@ -26,10 +26,12 @@ from pipeline.config.parsers import (
     instant,
     migration_name,
     not_negative,
+    objective,
     one_of,
     percentage,
     side_of,
     stream_arn,
+    table,
     url,
     whole,
 )
@@ -72,9 +74,9 @@ class MigrationConfig:
     """
 
     # fmt: off
-    target_table: str = optional(TABLES, "target-table", "table that is migrated to, or its ARN", str, "")
+    target_table: str = optional(TABLES, "target-table", "table that is migrated to, or its ARN", table, "")
     source_table: str = optional(
-        TABLES, "source-table", "table that is migrated from, or its ARN", str, "",
+        TABLES, "source-table", "table that is migrated from, or its ARN", table, "",
         otherwise="`--target-table`")
     region: str | None = optional(
         TABLES, "region", "AWS region of both sides", str, None, otherwise="the profile's", metavar="REGION")
@@ -128,7 +130,7 @@ class MigrationConfig:
     gate_objective: float = option(  # percent of keys, as sample_rate
         GATE, "gate-objective",
         "percentage of right keys that the lower end of the 95 % interval must reach",
-        percentage, "99.9", metavar="PERCENT")
+        objective, "99.9", metavar="PERCENT")
     gate_lag_ms: int = option(
         GATE, "gate-lag",
         "replication lag (p99) that is allowed, and age of the oldest change still waited for",
