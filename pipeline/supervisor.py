@@ -122,7 +122,6 @@ class _Supervisor:
         ]
         metrics.prepare_directory(directory)
         self._metrics = metrics.start(directory, "supervisor")
-        self._metrics.started_timestamp_seconds.set_to_current_time()
         logs.count(self._metrics.logged)
         # The figures of a migration are exported once: by `compare` too, which has no monitor.
         self._with_figures = "monitor" in roles or process.command == "compare"

@@ -26,7 +26,7 @@ from tests import servers
 from tests.whole_store import watch
 
 #: Endings that name a unit or a convention (Prometheus, "Metric and label naming").
-UNITS = ("_seconds", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files", "_bytes")
+UNITS = ("_seconds", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
 #: Gauges that count things and carry the thing's name instead.
 COUNTS = {
     *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_partitions"),
@@ -104,10 +104,7 @@ def test_what_speaks_of_a_migration_says_of_which_and_what_speaks_of_a_process_d
     assert {one.name for one in declared if "migration" not in one.labels} == {
         "ddbmm_build_info",
         "ddbmm_log_messages_total",
-        "ddbmm_memory_limit_bytes",
-        "ddbmm_memory_used_bytes",
         "ddbmm_metrics_unreadable_files",
-        "ddbmm_started_timestamp_seconds",
         "ddbmm_worker_processes",
         "ddbmm_worker_restarts_total",
     }

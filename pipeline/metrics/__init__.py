@@ -34,7 +34,6 @@ from pipeline.metrics.exposition import (
     reserve,
     serve,
 )
-from pipeline.metrics.machine import MEMORY_LIMIT, MEMORY_USED, MemoryCollector
 from pipeline.metrics.migration import AwsObserver, MigrationMetrics
 from pipeline.metrics.process import Metrics
 from pipeline.metrics.store_figures import STORE_METRICS, STORE_UP, StoreCollector, Watched
@@ -72,15 +71,13 @@ def start(directory: str | None, slot: str) -> Metrics:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
     values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
     registry.register(SlotFilesCollector(directory))
-    registry.register(MemoryCollector())
     return Metrics(None, registry)
 
 
 def declarations(metrics: Metrics) -> list[Declared]:
     """Every metric there is, sorted by name."""
-    of_the_supervisor = (UNREADABLE_FILES, MEMORY_USED, MEMORY_LIMIT)
     of_the_store = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *cutover_metrics(DEFAULT_LIMITS))
     return sorted(
-        [*metrics.declared, *(m.declared for m in of_the_store), *of_the_supervisor],
+        [*metrics.declared, *(m.declared for m in of_the_store), UNREADABLE_FILES],
         key=lambda d: d.name,
     )

@@ -30,9 +30,6 @@ class Metrics:
         self.worker_restarts = make.of_process(
             Counter, "worker_restarts", "Processes that ended by themselves and were restarted."
         )
-        self.started_timestamp_seconds = make.of_process(
-            Gauge, "started_timestamp_seconds", "When the supervisor, the first process, was started."
-        )
         self.log_messages = make.of_process(
             Counter, "log_messages", "Log lines written.", ("level",), ((level,) for level in LOG_LEVELS)
         )

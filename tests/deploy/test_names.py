@@ -15,9 +15,6 @@ NOT_SHOWN = {
     "ddbmm_ledger_findings_excused_total": "the panels show the keys and versions that are excused now",
     "ddbmm_keys_excused": "said beside the success rate by statistics, status and gate; its panel is to come",
     "ddbmm_cutover_excused_limit_ratio": "as keys_excused",
-    "ddbmm_memory_limit_bytes": "the alert MemoryHigh says when it is near",
-    "ddbmm_memory_used_bytes": "as memory_limit_bytes",
-    "ddbmm_started_timestamp_seconds": "the alert TargetFlapping counts how often it changes",
     "ddbmm_comparison_started_timestamp_seconds": "the panel Comparison finished tells what matters of it",
     "ddbmm_ledger_reads_strong_total": "a share of ledger_reads_total that only a developer asks for",
 }

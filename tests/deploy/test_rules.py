@@ -18,7 +18,7 @@ from tests.test_metrics import figures
 OF_PROCESSES = {
     f"DynamoDBMigration{name}"
     for name in (
-        *("TargetDown", "TargetFlapping", "NothingRuns", "WorkerRestarting", "ErrorsLogged", "MemoryHigh"),
+        *("TargetDown", "TargetFlapping", "NothingRuns", "WorkerRestarting", "ErrorsLogged"),
         *("RedisMemoryHigh", "Watchdog", "DeliveryFailing", "AlertmanagerUnreachable", "NobodyIsTold"),
         *("RulesFailing", "ConfigurationFailing", "ExporterDown", "PrometheusDisk"),
     )
@@ -114,16 +114,15 @@ def test_the_links_of_alerts_are_those_that_the_dashboard_gives() -> None:
 
 def test_the_panel_an_alert_links_to_shows_a_metric_of_the_alert() -> None:
     by_id = {panel["id"]: panel for panel in artifacts.panels()}
-    # Of the pager itself there is only the table of alerts; of the memory in use, the processes that use it.
-    unrelated = {"DynamoDBMigrationWatchdog", "DynamoDBMigrationMemoryHigh"}
+    # Of the pager itself there is only the table of alerts.
+    unrelated = {"DynamoDBMigrationWatchdog"}
     for alert in artifacts.alerts():
         [number] = re.findall(r"viewPanel=(\d+)", alert["annotations"]["dashboard_url"])
         panel = by_id[int(number)]
         asked = set().union(*(_made_of(target["expr"]) for target in panel["targets"]))
-        if alert["alert"] not in unrelated and not _made_of(alert["expr"]) <= artifacts.FOREIGN.keys() - {
-            "up"
-        }:
-            assert asked & _made_of(alert["expr"]), (alert["alert"], panel["title"])
+        made_of = _made_of(alert["expr"])
+        if alert["alert"] not in unrelated and not made_of <= artifacts.FOREIGN.keys() - {"up"}:
+            assert asked & made_of, (alert["alert"], panel["title"])
 
 
 def _made_of(expr: str) -> set[str]:
