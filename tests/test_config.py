@@ -170,7 +170,7 @@ def test_a_file_that_is_missing_is_refused() -> None:
         (["--sample-rate", "nan"], "percentage"),
         (["--sample-rate", "ten"], "percentage"),
         (["--stable-for", "30"], "not a duration"),
-        (["--stable-for", "0s"], "not a duration"),
+        (["--stable-for", "0s"], "no time at all"),
         (["--converge-within", "5m1h"], "not a duration"),
         (["--workers", "0"], "whole number"),
         (["--max-rcu", "-1"], "number from 0"),

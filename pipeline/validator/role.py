@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS = 0.4
 #: Of a thread whose batches fail.
 BACKOFF = Backoff(1.0, 30.0)
+#: A validator says once a second that it is alive; so long it is believed.
+ALIVE_MS = 6_000
 #: When no thread of the process began a batch for this long, the process hangs.
 HANGING_SECONDS = 120.0
 
@@ -57,6 +59,7 @@ def run_validator(
         others=(connections[migration.verify_on].dates,),
     )
     store = ValidatorStore.begin(process.redis_url, migration.name, migration.settings(), aws)
+    consumer = f"{socket.gethostname()}:{slot}"
     validator = Validator(
         store,
         readers[migration.verify_on],
@@ -68,7 +71,7 @@ def run_validator(
             ttl_grace_ms=migration.ttl_grace_ms,
         ),
         own_metrics,
-        consumer=f"{socket.gethostname()}:{slot}",
+        consumer=consumer,
         ignore=frozenset(migration.ignore_attributes),
         reclaim_after_ms=process.reclaim_after_ms,
         verbose=process.verbose,
@@ -80,11 +83,14 @@ def run_validator(
         heartbeat()
         with contextlib.suppress(StoreError):  # whoever claims will say so
             store.clock.keep()
+            store.say_alive(consumer, ALIVE_MS)
         for connection in connections.values():
             report(connection, own_metrics)
 
     garbage.freeze()
     _serve(validator, process.in_flight, stop, alive)
+    with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
+        store.say_gone(consumer)
     store.close()
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.canonical import Digester, MalformedItem, canonical_number, diff
+from pipeline.core.canonical import Digester, MalformedItem, canonical_number
+from pipeline.core.differing import CUT, diff
 from pipeline.core.model import ABSENT, UNKNOWN
 from tests.core.wire import ITEMS, numbers, reference, respelled_item, spellings
 
@@ -302,7 +303,7 @@ def test_differences_are_named_by_path() -> None:
     ]
     assert diff(a, b) == expected
     assert diff(b, a) == expected
-    assert diff(a, b, limit=2) == expected[:2]
+    assert diff(a, b, limit=2) == [*expected[:2], CUT]
     assert "set" not in diff(a, b, ignore=frozenset({"set"}))
 
 
