@@ -1,6 +1,6 @@
 """The loops of one process, a thread each: until the process is to end, or the first of them fails.
 
-Reads: nothing. Writes: nothing. Never: processes.
+Reads: nothing. Writes: nothing. It makes no process and ends none.
 """
 
 import threading

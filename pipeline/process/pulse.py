@@ -1,6 +1,6 @@
 """What a child tells its supervisor without a lock: that it lives, and that it has worked.
 
-Reads: a monotonic clock. Writes: raw doubles that both processes see. Never: processes.
+Reads: a monotonic clock. Writes: raw doubles that both processes see.
 
 A lock would be held for ever by a child that was killed while it had it; a raw double is written in one step.
 """
