@@ -63,7 +63,7 @@ def test_the_block_fits_80_columns_and_says_what_begins(
     said = capsys.readouterr().out
     assert fits(said)
     flat = "".join(said.split())
-    assert ("anew" in flat) is new and ("2026-11-23T12:00:00Z;resumed" in flat) is not new
+    assert ("anew" in flat) is new and ("2026-11-23T12:00:00.000Z;resumed" in flat) is not new
     assert "embeddedserverin/" in flat  # in full: a relative one depends on where one stands
     assert NAME in flat and ARN in flat
 
@@ -80,7 +80,7 @@ def test_roles_and_json_logs_say_it_in_one_line(form: str, capsys: pytest.Captur
     with structlog.testing.capture_logs() as lines:
         opening.announce(process, migration(), Opened(False, NOON_MS, []), None)
     (line,) = lines
-    assert (line["event"], line["since"]) == ("migration resumed", "2026-11-23T12:00:00Z")
+    assert (line["event"], line["since"]) == ("migration resumed", "2026-11-23T12:00:00.000Z")
     assert "SECRET" not in str(line)
     assert capsys.readouterr().out == ""
 

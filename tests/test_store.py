@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.judging.history import FindingChange, HeldLook, History, Judgement
 from pipeline.core.judging.rule import judge, wake
-from pipeline.core.ledger import tally
+from pipeline.core.ledger import Closing, tally
 from pipeline.core.model import (
     ABSENT,
     UNKNOWN,
@@ -616,7 +616,10 @@ def test_a_finding_opens_updates_and_recovers(store: WholeStore, lease: Lease) -
     history = codec.decode(again.entries[0].raw)
     recovered = judge(history, Look(A, 80_000, 1, True, A), Moment(80_000, 80_000), POLICY)
     done = commit_of(again.entries[0], history, recovered)
-    store.commit([Commit(again.entries[0], done.after, done.next_ms, done.tally, "")], again.now_ms)
+    store.commit(
+        [Commit(again.entries[0], done.after, done.next_ms, done.tally, None, Closing.RECOVERED)],
+        again.now_ms,
+    )
     ledger = store.ledger()
     assert list(store.findings()) == []
     assert (ledger.open["missing"], ledger.recovered, ledger.alarmed, ledger.reached) == (0, 1, 0, 1)

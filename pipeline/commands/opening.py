@@ -4,7 +4,6 @@ Reads: what the preflight has seen. Writes: standard output, one log line. Never
 """
 
 import contextlib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -13,6 +12,7 @@ from pipeline.commands import doctor, preflight
 from pipeline.commands.preflight import Opened, StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.report.columns import rows
+from pipeline.report.words import instant
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ def announce(
         log.info(
             "migration begun" if opened.new else "migration resumed",
             migration=migration.name,
-            since=_instant(opened.started_ms),
+            since=instant(opened.started_ms),
             state=state,
         )
     else:
@@ -50,7 +50,7 @@ def announce(
 
 def _begun(migration: MigrationConfig, opened: Opened) -> str:
     if not opened.new:
-        return f"{_instant(opened.started_ms)}; resumed now, where its readers stood"
+        return f"{instant(opened.started_ms)}; resumed now, where its readers stood"
     whole = migration.iterator_type == "TRIM_HORIZON"
     reads = "what the stream still holds" if whole else "the changes from now on"
     return f"now, anew: there was no state of this name; reads {reads}"
@@ -89,7 +89,3 @@ def _state(process: ProcessConfig) -> str:
     if process.redis_url:
         return "the Redis of --redis-url"
     return f"embedded server in {Path(process.state_dir).absolute()}"
-
-
-def _instant(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

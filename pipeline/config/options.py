@@ -20,8 +20,11 @@ from pipeline.config.declaration import (
     switch,
 )
 from pipeline.config.parsers import (
+    When,
+    cause,
     duration_ms,
     duration_text,
+    instant,
     migration_name,
     not_negative,
     objective,
@@ -36,7 +39,7 @@ from pipeline.config.parsers import (
 from pipeline.core.comparing.segments import MAX_SEGMENTS
 from pipeline.core.comparing.state import CompareSettings
 from pipeline.core.gate import Limits, Scope
-from pipeline.core.model import Side, SideConfig
+from pipeline.core.model import MISMATCHES, Side, SideConfig
 
 #: The word before the options, and what it does; `run` when there is none.
 COMMANDS = {
@@ -60,6 +63,7 @@ COMMANDS = {
 #: Headings of the help and of docs/configuration.md, in their order.
 TABLES, STREAM, JUDGING, STATE = "Tables and access", "Stream", "Judging", "State"
 PACE, GATE, OUTPUT = "Pace", "Gate (`gate` and the monitor's metrics)", "Output"
+FINDINGS = "Findings (`findings`)"
 COMPARING = "Comparison (`compare`, `comparer`)"
 
 
@@ -248,6 +252,28 @@ class ProcessConfig:
         COMPARING, "stop-after", "how long `compare` goes on at most; the next one goes on from there",
         duration_ms, None, otherwise="until it is finished", metavar="DURATION")
     restart: bool = switch(COMPARING, "restart", "begin a comparison anew where one is unfinished")
+    by: str = option(
+        FINDINGS, "by", "what a line stands for: a `key`, or a `cause` that many may have in common",
+        one_of("key", "cause"), "key", metavar="WHAT")
+    kind: str | None = optional(
+        FINDINGS, "kind", "only `missing`, `stale`, `different` or `extra`", one_of(*MISMATCHES), None,
+        otherwise="all of them", metavar="KIND")
+    cause: str | None = optional(
+        FINDINGS, "cause", "only those of this cause, as `--by cause` names it", cause, None,
+        otherwise="all of them", metavar="CAUSE")
+    since: When | None = optional(
+        FINDINGS, "since", "only those opened since: `2h` (before now) or `2026-11-23T22:09` (UTC)",
+        instant, None, otherwise="all of them", metavar="WHEN")
+    longer_than_ms: int | None = optional(
+        FINDINGS, "longer-than", "only those open for longer than this", duration_ms, None,
+        otherwise="all of them", metavar="DURATION")
+    limit: int | None = optional(
+        FINDINGS, "limit", "at most so many lines", whole(1, 1_000_000_000), None,
+        otherwise="all of them", metavar="N")
+    summary: bool = switch(FINDINGS, "summary", "a sentence for each cause, and nothing else")
+    closed: bool = switch(
+        FINDINGS, "closed", "closed findings instead, newest first: when and why (the last 10,000 are kept)")
+    csv: bool = switch(FINDINGS, "csv", "print CSV")
     statistics_every_ms: int = option(
         OUTPUT, "statistics-every", "how often the monitor prints statistics",
         duration_ms, "30s", metavar="DURATION")
@@ -280,7 +306,7 @@ class ProcessConfig:
 #: Every option, by heading and as declared; a migration's before the process's.
 OPTIONS: tuple[Option, ...] = tuple(
     one
-    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, OUTPUT)
+    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, FINDINGS, OUTPUT)
     for config in (MigrationConfig, ProcessConfig)
     for one in options_of(config)
     if one.group == heading

@@ -8,6 +8,8 @@ import math
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from pipeline.core.model import Side
@@ -22,6 +24,7 @@ MAX_DURATION_MS = 3_650 * 86_400_000
 _DURATION_UNITS_MS = (86_400_000, 3_600_000, 60_000, 1_000, 1)
 #: Names become part of Redis keys, between braces; table names (the default) allow just these characters.
 _MIGRATION = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+_CAUSE = re.compile(r"[0-9a-f]{8}")
 _TABLE_ARN = re.compile(r"arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[A-Za-z0-9_.-]{1,255}")
 _STREAM_ARN = re.compile(r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:\d+:table/[A-Za-z0-9_.-]+/stream/.+")
 
@@ -54,6 +57,39 @@ def duration_text(ms: int) -> str:
         count, ms = divmod(ms, unit)
         parts.append(f"{count}{name}" if count else "")
     return "".join(parts)
+
+
+@dataclass(frozen=True)
+class When:
+    """An instant: `at_ms`, or `ago_ms` before now."""
+
+    at_ms: int | None = None
+    ago_ms: int = 0
+
+    def ms(self, now_ms: int) -> int:
+        return now_ms - self.ago_ms if self.at_ms is None else self.at_ms
+
+
+def instant(text: str) -> When:
+    """`2h` (before now), or an instant as ISO 8601, UTC where it says nothing else."""
+    if text and _DURATION.fullmatch(text):
+        return When(ago_ms=duration_ms(text))
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(
+            f"{text!r} is not an instant: write how long ago it was (2h), or 2026-11-23T22:09, UTC"
+        ) from None
+    return When(at_ms=int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000))
+
+
+def cause(text: str) -> str:
+    """The id of a cause."""
+    if not _CAUSE.fullmatch(text):
+        raise ArgumentTypeError(
+            f"{text!r} is not a cause: `findings --by cause` shows them, such as 1f0e7a2b"
+        )
+    return text
 
 
 def percentage(text: str) -> float:

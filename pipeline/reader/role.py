@@ -3,8 +3,6 @@
 Reads: the configuration. Writes: nothing by itself, but for a state that was lost (`begin_again`).
 """
 
-from collections.abc import Callable
-
 import structlog
 
 from pipeline.aws import StreamClient, TableInfo, describe_table
@@ -14,6 +12,7 @@ from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
 from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
+from pipeline.process.pulse import Heartbeat
 from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.producer import StreamProducer
@@ -32,7 +31,7 @@ def run_reader(
     migration: MigrationConfig,
     stop: Stop,
     metrics: Metrics,
-    heartbeat: Callable[[], None],
+    heartbeat: Heartbeat,
 ) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
     own_metrics = metrics.of(migration.name)
@@ -58,8 +57,8 @@ def run_reader(
     own_metrics.sample_ratio.set(migration.sample_rate / 100)
     log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=process.reader_threads)
 
-    def tick() -> None:
-        heartbeat()
+    def tick(*, worked: bool = True) -> None:
+        heartbeat(worked=worked)
         report(connection, own_metrics)
 
     garbage.freeze()
@@ -68,7 +67,7 @@ def run_reader(
     log.info("reader stopped")
 
 
-def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
+def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Heartbeat) -> None:
     try:
         publisher.run(stop, heartbeat)
     except StateLost as error:
@@ -77,7 +76,7 @@ def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Ca
         raise
 
 
-def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
+def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Heartbeat) -> None:
     """Only this process knows when the watch began: it does not end before that is stored again."""
     while not stop.is_set():
         try:

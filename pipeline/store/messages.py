@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from pipeline.core.ledger import Gap
+from pipeline.core.ledger import Closing, Gap
 from pipeline.core.model import Checkpoint
 
 
@@ -81,9 +81,9 @@ class Claim(msgspec.Struct, frozen=True):
 class Commit(msgspec.Struct, frozen=True):
     """What a validator asks the store to commit for one entry.
 
-    before/after: encoded histories (after b"" = closed). finding: None = as it is, "" = recovered, else JSON.
-    judged: count the key among the distinct keys judged. verdict: one was given. dead: move the entry to the
-    dead letters.
+    before/after: encoded histories (after b"" = closed). finding: JSON of an open one, None = as it is.
+    closing: why the finding ends, None = it does not. judged: count the key among the distinct ones judged.
+    verdict: one was given. dead: move the entry to the dead letters.
     lag_ms: replication lag to add to the sum, -1 = none.
     """
 
@@ -92,6 +92,7 @@ class Commit(msgspec.Struct, frozen=True):
     next_ms: int
     tally: str
     finding: str | None = None
+    closing: Closing | None = None
     judged: bool = False
     verdict: bool = False
     dead: bool = False

@@ -88,7 +88,7 @@ def _packed(commits: Sequence[Commit]) -> bytes:
     parts: list[bytes] = []
     for one in commits:
         entry, after, tally = one.entry, one.after, one.tally.encode()
-        finding = b"" if one.finding is None else one.finding.encode() or b"-"
+        finding = f"-{one.closing}".encode() if one.closing else (one.finding or "").encode()
         head = _COMMIT.pack(
             *(len(entry.id), len(entry.key), len(entry.raw), len(after), len(finding), len(tally)),
             one.next_ms,

@@ -4,11 +4,11 @@ Reads: the configuration. Writes: nothing by itself. Never: judging.
 """
 
 import contextlib
+import functools
 import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -19,7 +19,7 @@ from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
 from pipeline.errors import AwsError, StoreError
 from pipeline.metrics import Metrics, MigrationMetrics
-from pipeline.process import garbage
+from pipeline.process import garbage, loops
 from pipeline.sides import connect, report
 from pipeline.store import AwsClocks, ValidatorStore
 from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
@@ -116,21 +116,17 @@ def _side_reader(
 
 
 def _serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: Callable[[], None]) -> None:
-    """Run `threads` loops until `stop`. A loop that fails for an unforeseen reason fails the process; while
-    every loop hangs, there is no heartbeat, and the supervisor ends the process.
+    """Run `threads` loops until `stop`; see `loops.serve`. While every loop hangs, there is no heartbeat, and
+    the supervisor ends the process.
     """
     active = [time.monotonic()] * threads
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="validator")
-    try:
-        loops = [pool.submit(_loop, validator, number, active, stop) for number in range(threads)]
-        while not stop.wait(1.0):
-            if time.monotonic() - max(active) < HANGING_SECONDS:
-                heartbeat()
-            for loop in loops:
-                if loop.done():
-                    loop.result()
-    finally:
-        pool.shutdown(wait=True)
+
+    def every_second() -> None:
+        if time.monotonic() - max(active) < HANGING_SECONDS:
+            heartbeat()
+
+    steps = [functools.partial(_loop, validator, number, active, stop) for number in range(threads)]
+    loops.serve(steps, stop, every_second)
 
 
 def _loop(validator: Validator, number: int, active: list[float], stop: threading.Event) -> None:
