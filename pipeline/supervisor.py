@@ -43,6 +43,8 @@ BOOT_SECONDS = 120.0
 RESTART_BACKOFF, HEALTHY_SECONDS = Backoff(1.0, 30.0), 60.0
 #: How long children may take to finish what is under way: the stop grace of a container is 30 s.
 GRACE_SECONDS = 25.0
+#: Not healthy is who has been without Redis for longer; it restarts nothing, and nothing is lost by waiting.
+UNSERVED_SECONDS = 30.0
 TICK_SECONDS = 0.2
 
 
@@ -80,14 +82,15 @@ class _Child:
         self._work = work
         self.process: BaseProcess | None = None
         self.heartbeat: Any = sharedctypes.RawValue(ctypes.c_double, 0.0)
+        self.unserved_since: Any = sharedctypes.RawValue(ctypes.c_double, 0.0)  # by Redis; 0.0 = it serves
         self.started = 0.0
         self.restart_at = 0.0
         self.failures = 0  # in a row
 
     def spawn(self, context: Any) -> None:
-        self.heartbeat.value = 0.0
+        self.heartbeat.value = self.unserved_since.value = 0.0
         self.started = time.monotonic()
-        arguments = (self._work, self.heartbeat, os.getpid())
+        arguments = (self._work, self.heartbeat, self.unserved_since, os.getpid())
         self.process = context.Process(target=_child_main, args=arguments, name=self.slot)
         self.process.start()
         log.info("process started", slot=self.slot, pid=self.process.pid)
@@ -100,6 +103,11 @@ class _Child:
         if last == 0.0:
             return time.monotonic() - self.started > BOOT_SECONDS
         return time.monotonic() - last > STALL_SECONDS
+
+    def unserved_seconds(self) -> float:
+        """For how long Redis has not served the child."""
+        since = float(self.unserved_since.value)
+        return time.monotonic() - since if since else 0.0
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.is_alive() and self.process.pid is not None:
@@ -205,7 +213,12 @@ class _Supervisor:
 
     def _health(self) -> tuple[bool, str]:
         missing = [child.slot for child in self._children if not child.alive() or child.stalled()]
-        return (False, f"not running: {', '.join(missing)}") if missing else (True, "all processes run")
+        if missing:
+            return False, f"not running: {', '.join(missing)}"
+        unserved = max(child.unserved_seconds() for child in self._children)
+        if unserved > UNSERVED_SECONDS:
+            return False, f"Redis has not served for {unserved:.0f} s: the log says why"
+        return True, "all processes run"
 
 
 def _slots(process: ProcessConfig, role: str) -> list[str]:
@@ -218,7 +231,7 @@ def _slots(process: ProcessConfig, role: str) -> list[str]:
 # --- in the child ------------------------------------------------------------------------------------------
 
 
-def _child_main(work: _Work, last_heartbeat: Any, parent: int) -> None:
+def _child_main(work: _Work, last_heartbeat: Any, unserved_since: Any, parent: int) -> None:
     """Entry point of a spawned process."""
     tether.die_with(parent)
     stop = threading.Event()
@@ -231,8 +244,11 @@ def _child_main(work: _Work, last_heartbeat: Any, parent: int) -> None:
     def heartbeat() -> None:
         last_heartbeat.value = time.monotonic()
 
+    def unserved(since: float) -> None:
+        unserved_since.value = since
+
     try:
-        _run_role(work, stop, own_metrics, heartbeat)
+        _run_role(work, stop, own_metrics, heartbeat, unserved)
     except MonitorError as error:
         log.error(str(error), role=work.role)
         sys.exit(error.exit_code)
@@ -242,20 +258,26 @@ def _child_main(work: _Work, last_heartbeat: Any, parent: int) -> None:
 
 
 def _run_role(
-    work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, heartbeat: Callable[[], None]
+    work: _Work,
+    stop: threading.Event,
+    own_metrics: metrics.Metrics,
+    heartbeat: Callable[[], None],
+    unserved: Callable[[float], None],
 ) -> None:
     # A role's imports (boto3 is 40 MB) are paid only by the process that plays it.
     if work.role == "reader":
         from pipeline.reader.role import run_reader
 
-        run_reader(work.process, work.migration, stop, own_metrics, heartbeat)
+        run_reader(work.process, work.migration, stop, own_metrics, heartbeat, unserved=unserved)
     elif work.role == "validator":
         from pipeline.validator.role import run_validator
 
-        run_validator(work.process, work.migration, stop, own_metrics, heartbeat, work.slot)
+        run_validator(
+            work.process, work.migration, stop, own_metrics, heartbeat, work.slot, unserved=unserved
+        )
     elif work.role == "comparer":
         from pipeline.comparer.role import run_comparer
 
-        run_comparer(work.process, work.migration, stop, own_metrics, heartbeat, work.slot)
+        run_comparer(work.process, work.migration, stop, own_metrics, heartbeat, work.slot, unserved=unserved)
     else:
-        monitor.run_monitor(work.process, work.migration, stop, heartbeat)
+        monitor.run_monitor(work.process, work.migration, stop, heartbeat, unserved=unserved)

@@ -20,7 +20,7 @@ from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.publisher import Publisher
 from pipeline.sides import connect, report
-from pipeline.store import AwsClocks, ReaderStore
+from pipeline.store import AwsClocks, Outage, ReaderStore, once_served
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +33,13 @@ def run_reader(
     stop: Stop,
     metrics: Metrics,
     heartbeat: Callable[[], None],
+    *,
+    unserved: Callable[[float], None] = lambda _since: None,
 ) -> None:
-    """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
+    """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work.
+
+    unserved: as `Outage` calls it.
+    """
     own_metrics = metrics.of(migration.name)
     table = describe_table(
         connect(migration, migration.origin, own_metrics), migration.table(migration.origin)
@@ -43,7 +48,14 @@ def run_reader(
     client, arn = StreamClient(connection), _stream_arn(migration, table)
     aws = AwsClocks(connection.dates, ask=lambda: client.describe_stream(arn))
     aws.ask()
-    store = ReaderStore.begin(process.redis_url, migration.name, migration.settings(), aws)
+    outage = Outage(unserved)
+    store = once_served(
+        lambda: ReaderStore.begin(process.redis_url, migration.name, migration.settings(), aws, outage),
+        stop,
+        heartbeat,
+    )
+    if store is None:
+        return
     producer = StreamProducer(
         client,
         _discoverer(migration, client, arn, table.name, store, stop),
@@ -84,7 +96,7 @@ def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) 
             store.begin_again()
             return
         except StoreUnavailable as error:
-            log.warning("not begun again yet", error=str(error))
+            log.debug("not begun again yet", error=str(error))
         heartbeat()
         stop.wait(TICK_SECONDS)
 
