@@ -21,7 +21,8 @@
         ├── MalformedResponse       5    a body that breaks the contract: never a verdict
         ├── IteratorExpired         5    derive a new iterator from the checkpoint
         ├── Trimmed                 5    the records asked for are older than 24 h: a gap
-        └── NotFound                4    the table, stream or shard does not exist
+        ├── NotFound                4    the table, stream or shard does not exist
+        └── NotServed               4    the endpoint does not know the operation: another service's
 
 Reads: nothing. Writes: nothing. An error says what happened and what to do about it as two fields.
 """
@@ -142,4 +143,8 @@ class Trimmed(AwsError):
 
 
 class NotFound(AwsError):
+    exit_code = exit_codes.CONFIGURATION
+
+
+class NotServed(AwsError):
     exit_code = exit_codes.CONFIGURATION

@@ -169,9 +169,10 @@ class System:
     # --- the program ---------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def running(self) -> Iterator["subprocess.Popen[bytes]"]:
-        command = [sys.executable, "-m", "pipeline.cli", "run", *self._state, *self._options]
-        with servers.process(command, log=self.log, env=dict(os.environ)) as child:
+    def running(self, role: str = "run") -> Iterator["subprocess.Popen[bytes]"]:
+        command = [sys.executable, "-m", "pipeline.cli", role, *self._state, *self._options]
+        log = self.log if role == "run" else self.log.with_suffix(f".{role}.log")
+        with servers.process(command, log=log, env=dict(os.environ)) as child:
             yield child
 
     def pids(self, slot: str) -> list[int]:

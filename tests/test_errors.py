@@ -70,10 +70,10 @@ def test_a_defect_of_a_role_has_its_own_code(tmp_path: Path) -> None:
         "loaded = load(['run', '--target-table', 'orders'], {})\n"
         "supervisor._run_role = lambda *_: 1 // 0\n"
         "metrics.prepare_directory(sys.argv[1])\n"
-        "beat, unserved = (sharedctypes.RawValue('d', 0.0) for _ in range(2))\n"
+        "beat = sharedctypes.RawValue('d', 0.0)\n"
         "work = supervisor._Work(role='reader', slot='reader-0', process=loaded.process, "
         "migration=loaded.migration, directory=sys.argv[1])\n"
-        "supervisor._child_main(work, beat, unserved, os.getppid())\n"
+        "supervisor._child_main(work, beat, os.getppid())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)],

@@ -4,10 +4,10 @@ Reads: the configuration, both tables' descriptions. Writes: nothing by itself. 
 """
 
 import contextlib
+import functools
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -24,7 +24,7 @@ from pipeline.core.comparing.state import Comparison
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError, StateLost, StoreError
 from pipeline.metrics import Metrics
-from pipeline.process import garbage
+from pipeline.process import garbage, loops
 from pipeline.producers.scan.segment import SegmentPair, SegmentReader
 from pipeline.sides import connect, report
 from pipeline.store import AwsClocks, CompareStore, Outage, once_served
@@ -134,7 +134,7 @@ def run_comparer(
             report(connection, own_metrics)
 
     garbage.freeze()
-    _serve(comparer, process.in_flight, stop, alive)
+    loops.serve([functools.partial(_loop, comparer, stop)] * process.in_flight, stop, alive)
     store.close()
 
 
@@ -163,20 +163,6 @@ def _segments(
         max_unmatched_bytes=max(1, process.max_unmatched_mb * 1024 * 1024 // process.in_flight),
         count_partitions=sampled and schema.sort_key is not None,
     )
-
-
-def _serve(comparer: Comparer, threads: int, stop: threading.Event, heartbeat: Callable[[], None]) -> None:
-    """Run `threads` loops until `stop`. A loop that fails for an unforeseen reason fails the process."""
-    with ThreadPoolExecutor(threads, thread_name_prefix="comparer") as pool:
-        loops = [pool.submit(_loop, comparer, stop) for _ in range(threads)]
-        try:
-            while not stop.wait(1.0):
-                heartbeat()
-                for loop in loops:
-                    if loop.done():
-                        loop.result()
-        finally:
-            stop.set()  # a loop that failed takes the others along
 
 
 def _loop(comparer: Comparer, stop: threading.Event) -> None:

@@ -14,6 +14,7 @@ from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
 from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
+from pipeline.process.pulse import Heartbeat
 from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.producer import StreamProducer
@@ -32,7 +33,7 @@ def run_reader(
     migration: MigrationConfig,
     stop: Stop,
     metrics: Metrics,
-    heartbeat: Callable[[], None],
+    heartbeat: Heartbeat,
     *,
     unserved: Callable[[float], None] = lambda _since: None,
 ) -> None:
@@ -52,7 +53,7 @@ def run_reader(
     store = once_served(
         lambda: ReaderStore.begin(process.redis_url, migration.name, migration.settings(), aws, outage),
         stop,
-        heartbeat,
+        lambda: heartbeat(worked=False),
     )
     if store is None:
         return
@@ -70,8 +71,8 @@ def run_reader(
     own_metrics.sample_ratio.set(migration.sample_rate / 100)
     log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=process.reader_threads)
 
-    def tick() -> None:
-        heartbeat()
+    def tick(*, worked: bool = True) -> None:
+        heartbeat(worked=worked)
         report(connection, own_metrics)
 
     garbage.freeze()
@@ -80,7 +81,7 @@ def run_reader(
     log.info("reader stopped")
 
 
-def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
+def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Heartbeat) -> None:
     try:
         publisher.run(stop, heartbeat)
     except StateLost as error:
@@ -89,7 +90,7 @@ def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Ca
         raise
 
 
-def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
+def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Heartbeat) -> None:
     """Only this process knows when the watch began: it does not end before that is stored again."""
     while not stop.is_set():
         try:

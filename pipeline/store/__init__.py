@@ -16,7 +16,7 @@ of a cluster):
     ledger          hash: counters                        late          hash: creation bucket → keys waiting
     lag:<minute>    hash: bucket → count                  gaps          hash: gap → recorded (ms)
     findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
-    findings-log    stream of recovered findings          dead          stream of dead letters
+    findings-log    stream of closed findings             dead          stream of dead letters
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
     clock           hash: distance of the state's clock from TIME (ms), steps of TIME
     marks           hash: milestone of the cutover → when it was reached (ms)

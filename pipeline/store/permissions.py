@@ -22,8 +22,8 @@ COMMANDS = (
     *("del", "evalsha", "exec", "exists", "expire", "getbit", "hdel", "hexists", "hget", "hgetall"),
     *("hincrby", "hkeys", "hlen", "hmget", "hset", "hvals", "info", "multi", "pfadd", "pfcount", "ping"),
     *("script|load", "select", "setbit", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel"),
-    *("xgroup|create", "xlen", "xpending", "xreadgroup", "zadd", "zcard", "zcount", "zrange"),
-    *("zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
+    *("xgroup|create", "xlen", "xpending", "xrange", "xreadgroup", "xrevrange", "zadd", "zcard", "zcount"),
+    *("zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )
 #: A name that no reader and no field has.
 _NOBODY = ""
@@ -46,6 +46,7 @@ _SCRIPTS: dict[Role, tuple[Script, ...]] = {
     ),
     Role.VALIDATOR: (
         *(scripts.BEGIN, scripts.CLAIM, scripts.CLAIM_ALONE, scripts.commit(0), scripts.KEEP_CLOCK),
+        scripts.VALIDATOR_HEARTBEAT,
     ),
     Role.COMPARER: (
         *(scripts.BEGIN, scripts.COMPARE_BEGIN, scripts.COMPARE_TAKE, scripts.COMPARE_RENEW),
@@ -90,10 +91,13 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
     yield from (("TIME",), ("HGET", key("clock"), "distance_ms"), ("HGETALL", key("meta")))
     if role is Role.VIEWER:
         yield from figures_questions(key, 0).values()
-        yield from (("HGETALL", key("findings")), ("ZRANGE", key("findings-since"), 0, 0))
+        yield from (("HMGET", key("findings"), _NOBODY), ("ZRANGEBYSCORE", key("findings-since"), 0, 0))
+        yield ("XREVRANGE", key("findings-log"), "+", "-", "COUNT", 1)
     if role in (Role.VIEWER, Role.READER):
         yield from (("HGETALL", key("gaps")), ("HEXISTS", key("meta"), _NOBODY))
         yield from (("HGETALL", key("checkpoints")), ("HGETALL", key("watermarks")), ("XLEN", key("work")))
+    if role is Role.VALIDATOR:
+        yield ("ZREM", key("validators"), _NOBODY)
     if role is Role.READER:
         yield ("ZREM", key("readers"), _NOBODY)
 

@@ -4,12 +4,12 @@ Reads: the configuration. Writes: nothing by itself. Never: judging.
 """
 
 import contextlib
+import functools
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -20,7 +20,7 @@ from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
 from pipeline.errors import AwsError, StoreError, StoreUnavailable
 from pipeline.metrics import Metrics, MigrationMetrics
-from pipeline.process import garbage
+from pipeline.process import garbage, loops
 from pipeline.sides import connect, report
 from pipeline.store import AwsClocks, Outage, ValidatorStore, once_served
 from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS = 0.4
 #: Of a thread whose batches fail.
 BACKOFF = Backoff(1.0, 30.0)
+#: A validator says once a second that it is alive; so long it is believed.
+ALIVE_MS = 6_000
 #: When no thread of the process began a batch for this long, the process hangs.
 HANGING_SECONDS = 120.0
 
@@ -70,6 +72,7 @@ def run_validator(
     )
     if store is None:
         return
+    consumer = f"{socket.gethostname()}:{slot}"
     validator = Validator(
         store,
         readers[migration.verify_on],
@@ -81,7 +84,7 @@ def run_validator(
             ttl_grace_ms=migration.ttl_grace_ms,
         ),
         own_metrics,
-        consumer=f"{socket.gethostname()}:{slot}",
+        consumer=consumer,
         ignore=frozenset(migration.ignore_attributes),
         reclaim_after_ms=process.reclaim_after_ms,
         verbose=process.verbose,
@@ -93,11 +96,14 @@ def run_validator(
         heartbeat()
         with contextlib.suppress(StoreError):  # whoever claims will say so
             store.clock.keep()
+            store.say_alive(consumer, ALIVE_MS)
         for connection in connections.values():
             report(connection, own_metrics)
 
     garbage.freeze()
     _serve(validator, process.in_flight, stop, alive)
+    with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
+        store.say_gone(consumer)
     store.close()
 
 
@@ -123,21 +129,17 @@ def _side_reader(
 
 
 def _serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: Callable[[], None]) -> None:
-    """Run `threads` loops until `stop`. A loop that fails for an unforeseen reason fails the process; while
-    every loop hangs, there is no heartbeat, and the supervisor ends the process.
+    """Run `threads` loops until `stop`; see `loops.serve`. While every loop hangs, there is no heartbeat, and
+    the supervisor ends the process.
     """
     active = [time.monotonic()] * threads
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="validator")
-    try:
-        loops = [pool.submit(_loop, validator, number, active, stop) for number in range(threads)]
-        while not stop.wait(1.0):
-            if time.monotonic() - max(active) < HANGING_SECONDS:
-                heartbeat()
-            for loop in loops:
-                if loop.done():
-                    loop.result()
-    finally:
-        pool.shutdown(wait=True)
+
+    def every_second() -> None:
+        if time.monotonic() - max(active) < HANGING_SECONDS:
+            heartbeat()
+
+    steps = [functools.partial(_loop, validator, number, active, stop) for number in range(threads)]
+    loops.serve(steps, stop, every_second)
 
 
 def _loop(validator: Validator, number: int, active: list[float], stop: threading.Event) -> None:
