@@ -91,7 +91,7 @@ def _monitor(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline import supervisor
     from pipeline.commands import preflight
 
-    preflight.check_store(process, migration)
+    preflight.await_store(process, migration)
     return supervisor.run(process, migration, _ROLES["monitor"])
 
 
@@ -160,10 +160,10 @@ def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
 
 
 def _findings(process: ProcessConfig, migration: MigrationConfig) -> int:
-    from pipeline.commands import inspect
+    from pipeline.commands import findings
     from pipeline.store import StoreView
 
-    return _look(process, migration, StoreView, lambda store: inspect.findings(process, store))
+    return _look(process, migration, StoreView, lambda store: findings.run(process, store))
 
 
 def _gate(process: ProcessConfig, migration: MigrationConfig) -> int:
