@@ -187,10 +187,10 @@ class System:
 
     def logged(self, event: str, role: str = "run") -> list[dict[str, Any]]:
         """The log lines of one event."""
-        return [line for line in self._lines(self.log_of(role)) if line.get("event") == event]
+        return [line for line in self._lines(role) if line.get("event") == event]
 
-    @staticmethod
-    def _lines(log: Path) -> Iterator[dict[str, Any]]:
+    def _lines(self, role: str = "run") -> Iterator[dict[str, Any]]:
+        log = self.log_of(role)
         for line in log.read_text().splitlines() if log.exists() else ():
             with contextlib.suppress(ValueError):
                 yield json.loads(line)
