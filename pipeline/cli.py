@@ -93,7 +93,7 @@ def _monitor(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline import supervisor
     from pipeline.commands import preflight
 
-    preflight.check_store(process, migration)
+    preflight.await_store(process, migration)
     return supervisor.run(process, migration, _ROLES["monitor"])
 
 

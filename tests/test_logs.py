@@ -139,10 +139,10 @@ def test_a_deep_traceback_and_one_that_goes_round_in_circles_end() -> None:
 def test_what_fails_again_and_again_is_a_warning_once_a_minute(configured: Make, capsys: Capture) -> None:
     log = configured("json")
     for number in range(100):
-        log.warning("batch put back", error=f"AWS is away, {number}", kind="AwsUnavailable")
-        log.warning("page not read", error="x", side="source")
-    log.warning("page not read", error="x", side="target")
-    log.warning("batch put back", error="x", kind="Throttled")
+        log.warning("batch put back", error=f"AWS is away, {number}", kind="AwsUnavailable", retry_seconds=1)
+        log.warning("page not read", error="x", side="source", retry_seconds=1)
+    log.warning("page not read", error="x", side="target", retry_seconds=1)
+    log.warning("batch put back", error="x", kind="Throttled", retry_seconds=1)
     for _ in range(3):
         log.warning("finding opened", key="k")  # is no trouble: each is one of its own
     events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
@@ -154,7 +154,7 @@ def test_what_fails_again_and_again_is_a_warning_once_a_minute(configured: Make,
 def test_with_debug_nothing_is_left_out(configured: Make, capsys: Capture) -> None:
     log = configured("json", "debug")
     for _ in range(5):
-        log.warning("batch put back", error="x")
+        log.warning("batch put back", error="x", retry_seconds=1)
     assert len(capsys.readouterr().err.splitlines()) == 5
 
 

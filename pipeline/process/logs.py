@@ -99,7 +99,7 @@ Event = MutableMapping[str, Any]
 class _Repeats:
     """Drops a warning about what failed and is tried again, when the same one was written a moment ago.
 
-    It is told by its field `error`; the same are those of one event, kind of error and side.
+    It is told by its field `retry_seconds`; the same are those of one event, kind of error and side.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class _Repeats:
         self._written: dict[tuple[Any, ...], float] = {}
 
     def __call__(self, logger: Any, method: str, event: Event) -> Event:
-        if method != "warning" or "error" not in event or logger.isEnabledFor(logging.DEBUG):
+        if method != "warning" or "retry_seconds" not in event or logger.isEnabledFor(logging.DEBUG):
             return event
         same = (event["event"], event.get("kind"), event.get("side"))
         now = time.monotonic()

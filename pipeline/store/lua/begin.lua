@@ -5,7 +5,7 @@
 -- judged_by: the times that are judged by from now on, '' = as they were.
 --
 -- Returns `meta`, field by field, with the times as they were
-local meta = key(1, 'hash', 'HEXISTS HSET HGETALL')
+local meta = key(1, 'hash', 'HEXISTS HGET HSET HGETALL')
 local work = key(2, 'stream', 'EXISTS XGROUP')
 if checked() then return refused end
 local secret, settings, format, group, judged_by = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -18,5 +18,7 @@ if redis.call('HEXISTS', meta, 'settings') == 0 then
     'format', format)
 end
 local found = redis.call('HGETALL', meta)
-if judged_by ~= '' then redis.call('HSET', meta, 'judged_by', judged_by) end
+if judged_by ~= '' and redis.call('HGET', meta, 'settings') == settings then -- else the start is refused
+  redis.call('HSET', meta, 'judged_by', judged_by)
+end
 return found
