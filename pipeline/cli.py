@@ -92,7 +92,7 @@ def _monitor(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline import supervisor
     from pipeline.commands import preflight
 
-    preflight.check_store(process, migration)
+    preflight.await_store(process, migration)
     _say_notes(process, migration)
     return supervisor.run(process, migration, _ROLES["monitor"])
 

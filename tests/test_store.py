@@ -29,7 +29,14 @@ from pipeline.core.model import (
     Policy,
     VerdictKind,
 )
-from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreError, StoreUnavailable
+from pipeline.errors import (
+    ConfigurationError,
+    SettingsChanged,
+    StateLost,
+    StoreError,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from pipeline.store import RedisConnection, StoreView, check_server, codec
 from pipeline.store.messages import Commit, Entry, Lease, Outcome
 from tests.core.reference import append
@@ -292,7 +299,7 @@ def test_a_batch_that_cannot_be_written_whole_is_not_written_at_all(
     store._redis.acl_setuser("weak", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-pfadd"])
     try:
         weak = WholeStore.begin(store_url.replace("://", "://weak:x@"), store.migration, SETTINGS)
-        with pytest.raises(ConfigurationError, match="PFADD"):
+        with pytest.raises(StoreUnusable, match="PFADD"):
             publish(weak, lease, *batch)
     finally:
         store._redis.acl_deluser("weak")

@@ -229,8 +229,10 @@ class _Examination:
             apart_ms = connection.time_ms() - time.time_ns() // 1_000_000
         finally:
             connection.close()
-        version = ".".join(map(str, server.version))
-        yield Line("redis", "ok", f"{server.kind} {version}, maxmemory-policy {server.policy}")
+        policy = f", maxmemory-policy {server.policy}" if server.policy else ""
+        yield Line("redis", "ok", f"{server.kind} {server.version_text}{policy}")
+        for doubt in server.doubts:
+            yield Line("redis", "warn", doubt, "give the migration a server that says so, with noeviction")
         if abs(apart_ms) >= SKEW_WARN_MS:
             says = f"Redis is {apart_ms / 1000:+.1f} s from this host"
             yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")
