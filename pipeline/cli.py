@@ -91,9 +91,10 @@ def _role(process: ProcessConfig, migration: MigrationConfig) -> int:
 
 def _monitor(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline import supervisor
-    from pipeline.commands import preflight
+    from pipeline.commands import opening, preflight
 
     preflight.await_store(process, migration)
+    opening.say_notes(process, migration)
     return supervisor.run(process, migration, _ROLES["monitor"])
 
 

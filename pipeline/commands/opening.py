@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from pipeline.commands import doctor, preflight
+from pipeline.commands.notes import notes
 from pipeline.commands.preflight import Opened, StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.report.columns import rows
@@ -29,23 +30,27 @@ def announce(
     process: ProcessConfig, migration: MigrationConfig, opened: Opened, seen: tuple[Tables, StreamSeen] | None
 ) -> None:
     """Say what begins. seen: what `run` has looked at; the roles of several hosts log one line."""
-    state = _state(process)
-    if seen is None or process.log_format == "json":
-        log.info(
-            "migration begun" if opened.new else "migration resumed",
-            migration=migration.name,
-            since=instant(opened.started_ms),
-            state=state,
-        )
-    else:
+    if seen is not None and process.log_format == "console":
         block = _block(process, migration, *seen, [("begun", _begun(migration, opened))])
         with contextlib.suppress(OSError):  # nobody reads: the run goes on
             print(block, flush=True)
+    else:
+        event = "migration begun" if opened.new else "migration resumed"
+        since, state = instant(opened.started_ms), _state(process)
+        log.info(event, migration=migration.name, since=since, state=state)
+        if seen is not None:
+            say_notes(process, migration)
     if opened.changed:
         log.warning(
             "times changed since the last start: what is open is judged by the new ones",
             changed=", ".join(opened.changed),
         )
+
+
+def say_notes(process: ProcessConfig, migration: MigrationConfig) -> None:
+    """What was likely not meant: by whoever watches, and not by each of its readers and validators."""
+    for note in notes(process, migration):
+        log.warning("what was likely not meant", about=note.about, says=note.says, remedy=note.remedy)
 
 
 def _begun(migration: MigrationConfig, opened: Opened) -> str:
@@ -79,6 +84,7 @@ def _block(
             ("judged by", times),
             ("validators", f"{process.workers}, each with {process.in_flight} calls under way"),
             ("reads", doctor.estimate(migration, tables.of(migration.verify_on))),
+            *((note.about, f"{note.says}; {note.remedy}") for note in notes(process, migration)),
         ],
         NAME_COLUMNS,
     )
