@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Self
+from urllib.parse import quote, unquote
 
 import structlog
 
@@ -168,7 +169,7 @@ class _Server:
     """Valkey on one directory. Should it end by itself (killed, out of memory), it is started again."""
 
     def __init__(self, home: Path, socket_path: Path) -> None:
-        self.url = f"unix://{socket_path}"
+        self.url = f"unix://{quote(str(socket_path))}"
         self._log_path = home / "valkey.log"
         self._command = [
             *(_binary(), "--port", "0", "--unixsocket", str(socket_path), "--unixsocketperm", "700"),
@@ -280,7 +281,7 @@ def _call(url: str, command: bytes) -> bytes:
 def _connection(url: str) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(CALL_SECONDS)
-        line.connect(url.removeprefix("unix://"))
+        line.connect(unquote(url.removeprefix("unix://")))
         yield line
 
 
