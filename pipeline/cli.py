@@ -78,6 +78,7 @@ def _run(process: ProcessConfig, migration: MigrationConfig) -> int:
     if process.dry_run:
         print(doctor.plan(process, prepared, tables, stream))
         return 0
+    _say_notes(process, prepared)
     return _supervise(process, prepared)
 
 
@@ -92,6 +93,7 @@ def _monitor(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import preflight
 
     preflight.await_store(process, migration)
+    _say_notes(process, migration)
     return supervisor.run(process, migration, _ROLES["monitor"])
 
 
@@ -102,6 +104,17 @@ def _supervise(process: ProcessConfig, migration: MigrationConfig) -> int:
     with _store_of(process, begin=True) as with_store:
         preflight.open_store(with_store, migration)
         return supervisor.run(with_store, migration, _ROLES[process.command])
+
+
+def _say_notes(process: ProcessConfig, migration: MigrationConfig) -> None:
+    """By whoever watches, and not by each of its readers and validators."""
+    import structlog
+
+    from pipeline.commands.notes import notes
+
+    log = structlog.get_logger(__name__)
+    for note in notes(process, migration):
+        log.warning("what was likely not meant", about=note.about, says=note.says, remedy=note.remedy)
 
 
 def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:

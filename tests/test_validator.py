@@ -253,7 +253,7 @@ def test_keys_that_dynamodb_does_not_get_to_go_back_as_they_were(make: Callable[
 def test_an_item_that_is_malformed_is_an_error_that_names_no_value(make: Callable[..., World]) -> None:
     world = make()
     table, item = world.fake.world.table("target"), world.item("k", "x", amount={"N": "12-SECRET"})
-    table.items[table.key_of(item)] = msgspec.json.encode(item)  # no DynamoDB would take it
+    table.hold(table.key_of(item), msgspec.json.encode(item))  # no DynamoDB would take it
     world.published("k", None, world.item("k", "x"))
     [before] = world.histories()
     with structlog.testing.capture_logs() as logs:

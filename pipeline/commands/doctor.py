@@ -19,6 +19,7 @@ from rich.text import Text
 from pipeline import exit_codes
 from pipeline.aws import Connection, TableInfo, credential_files, read_definition
 from pipeline.commands import preflight
+from pipeline.commands.notes import notes
 from pipeline.commands.preflight import StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
@@ -94,6 +95,7 @@ class _Examination:
         lines += _checked("redis", self._redis)
         lines += _checked("read units", self._read_units)
         lines += _checked("direction", self._direction)
+        lines += self._notes()
         return lines
 
     # --- access ------------------------------------------------------------------------------------------
@@ -235,6 +237,13 @@ class _Examination:
             says = f"Redis is {apart_ms / 1000:+.1f} s from this host"
             yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")
 
+    def _notes(self) -> list[Line]:
+        found = notes(self._process, self._migration)
+        lines = [Line(note.about, "warn", note.says, note.remedy) for note in found]
+        if self._process.alertmanager_config and not any(line.check == "alerts" for line in lines):
+            lines.append(Line("alerts", "ok", f"{self._process.alertmanager_config} names who is told"))
+        return lines
+
     def _direction(self) -> Iterable[Line]:
         if self._migration.verify_on is Side.SOURCE:
             yield Line(
@@ -326,5 +335,6 @@ def plan(process: ProcessConfig, migration: MigrationConfig, tables: Tables, str
             "state",
             "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}",
         ),
+        *((note.about, f"{note.says}; {note.remedy}") for note in notes(process, migration)),
     ]
     return "\n".join(f"{name:<13} {text}" for name, text in rows)

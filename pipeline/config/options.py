@@ -273,6 +273,10 @@ class ProcessConfig:
         whole(0, 65535), "9464", metavar="PORT")
     bind_address: str = option(
         OUTPUT, "bind-address", "address that port is bound to", str, "127.0.0.1", metavar="ADDRESS")
+    alertmanager_config: str | None = optional(
+        OUTPUT, "alertmanager-config",
+        "Alertmanager's configuration: `doctor` and each start say when its receiver `page` reaches nobody",
+        str, None, otherwise="not looked at", metavar="FILE")
     log_format: str = option(
         OUTPUT, "log-format", "`console` or `json`", one_of("console", "json"), "console", metavar="FORMAT")
     log_level: str = option(
