@@ -30,10 +30,10 @@ from pipeline.config.parsers import (
     objective,
     one_of,
     percentage,
+    redis_url,
     side_of,
     stream_arn,
     table,
-    url,
     whole,
 )
 from pipeline.core.comparing.segments import MAX_SEGMENTS
@@ -228,7 +228,7 @@ class ProcessConfig:
     redis_url: str = optional(  # "": the embedded server
         STATE, "redis-url",
         "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` or `unix://`",
-        url("redis", "rediss", "unix"), "",
+        redis_url, "",
         otherwise="an embedded server that keeps its state in `--state-dir`", metavar="URL", secret=True)
     state_dir: str = option(
         STATE, "state-dir", "directory of the embedded server's state", str, ".ddbmm", metavar="DIR")
