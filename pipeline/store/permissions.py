@@ -95,6 +95,8 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
         yield from (("HGETALL", key("checkpoints")), ("HGETALL", key("watermarks")), ("XLEN", key("work")))
     if role is Role.READER:
         yield ("ZREM", key("readers"), _NOBODY)
+    if role is Role.COMPARER:
+        yield ("HGETALL", key("comparison-sorted"))
 
 
 def _refused_scripts(connection: RedisConnection, roles: Sequence[Role]) -> Iterator[str]:
