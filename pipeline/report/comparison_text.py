@@ -33,7 +33,7 @@ def plan(
     )
     rows = {
         **facts,
-        **{f"{side} export": _planned(one) for side, one in exports.items()},
+        **{f"{side} export": export_words(one) for side, one in exports.items()},
         "segments": f"{estimate.segments:,} of {estimate.of:,}" if estimate.segments else "none is scanned",
         "items": f"about {estimate.items:,} a side, {estimate.bytes_ / 1e9:,.3f} GB (AWS counts every 6 h)",
         "read units": f"about {estimate.units:,.0f} on both sides together",
@@ -45,10 +45,11 @@ def plan(
     return "\n".join([*lines, *notes])
 
 
-def _planned(export: ExportSeen) -> str:
+def export_words(export: ExportSeen) -> str:
+    """What an export is, and how much."""
     return (
-        f"{_many(export.files, 'file')}, {export.size / 1e9:,.3f} GB compressed, {export.items:,} items, "
-        f"0 read units; {_shown(export)}"
+        f"{_shown(export)}: {_many(export.files, 'file')}, {export.size / 1e9:,.3f} GB compressed, "
+        f"{export.items:,} items, 0 read units"
     )
 
 
