@@ -254,7 +254,7 @@ def _names(client: Any, bucket: str) -> list[str]:
         ({"checksum_suffix": None}, "checksum"),
         ({"line": {"dataFileS3Key": "AWSDynamoDB/nowhere/data/x.json.gz"}}, "is missing"),
         ({"line": {"md5Checksum": "AAAAAAAAAAAAAAAAAAAAAA=="}}, "MD5"),
-        ({"data": {0: b"not gzip"}}, "not a gzip file"),
+        ({"data": {0: b"what no gzip file begins with"}}, "not a gzip file"),
         ({"data": {0: gzip.compress(b'{"Item":{"other":{"S":"a"}}}\n')}}, "keys are not the table's"),
     ],
 )
