@@ -7,6 +7,7 @@ the items one segment is asked for, to see that Scan is allowed.
 
 import dataclasses
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -179,7 +180,7 @@ def begin(process: ProcessConfig, migration: MigrationConfig) -> Comparison:
     finally:
         store.close()
     if earlier is not None and earlier.id != begun.id:
-        clear(process.spill(earlier.id))
+        clear(Path(process.spill(earlier.id)))
     return begun
 
 
@@ -225,7 +226,7 @@ class Watch:
                 "the comparison is gone from Redis, or was begun anew by somebody else", "begin it again"
             )
         if figures.comparison.finished_ms is not None:
-            clear(self._process.spill(self._id))
+            clear(Path(self._process.spill(self._id)))
         answer, why = result.answer(figures.comparison, figures)
         success = result.success(figures.comparison, figures.open_total, self._wrong_partition_keys(figures))
         seconds = time.monotonic() - self._began

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import structlog
 
@@ -155,7 +156,7 @@ def _refuse_others(migration: MigrationConfig, settings: CompareSettings) -> Non
 
 def _spilling(process: ProcessConfig, store: CompareStore, comparison: Comparison) -> Spilling:
     """Who joins when some is sorted already must find it here."""
-    directory = process.spill(comparison.id)
+    directory = Path(process.spill(comparison.id))
     if 0 < comparison.done < comparison.planned and not directory.is_dir():
         raise SpillIncomplete(
             f"{directory}: is missing, and other processes have sorted items into it",

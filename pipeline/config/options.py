@@ -8,7 +8,6 @@ What belongs to one migration is apart from what belongs to the process, which m
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.config.declaration import (
     Option,
@@ -272,9 +271,9 @@ class ProcessConfig:
     dry_run: bool = switch(OUTPUT, "dry-run", "print the plan and end (`run`, `compare`)")
     # fmt: on
 
-    def spill(self, comparison: str) -> Path:
-        """Where a comparison's items lie."""
-        return Path(self.spill_dir or f"{self.state_dir}/spill") / comparison
+    def spill(self, comparison: str) -> str:
+        """The directory in which a comparison's items lie."""
+        return f"{self.spill_dir or f'{self.state_dir}/spill'}/{comparison}"
 
     def units_share(self, role: str) -> float:
         """Which share of --max-rcu one process of the role may spend. Beside comparers, validators only look
