@@ -77,7 +77,7 @@ def answer(store: WholeStore, target: bytes, source: bytes, at_ms: int | None = 
     judgement = judge(before, look, Moment(now_ms, watched=False), POLICY)
     after = codec.encode(judgement.history) if judgement.history else b""
     commit = Commit(entry, after, judgement.next_ms, tally(before, judgement, 1, 1))
-    assert store.commit([commit], claim.now_ms) == []
+    assert store.commit([commit], claim.now_ms).refused == []
     return judgement.history
 
 

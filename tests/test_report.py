@@ -1,19 +1,21 @@
 """What figures and findings look like to a person and to a script."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from pipeline.core.causes import cause_id
+from pipeline.core.differing import CUT
 from pipeline.core.figures import Figures
 from pipeline.core.ledger import Finding, Ledger, PartitionCounts, Queue, ReaderState
 from pipeline.core.model import Side, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.report.findings_text import ROWS_MEASURED, finding_object, findings_table, json_line
 from pipeline.report.text import (
     Heading,
-    finding_line,
-    findings_table,
     notes,
     statistics_fields,
     statistics_text,
@@ -62,6 +64,7 @@ def running() -> Figures:
         reader=ReaderState(NOON_MS + 329_100, {"stream": PartitionCounts(4, 2)}, gaps=0, readers=1),
         lag_counts=lags(s1=900, s5=95, s60=5),
         oldest_waiting_ms=NOON_MS + 320_000,
+        validators=2,
     )
 
 
@@ -74,6 +77,7 @@ def just_begun() -> Figures:
         reader=ReaderState(0, {}, gaps=0, readers=1),
         lag_counts=lags(),
         oldest_waiting_ms=None,
+        validators=2,
     )
 
 
@@ -86,13 +90,16 @@ def troubled() -> Figures:
         ledger=ledger,
         queue=Queue(backlog=0, pending=0, outstanding=0, due=0, dead=2),
         reader=ReaderState(NOON_MS - 20 * 3_600_000, {"stream": PartitionCounts(1)}, gaps=1, readers=0),
+        validators=0,
+        longest_due_ms=NOON_MS + 240_000,
     )
 
 
 def finding(
     kind: VerdictKind = VerdictKind.STALE, attributes: tuple[str, ...] = ("address.city",)
 ) -> Finding:
-    return Finding(b'"user#1"', kind, 2, list(attributes), NOON_MS, NOON_MS + 61_500)
+    looked_ms, written_ms = NOON_MS + 61_500, NOON_MS - 60_000
+    return Finding(b'"user#1"', kind, 2, list(attributes), NOON_MS, looked_ms, oldest_change_ms=written_ms)
 
 
 # --- golden texts: tests/golden holds what an operator sees, word by word ---
@@ -108,11 +115,13 @@ def finding(
         ("status-troubled", status_text(Heading("orders", Side.SOURCE), troubled())),
         (
             "findings",
-            findings_table(
-                [(finding(), "9f2c4e"), (finding(VerdictKind.MISSING, ()), '{"pk":{"S":"a long key"}}')]
+            "\n".join(
+                findings_table(
+                    [(finding(), "9f2c4e"), (finding(VerdictKind.MISSING, ()), '{"pk":{"S":"a long key"}}')]
+                )
             ),
         ),
-        ("findings-none", findings_table([])),
+        ("findings-none", "\n".join(findings_table([]))),
     ],
 )
 def test_console_text_is_as_agreed(name: str, text: str) -> None:
@@ -196,18 +205,56 @@ def test_status_json_has_the_agreed_fields() -> None:
         "gaps_open": 0,
         "gaps_closed": [],
     }
-    assert reported["queue"] == {"backlog": 12, "outstanding": 40, "due": 30, "dead": 0}
+    queue = {"backlog": 12, "outstanding": 40, "due": 30, "dead": 0, "overdue_seconds": 0, "validators": 2}
+    assert reported["queue"] == queue
     assert reported["balanced"] is True
 
 
 def test_findings_json_is_one_line_with_instants_in_utc() -> None:
-    line = finding_line(finding(), msgspec.Raw(b'{"pk":{"S":"user#1"}}'))
+    line = json_line(finding_object(finding(), msgspec.Raw(b'{"pk":{"S":"user#1"}}')))
     assert "\n" not in line
     assert json.loads(line) == {
         "key": {"pk": {"S": "user#1"}},
         "kind": "stale",
         "versions_behind": 2,
         "attributes": ["address.city"],
+        "attributes_cut": False,
+        "types": {},
+        "operation": None,
+        "cause": cause_id(finding()),
+        "oldest_change": "2026-11-23T11:59:00.000Z",
         "first_seen": "2026-11-23T12:00:00.000Z",
         "last_looked": "2026-11-23T12:01:01.500Z",
     }
+
+
+@pytest.mark.parametrize("name", ["\x9b2J", "\x1b]0;x\x07", "\x7f", "\u202eno open findings", "a\u2028b"])
+def test_an_attribute_s_name_moves_no_terminal(name: str) -> None:
+    hostile = finding(attributes=(name,))
+    shown = "\n".join(findings_table([(hostile, '{"pk":{"S":"' + name + '"}}')]))
+    assert len(shown.splitlines()) == 2
+    assert all(line.isprintable() for line in shown.split("\n"))
+    line = json_line(finding_object(hostile, {"pk": name}))
+    assert line.isprintable()
+    assert json.loads(line)["attributes"] == [name]
+    assert json.loads(line)["key"] == {"pk": name}
+
+
+def test_paths_that_were_cut_are_said_to_be() -> None:
+    cut = finding(attributes=("a", "b", CUT))
+    assert json.loads(json_line(finding_object(cut, "x")))["attributes"] == ["a", "b"]
+    assert json.loads(json_line(finding_object(cut, "x")))["attributes_cut"] is True
+    assert list(findings_table([(cut, "x")]))[1].endswith("a, b, …")
+
+
+def test_a_long_table_is_made_row_by_row() -> None:
+    taken = 0
+
+    def many() -> Iterator[tuple[Finding, str]]:
+        nonlocal taken
+        for _ in range(3 * ROWS_MEASURED):
+            taken += 1
+            yield finding(), "9f2c4e"
+
+    next(findings_table(many()))
+    assert taken == ROWS_MEASURED

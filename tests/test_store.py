@@ -1,8 +1,10 @@
 """The store against real servers: atomic publish and commit, fences, rechecks, dead letters, accounting."""
 
 import itertools
+import json
 import re
 import threading
+import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.judging.history import FindingChange, HeldLook, History, Judgement
 from pipeline.core.judging.rule import judge, wake
-from pipeline.core.ledger import tally
+from pipeline.core.ledger import Closing, tally
 from pipeline.core.model import (
     ABSENT,
     UNKNOWN,
@@ -27,7 +29,14 @@ from pipeline.core.model import (
     Policy,
     VerdictKind,
 )
-from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreError, StoreUnavailable
+from pipeline.errors import (
+    ConfigurationError,
+    SettingsChanged,
+    StateLost,
+    StoreError,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from pipeline.store import RedisConnection, StoreView, check_server, codec
 from pipeline.store.messages import Commit, Entry, Lease, Outcome
 from tests.core.reference import append
@@ -290,7 +299,7 @@ def test_a_batch_that_cannot_be_written_whole_is_not_written_at_all(
     store._redis.acl_setuser("weak", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-pfadd"])
     try:
         weak = WholeStore.begin(store_url.replace("://", "://weak:x@"), store.migration, SETTINGS)
-        with pytest.raises(ConfigurationError, match="PFADD"):
+        with pytest.raises(StoreUnusable, match="PFADD"):
             publish(weak, lease, *batch)
     finally:
         store._redis.acl_deluser("weak")
@@ -440,6 +449,38 @@ def test_readers_alive_are_counted_by_producer(store: WholeStore) -> None:
     assert store.heartbeat("test", "b", 10_000) == 1
 
 
+def test_a_validator_is_alive_until_it_says_that_it_is_gone_or_falls_silent(store: WholeStore) -> None:
+    assert store.figures().validators == 0
+    store._redis.zadd(store._key("validators"), {"validators:silent": store.now_ms() - 1})
+    assert store.figures().validators == 0
+    for name in ("a", "b"):
+        store.say_alive(name, 10_000)
+    assert store.figures().validators == 2
+    store.say_gone("a")
+    assert store.figures().validators == 1
+
+
+def test_a_key_is_overdue_from_when_it_became_due_until_its_look_is_committed(
+    store: WholeStore, lease: Lease
+) -> None:
+    """In `work`, in a validator's hands, and in `due` alike; however often a validator failed to read it."""
+    before_ms = store.now_ms()
+    publish(store, lease, change())
+    [entry] = store.claim("v", 10, 0).entries
+    due_ms = store.figures().longest_due_ms
+    assert due_ms is not None and before_ms <= due_ms <= store.now_ms()
+    store.commit([Commit(entry, entry.raw, before_ms - 40_000, "")], store.now_ms())
+    for _ in ("in due", "in work"):
+        assert store.figures().longest_due_ms == before_ms - 40_000
+        assert store.figures().overdue_seconds >= 40
+        [entry] = store.claim("v", 10, 0).entries or [entry]
+    ahead_ms = store.now_ms() + 60_000
+    store.commit([Commit(entry, entry.raw, ahead_ms, "", verdict=True)], store.now_ms())
+    figures = store.figures()
+    assert (figures.longest_due_ms, figures.overdue_seconds) == (ahead_ms, 0)
+    assert figures.verdict_ms is not None and figures.verdict_ms >= before_ms
+
+
 # --- claim and commit --------------------------------------------------------------------------------------
 
 
@@ -447,7 +488,7 @@ def test_a_verdict_is_committed_once_even_if_the_reply_is_lost(store: WholeStore
     publish(store, lease, change())
     claim = store.claim("v", 10, 0)
     done = [settle(store, claim.entries[0], A, claim.now_ms)]
-    assert store.commit(done, claim.now_ms) == []
+    assert store.commit(done, claim.now_ms).refused == []
     store.commit(
         done, claim.now_ms
     )  # the history has changed by our own commit: refused or ignored, never counted
@@ -482,7 +523,7 @@ def test_a_version_published_under_a_look_refuses_the_commit_and_shows_the_new_h
     publish(store, lease, change())
     claim = store.claim("v", 10, 0)
     publish(store, lease, change(before=A, digest=B), at=after(1), to=after(2))
-    refused = store.commit([settle(store, claim.entries[0], A, claim.now_ms)], claim.now_ms)
+    refused = store.commit([settle(store, claim.entries[0], A, claim.now_ms)], claim.now_ms).refused
     assert [one.index for one in refused] == [0]
     assert len(codec.decode(refused[0].raw).versions) == 3
     assert store.ledger().reached == 0
@@ -582,11 +623,32 @@ def test_a_finding_opens_updates_and_recovers(store: WholeStore, lease: Lease) -
     history = codec.decode(again.entries[0].raw)
     recovered = judge(history, Look(A, 80_000, 1, True, A), Moment(80_000, 80_000), POLICY)
     done = commit_of(again.entries[0], history, recovered)
-    store.commit([Commit(again.entries[0], done.after, done.next_ms, done.tally, "")], again.now_ms)
+    store.commit(
+        [Commit(again.entries[0], done.after, done.next_ms, done.tally, None, Closing.RECOVERED)],
+        again.now_ms,
+    )
     ledger = store.ledger()
     assert list(store.findings()) == []
     assert (ledger.open["missing"], ledger.recovered, ledger.alarmed, ledger.reached) == (0, 1, 0, 1)
     assert ledger.balanced
+
+
+def test_findings_are_read_in_order_and_a_page_at_a_time(store: WholeStore) -> None:
+    """Thousands of them, many of one instant, without holding them all."""
+    names = [f"attribute-{number:04}" + "x" * 40 for number in range(50)]
+    stored = json.dumps({"kind": "missing", "versions_behind": 1, "attributes": names, "last_looked_ms": 7})
+    keys = [f'"{number:05}"' for number in range(6_000)]
+    for start in range(0, len(keys), 1_000):
+        some = keys[start : start + 1_000]
+        store._redis.hset(store._key("findings"), mapping=dict.fromkeys(some, stored))
+        store._redis.zadd(store._key("findings-since"), {key: int(key[1:6]) // 2_700 for key in some})
+    store._redis.hdel(store._key("findings"), keys[77])  # closed in this very moment
+    tracemalloc.start()
+    seen = [one.key.decode() for one in store.findings()]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seen == [*keys[:77], *keys[78:]]
+    assert peak < 10_000_000  # all of them decoded are 40 MB
 
 
 def test_a_poison_entry_is_handed_out_without_a_history(store: WholeStore) -> None:
@@ -607,7 +669,8 @@ def test_a_full_server_refuses_new_work_but_drains(store: WholeStore, lease: Lea
             publish(store, lease, change(key=b'"new"'), at=after(1), to=after(2))
         claim = store.claim("v", 100, 0)
         assert (
-            store.commit([settle(store, one, A, claim.now_ms) for one in claim.entries], claim.now_ms) == []
+            store.commit([settle(store, one, A, claim.now_ms) for one in claim.entries], claim.now_ms).refused
+            == []
         )
     finally:
         client.config_set("maxmemory", "0")

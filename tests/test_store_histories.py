@@ -175,6 +175,6 @@ def test_the_replica_of_a_thinned_key_is_found_right_and_every_version_reached(
     assert judgement.verdict is VerdictKind.MATCH and judgement.reached == 5_001
     after = codec.encode(judgement.history) if judgement.history else b""
     commit = Commit(entry, after, judgement.next_ms, tally(history, judgement, 1, 1), judged=True)
-    assert publishing.store.commit([commit], now) == []
+    assert publishing.store.commit([commit], now).refused == []
     ledger = publishing.store.ledger()
     assert (ledger.reached, ledger.outstanding, ledger.balanced) == (5_001, 0, True)

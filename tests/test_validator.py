@@ -1,7 +1,8 @@
 """The validator against a real store and a fake DynamoDB: verdicts, errors that are none, exactly once."""
 
 import functools
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -9,11 +10,11 @@ import pytest
 import structlog
 
 from pipeline.aws import Connection, SideConfig
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Side, VerdictKind
+from pipeline.core.model import ABSENT, UNKNOWN, Change, ChangeType, Policy, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
 from pipeline.store import AwsClocks
 from tests.fake import Fake, Kind
-from tests.validating import World, digest_of, own_store
+from tests.validating import AT_ONCE, World, digest_of, own_store
 
 
 @pytest.fixture
@@ -73,6 +74,27 @@ def test_a_finding_names_the_attributes_that_differ_and_no_values(make: Callable
     assert "secret" not in everything and "right" not in everything
 
 
+@pytest.mark.parametrize("verified", list(Side))
+def test_a_finding_says_types_operation_and_when_the_change_was_written(
+    make: Callable[..., World], verified: Side
+) -> None:
+    """Types are told source first, whichever side's stream is read."""
+    leads = verified is Side.SOURCE
+    world = make(verified=verified, policy=msgspec.structs.replace(AT_ONCE, leads=leads))
+    before, changed = world.item("k", "x", age={"N": "1"}), world.item("k", "y", age={"N": "1"})
+    other = world.item("k", "z", age={"S": "one"})
+    streamed, held = (other, changed) if leads else (changed, other)
+    world.fake.control.put(verified.other, streamed)
+    world.fake.control.put(verified, held)
+    world.published("k", before, streamed)
+    world.validate(lambda one: bool(one.open["different"]) and any(f.types for f in world.findings()))
+    [found] = world.findings()
+    assert found.types == {"age": "N → S"} and found.attributes == ["age", "value"]
+    assert found.operation is ChangeType.MODIFY
+    assert found.oldest_change_ms is not None and found.oldest_change_ms < found.first_seen_ms
+    assert "one" not in str(world.store._redis.hgetall(world.store._key("findings")))
+
+
 def test_a_finding_recovers_when_the_target_is_repaired(make: Callable[..., World]) -> None:
     world = make()
     item = world.item("k", "new")
@@ -128,14 +150,32 @@ def test_no_error_is_a_verdict(make: Callable[..., World], kind: Kind) -> None:
     world.fake.control.put("target", item)
     world.published("k", None, item)
     world.fake.control.fail(kind, "BatchGetItem", calls=1)
-    before = world.store._redis.hgetall(world.store._key("history"))
+    [before] = world.histories()
     try:
         world.validator.step()
     except AwsError:
-        assert world.store._redis.hgetall(world.store._key("history")) == before
+        [after] = world.histories()
+        assert msgspec.structs.replace(after, late=0) == before
     ledger = world.store.ledger()
     assert sum(ledger.open.values()) == 0
     assert world.validate(lambda one: one.reached == 1).balanced
+
+
+def test_a_key_that_cannot_be_read_is_waited_for_until_it_is(make: Callable[..., World]) -> None:
+    """It was put back again and again, never late and never found, and the gate knew nothing of it."""
+    world = make()
+    item = world.item("k", "new")
+    world.fake.control.put("target", item)
+    world.published("k", None, item)
+    world.fake.control.fail(Kind.ACCESS_DENIED, "BatchGetItem", calls=2)
+    for _ in range(2):
+        world.hasten()
+        with pytest.raises(AwsError):
+            world.validator.step()
+        assert world.store.figures().oldest_waiting_ms is not None
+    world.hasten()
+    assert world.validate(lambda one: one.reached == 1).balanced
+    assert world.store.figures().oldest_waiting_ms is None
 
 
 def test_unprocessed_keys_are_read_again_and_none_is_lost(make: Callable[..., World]) -> None:
@@ -200,11 +240,12 @@ def test_keys_that_dynamodb_does_not_get_to_go_back_as_they_were(make: Callable[
     item = world.item("k", "new")
     world.fake.control.put("target", item)
     world.published("k", None, item)
-    before = world.store._redis.hgetall(world.store._key("history"))
+    [before] = world.histories()
     world.fake.control.fail(Kind.UNPROCESSED, "BatchGetItem", calls=1)
     world.stop.set()  # so the keys left are not asked for again
     assert world.validator.step() == 1
-    assert world.store._redis.hgetall(world.store._key("history")) == before
+    [after] = world.histories()
+    assert msgspec.structs.replace(after, late=0) == before
     world.stop.clear()
     assert world.validate(lambda one: one.reached == 1).matches == 1
 
@@ -212,15 +253,16 @@ def test_keys_that_dynamodb_does_not_get_to_go_back_as_they_were(make: Callable[
 def test_an_item_that_is_malformed_is_an_error_that_names_no_value(make: Callable[..., World]) -> None:
     world = make()
     table, item = world.fake.world.table("target"), world.item("k", "x", amount={"N": "12-SECRET"})
-    table.items[table.key_of(item)] = msgspec.json.encode(item)  # no DynamoDB would take it
+    table.hold(table.key_of(item), msgspec.json.encode(item))  # no DynamoDB would take it
     world.published("k", None, world.item("k", "x"))
-    before = world.store._redis.hgetall(world.store._key("history"))
+    [before] = world.histories()
     with structlog.testing.capture_logs() as logs:
         world.validator.step()
     assert [(one["event"], one["error"]) for one in logs] == [
         ("item cannot be read", "attribute 'amount': not a number")
     ]
-    assert world.store._redis.hgetall(world.store._key("history")) == before
+    [after] = world.histories()
+    assert msgspec.structs.replace(after, late=0) == before
     assert sum(world.store.ledger().open.values()) == 0
 
 
@@ -263,6 +305,131 @@ def test_verbose_says_each_verdict_and_no_key(make: Callable[..., World]) -> Non
         world.validate(lambda one: one.reached == 1)
     (said,) = [one for one in logs if one["event"] == "verdict"]
     assert (said["verdict"], "k-in-clear" in str(said)) == (VerdictKind.MATCH, False)
+
+
+def said_of_findings(logs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [one for one in logs if one["event"].startswith("finding ")]
+
+
+def counted(world: World) -> dict[str, int]:
+    """What this process counted as mismatches, by kind."""
+    return {kind: int(one._value.get()) for kind, one in world.metrics.mismatches.items()}
+
+
+def test_a_finding_is_one_line_when_it_opens_changes_and_closes(make: Callable[..., World]) -> None:
+    world = make()
+    world.fake.control.put("source", world.item("k-in-clear", "right", more={"S": "secret"}))
+    world.fake.control.put("target", world.item("k-in-clear", "wrong", more={"S": "secret"}))
+    world.published("k-in-clear", None, world.item("k-in-clear", "right", more={"S": "secret"}))
+    with structlog.testing.capture_logs() as logs:
+        world.validate(lambda one: one.open["different"] == 1)
+        for _ in range(3):  # looks that find nothing new
+            world.hasten()
+            world.validator.step()
+        world.fake.control.put("target", world.item("k-in-clear", "right", more={"S": "other"}))
+        world.hasten()
+        world.validate(lambda _: world.findings()[0].attributes == ["more"])
+        world.fake.control.delete("target", {"pk": {"S": "k-in-clear"}})
+        world.hasten()
+        world.validate(lambda one: one.open["missing"] == 1)
+        world.fake.control.put("target", world.item("k-in-clear", "right", more={"S": "secret"}))
+        world.hasten()
+        world.validate(lambda one: one.recovered == 1)
+    opened, renamed, changed, closed = said_of_findings(logs)
+    assert [one["event"] for one in (opened, renamed, changed, closed)] == [
+        *("finding opened", "finding changed", "finding changed", "finding closed")
+    ]
+    assert (opened["kind"], opened["attributes"], opened["log_level"]) == ("different", ["value"], "warning")
+    assert renamed["attributes"] == ["more"]
+    assert (changed["kind"], changed["kind_before"]) == ("missing", "different")
+    assert (closed["kind"], closed["why"], closed["open_seconds"] >= 0) == ("missing", "recovered", True)
+    assert {one["key"] for one in (opened, renamed, changed, closed)} == {
+        world.store.key_hash(world.compact("k-in-clear"))
+    }
+    assert re.fullmatch(r"20..-..-..T..:..:..Z", opened["written"])
+    assert not re.search("k-in-clear|right|wrong|secret|other", str([opened, renamed, changed, closed]))
+
+
+@pytest.mark.parametrize("count", [1, 29])
+def test_the_mismatches_counted_are_the_ledger_s(make: Callable[..., World], count: int) -> None:
+    """Held looks are decided without a look: those opened findings that nobody counted or logged."""
+    world = make(Policy(converge_within_ms=-1_000, stable_for_ms=0))
+    world.validator._verbose = True
+    keys = [f"k{number}" for number in range(count)]
+    # The readers are behind: the look is held until they have caught up.
+    world.publish_unread([world.change(key) for key in keys])
+    world.read_until(world.store.now_ms() - 10_000)
+    with structlog.testing.capture_logs() as logs:
+        world.validator.step()
+        assert sum(world.store.ledger().mismatches.values()) == 0
+        world.read_through()
+        world.hasten()
+        ledger = world.validate(lambda one: one.open["missing"] == count)
+    assert counted(world) == ledger.mismatches
+    assert len(said_of_findings(logs)) == count
+    verdicts = [one for one in logs if one["event"] == "verdict"]
+    assert [one["verdict"] for one in verdicts] == ["missing"] * count
+    assert {one.get("by") for one in verdicts} == {"a look that was held"}
+
+
+def test_a_finding_of_a_commit_that_was_refused_is_told_once(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The history changed under the first commit; the second is the one that opened the finding."""
+    world = make()
+    world.published("k", None, world.item("k", "right"))
+    world.fake.control.put("source", world.item("k", "right"))
+    commit, commits = world.store.commit, []
+
+    def published_before(*args: Any) -> Any:
+        commits.append(args)
+        if len(commits) == 1:
+            world.published("k", world.item("k", "right"), world.item("k", "right", more={"S": "x"}))
+        return commit(*args)
+
+    monkeypatch.setattr(world.store, "commit", published_before)
+    world.fake.control.put("source", world.item("k", "right", more={"S": "x"}))
+    with structlog.testing.capture_logs() as logs:
+        world.validate(lambda one: one.open["missing"] == 1)
+    assert len(commits) > 1
+    assert [one["event"] for one in said_of_findings(logs)] == ["finding opened"]
+    assert counted(world) == world.store.ledger().mismatches
+
+
+def test_what_another_validator_committed_is_neither_counted_nor_told(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make()
+    world.published("k", None, world.item("k", "right"))
+    world.fake.control.put("source", world.item("k", "right"))
+    commit = world.store.commit
+
+    def twice(*args: Any) -> Any:
+        """Another one was faster: with the same entry, or its reply was lost and it is repeated."""
+        commit(*args)
+        return commit(*args)
+
+    monkeypatch.setattr(world.store, "commit", twice)
+    with structlog.testing.capture_logs() as logs:
+        world.validate(lambda one: one.open["missing"] == 1)
+    assert said_of_findings(logs) == []
+    assert sum(counted(world).values()) == 0
+
+
+def test_a_line_about_a_hostile_name_is_short_and_plain(make: Callable[..., World]) -> None:
+    world = make()
+    names = {"\x1b]0;x\x07" + "n" * 60_000: {"S": "x"}, **{f"a{n}": {"S": "x"} for n in range(60)}}
+    world.fake.control.put("source", world.item("k", "right", **names))
+    world.fake.control.put("target", world.item("k", "right"))
+    world.published("k", None, world.item("k", "right", **names))
+    with structlog.testing.capture_logs() as logs:
+        world.validate(lambda one: one.open["different"] == 1)
+    (opened,) = said_of_findings(logs)
+    assert len(str(opened)) < 700
+    assert all(name.isprintable() for name in opened["attributes"])
+    assert opened["attributes"][-1] == "…"
+    (stored,) = world.store._redis.hvals(world.store._key("findings"))
+    assert len(stored) <= 4_096
 
 
 # --- clocks ------------------------------------------------------------------------------------------------

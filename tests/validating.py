@@ -9,9 +9,11 @@ from typing import Any, cast
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, TableReader, describe_table
 from pipeline.core.canonical import Digester
+from pipeline.core.judging.history import History
 from pipeline.core.ledger import Finding, Ledger
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Policy, Side
 from pipeline.errors import AwsError
+from pipeline.store import codec
 from pipeline.store.messages import Lease
 from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import Validator
@@ -81,11 +83,28 @@ class World:
         ]
         self.publish(changes)
 
+    def change(self, key: str, value: str = "new") -> Change:
+        """An item that was written two seconds ago."""
+        return Change(
+            self.compact(key), ABSENT, digest_of(self.item(key, value)), self.store.now_ms() - 2_000
+        )
+
     def publish(self, changes: list[Change]) -> None:
+        self.publish_unread(changes)
+        self.read_through()
+
+    def publish_unread(self, changes: list[Change]) -> None:
+        """The reader publishes changes, and may be behind."""
         following = Checkpoint(uuid.uuid4().hex.encode())
         self.store.publish(self.lease, self.checkpoint, following, changes, Counts(len(changes)))
         self.checkpoint = following
-        watermarks = {"test:shard": (following, self.store.now_ms() + 3_600_000)}
+
+    def read_through(self) -> None:
+        """The reader has read through everything, for an hour to come."""
+        self.read_until(self.store.now_ms() + 3_600_000)
+
+    def read_until(self, watermark_ms: int) -> None:
+        watermarks = {"test:shard": (self.checkpoint, watermark_ms)}
         self.store.renew("reader", [self.lease], watermarks, 600_000)
 
     def compact(self, key: str) -> bytes:
@@ -99,6 +118,10 @@ class World:
             return ledger if until(ledger) else None
 
         return eventually(looked)
+
+    def histories(self) -> list[History]:
+        raw = cast(list[bytes], self.store._redis.hvals(self.store._key("history")))
+        return [codec.decode(one) for one in raw]
 
     def hasten(self) -> None:
         """Whatever is due some time is due now."""

@@ -124,7 +124,7 @@ class Hand:
                 return call()
             except StoreUnavailable as error:
                 failures += 1
-                log.warning("store not reached: trying again", error=str(error))
+                log.debug("store not reached: trying again", error=str(error))
                 if self._stop.wait(RETRIES.after(failures)):
                     raise LetGo from error
 

@@ -12,7 +12,7 @@ Developer Guide, "Supported data types and naming rules" and "Constraints".
 import re
 from binascii import Error as BinasciiError
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from types import GenericAlias
@@ -21,6 +21,7 @@ from typing import Any, Literal
 import msgspec
 
 from pipeline.core.model import ABSENT, UNKNOWN
+from pipeline.core.quoting import quoted
 
 #: DynamoDB nests lists and maps at most this deep.
 MAX_DEPTH = 32
@@ -32,13 +33,16 @@ MIN_EXPONENT, MAX_EXPONENT = -130, 125
 _PLAIN_FRACTION = -10
 #: Distinct numbers remembered with their canonical text: decimals and negatives repeat in real tables.
 _NUMBERS_CACHED = 8192
+#: So much of an attribute's name is in a message; a name may have 65,535 bytes.
+NAME_CHARACTERS = 60
 #: What global tables (version 2017) add by themselves: aws:rep:deleting, :updatetime, :updateregion.
 REPLICATION_PREFIX = "aws:rep:"
 #: Digests that mean something else in a history, and what stands in for them (odds: 1 in 2**127).
 _RESERVED = {ABSENT: b"\x00" * 15 + b"\x01", UNKNOWN: b"\xff" * 15 + b"\xfe"}
 
-_NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,4}))?")
-_PLAIN_NAME = re.compile(r"[^\x00-\x1f.\[\]\"]+")
+_NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)([0-9]+))?")
+#: Digits of an exponent that no mantissa of an item, which is at most 400 KB, brings back into the range.
+_EXPONENT_DIGITS = 7
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder().decode
 _decode_texts = msgspec.json.Decoder(list[str]).decode
@@ -68,14 +72,17 @@ def _canonical_number(text: str) -> str:
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise MalformedItem("not a number")
-    sign, whole, fraction, exponent = match.groups(default="")
+    sign, whole, fraction, exponent_sign, exponent = match.groups(default="")
     if not whole and not fraction:
         raise MalformedItem("a number without digits")
     digits = (whole + fraction).lstrip("0")
-    power = int(exponent or 0) - len(fraction) + len(digits)
-    digits = digits.rstrip("0")
     if not digits:
         return "0"
+    exponent = exponent.lstrip("0")
+    if len(exponent) > _EXPONENT_DIGITS:
+        raise MalformedItem("a number out of range")
+    power = int(f"{exponent_sign}{exponent or 0}") - len(fraction) + len(digits)
+    digits = digits.rstrip("0")
     power -= len(digits)  # the value is now: digits x 10**power
     leading = power + len(digits) - 1
     if len(digits) > MAX_DIGITS:
@@ -181,7 +188,7 @@ def _normalise(values: Iterable[Any], depth: int) -> None:
             raise MalformedItem("an unknown type tag")
 
 
-def _canonical_item(item: Item, ignore: frozenset[str]) -> Item:
+def canonical_item(item: Item, ignore: frozenset[str]) -> Item:
     """The counted attributes of an item, normalised. The values are the caller's own, changed in place."""
     if type(item) is not dict:
         raise MalformedItem("an item that is not a map")
@@ -195,18 +202,18 @@ def _canonical_item(item: Item, ignore: frozenset[str]) -> Item:
     try:
         _normalise(item.values(), 0)
     except MalformedItem as error:
-        raise MalformedItem(f"attribute {_malformed_attribute(item)!r}: {error}") from error
+        raise MalformedItem(f"attribute {_malformed_attribute(item)}: {error}") from error
     return item
 
 
-def _malformed_attribute(item: Item) -> str | None:
+def _malformed_attribute(item: Item) -> str:
     """The first attribute that does not normalise: tried again, so that the hot loop needs no names."""
     for name, value in item.items():
         try:
             _normalise([value], 0)
         except MalformedItem:
-            return name
-    return None
+            return f"'{quoted(name, NAME_CHARACTERS)}'"
+    return "unknown"
 
 
 class Digester:
@@ -238,42 +245,11 @@ class Digester:
         try:
             if likely is not None and sha256(_encode(item)).digest()[:16] == likely:
                 return likely
-            form = _encode(_canonical_item(item, self.ignore))
+            form = _encode(canonical_item(item, self.ignore))
         except UnicodeEncodeError as error:
             raise MalformedItem("text that is not Unicode") from error
         digest = sha256(form).digest()[:16]
         return _RESERVED.get(digest, digest)
-
-
-def diff(a: Item, b: Item, ignore: frozenset[str] = frozenset(), limit: int = 50) -> list[str]:
-    """Where two decoded wire items differ: at most `limit` paths, sorted; names and positions, never values.
-
-    `address.city`, `tags[2]`; sets, and values whose type differs, are named as a whole. A name that holds a
-    dot, bracket, quote or control character is written as a JSON string. Empty exactly when the digests are
-    equal. Values are normalised in place. Raises MalformedItem.
-    """
-    left, right = _canonical_item(a, ignore), _canonical_item(b, ignore)
-    return sorted(_map_paths(left, right, ""))[:limit]
-
-
-def _map_paths(a: Item, b: Item, path: str) -> Iterator[str]:
-    for name in a.keys() | b.keys():
-        shown = name if _PLAIN_NAME.fullmatch(name) else _encode(name).decode()
-        yield from _value_paths(a.get(name), b.get(name), f"{path}.{shown}" if path else shown)
-
-
-def _value_paths(a: Item | None, b: Item | None, path: str) -> Iterator[str]:
-    """Paths at or under `path` where two canonical values differ; None stands for "not there"."""
-    if a == b:  # safe from Python's True == 1: no canonical value holds a number
-        return
-    if a and b and "M" in a and "M" in b:
-        yield from _map_paths(a["M"], b["M"], path)
-    elif a and b and "L" in a and "L" in b:
-        for position in range(max(len(a["L"]), len(b["L"]))):
-            left, right = (side["L"][position : position + 1] or [None] for side in (a, b))
-            yield from _value_paths(left[0], right[0], f"{path}[{position}]")
-    else:
-        yield path
 
 
 KeyType = Literal["S", "N", "B"]

@@ -59,6 +59,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     lag_counts: replication lags of the last minutes, one count per LAG_BUCKETS_SECONDS and one beyond.
     oldest_waiting_ms: creation of the oldest version that a look did not find, None when there is none.
+    longest_due_ms: when the key became due, or will, that is the first to be looked at; None: none waits.
+    verdict_ms: when the latest verdict was committed. validators: those with a heartbeat.
     oldest_finding_ms: when the oldest open finding was opened, None when none is open.
     marks: when the operator said that a milestone of the cutover was reached (see model.MARKS).
     comparison: the latest one, None when there was none. kept: the one of the table before it, where the
@@ -74,6 +76,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     lag_counts: list[int]
     oldest_waiting_ms: int | None
     oldest_finding_ms: int | None = None
+    longest_due_ms: int | None = None
+    verdict_ms: int | None = None
+    validators: int = 0
     marks: dict[str, int] = {}
     clock: Clock = Clock()
     comparison: Comparison | None = None
@@ -114,6 +119,14 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         return Lag(
             *(quantile_from_buckets(LAG_BUCKETS_SECONDS, self.lag_counts, q) for q in (0.5, 0.95, 0.99))
         )
+
+    @property
+    def overdue_seconds(self) -> float:
+        """How long the key that has waited longest for a look has been due; 0: none waits.
+
+        What is not looked at is not known to be late either: this is the age of what nobody knows.
+        """
+        return max(0, self.now_ms - (self.longest_due_ms or self.now_ms)) / 1000
 
     @property
     def open_total(self) -> int:

@@ -38,14 +38,16 @@ class Limits(msgspec.Struct, frozen=True):
 
     objective: share of right keys, 0..1, that the lower bound of the 95 % interval must reach.
     lag_ms: for the 99th percentile of the replication lag, and for the oldest version still waited for.
-    reader_lag_ms: how old the oldest unread change may be. backlog: entries due for a look. excused: share of
-    the keys, 0..1, that may differ in what TTL will remove.
+    reader_lag_ms: how old the oldest unread change may be. backlog: entries due for a look. look_delay_ms:
+    how long a key that is due may wait for one. excused: share of the keys, 0..1, that may differ in what
+    TTL will remove.
     """
 
     objective: float = 0.999
     lag_ms: int = 60_000
     reader_lag_ms: int = 60_000
     backlog: int = 10_000
+    look_delay_ms: int = 30_000
     excused: float = 0.05
     scope: Scope = Scope.WHOLE_TABLE
 
@@ -149,7 +151,7 @@ def _lag(figures: Figures, limits: Limits) -> _Answer:
             f"{limits.lag_ms / 1000:g} s is allowed",
         )
     if figures.success.keys and figures.ledger.outstanding == 0:
-        return Result.PASSED, "nothing was written in the last minutes, and nothing is under way"
+        return Result.PASSED, "no lag was measured in the last minutes, and nothing is under way"
     return Result.INCONCLUSIVE, "no replication lag was measured in the last minutes"
 
 
@@ -159,7 +161,7 @@ def _waiting(figures: Figures, limits: Limits) -> _Answer:
     age_ms = max(figures.now_ms - figures.oldest_waiting_ms, 0)
     return _passes(
         age_ms <= limits.lag_ms,
-        f"the oldest change that the other side lacks is {age_ms / 1000:.0f} s old, "
+        f"the oldest change that was not found on the other side yet is {age_ms / 1000:.0f} s old, "
         f"{limits.lag_ms / 1000:g} s is allowed",
     )
 
@@ -173,6 +175,24 @@ def _reader(figures: Figures, limits: Limits) -> _Answer:
     return _passes(
         lag * 1000 <= limits.reader_lag_ms,
         f"the reader is {lag:.1f} s behind the stream, {limits.reader_lag_ms / 1000:g} s is allowed",
+    )
+
+
+def _validators(figures: Figures, _limits: Limits) -> _Answer:
+    """Without one, nothing that is written from now on is proven, however good the figures look."""
+    alive = figures.validators
+    return _passes(alive > 0, f"validators alive: {alive:,}" if alive else "no validator is alive")
+
+
+def _looks(figures: Figures, limits: Limits) -> _Answer:
+    """Whether what is outstanding drains. What is not reached was looked for in vain, which `waiting` times;
+    or nobody has looked since its key became due, which is timed here.
+    """
+    overdue, outstanding = figures.overdue_seconds, figures.ledger.outstanding
+    return _passes(
+        overdue * 1000 <= limits.look_delay_ms,
+        f"versions not proven yet: {outstanding:,}; the key that waits longest for a look has been due for "
+        f"{overdue:.0f} s, {limits.look_delay_ms / 1000:g} s is allowed",
     )
 
 
@@ -266,6 +286,8 @@ CHECKS: dict[str, Callable[[Figures, Limits], _Answer]] = {
     "lag": _lag,
     "waiting": _waiting,
     "reader": _reader,
+    "validators": _validators,
+    "looks": _looks,
     "gaps": _gaps,
     "dead": _dead,
     "backlog": _backlog,

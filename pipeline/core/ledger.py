@@ -11,10 +11,12 @@ and no count is negative: ten versions are not 25 reached and 15 less than nothi
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from functools import lru_cache
 
 import msgspec
 
+from pipeline.core.differing import CUT
 from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.model import MISMATCHES, ChangeType, Checkpoint, Phase, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
@@ -38,7 +40,12 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """An open mismatch of one key. attributes: names (paths) that differ, never values."""
+    """An open mismatch of one key. attributes: names (paths) that differ, never values; see `differing`.
+
+    types: of those paths, the ones whose type differs → "N → S", source first. operation: what made the
+    newest version, None = not known. oldest_change_ms: when the oldest change that is not there was written,
+    None where a comparison found the key and no change was seen.
+    """
 
     key: bytes
     kind: VerdictKind
@@ -46,6 +53,33 @@ class Finding(msgspec.Struct, frozen=True):
     attributes: list[str]
     first_seen_ms: int
     last_looked_ms: int
+    types: dict[str, str] = {}
+    operation: ChangeType | None = None
+    oldest_change_ms: int | None = None
+
+    @property
+    def attributes_cut(self) -> bool:
+        """True when more differ than are named."""
+        return self.attributes[-1:] == [CUT]
+
+    @property
+    def attributes_named(self) -> list[str]:
+        return self.attributes[:-1] if self.attributes_cut else self.attributes
+
+
+class Closing(StrEnum):
+    """Why a finding was closed."""
+
+    RECOVERED = "recovered"  # a later look found the key right
+    EXCUSED = "excused"  # TTL itself will remove what it was about
+
+
+class ClosedFinding(msgspec.Struct, frozen=True):
+    """A finding that is over, as it last was."""
+
+    finding: Finding
+    closed_ms: int
+    why: Closing
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -207,6 +241,17 @@ def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) 
     )
 
 
+def unread(before: History, after: History, reads: int, reads_strong: int) -> str:
+    """The counter changes of a key that could not be read, as `tally` writes them."""
+    counts = f"reads={reads} reads_strong={reads_strong}"
+    return counts + "".join(f" late:{at}={by}" for at, by in _moved(before.late, after.late))
+
+
+def _moved(before: int, after: int) -> list[tuple[int, int]]:
+    """One less in the bucket before, one more in the bucket after; 0 is none."""
+    return [(at, by) for at, by in ((before, -1), (after, 1)) if at and before != after]
+
+
 def _suspects(before: History, after: History | None) -> tuple[int, int]:
     """By how much the suspects change that a comparison waits for, and those under an open finding."""
     if not before.suspect:
@@ -223,6 +268,7 @@ def buried(history: History) -> str:
     return (
         f"dead={history.unreached} outstanding={-history.outstanding} alarmed={-history.alarmed} "
         f"expired={-history.excused} excused={-excused} suspects_waiting={waiting} suspects_open={found}"
+        + "".join(f" late:{at}={by}" for at, by in _moved(history.late, 0))
     )
 
 

@@ -101,7 +101,7 @@ class MigrationFamilies:
         self.validation_mismatches = make.of_migration(
             Counter,
             "validation_mismatches",
-            "Verdicts that opened a finding.",
+            "Findings that this process opened: over all processes, ddbmm_ledger_mismatches_total.",
             ("kind",),
             ((kind,) for kind in MISMATCHES),
         )

@@ -16,6 +16,7 @@ from pipeline.core.comparing.state import Comparison, ExportSeen
 from pipeline.core.figures import Figures
 from pipeline.core.model import MISMATCHES, Side
 from pipeline.core.statistics import share_text
+from pipeline.report.words import many
 
 _SAID = {
     Answer.EQUAL: "EQUAL",
@@ -48,7 +49,7 @@ def plan(
 def export_words(export: ExportSeen) -> str:
     """What an export is, and how much."""
     return (
-        f"{_shown(export)}: {_many(export.files, 'file')}, {export.size / 1e9:,.3f} GB compressed, "
+        f"{_shown(export)}: {many(export.files, 'file')}, {export.size / 1e9:,.3f} GB compressed, "
         f"{export.items:,} items, 0 read units"
     )
 
@@ -56,15 +57,12 @@ def export_words(export: ExportSeen) -> str:
 def _shown(export: ExportSeen) -> str:
     """What an export is of."""
     if export.from_ms is None:
-        return f"the table at {_instant(export.to_ms)}"
-    return f"changes from {_instant(export.from_ms)} to {_instant(export.to_ms)}"
+        return f"the table at {_second(export.to_ms)}"
+    return f"changes from {_second(export.from_ms)} to {_second(export.to_ms)}"
 
 
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' if count != 1 else ''}"
-
-
-def _instant(ms: int) -> str:
+def _second(ms: int) -> str:
+    """AWS dates exports to the second."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -228,5 +226,5 @@ def _export_object(export: ExportSeen | None) -> dict[str, Any] | None:
         return None
     named = {"arn": export.arn, "location": export.location}
     if export.from_ms is None:
-        return {**named, "time": _instant(export.to_ms)}
-    return {**named, "from": _instant(export.from_ms), "to": _instant(export.to_ms)}
+        return {**named, "time": _second(export.to_ms)}
+    return {**named, "from": _second(export.from_ms), "to": _second(export.to_ms)}

@@ -20,7 +20,6 @@ from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
 from pipeline.core.model import UNKNOWN, Side
 from pipeline.errors import ConfigurationError
 from pipeline.store import scripts
-from pipeline.store.connection import translated
 from pipeline.store.messages import Outcome
 from pipeline.store.role_store import RoleStore
 
@@ -128,7 +127,7 @@ class CompareStore(RoleStore):
 
     def sorted_parts(self) -> dict[int, int]:
         """Of each partition that was sorted into buckets, by ordinal: the epoch of what was counted."""
-        with translated():
+        with self._connection.asking("sorted"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("comparison-sorted")))
         return {int(ordinal): int(epoch) for ordinal, epoch in raw.items()}
 

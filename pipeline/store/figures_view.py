@@ -11,21 +11,32 @@ import msgspec
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.figures import Clock, Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
-from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, partition_counts
+from pipeline.core.ledger import (
+    ClosedFinding,
+    Closing,
+    Finding,
+    Gap,
+    Ledger,
+    Queue,
+    ReaderState,
+    partition_counts,
+)
 from pipeline.core.model import Checkpoint
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
-from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.connection import GROUP, RedisConnection
 from pipeline.store.messages import gap_of
 
 #: Replication lags are counted by minute; figures speak of the last few.
 LAG_MINUTES = 5
+#: Findings that are read at a time.
+FINDINGS_PAGE = 500
 #: A command and its arguments.
 Question = tuple[str | int, ...]
 
-#: No reader says that it is alive for longer than this: one that seems to be was dated by a clock that is
-#: ahead of the one that is read, and says nothing.
+#: Nobody says that he is alive for longer than this: who seems to be was dated by a clock that is ahead of
+#: the one that is read, and says nothing.
 ALIVE_AHEAD_MS = 120_000
 
 
@@ -40,6 +51,10 @@ class FiguresView:
     def close(self) -> None:
         self._connection.close()
 
+    def check_takes_writes(self) -> None:
+        """Raises StoreUnavailable where the server takes no writes: then nobody can go on (connection.py)."""
+        self._connection.check_takes_writes()
+
     def now_ms(self) -> int:
         """The state's clock: the one clock that all processes share (clock.py)."""
         return self._connection.clock.now_ms()
@@ -50,20 +65,20 @@ class FiguresView:
 
     def partitions(self, producer: str | None = None) -> dict[str, Checkpoint]:
         """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
-        with translated():
+        with self._connection.asking("partitions"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
         mine = f"{producer}:" if producer else ""
         return {name: at for name, at in _checkpoints(raw).items() if name.startswith(mine)}
 
     def gaps(self) -> list[Gap]:
         """Oldest first."""
-        with translated():
+        with self._connection.asking("gaps"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("gaps")))
         return _gaps(raw)
 
     def begun_again(self) -> bool:
         """True when the state was lost once (see `ReaderStore.begin_again`)."""
-        with translated():
+        with self._connection.asking("begun_again"):
             return bool(self._redis.hexists(self._key("meta"), "begun_again_ms"))
 
     def ledger(self) -> Ledger:
@@ -108,7 +123,10 @@ class FiguresView:
             ),
             lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
             oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
-            oldest_finding_ms=int(told["oldest-finding"][0][1]) if told["oldest-finding"] else None,
+            oldest_finding_ms=_first_ms(told["oldest-finding"]),
+            longest_due_ms=_longest_due_ms(told["oldest-entry"], told["oldest-due"]),
+            verdict_ms=_number(told["verdict"]),
+            validators=told["validators"],
             clock=Clock(None if distance_ms is None else int(distance_ms), int(clock_steps or 0)),
             comparison=_comparison(told["comparison"]),
             kept=_comparison(told["of-table"]),
@@ -119,7 +137,7 @@ class FiguresView:
 
     def _ask(self, questions: dict[str, Question]) -> dict[str, Any]:
         """The answers, all of one instant; None from a consumer group before the migration has begun."""
-        with translated():
+        with self._connection.asking("figures"):
             pipe = self._redis.pipeline(transaction=True)
             for question in questions.values():
                 pipe.execute_command(*question)  # type: ignore[no-untyped-call]
@@ -130,17 +148,58 @@ class FiguresView:
         shown = (None if isinstance(answer, Exception) else answer for answer in answers)
         return dict(zip(questions, shown, strict=True))
 
-    def findings(self) -> Iterator[Finding]:
-        """Open findings, oldest first."""
-        with translated():
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.hgetall(self._key("findings"))
-            pipe.zrange(self._key("findings-since"), 0, -1, withscores=True)
-            raw, opened = pipe.execute()
-        for key, first_seen_ms in opened:
-            if key in raw:
-                stored = msgspec.json.decode(raw[key])
-                yield msgspec.convert({**stored, "key": key, "first_seen_ms": int(first_seen_ms)}, Finding)
+    def findings(self, from_ms: int = 0, until_ms: int | None = None) -> Iterator[Finding]:
+        """Open findings, oldest first; so many at a time are held, however many there are.
+
+        from_ms, until_ms: only those opened then. One that is opened or closed meanwhile may be among them
+        or not.
+        """
+        after_ms = float(from_ms)
+        known: set[bytes] = set()  # of those opened at after_ms: the next page begins with them again
+        while page := [
+            one for one in self._opened(after_ms, until_ms, FINDINGS_PAGE + len(known)) if one[0] not in known
+        ]:
+            with self._connection.asking("findings"):
+                names = [key for key, _ in page]
+                raw = cast(list[bytes | None], self._redis.hmget(self._key("findings"), names))
+            for (key, at_ms), stored in zip(page, raw, strict=True):
+                known = known if at_ms == after_ms else set()
+                known.add(key)
+                after_ms = at_ms
+                if stored is not None:
+                    yield _finding(key, stored, at_ms)
+
+    def _opened(self, from_ms: float, until_ms: int | None, count: int) -> list[tuple[bytes, float]]:
+        """The next keys with a finding, and when each was opened."""
+        first: Any = from_ms  # a score, where redis-py declares a position
+        last: Any = "+inf" if until_ms is None else until_ms
+        with self._connection.asking("opened"):
+            found = self._redis.zrange(
+                self._key("findings-since"), first, last, byscore=True, withscores=True, offset=0, num=count
+            )
+        return cast(list[tuple[bytes, float]], found)
+
+    def closed_findings(self) -> Iterator[ClosedFinding]:
+        """Of the findings that were closed the latest ones, newest first; held as `findings` holds them."""
+        before = "+"
+        while True:
+            with self._connection.asking("closed_findings"):
+                log = cast(
+                    list[tuple[bytes, dict[bytes, bytes]]],
+                    self._redis.xrevrange(self._key("findings-log"), max=before, count=FINDINGS_PAGE),
+                )
+            for entry, told in log:
+                before = f"({entry.decode()}"
+                if told[b"finding"]:
+                    finding = _finding(told[b"k"], told[b"finding"], float(told[b"since"]))
+                    yield ClosedFinding(finding, int(told[b"closed"]), Closing(told[b"why"].decode()))
+            if len(log) < FINDINGS_PAGE:
+                return
+
+
+def _finding(key: bytes, stored: bytes, opened_ms: float) -> Finding:
+    told = msgspec.json.decode(stored)
+    return msgspec.convert({**told, "key": key, "first_seen_ms": int(opened_ms)}, Finding)
 
 
 def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Question]:
@@ -161,6 +220,10 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "checkpoints": ("HGETALL", key("checkpoints")),
         "gaps": ("HGETALL", key("gaps")),
         "readers": ("ZCOUNT", key("readers"), now_ms, now_ms + ALIVE_AHEAD_MS),
+        "validators": ("ZCOUNT", key("validators"), now_ms, now_ms + ALIVE_AHEAD_MS),
+        "oldest-entry": ("XRANGE", key("work"), "-", "+", "COUNT", 1),
+        "oldest-due": ("ZRANGE", key("due"), 0, 0, "WITHSCORES"),
+        "verdict": ("HGET", key("ledger"), "verdict_ms"),
         "late": ("HKEYS", key("late")),
         "oldest-finding": ("ZRANGE", key("findings-since"), 0, 0, "WITHSCORES"),
         "marks": ("HGETALL", key("marks")),
@@ -168,6 +231,24 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "of-table": ("HGETALL", key("comparison-of-table")),
         **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
     }
+
+
+def _number(raw: bytes | None) -> int | None:
+    return None if raw is None else int(raw)
+
+
+def _first_ms(scored: list[tuple[bytes, float]]) -> int | None:
+    """The score of the first member."""
+    return int(scored[0][1]) if scored else None
+
+
+def _longest_due_ms(entries: Any, scored: list[tuple[bytes, float]]) -> int | None:
+    """When the key became due that has waited longest for its look, or will be the first to become so.
+
+    entries: the oldest one of `work`. What is in it without a date (nobody here puts it there) has none.
+    """
+    since = [int(fields[b"t"]) for _, fields in entries if fields.get(b"t", b"").isdigit()]
+    return min([*since, *filter(None, [_first_ms(scored)])], default=None)
 
 
 def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
@@ -183,7 +264,7 @@ def _comparison(raw: dict[bytes, bytes]) -> Comparison | None:
 
 
 def _ledger(told: dict[str, Any]) -> Ledger:
-    fields = {name.decode(): int(value) for name, value in told["ledger"].items()}
+    fields = {name.decode(): int(value) for name, value in told["ledger"].items() if name != b"verdict_ms"}
     # HyperLogLog is off by a percent either way; there are never more keys than histories were begun.
     begun = fields.get("versions_published", 0) - fields.get("keys_coalesced", 0)
     return Ledger.from_fields(fields, min(told["keys-judged"], begun), min(told["keys-sampled"], begun))

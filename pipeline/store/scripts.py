@@ -19,13 +19,14 @@ BEGIN_AGAIN = Script(
     "begin_again",
     (
         *("meta", "work", "ledger", "gaps"),
-        *("due", "history", "checkpoints", "leases", "watermarks", "readers", "late", "findings"),
-        *("findings-since", "findings-log", "dead", "trials", "keys-sampled", "keys-judged"),
+        *("due", "history", "checkpoints", "leases", "watermarks", "readers", "validators", "late"),
+        *("findings", "findings-since", "findings-log", "dead", "trials", "keys-sampled", "keys-judged"),
         *("comparison", "comparison-leases", "comparison-read"),
         *("comparison-sorted", "comparison-of-table"),
     ),
 )
 HEARTBEAT = Script("heartbeat", ("readers",))
+VALIDATOR_HEARTBEAT = Script("heartbeat", ("validators",))
 TRACK = Script("track", ("leases", "checkpoints", "watermarks"))
 LEASE = Script("lease", ("leases", "meta"))
 RENEW = Script("renew", ("leases", "watermarks", "meta", "checkpoints", "work"))

@@ -6,12 +6,12 @@ StoreUnavailable.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.store import scripts
 from pipeline.store.connection import GROUP
-from pipeline.store.messages import Claim, Commit, Entry, Refused
+from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
 from pipeline.store.role_store import RoleStore
 
 #: Per-minute lag counts are kept this long, by Redis' clock: a step of an hour takes away none that is shown.
@@ -24,6 +24,15 @@ _COMMIT = struct.Struct("<HHIIIHqqB")
 
 class ValidatorStore(RoleStore):
     """One migration's state as a validator changes it."""
+
+    def say_alive(self, consumer: str, ttl_ms: int) -> None:
+        """Say that a validator is alive for another `ttl_ms`."""
+        self._connection.run(scripts.VALIDATOR_HEARTBEAT, (GROUP, consumer, ttl_ms))
+
+    def say_gone(self, consumer: str) -> None:
+        """Say that a validator has stopped, so that nobody counts on it for a while longer."""
+        with self._connection.asking("say_gone"):
+            self._redis.zrem(self._key("validators"), f"{GROUP}:{consumer}")
 
     def claim(self, consumer: str, count: int, reclaim_after_ms: int, adopt: bool = False) -> Claim:
         """Up to `count` entries that are due, now ours (lua/claim.lua).
@@ -43,15 +52,22 @@ class ValidatorStore(RoleStore):
         claim = _claim(self._connection.run(scripts.CLAIM_ALONE, args))
         return claim, claim.entries[0].deliveries if claim.entries else 0
 
-    def commit(self, commits: Sequence[Commit], now_ms: int) -> list[Refused]:
-        """Commit what was found, each entry whole or not at all (lua/commit.lua).
-
-        Returns the entries whose history changed meanwhile. Entries that another validator took over are
-        left out silently: they are its to commit.
-        """
+    def commit(self, commits: Sequence[Commit], now_ms: int) -> Committed:
+        """Commit what was found, each entry whole or not at all (lua/commit.lua)."""
         args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits)]
-        flat = self._connection.run(scripts.commit(now_ms // 60_000), args)
-        return [Refused(flat[i] - 1, flat[i + 1]) for i in range(0, len(flat), 2)]
+        refused, lost, findings = self._connection.run(scripts.commit(now_ms // 60_000), args)
+        return Committed(
+            [Refused(number - 1, raw) for number, raw in _in_tuples(refused, 2)],
+            [number - 1 for number in lost],
+            [
+                FindingCommitted(number - 1, int(float(since)), before)
+                for number, since, before in _in_tuples(findings, 3)
+            ],
+        )
+
+
+def _in_tuples(flat: Sequence[Any], each: int) -> Iterator[tuple[Any, ...]]:
+    return zip(*[iter(flat)] * each, strict=True)
 
 
 def _claim(answer: Sequence[Any]) -> Claim:
@@ -72,12 +88,12 @@ def _packed(commits: Sequence[Commit]) -> bytes:
     parts: list[bytes] = []
     for one in commits:
         entry, after, tally = one.entry, one.after, one.tally.encode()
-        finding = b"" if one.finding is None else one.finding.encode() or b"-"
+        finding = f"-{one.closing}".encode() if one.closing else (one.finding or "").encode()
         head = _COMMIT.pack(
             *(len(entry.id), len(entry.key), len(entry.raw), len(after), len(finding), len(tally)),
             one.next_ms,
             one.lag_ms,
-            one.judged + 2 * one.dead,
+            one.judged + 2 * one.dead + 4 * one.verdict,
         )
         parts += (head, entry.id, entry.key, entry.raw, after, finding, tally)
     return b"".join(parts)

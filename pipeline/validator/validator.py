@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from pipeline.aws import MAX_KEYS
-from pipeline.core.canonical import diff
+from pipeline.core.differing import differences
 from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.ledger import buried
@@ -24,6 +24,7 @@ from pipeline.errors import AwsError
 from pipeline.metrics import MigrationMetrics
 from pipeline.store import ValidatorStore, codec
 from pipeline.store.messages import Commit, Entry
+from pipeline.validator import findings
 from pipeline.validator.batch import Case, Decided, WorkBatch, concluded, put_back
 from pipeline.validator.quarantine import Quarantine
 from pipeline.validator.side_reader import ItemRead, ReadRequest, SideReader
@@ -223,7 +224,7 @@ class Validator:
                 witness_expires=witness is not None and witness.expires,
                 answered_ms=answered_ms,
             )
-            case.attributes = self._differing(item, witness) or case.attributes
+            self._note_difference(case, item, witness)
             looked.append(case)
         return self._judge(batch, looked)
 
@@ -239,11 +240,14 @@ class Validator:
                 case.reads += 1
         return read
 
-    def _differing(self, item: ItemRead, witness: ItemRead | None) -> list[str]:
-        """Names of the attributes that differ: all that outlives the items."""
+    def _note_difference(self, case: Case, item: ItemRead, witness: ItemRead | None) -> None:
+        """Names of the attributes that differ, and their types: all that outlives the items."""
         if witness is None or not (item.item and witness.item) or item.digest == witness.digest:
-            return []
-        return diff(witness.item, item.item, self._ignore)
+            return
+        source, target = witness.item, item.item
+        if self._policy.leads:
+            source, target = target, source
+        case.attributes, case.types = differences(source, target, self._ignore)
 
     def _judge(self, batch: WorkBatch, cases: list[Case]) -> list[Case]:
         """Judge the cases by their looks; those that call for a stronger one."""
@@ -265,10 +269,14 @@ class Validator:
         for _ in range(COMMIT_TRIES):
             if not decided:
                 return
-            refused = self._store.commit([one.commit for one in decided], batch.now_ms())
-            refused_at = {one.index for one in refused}
-            self._measure([one for index, one in enumerate(decided) if index not in refused_at])
-            changed = [(decided[one.index].case, one.raw) for one in refused if one.raw]
+            now_ms = batch.now_ms()
+            done = self._store.commit([one.commit for one in decided], now_ms)
+            uncommitted = {*done.lost, *(one.index for one in done.refused)}
+            self._measure([one for index, one in enumerate(decided) if index not in uncommitted])
+            for change in done.findings:
+                one = decided[change.index]
+                findings.tell(self._store.key_hash(one.commit.entry.key), one, change, now_ms)
+            changed = [(decided[one.index].case, one.raw) for one in done.refused if one.raw]
             decided = [self._judge_again(case, raw, batch) for case, raw in changed if case is not None]
 
     def _judge_again(self, case: Case, raw: bytes, batch: WorkBatch) -> Decided:
@@ -281,24 +289,26 @@ class Validator:
         return put_back(case, batch.now_ms())
 
     def _measure(self, committed: list[Decided]) -> None:
+        """Count what was committed; what a look of before decided counts as well, but for the look."""
         metrics = self._metrics
-        looked = [
-            (one.case, one.judgement) for one in committed if one.judgement and one.case and one.case.look
-        ]
-        if not looked:
-            return
+        judged = [(one.case, one.judgement) for one in committed if one.judgement and one.case]
+        verdicts = [(case, one) for case, one in judged if one.verdict is not None]
+        looked = [one for case, one in judged if case.look]
+        if looked:
+            metrics.last_validation_timestamp_seconds.set(self._store.now_ms() / 1000)
         metrics.validations.inc(len(looked))
-        metrics.last_validation_timestamp_seconds.set(self._store.now_ms() / 1000)
-        lags_ms = [judgement.lag_ms for _, judgement in looked if judgement.lag_ms >= 0]
-        metrics.replication_lag_seconds.observe_all([lag_ms / 1000 for lag_ms in lags_ms])
-        metrics.validations_undecided.inc(sum(judgement.verdict is None for _, judgement in looked))
-        metrics.validation_matches.inc(sum(judgement.verdict is VerdictKind.MATCH for _, judgement in looked))
-        for case, judgement in looked:
+        metrics.validations_undecided.inc(sum(one.verdict is None for one in looked))
+        metrics.replication_lag_seconds.observe_all(
+            [one.lag_ms / 1000 for _, one in judged if one.lag_ms >= 0]
+        )
+        metrics.validation_matches.inc(sum(one.verdict is VerdictKind.MATCH for _, one in verdicts))
+        for case, judgement in verdicts:
             if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
                 metrics.mismatches[judgement.verdict].inc()
-            if self._verbose and judgement.verdict is not None:
+            if self._verbose:
                 key = self._store.key_hash(case.entry.key)
-                log.info("verdict", key=key, verdict=judgement.verdict, lag_ms=judgement.lag_ms)
+                held = {} if case.look else {"by": "a look that was held"}
+                log.info("verdict", key=key, verdict=judgement.verdict, lag_ms=judgement.lag_ms, **held)
 
 
 def _history(entry: Entry) -> History | None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.canonical import Digester, MalformedItem, canonical_number, diff
+from pipeline.core.canonical import Digester, MalformedItem, canonical_number
+from pipeline.core.differing import CUT, diff
 from pipeline.core.model import ABSENT, UNKNOWN
 from tests.core.wire import ITEMS, numbers, reference, respelled_item, spellings
 
@@ -38,7 +39,9 @@ def nested(levels: int) -> dict[str, Any]:
         (["1", "1.0", "1E0", "01", "+1", "10e-1", "0.1E+1", "1.", "1.00"], "1"),
         (["0", "-0", "0.0", "-0E5", "0e-400", "000", ".0"], "0"),
         (["-1.50", "-15E-1", "-01.5"], "-1.5"),
-        (["100", "1E2", "1.00e2"], "100"),
+        (["100", "1E2", "1.00e2", "1e00002", "1E+000000000000000000002", "0.001e0000000005"], "100"),
+        (["0", "0e10000", "0E-99999999999", "0.0e+00000", "-0e1"], "0"),
+        (["0." + "0" * 9999 + "1e10000", "1" + "0" * 200 + "e-200"], "1"),
         (["0.0001", "1E-4", ".0001"], "0.0001"),
         (["1E-20", "0.00000000000000000001"], "1E-20"),
         (["9" * 38], "9" * 38),
@@ -300,7 +303,7 @@ def test_differences_are_named_by_path() -> None:
     ]
     assert diff(a, b) == expected
     assert diff(b, a) == expected
-    assert diff(a, b, limit=2) == expected[:2]
+    assert diff(a, b, limit=2) == [*expected[:2], CUT]
     assert "set" not in diff(a, b, ignore=frozenset({"set"}))
 
 

@@ -40,6 +40,7 @@ def figures(**changes: object) -> Figures:
         reader=ReaderState(NOW - 2_000, {}, 0, 1),
         lag_counts=lags(4),
         oldest_waiting_ms=None,
+        validators=2,
         comparison=compared(),
     )
     return msgspec.structs.replace(fine, **changes)
@@ -87,6 +88,8 @@ def test_nothing_compared_is_inconclusive_and_never_a_go() -> None:
         ("waiting", {"oldest_waiting_ms": NOW - 61_000}),
         ("reader", {"reader": ReaderState(NOW - 61_000, {}, 0, 1)}),
         ("reader", {"reader": ReaderState(NOW, {}, 0, 0)}),
+        ("validators", {"validators": 0}),
+        ("looks", {"longest_due_ms": NOW - 30_001, "ledger": ledger(reached=0, outstanding=10_000)}),
         ("gaps", {"reader": ReaderState(NOW, {}, 1, 1)}),
         ("dead", {"queue": Queue(0, 0, 0, 0, 1)}),
         ("backlog", {"queue": Queue(1_001, 0, 0, 0, 0)}),
@@ -106,6 +109,8 @@ def test_each_trouble_closes_the_gate_by_its_own_check(check: str, changes: dict
         {"oldest_waiting_ms": NOW - 60_000},
         {"reader": ReaderState(NOW - 60_000, {}, 0, 1)},
         {"queue": Queue(1_000, 0, 0, 0, 0)},
+        {"longest_due_ms": NOW - 30_000},
+        {"longest_due_ms": NOW + 5_000},
     ],
 )
 def test_a_figure_at_its_limit_passes(changes: dict[str, object]) -> None:
@@ -182,6 +187,42 @@ def test_more_excused_keys_never_make_the_answer_better(
     moved = min(more, right)
     assert answer(right - moved, excused + moved) >= before
     assert answer(right, 0) <= before
+
+
+@given(data=st.data())
+def test_worse_facts_never_make_the_answer_better(data: st.DataObject) -> None:
+    """Fewer validators or readers, longer waits, more outstanding, lost, dead or wrong."""
+
+    def fact(name: str, most: int) -> tuple[int, int]:
+        better = data.draw(st.integers(0, most), name)
+        return better, data.draw(st.integers(better, most), f"{name}, worse")
+
+    facts = [
+        fact(name, most)
+        for name, most in (
+            *(("due", 100_000), ("waiting", 200_000), ("behind", 200_000), ("outstanding", 10_000)),
+            *(("backlog", 3_000), ("dead", 2), ("gaps", 2), ("wrong", 50), ("no validator", 1)),
+            *(("no reader", 1), ("lag", len(LAG_BUCKETS_SECONDS))),
+        )
+    ]
+
+    def answer(which: int) -> int:
+        due, waiting, behind, outstanding, backlog, dead, gaps, wrong, no_validator, no_reader, lag = (
+            one[which] for one in facts
+        )
+        some = ledger(reached=10_000 - outstanding, outstanding=outstanding, open={"missing": wrong})
+        measured = figures(
+            ledger=some,
+            queue=Queue(backlog, 0, 0, 0, dead),
+            reader=ReaderState(NOW - behind, {}, gaps, 1 - no_reader),
+            lag_counts=lags(lag),
+            oldest_waiting_ms=NOW - waiting if waiting else None,
+            longest_due_ms=NOW - due,
+            validators=1 - no_validator,
+        )
+        return WORSE[evaluate(measured, LIMITS).result]
+
+    assert answer(1) >= answer(0)
 
 
 def test_an_unknown_reader_position_is_inconclusive() -> None:

@@ -68,6 +68,20 @@ def test_a_match_of_the_newest_version_settles() -> None:
     assert result.next_ms == 1500 + POLICY.stable_for_ms
 
 
+@pytest.mark.parametrize(
+    ("found_ms", "looked_ms", "lag_ms"),
+    [
+        (31_000, 0, 30_000),
+        (31_001, 0, -1),  # written at 1,000, first looked for now: reader or validators were late
+        (150_000, 500, -1),  # the last look was before the write
+        (150_000, 1_000, 149_000),  # a look after the write missed it: the replication was late
+    ],
+)
+def test_a_delay_of_our_own_is_no_replication_lag(found_ms: int, looked_ms: int, lag_ms: int) -> None:
+    result = judge(built(ABSENT, A, looked_ms=looked_ms), look(A, found_ms), now(found_ms), POLICY)
+    assert (result.verdict, result.lag_ms) == (VerdictKind.MATCH, lag_ms)
+
+
 def test_a_match_of_an_older_version_reaches_the_ones_before_it() -> None:
     result = judge(built(ABSENT, A, B, C), look(B, 4000), now(4000), POLICY)
     assert (result.verdict, result.reached) == (None, 2)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipeline import exit_codes
 from pipeline.demo import stage, tables
 from tests import servers
 from tests.deploy import artifacts
@@ -32,6 +33,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         command(live, "mark", "T2")
         servers.eventually(live.truth_file.exists, TRAFFIC_SECONDS + SETTLE_SECONDS, "the planted truth")
         servers.eventually(lambda: findings(live) == truth(live), SETTLE_SECONDS, "findings = planted truth")
+        compared = command(live, "compare", "--metrics-port", "0")
+        assert compared.returncode == exit_codes.FAILED, compared.stderr
         yield live
 
 

@@ -30,12 +30,12 @@ import msgspec
 from pipeline.core.judging.divergence import diverged, still_alarmed, still_excused
 from pipeline.core.judging.history import (
     FLOOR_MS,
-    LATE_BUCKET_MS,
     LOOK_SPACING_MS,
     FindingChange,
     HeldLook,
     History,
     Judgement,
+    late_noted,
     thin,
     trim,
 )
@@ -47,6 +47,8 @@ from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKin
 RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
 #: A reader this far behind cannot prove a look soon: hold the cheap look rather than buy strong ones.
 READER_BEHIND_MS = 30_000
+#: What no look missed and the first one found longer than this after its write, this monitor was late for.
+OWN_DELAY_MS = 30_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
 GIVE_UP_FACTOR = 10
 #: What ends an excuse: the next difference is another one.
@@ -164,7 +166,7 @@ def _still_behind(history: History, lo: int, look: Look, policy: Policy) -> Judg
     if was_alarmed and look.at_ms >= _deadline(after, policy):
         after = _change(after, kind=VerdictKind.STALE)
     else:  # what is left is not overdue: plainly outstanding again
-        after = _late_noted(_change(after, phase=Phase.WAITING, kind=None, alarmed=0))
+        after = late_noted(_change(after, phase=Phase.WAITING, kind=None, alarmed=0))
         finding = FindingChange.RECOVERED if was_alarmed else FindingChange.NONE
     return Judgement(
         history=trim(after),
@@ -183,14 +185,16 @@ def _lag(history: History, reached: int, look: Look, policy: Policy) -> int:
 
     Where the verified side leads, the write that the origin received is not timed; a look that the origin
     matched only later gives a lower bound. What ended an excuse may be TTL's doing, which is no replication.
-    When a suspect's version was written nobody knows.
+    When a suspect's version was written nobody knows. Nor is known how long one took that was there at its
+    first look, long after its write: reader or validators were late, and the replication need not have been.
     """
     digest, created_ms = history.versions[reached]
     if digest != look.digest or history.phase is Phase.EXCUSED or history.suspect:
         return -1
     if policy.leads:
         return created_ms - look.at_ms if created_ms > look.at_ms else -1
-    return max(0, look.at_ms - created_ms)
+    lag_ms = max(0, look.at_ms - created_ms)
+    return -1 if lag_ms > OWN_DELAY_MS and history.looked_ms < created_ms else lag_ms
 
 
 def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:
@@ -224,13 +228,13 @@ def _no_match(history: History, look: Look, proof: Proof, moment: Moment, policy
     if not policy.leads and look.at_ms < _deadline(history, policy):
         # Equal sides, which a record still to be read may explain: kept until the readers are past the look.
         held = HeldLook(look, look.at_ms) if look.digest == look.witness else None
-        after = _late_noted(_change(history, looked_ms=look.at_ms, held=held))
+        after = late_noted(_change(history, looked_ms=look.at_ms, held=held))
         delay = min(_recheck_delay(history, look.at_ms), _deadline(history, policy) - look.at_ms)
         return Judgement(thin(after), next_ms=look.at_ms + delay)
     if not look.strong and _worth_escalating(history, look, moment, policy):
         return Judgement(history, escalate=True)
     held = hold(history.held, history, look, policy)
-    after = _late_noted(_change(history, held=held, looked_ms=look.at_ms))
+    after = late_noted(_change(history, held=held, looked_ms=look.at_ms))
     decided = _decide(after, held, proof, moment, policy)
     if decided is None:  # another look is needed, later
         return Judgement(thin(after), next_ms=moment.now_ms + RECHECK_MIN_MS)
@@ -347,7 +351,7 @@ def _give_up(history: History, moment: Moment) -> Judgement:
     last = len(history.versions) - 1
     after = _change(history, lo=last, phase=Phase.WAITING, skipped=0, held=None, **_NO_EXCUSE)
     return Judgement(
-        history=trim(_late_noted(after)),
+        history=trim(late_noted(after)),
         next_ms=moment.now_ms + RECHECK_MIN_MS,
         expired=-history.excused,
         indeterminate=history.unreached - 1,
@@ -362,12 +366,6 @@ def _deadline(history: History, policy: Policy) -> int:
     """Until when the oldest version that is waited for may take to be replicated; 0 = none is."""
     oldest = history.oldest_waiting
     return oldest[1] + policy.converge_within_ms + FLOOR_MS if oldest else 0
-
-
-def _late_noted(history: History) -> History:
-    """Note the bucket in which a key that failed a look waits for convergence."""
-    oldest = history.oldest_waiting
-    return _change(history, late=oldest[1] // LATE_BUCKET_MS if oldest else 0)
 
 
 def _recheck_delay(history: History, now_ms: int) -> int:

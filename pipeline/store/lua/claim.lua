@@ -6,7 +6,7 @@
 --
 -- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, key, history, deliveries, …}}; key or
 -- history may be false
-local work    = key(1, 'stream', 'XADD XREADGROUP XAUTOCLAIM XPENDING') -- one entry a key: {k: key}
+local work    = key(1, 'stream', 'XADD XREADGROUP XAUTOCLAIM XPENDING') -- one entry a key: {k: key, t: since when it is due (ms)}
 local due     = key(2, 'zset', 'ZRANGEBYSCORE ZREM')                     -- key -> when to look next (ms)
 local history = key(3, 'hash', 'HGET HDEL')                              -- key -> history
 local meta    = key(4, 'hash', 'HMGET')
@@ -25,12 +25,14 @@ local function is_over(bytes)
 end
 
 local over, promoted = {}, 0
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, 10 * wanted)) do
+local ready = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 10 * wanted)
+for place = 1, #ready, 2 do
+  local name, since = ready[place], string.format('%d', tonumber(ready[place + 1]))
   if is_over(redis.call('HGET', history, name)) then
     over[#over + 1] = name
   elseif promoted < wanted then
     promoted = promoted + 1
-    redis.call('XADD', work, '*', 'k', name)
+    redis.call('XADD', work, '*', 'k', name, 't', since)
     redis.call('ZREM', due, name)
   end
 end

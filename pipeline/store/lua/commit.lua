@@ -3,15 +3,18 @@
 -- pending: new history, due time, finding, counters, gone from the work stream. Otherwise nothing of it.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- Returns {position of a refused entry (1 = the first), its history now, …}; entries that are no longer pending
--- are left out.
+-- Returns three lists; an entry goes by its position (1 = the first):
+--   refused:  {entry, its history now, …}
+--   lost:     {entry, …}: no longer pending, another validator's to commit
+--   findings: {entry, since when it is or was open (ms), the finding before ('' = none), …}, for every entry whose
+--             finding was opened, rewritten or closed
 local work         = key(1, 'stream', 'XACK XDEL')
 local due          = key(2, 'zset', 'ZADD')               -- key -> when to look next (ms)
 local history      = key(3, 'hash', 'HGET HSET HDEL')     -- key -> history
-local ledger       = key(4, 'hash', 'HMGET HINCRBY')
+local ledger       = key(4, 'hash', 'HMGET HINCRBY HSET')
 local findings     = key(5, 'hash', 'HGET HSET HDEL')     -- key -> JSON
 local opened       = key(6, 'zset', 'ZADD ZSCORE ZREM')   -- key -> when its finding was opened (ms)
-local findings_log = key(7, 'stream', 'XADD')             -- recovered findings
+local findings_log = key(7, 'stream', 'XADD')             -- closed findings
 local lag          = key(8, 'hash', 'HMGET HINCRBY EXPIRE') -- of this minute: bucket -> count
 local late         = key(9, 'hash', 'HMGET HINCRBY HDEL') -- creation bucket -> keys that wait
 local keys_judged  = key(10, 'string', 'PFADD')           -- HyperLogLog
@@ -20,9 +23,10 @@ if checked() then return refused end
 local group, now, lag_kept_seconds = ARGV[1], ARGV[2], ARGV[3]
 -- The entries, one after the other (little endian): lengths of the six texts (u16 u16 u32 u32 u32 u16), next look
 -- ms (i64), lag ms (i64, -1 = none), flags (u8); then the texts: id, key, history before, history after
--- ('' = closed), finding ('' = as it is, '-' = recovered, else its JSON), tally.
+-- ('' = closed), finding ('' = as it is, '-' and why = closed, else its JSON), tally.
 local packed = ARGV[4]
-local COUNT_KEY, DEAD_LETTER = 1, 2 -- flags: the key was judged; its tally says what a dead letter held
+-- flags: the key counts among those judged; its tally says what a dead letter held; a verdict was given
+local COUNT_KEY, DEAD_LETTER, VERDICT = 1, 2, 4
 local LOG_LENGTH = 10000
 
 local place = 1
@@ -57,6 +61,7 @@ local fields = {[ledger] = {'lag_ms_sum'}, [lag] = {}, [late] = {}}
 while place <= #packed do
   local entry = unpacked()
   number = number + 1
+  entry.number = number
   local current = redis.call('HGET', history, entry.key) or ''
   if current ~= entry.before then
     refusals[#refusals + 1] = number
@@ -73,6 +78,13 @@ while place <= #packed do
 end
 for where, names in pairs(fields) do countable(where, names) end
 
+local changes = {} -- of findings, as returned
+local function changed(entry, since, before)
+  changes[#changes + 1] = entry.number
+  changes[#changes + 1] = since
+  changes[#changes + 1] = before
+end
+
 local function put(entry)
   redis.call('XDEL', work, entry.id)
   if entry.after == '' then
@@ -81,31 +93,39 @@ local function put(entry)
     redis.call('HSET', history, entry.key, entry.after)
     redis.call('ZADD', due, entry.next_ms, entry.key)
   end
-  if entry.finding == '-' then
-    local since = redis.call('ZSCORE', opened, entry.key)
-    redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'since', since or now,
-      'finding', redis.call('HGET', findings, entry.key) or '')
+  if string.sub(entry.finding, 1, 1) == '-' then
+    local since = redis.call('ZSCORE', opened, entry.key) or now
+    local before = redis.call('HGET', findings, entry.key) or ''
+    redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'since', since, 'closed', now,
+      'why', string.sub(entry.finding, 2), 'finding', before)
     redis.call('HDEL', findings, entry.key)
     redis.call('ZREM', opened, entry.key)
+    changed(entry, since, before)
   elseif entry.finding ~= '' then
+    local before = redis.call('HGET', findings, entry.key) or ''
     redis.call('HSET', findings, entry.key, entry.finding)
     redis.call('ZADD', opened, 'NX', now, entry.key)
+    changed(entry, redis.call('ZSCORE', opened, entry.key), before)
   end
-  if entry.flags >= DEAD_LETTER then
+  if bit.band(entry.flags, DEAD_LETTER) ~= 0 then
     redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'history', entry.before)
   end
 end
 
-local judged, times, lag_ms_sum = {}, {}, 0
+local judged, times, lost, lag_ms_sum, verdict = {}, {}, {}, 0, false
 for _, entry in ipairs(accepted) do
   if redis.call('XACK', work, group, entry.id) == 1 then
     put(entry)
-    if entry.flags % 2 == COUNT_KEY then judged[#judged + 1] = entry.key end
+    if bit.band(entry.flags, COUNT_KEY) ~= 0 then judged[#judged + 1] = entry.key end
+    if bit.band(entry.flags, VERDICT) ~= 0 then verdict = true end
     if entry.lag_ms > 0 then lag_ms_sum = lag_ms_sum + entry.lag_ms end
     times[entry.tally] = (times[entry.tally] or 0) + 1
+  else
+    lost[#lost + 1] = entry.number
   end
 end
 
+if verdict then redis.call('HSET', ledger, 'verdict_ms', now) end
 if lag_ms_sum > 0 then redis.call('HINCRBY', ledger, 'lag_ms_sum', lag_ms_sum) end
 for tally, count in pairs(times) do
   for _, counter in ipairs(counters[tally]) do
@@ -118,4 +138,4 @@ for tally, count in pairs(times) do
   end
 end
 in_slices(judged, function(...) redis.call('PFADD', keys_judged, ...) end)
-return refusals
+return {refusals, lost, changes}

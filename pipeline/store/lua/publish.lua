@@ -8,7 +8,7 @@
 local leases       = key(1, 'hash', 'HGET')           -- partition -> "epoch|expires_ms|owner"
 local checkpoints  = key(2, 'hash', 'HGET HSET')      -- partition -> checkpoint: only its producer reads it
 local histories    = key(3, 'hash', 'HGET HSET')      -- key -> history
-local work         = key(4, 'stream', 'XADD XLEN')    -- one entry a key: {k: key}
+local work         = key(4, 'stream', 'XADD XLEN')    -- one entry a key: {k: key, t: since when it is due (ms)}
 local due          = key(5, 'zset', 'ZSCORE ZADD ZREM') -- key -> when to look next (ms)
 local ledger       = key(6, 'hash', 'HMGET HINCRBY')
 local keys_sampled = key(7, 'string', 'PFADD')        -- HyperLogLog
@@ -174,6 +174,8 @@ local fields = {}
 for field in pairs(counts) do fields[#fields + 1] = field end
 countable(ledger, fields)
 
+local since = string.format('%d', now)
+
 -- A key with a history is in `due` or in `work`, never in both. One that waits for a recheck alone is looked at
 -- earlier now, but not sooner after its last look than the spacing.
 local function bring_forward(name, bytes)
@@ -182,7 +184,7 @@ local function bring_forward(name, bytes)
   local spacing_ms = (phase == ALARMED or phase == EXCUSED) and watched_spacing_ms or look_spacing_ms
   local at_ms = struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms
   if at_ms <= now then
-    redis.call('XADD', work, '*', 'k', name)
+    redis.call('XADD', work, '*', 'k', name, 't', since)
     redis.call('ZREM', due, name)
   else
     redis.call('ZADD', due, 'LT', at_ms, name)
@@ -193,7 +195,7 @@ for number, name in ipairs(names) do
   if old[number] then
     bring_forward(name, old[number])
   else
-    redis.call('XADD', work, '*', 'k', name)
+    redis.call('XADD', work, '*', 'k', name, 't', since)
   end
   redis.call('HSET', histories, name, new[number])
 end

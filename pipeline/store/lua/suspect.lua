@@ -7,7 +7,7 @@
 local comparison   = key(1, 'hash', 'HMGET')
 local leases       = key(2, 'hash', 'HGET')         -- ordinal -> "epoch|expires_ms|owner"
 local histories    = key(3, 'hash', 'HGET HSET')    -- key -> history
-local work         = key(4, 'stream', 'XADD')       -- one entry a key: {k: key}
+local work         = key(4, 'stream', 'XADD')       -- one entry a key: {k: key, t: since when it is due (ms)}
 local ledger       = key(5, 'hash', 'HMGET HINCRBY')
 local keys_sampled = key(6, 'string', 'PFADD')      -- HyperLogLog
 local due          = key(7, 'zset', 'ZREM')         -- key -> when to look next (ms)
@@ -59,7 +59,9 @@ local names = {}
 for _, one in ipairs(fresh) do
   names[#names + 1] = one[1]
   -- A key with a history is in `due` or in `work`, never in both.
-  if not one[3] or redis.call('ZREM', due, one[1]) == 1 then redis.call('XADD', work, '*', 'k', one[1]) end
+  if not one[3] or redis.call('ZREM', due, one[1]) == 1 then
+    redis.call('XADD', work, '*', 'k', one[1], 't', string.format('%d', now))
+  end
   redis.call('HSET', histories, one[1], one[2])
 end
 for _, one in ipairs(again) do redis.call('HSET', histories, one[1], one[2]) end
