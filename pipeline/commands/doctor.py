@@ -324,29 +324,3 @@ def estimate(migration: MigrationConfig, verified: TableInfo) -> str:
         f"1,000 changes a second, {migration.sample_rate:g} % of keys sampled, items of {size:,.0f} bytes: "
         f"up to {units:,.0f} read units a second on the {migration.verify_on}{limit}"
     )
-
-
-# --- the plan ----------------------------------------------------------------------------------------------
-
-
-def plan(process: ProcessConfig, migration: MigrationConfig, tables: Tables, stream: StreamSeen) -> str:
-    """What `run` would do, for --dry-run."""
-    rows = [
-        ("migration", migration.name),
-        ("source", f"{tables.source.arn} at {tables.source_endpoint}"),
-        ("target", f"{tables.target.arn} at {tables.target_endpoint}"),
-        ("keys", preflight.describe_keys(tables.source)),
-        ("stream", f"{stream.info.arn} at {stream.endpoint}"),
-        ("view, shards", f"{stream.info.view}, {stream.shards}"),
-        ("begins at", f"{migration.iterator_type}, unless the migration was begun before"),
-        ("looked up on", str(migration.verify_on)),
-        ("sampled", f"{migration.sample_rate:g} % of keys"),
-        ("validators", f"{process.workers}, each with {process.in_flight} calls under way"),
-        ("reads", estimate(migration, tables.of(migration.verify_on))),
-        (
-            "state",
-            "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}",
-        ),
-        *((note.about, f"{note.says}; {note.remedy}") for note in notes(process, migration)),
-    ]
-    return "\n".join(f"{name:<13} {text}" for name, text in rows)

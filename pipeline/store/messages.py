@@ -38,11 +38,15 @@ class ServerInfo(msgspec.Struct, frozen=True):
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What the migration was begun with. secret: the key of the hashes that stand for keys in reports."""
+    """What the migration was begun with. secret: the key of the hashes that stand for keys in reports.
+
+    judged_by: the times that the last start judged by; they may change.
+    """
 
     started_ms: int
     secret: bytes
     settings: dict[str, str]
+    judged_by: dict[str, str] = {}
 
 
 class Lease(msgspec.Struct, frozen=True):
