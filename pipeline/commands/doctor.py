@@ -27,6 +27,8 @@ from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
 from pipeline.core.quoting import printable
 from pipeline.errors import MonitorError
+from pipeline.producers.export.opened import open_for
+from pipeline.report import comparison_text
 from pipeline.report.words import many
 from pipeline.sides import connect
 from pipeline.store import RedisConnection, check_server
@@ -101,6 +103,7 @@ class _Examination:
         lines += _checked("definitions", self._definitions)
         for side in Side:
             lines += _checked(f"{side} reads", lambda side=side: self._reads(side))  # type: ignore[misc]
+            lines += _checked(f"{side} export", lambda side=side: self._export(side))  # type: ignore[misc]
         lines += _checked("TTL", self._ttl)
         lines += _checked("stream", self._see_stream)
         lines += _checked("stream reads", self._stream_reads)
@@ -187,6 +190,15 @@ class _Examination:
         table = self._tables.of(side)
         preflight.check_item_reads(self._connections[side], table)
         yield Line(f"{side} reads", "ok", f"BatchGetItem is allowed on {table.name}")
+
+    def _export(self, side: Side) -> Iterable[Line]:
+        """Where one is named: its manifests, that all its files are there, and that they may be read."""
+        given = self._migration.export(side)
+        if given is None or self._tables is None:
+            return
+        connection, table = self._connections[side], self._tables.of(side)
+        seen = preflight.asked(lambda: open_for(given, connection, table)).seen
+        yield Line(f"{side} export", "ok", comparison_text.export_words(seen))
 
     def _ttl(self) -> Iterable[Line]:
         if self._tables is None:

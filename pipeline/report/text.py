@@ -11,6 +11,7 @@ import msgspec
 
 from pipeline.core.figures import Figures
 from pipeline.core.gate import Limits, Result, Verdict
+from pipeline.core.ledger import Gap
 from pipeline.core.model import Side
 from pipeline.core.statistics import margin_in_words
 from pipeline.report.columns import paragraph, rows
@@ -135,7 +136,8 @@ def _reader(figures: Figures) -> str:
     lag, headroom = figures.reader_lag_seconds, figures.retention_headroom_seconds
     finished = figures.reader.partitions_finished
     partitions = figures.reader.partitions_open + finished
-    counted = f"partitions {partitions:,} ({finished:,} finished), gaps {figures.reader.gaps:,}"
+    closed = f" ({len(figures.reader.closed):,} closed)" if figures.reader.closed else ""
+    counted = f"partitions {partitions:,} ({finished:,} finished), gaps {figures.reader.gaps:,}{closed}"
     if lag is None or headroom is None:
         return f"position not known yet, {counted}"
     return f"{span(lag)} behind, {span(max(headroom, 0))} until records are lost, {counted}"
@@ -176,6 +178,8 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "retention_headroom_seconds": figures.retention_headroom_seconds,
             "partitions": msgspec.to_builtins(reader.partitions),
             "gaps": reader.gaps,
+            "gaps_open": reader.gaps_open,
+            "gaps_closed": [_closed_object(gap) for gap in reader.closed],
         },
         "comparison": comparison_object(figures.comparison) if figures.comparison else None,
         "queue": {
@@ -197,8 +201,9 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
         said.append(NOTHING_COMPARED)
     if wrong := figures.ledger.imbalance:
         said.append(f"the accounting identity does not hold: {wrong}")
-    if figures.reader.gaps:
-        said.append(f"{many(figures.reader.gaps, 'gap')}: stream records were lost before they were read")
+    if lost := figures.reader.gaps_open:
+        said.append(f"{many(lost, 'gap')}: stream records were lost before they were read")
+    said += [f"a gap {_window(gap)} was closed {_closing(gap)}" for gap in figures.reader.closed]
     if figures.reader.readers == 0:
         said.append("no stream reader is alive: what is written now is not seen until one runs")
     if figures.validators == 0:
@@ -214,6 +219,26 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
     if heading.verify_on is Side.SOURCE:
         said.append(LIMIT_OF_SOURCE)
     return said
+
+
+def _window(gap: Gap) -> str:
+    since = f"from {instant(gap.from_ms)} " if gap.from_ms else ""
+    return f"{since}to {instant(gap.to_ms)} ({gap.reason})"
+
+
+def _closing(gap: Gap) -> str:
+    return f"at {instant(gap.closed_ms or 0)} by {gap.closed_by}"
+
+
+def _closed_object(gap: Gap) -> dict[str, Any]:
+    """from: null where nobody knows since when changes were lost."""
+    return {
+        "reason": gap.reason,
+        "from": instant(gap.from_ms) if gap.from_ms else None,
+        "to": instant(gap.to_ms),
+        "closed": instant(gap.closed_ms or 0),
+        "by": gap.closed_by,
+    }
 
 
 def _accounting(figures: Figures) -> list[tuple[str, str]]:
