@@ -122,6 +122,7 @@ class _Supervisor:
         ]
         metrics.prepare_directory(directory)
         self._metrics = metrics.start(directory, "supervisor")
+        self._metrics.registry.register(metrics.ProcessCollector(self._pids))
         logs.count(self._metrics.logged)
         # The figures of a migration are exported once: by `compare` too, which has no monitor.
         self._with_figures = "monitor" in roles or process.command == "compare"
@@ -202,6 +203,15 @@ class _Supervisor:
                         log.error("process did not stop in time: killed", slot=child.slot)
                         child.signal(signal.SIGKILL)
                         child.process.join()
+
+    def _pids(self) -> dict[str, int]:
+        """Every process that runs, by its slot."""
+        running = {"supervisor": os.getpid()}
+        for child in self._children:
+            process = child.process  # a scrape is answered by a thread of its own
+            if process is not None and process.pid is not None:
+                running[child.slot] = process.pid
+        return running
 
     def _health(self) -> tuple[bool, str]:
         missing = [child.slot for child in self._children if not child.alive() or child.stalled()]

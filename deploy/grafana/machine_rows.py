@@ -93,7 +93,12 @@ def aws() -> Panels:
         lines(
             "Requests",
             "AWS requests sent, by side and operation.",
-            [(f"{rate('ddbmm_aws_requests_total', 'side, operation')} > 0", "{{side}} {{operation}}")],
+            [
+                (
+                    f"{rate('ddbmm_aws_request_duration_seconds_count', 'side, operation')} > 0",
+                    "{{side}} {{operation}}",
+                )
+            ],
             "reqps",
         ),
         lines(

@@ -284,7 +284,7 @@ def freshness() -> Panels:
             [
                 (age("ddbmm_stream_last_poll_timestamp_seconds"), "stream polled"),
                 (age("ddbmm_checkpoint_timestamp_seconds"), "checkpoint"),
-                (age("ddbmm_last_validation_timestamp_seconds"), "verdict"),
+                (age("ddbmm_last_verdict_timestamp_seconds"), "verdict"),
             ],
             "s",
         ),

@@ -51,13 +51,16 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """backlog: entries in the work stream, `pending` of them handed out. outstanding: keys with a history."""
+    """backlog: entries in the work stream, `pending` of them handed out, to so many `consumers`. outstanding:
+    keys with a history.
+    """
 
     backlog: int
     pending: int
     outstanding: int
     due: int
     dead: int
+    consumers: int = 0
 
 
 class PartitionCounts(msgspec.Struct, frozen=True):
@@ -68,12 +71,16 @@ class PartitionCounts(msgspec.Struct, frozen=True):
 
 
 class ReaderState(msgspec.Struct, frozen=True):
-    """What the readers have done: watermark, partitions by producer, gaps, readers alive."""
+    """What the readers have done: watermark, partitions by producer, gaps, readers alive.
+
+    furthest_behind_ms: watermarks of the partitions that are furthest behind, the worst first.
+    """
 
     watermark_ms: int
     partitions: dict[str, PartitionCounts]
     gaps: int
     readers: int
+    furthest_behind_ms: list[int] = []
 
     @property
     def partitions_open(self) -> int:

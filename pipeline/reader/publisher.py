@@ -30,7 +30,7 @@ import structlog
 
 from pipeline.backoff import Backoff
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, StateLost, StoreUnavailable
-from pipeline.metrics import MigrationMetrics
+from pipeline.metrics import ReaderMetrics
 from pipeline.producers.base import Batch, Producer, Stop
 from pipeline.reader.discovery import DiscoveryLoop
 from pipeline.reader.partitions import Holdings, LeasedPartition, Schedule
@@ -61,7 +61,7 @@ class Publisher:
         self,
         store: ReaderStore,
         producer: Producer,
-        metrics: MigrationMetrics,
+        metrics: ReaderMetrics,
         *,
         threads: int = 8,
         max_backlog: int = 100_000,

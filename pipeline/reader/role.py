@@ -12,7 +12,7 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics, MigrationMetrics
+from pipeline.metrics import Metrics, ReaderMetrics
 from pipeline.process import garbage
 from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
@@ -35,7 +35,8 @@ def run_reader(
     heartbeat: Callable[[], None],
 ) -> None:
     """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
-    own_metrics = metrics.of(migration.name)
+    own_metrics = metrics.of_reader(migration.name, migration.origin)
+    own_metrics.describe(migration.described())
     table = describe_table(
         connect(migration, migration.origin, own_metrics), migration.table(migration.origin)
     )
@@ -50,12 +51,12 @@ def run_reader(
         _selector(migration, table, own_metrics),
         store.clock,
         own_metrics,
-        table=migration.origin,
     )
     publisher = Publisher(
         store, producer, own_metrics, threads=process.reader_threads, max_backlog=migration.max_backlog
     )
     own_metrics.sample_ratio.set(migration.sample_rate / 100)
+    own_metrics.queue_limit_entries.set(migration.max_backlog)
     log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=process.reader_threads)
 
     def tick() -> None:
@@ -107,7 +108,7 @@ def _discoverer(
     )
 
 
-def _selector(migration: MigrationConfig, table: TableInfo, metrics: MigrationMetrics) -> Selector:
+def _selector(migration: MigrationConfig, table: TableInfo, metrics: ReaderMetrics) -> Selector:
     return Selector(
         table.schema,
         Sampler(migration.sample_rate),

@@ -23,6 +23,8 @@ from pipeline.store.messages import gap_of
 LAG_MINUTES = 5
 #: Findings that are read at a time.
 FINDINGS_PAGE = 500
+#: So many partitions that are behind are told apart.
+FURTHEST_BEHIND = 10
 #: A command and its arguments.
 Question = tuple[str | int, ...]
 
@@ -99,12 +101,14 @@ class FiguresView:
                 outstanding=told["history"],
                 due=told["due"],
                 dead=told["dead"],
+                consumers=len(told["pending"]["consumers"] or ()) if told["pending"] else 0,
             ),
             reader=ReaderState(
                 watermark_ms=int(watermark_ms or 0),
                 partitions=partition_counts(_checkpoints(told["checkpoints"])),
                 gaps=told["gaps"],
                 readers=told["readers"],
+                furthest_behind_ms=_furthest_behind_ms(told["watermarks"], told["checkpoints"]),
             ),
             lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
             oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
@@ -179,6 +183,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "due": ("ZCARD", key("due")),
         "dead": ("XLEN", key("dead")),
         "checkpoints": ("HGETALL", key("checkpoints")),
+        "watermarks": ("HGETALL", key("watermarks")),
         "gaps": ("HLEN", key("gaps")),
         "readers": ("ZCOUNT", key("readers"), now_ms, now_ms + ALIVE_AHEAD_MS),
         "validators": ("ZCOUNT", key("validators"), now_ms, now_ms + ALIVE_AHEAD_MS),
@@ -213,6 +218,12 @@ def _longest_due_ms(entries: Any, scored: list[tuple[bytes, float]]) -> int | No
 
 def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
     return {partition.decode(): Checkpoint.decode(checkpoint) for partition, checkpoint in raw.items()}
+
+
+def _furthest_behind_ms(watermarks: dict[bytes, bytes], checkpoints: dict[bytes, bytes]) -> list[int]:
+    """The oldest watermarks of partitions that are still read, the oldest first."""
+    reading = {name for name, raw in checkpoints.items() if not Checkpoint.decode(raw).finished}
+    return sorted(int(at_ms) for name, at_ms in watermarks.items() if name in reading)[:FURTHEST_BEHIND]
 
 
 def _comparison(raw: dict[bytes, bytes]) -> Comparison | None:
