@@ -140,7 +140,7 @@ STORE_METRICS = (
     _one("gauge", "last_verdict_timestamp_seconds", "When a verdict was last committed.",
          lambda f: _seconds(f.verdict_ms)),
     _one("gauge", "validator_processes", "Validators with a heartbeat.", lambda f: f.validators),
-    _per("role", ROLES, "gauge", "role_expected",
+    _per("expected_role", ROLES, "gauge", "roles_expected",
          "1 while a process of the role must run: until T4 is marked.",
          lambda f: dict.fromkeys(ROLES, int("T4" not in f.marks))),
     store_metric("gauge", "partition_lag_seconds",

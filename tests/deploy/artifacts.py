@@ -27,6 +27,7 @@ RUNBOOK = ROOT / "docs" / "runbook.md"
 #: What Grafana puts into a query before it is sent.
 VARIABLES = {
     "$__rate_interval": "1m",
+    "$__range": "5m",
     "$migration": "demo",
     "$job": ".+",
     "$instance": ".+",
@@ -42,6 +43,17 @@ FOREIGN = {
     "ALERTS": {"alertname", "alertstate", "severity", "migration"},
     "redis_memory_used_bytes": {"job", "instance"},
     "redis_memory_max_bytes": {"job", "instance"},
+    "redis_connected_clients": {"job", "instance"},
+    "redis_rdb_last_bgsave_status": {"job", "instance"},
+    "redis_aof_last_write_status": {"job", "instance"},
+    "prometheus_config_last_reload_successful": {"job", "instance"},
+    "prometheus_notifications_dropped_total": {"job", "instance"},
+    "prometheus_notifications_errors_total": {"job", "instance", "alertmanager"},
+    "prometheus_rule_evaluation_failures_total": {"job", "instance", "rule_group"},
+    "prometheus_rule_group_interval_seconds": {"job", "instance", "rule_group"},
+    "prometheus_rule_group_last_evaluation_timestamp_seconds": {"job", "instance", "rule_group"},
+    "prometheus_tsdb_head_series": {"job", "instance"},
+    "aws_dynamodb_write_throttle_events_sum": {"job", "instance", "name"},
 }
 
 
