@@ -78,6 +78,7 @@ def _run(process: ProcessConfig, migration: MigrationConfig) -> int:
     if process.dry_run:
         print(doctor.plan(process, prepared, tables, stream))
         return 0
+    _say_notes(process, prepared)
     return _supervise(process, prepared)
 
 
@@ -91,7 +92,8 @@ def _monitor(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline import supervisor
     from pipeline.commands import preflight
 
-    preflight.check_store(process, migration)
+    preflight.await_store(process, migration)
+    _say_notes(process, migration)
     return supervisor.run(process, migration, _ROLES["monitor"])
 
 
@@ -102,6 +104,17 @@ def _supervise(process: ProcessConfig, migration: MigrationConfig) -> int:
     with _store_of(process, begin=True) as with_store:
         preflight.open_store(with_store, migration)
         return supervisor.run(with_store, migration, _ROLES[process.command])
+
+
+def _say_notes(process: ProcessConfig, migration: MigrationConfig) -> None:
+    """By whoever watches, and not by each of its readers and validators."""
+    import structlog
+
+    from pipeline.commands.notes import notes
+
+    log = structlog.get_logger(__name__)
+    for note in notes(process, migration):
+        log.warning("what was likely not meant", about=note.about, says=note.says, remedy=note.remedy)
 
 
 def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
@@ -160,10 +173,10 @@ def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
 
 
 def _findings(process: ProcessConfig, migration: MigrationConfig) -> int:
-    from pipeline.commands import inspect
+    from pipeline.commands import findings
     from pipeline.store import StoreView
 
-    return _look(process, migration, StoreView, lambda store: inspect.findings(process, store))
+    return _look(process, migration, StoreView, lambda store: findings.run(process, store))
 
 
 def _gate(process: ProcessConfig, migration: MigrationConfig) -> int:

@@ -12,6 +12,7 @@ import redis
 from pipeline.core.comparing.join import Showed, Suspect
 from pipeline.core.comparing.state import CompareSettings, Tally
 from pipeline.core.judging.history import History
+from pipeline.core.ledger import Closing
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Phase, VerdictKind
 from pipeline.store import RedisConnection, begin, codec
 from pipeline.store.compare_store import Beginning, Part, Standing
@@ -125,7 +126,18 @@ def claim(_: StoreWorld, store: WholeStore) -> None:
 def commit(world: StoreWorld, store: WholeStore) -> None:
     """A finding recovers, the history stays, its key is counted, and a copy goes to the dead letters."""
     tally = "alarmed=-1 reached=1 open:missing=-1 recovered=1 lag:1=1 late:5=1"
-    done = Commit(world.entry, world.entry.raw, 1, tally, "", judged=True, verdict=True, dead=True, lag_ms=5)
+    done = Commit(
+        world.entry,
+        world.entry.raw,
+        1,
+        tally,
+        None,
+        Closing.RECOVERED,
+        judged=True,
+        verdict=True,
+        dead=True,
+        lag_ms=5,
+    )
     assert store.commit([done], world.now_ms).refused == []
 
 

@@ -28,11 +28,17 @@ def children(temporary: Path) -> list[str]:
     return found
 
 
-def start(temporary: Path, *options: str) -> "subprocess.Popen[str]":
+def table(said: str) -> dict[tuple[str, str], list[int]]:
+    """(keys, kind) → planted, found, missed, false alarms."""
+    rows = re.findall(r"│ (\w+) +│ (\w*) +│ +(\d+) │ +(\d+) │ +(\d+) │ +(\d+) │", said)
+    return {(keys, kind): [*map(int, numbers)] for keys, kind, *numbers in rows}
+
+
+def start(temporary: Path, *options: str, **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*COMMAND, *options],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(temporary)},
+        env={**os.environ, "TMPDIR": str(temporary), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -43,18 +49,37 @@ def test_the_demo_finds_every_planted_fault_and_nothing_else(tmp_path: Path):
     with start(tmp_path, "--duration", "12", "--seed", "1") as demo:
         said, _ = demo.communicate(timeout=90)
     assert demo.returncode == 0, said
-    rows = {
-        kind: numbers
-        for kind, *numbers in re.findall(r"│ (\w+) +│ +(\d+) │ +(\d+) │ +(\d+) │ +(\d+) │", said)
-    }
-    assert set(rows) == {"missing", "stale", "different", "extra", "all"}, said
+    rows = table(said)
+    changed = {("changed", kind) for kind in ("missing", "stale", "different", "extra")}
+    cold = {("cold", kind) for kind in ("missing", "different", "extra")}
+    assert set(rows) == changed | cold | {("all", "")}, said
     for planted, found, missed, false_alarms in rows.values():
-        assert (found, missed, false_alarms) == (planted, "0", "0")
-        assert int(planted) > 0
+        assert (found, missed, false_alarms) == (planted, 0, 0)
+        assert planted > 0
     assert "PASS" in said
+    assert "whole table: passed" in said
     assert "\x1b" not in said  # no terminal, no escape codes
     assert children(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_whose_comparison_is_blind_fails(tmp_path: Path):
+    """What both tables hold is equal to it: it misses what the import spoiled, and the demo says so."""
+    blind, scratch = tmp_path / "blind", tmp_path / "scratch"
+    blind.mkdir()
+    scratch.mkdir()
+    (blind / "sitecustomize.py").write_text(
+        "from pipeline.core.comparing.pairs import PairComparer\n"
+        "PairComparer.equal = lambda self, one, other: True\n"
+    )
+    path = {"PYTHONPATH": f"{blind}{os.pathsep}{ROOT}"}
+    with start(scratch, "--duration", "2", "--seed", "1", **path) as demo:
+        said, _ = demo.communicate(timeout=150)
+    assert demo.returncode == 1 and "FAIL" in said, said
+    rows = table(said)
+    planted, found, missed, _ = rows["cold", "different"]
+    assert planted == missed > found == 0, said
+    assert rows["cold", "missing"][2] == 0, said
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
@@ -97,6 +122,13 @@ def test_a_key_found_as_another_kind_is_missed_and_a_false_alarm():
         Row("extra", planted=1, found=1, missed=0, false_alarms=0),
     ]
     assert not score.perfect
+
+
+def test_a_score_can_be_told_of_some_keys_and_of_the_others():
+    score = Score({"a": "stale", "b": "extra"}, {"a": "stale", "c": "missing"}, {"d"})
+    part, others = score.of({"a", "d"}), score.of({"a", "d"}, others=True)
+    assert part == Score({"a": "stale"}, {"a": "stale"}, {"d"})
+    assert others == Score({"b": "extra"}, {"c": "missing"}, set())
 
 
 def test_a_passing_alarm_about_an_untouched_key_is_not_perfect():

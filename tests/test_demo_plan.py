@@ -1,12 +1,16 @@
 """The replicator's plan: what a file may say, and that the same seed plants the same faults."""
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from pipeline.core.model import ChangeType
-from pipeline.demo.plan import DEFAULT_PLAN, Fault, Lag, Picker, Plan, Rule, load
+from pipeline.core.model import ChangeType, VerdictKind
+from pipeline.demo import tables, traffic
+from pipeline.demo.imported import SPOILT, contents
+from pipeline.demo.plan import DEFAULT_PLAN, Fault, Imported, Lag, Picker, Plan, Rule, load
+from pipeline.demo.truth import divergent
 from pipeline.errors import UsageError
 
 
@@ -18,6 +22,21 @@ def plan_file(directory: Path, text: str) -> Path:
 
 def test_the_shipped_plan_has_every_kind_of_fault():
     assert {rule.fault for rule in load(DEFAULT_PLAN).faults} == set(Fault)
+
+
+def test_the_shipped_plan_has_every_kind_of_import_gone_wrong():
+    imported = load(DEFAULT_PLAN).imported
+    assert imported.lost and imported.left_over and imported.spoiled >= len(SPOILT)
+
+
+def test_the_import_gets_wrong_what_the_plan_says_and_nothing_else():
+    source, target = (
+        {tables.key_text(item): item for item in items} for items in contents(Imported(3, 6, 2), seed=4)
+    )
+    kinds = Counter(divergent(source, target, {}).values())
+    assert kinds == {VerdictKind.MISSING: 3, VerdictKind.DIFFERENT: 6, VerdictKind.EXTRA: 2}
+    written = {tables.key_text(write.key) for write in traffic.script(4, 5000)}
+    assert not written & divergent(source, target, {}).keys()
 
 
 def test_a_plan_can_be_json(tmp_path: Path):
@@ -47,6 +66,8 @@ def test_an_empty_plan_is_a_faultless_replicator(tmp_path: Path):
         ("faults: [{fault: drop, at_most: 0}]", "`at_most` must be at least 1"),
         ("faults: [{fault: drop, by_ms: 5}]", "`by_ms` has no meaning here"),
         ("faults: [{fault: delay}]", "`by_ms` must be positive"),
+        ("import: {lost: 100, spoiled: 51}", "import: none may be negative, and all together at most 150"),
+        ("import: {left_over: 1}", "unknown field `left_over` - at `$.import`"),
         ("lag: {median_ms: 100, p99_ms: 50}", "lag: must be 0 < median_ms <= p99_ms"),
     ],
 )

@@ -11,7 +11,7 @@ import redis
 import structlog
 
 from pipeline import monitor
-from pipeline.commands import inspect
+from pipeline.commands import findings, inspect
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.gate import DEFAULT_LIMITS, Limits, Scope
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Side
@@ -142,13 +142,13 @@ def test_findings_hide_keys_behind_their_hash_unless_asked(
 ) -> None:
     publish(store, "ann", "bob")
     judge(store, "bob")
-    assert inspect.findings(replace(process, json=True), store) == 1
+    assert findings.run(replace(process, json=True), store) == 1
     hidden = json.loads(capsys.readouterr().out)
     assert hidden["key"] == store.key_hash(b'"bob"')
     assert hidden["kind"] == "missing"
-    assert inspect.findings(replace(process, json=True, show_keys=True), store) == 1
+    assert findings.run(replace(process, json=True, show_keys=True), store) == 1
     assert json.loads(capsys.readouterr().out)["key"] == {"pk": {"S": "bob"}}
-    assert inspect.findings(replace(process, show_keys=True), store) == 1
+    assert findings.run(replace(process, show_keys=True), store) == 1
     assert '{"pk":{"S":"bob"}}' in capsys.readouterr().out
 
 
@@ -157,9 +157,9 @@ def test_no_findings_are_said_in_words_and_are_no_lines_in_json(
 ) -> None:
     publish(store, "ann")
     judge(store)
-    assert inspect.findings(process, store) == 0
+    assert findings.run(process, store) == 0
     assert capsys.readouterr().out == "no open findings\n"
-    assert inspect.findings(replace(process, json=True), store) == 0
+    assert findings.run(replace(process, json=True), store) == 0
     assert capsys.readouterr().out == ""
 
 
@@ -311,4 +311,4 @@ def test_show_keys_without_a_known_schema_says_what_to_do(process: ProcessConfig
     settings = {"verify_on": "target", "partition_key": "pk", "partition_type": ""}
     unseen = WholeStore.begin(process.redis_url, f"unseen-{uuid.uuid4().hex}", settings)
     with pytest.raises(ConfigurationError, match="leave --show-keys out"):
-        inspect.findings(replace(process, show_keys=True), unseen)
+        findings.run(replace(process, show_keys=True), unseen)

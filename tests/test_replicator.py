@@ -35,7 +35,7 @@ class World:
     def replicator(self, *faults: Rule) -> Replicator:
         stream = Stream(tables.streams_client(self.source_url, REGION), self.arn)
         schedule = Schedule(Plan(lag=AT_ONCE, faults=list(faults)), seed=1)
-        return Replicator(stream, self.target, self.table, schedule, [])
+        return Replicator(stream, self.target, self.table, schedule, truth.Start({}, {}))
 
     def put(self, pk: str, value: int) -> None:
         self.source.put_item(TableName=self.table, Item=item(pk, value))

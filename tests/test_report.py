@@ -7,16 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pipeline.core.causes import cause_id
 from pipeline.core.differing import CUT
 from pipeline.core.figures import Figures
 from pipeline.core.ledger import Finding, Ledger, PartitionCounts, Queue, ReaderState
 from pipeline.core.model import Side, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.report.findings_text import ROWS_MEASURED, finding_object, findings_table, json_line
 from pipeline.report.text import (
-    ROWS_MEASURED,
     Heading,
-    finding_line,
-    findings_table,
     notes,
     statistics_fields,
     statistics_text,
@@ -99,7 +98,8 @@ def troubled() -> Figures:
 def finding(
     kind: VerdictKind = VerdictKind.STALE, attributes: tuple[str, ...] = ("address.city",)
 ) -> Finding:
-    return Finding(b'"user#1"', kind, 2, list(attributes), NOON_MS, NOON_MS + 61_500)
+    looked_ms, written_ms = NOON_MS + 61_500, NOON_MS - 60_000
+    return Finding(b'"user#1"', kind, 2, list(attributes), NOON_MS, looked_ms, oldest_change_ms=written_ms)
 
 
 # --- golden texts: tests/golden holds what an operator sees, word by word ---
@@ -209,7 +209,7 @@ def test_status_json_has_the_agreed_fields() -> None:
 
 
 def test_findings_json_is_one_line_with_instants_in_utc() -> None:
-    line = finding_line(finding(), msgspec.Raw(b'{"pk":{"S":"user#1"}}'))
+    line = json_line(finding_object(finding(), msgspec.Raw(b'{"pk":{"S":"user#1"}}')))
     assert "\n" not in line
     assert json.loads(line) == {
         "key": {"pk": {"S": "user#1"}},
@@ -217,6 +217,10 @@ def test_findings_json_is_one_line_with_instants_in_utc() -> None:
         "versions_behind": 2,
         "attributes": ["address.city"],
         "attributes_cut": False,
+        "types": {},
+        "operation": None,
+        "cause": cause_id(finding()),
+        "oldest_change": "2026-11-23T11:59:00.000Z",
         "first_seen": "2026-11-23T12:00:00.000Z",
         "last_looked": "2026-11-23T12:01:01.500Z",
     }
@@ -228,7 +232,7 @@ def test_an_attribute_s_name_moves_no_terminal(name: str) -> None:
     shown = "\n".join(findings_table([(hostile, '{"pk":{"S":"' + name + '"}}')]))
     assert len(shown.splitlines()) == 2
     assert all(line.isprintable() for line in shown.split("\n"))
-    line = finding_line(hostile, {"pk": name})
+    line = json_line(finding_object(hostile, {"pk": name}))
     assert line.isprintable()
     assert json.loads(line)["attributes"] == [name]
     assert json.loads(line)["key"] == {"pk": name}
@@ -236,8 +240,8 @@ def test_an_attribute_s_name_moves_no_terminal(name: str) -> None:
 
 def test_paths_that_were_cut_are_said_to_be() -> None:
     cut = finding(attributes=("a", "b", CUT))
-    assert json.loads(finding_line(cut, "x"))["attributes"] == ["a", "b"]
-    assert json.loads(finding_line(cut, "x"))["attributes_cut"] is True
+    assert json.loads(json_line(finding_object(cut, "x")))["attributes"] == ["a", "b"]
+    assert json.loads(json_line(finding_object(cut, "x")))["attributes_cut"] is True
     assert list(findings_table([(cut, "x")]))[1].endswith("a, b, …")
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.judging.history import FindingChange, HeldLook, History, Judgement
 from pipeline.core.judging.rule import judge, wake
-from pipeline.core.ledger import tally
+from pipeline.core.ledger import Closing, tally
 from pipeline.core.model import (
     ABSENT,
     UNKNOWN,
@@ -29,7 +29,14 @@ from pipeline.core.model import (
     Policy,
     VerdictKind,
 )
-from pipeline.errors import ConfigurationError, SettingsChanged, StateLost, StoreError, StoreUnavailable
+from pipeline.errors import (
+    ConfigurationError,
+    SettingsChanged,
+    StateLost,
+    StoreError,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from pipeline.store import RedisConnection, StoreView, check_server, codec
 from pipeline.store.messages import Commit, Entry, Lease, Outcome
 from tests.core.reference import append
@@ -292,7 +299,7 @@ def test_a_batch_that_cannot_be_written_whole_is_not_written_at_all(
     store._redis.acl_setuser("weak", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-pfadd"])
     try:
         weak = WholeStore.begin(store_url.replace("://", "://weak:x@"), store.migration, SETTINGS)
-        with pytest.raises(ConfigurationError, match="PFADD"):
+        with pytest.raises(StoreUnusable, match="PFADD"):
             publish(weak, lease, *batch)
     finally:
         store._redis.acl_deluser("weak")
@@ -616,7 +623,10 @@ def test_a_finding_opens_updates_and_recovers(store: WholeStore, lease: Lease) -
     history = codec.decode(again.entries[0].raw)
     recovered = judge(history, Look(A, 80_000, 1, True, A), Moment(80_000, 80_000), POLICY)
     done = commit_of(again.entries[0], history, recovered)
-    store.commit([Commit(again.entries[0], done.after, done.next_ms, done.tally, "")], again.now_ms)
+    store.commit(
+        [Commit(again.entries[0], done.after, done.next_ms, done.tally, None, Closing.RECOVERED)],
+        again.now_ms,
+    )
     ledger = store.ledger()
     assert list(store.findings()) == []
     assert (ledger.open["missing"], ledger.recovered, ledger.alarmed, ledger.reached) == (0, 1, 0, 1)

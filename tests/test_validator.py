@@ -10,11 +10,11 @@ import pytest
 import structlog
 
 from pipeline.aws import Connection, SideConfig
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Policy, Side, VerdictKind
+from pipeline.core.model import ABSENT, UNKNOWN, Change, ChangeType, Policy, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
 from pipeline.store import AwsClocks
 from tests.fake import Fake, Kind
-from tests.validating import World, digest_of, own_store
+from tests.validating import AT_ONCE, World, digest_of, own_store
 
 
 @pytest.fixture
@@ -72,6 +72,27 @@ def test_a_finding_names_the_attributes_that_differ_and_no_values(make: Callable
     assert [one.attributes for one in world.findings()] == [["value"]]
     everything = str(world.store._redis.hgetall(world.store._key("findings")))
     assert "secret" not in everything and "right" not in everything
+
+
+@pytest.mark.parametrize("verified", list(Side))
+def test_a_finding_says_types_operation_and_when_the_change_was_written(
+    make: Callable[..., World], verified: Side
+) -> None:
+    """Types are told source first, whichever side's stream is read."""
+    leads = verified is Side.SOURCE
+    world = make(verified=verified, policy=msgspec.structs.replace(AT_ONCE, leads=leads))
+    before, changed = world.item("k", "x", age={"N": "1"}), world.item("k", "y", age={"N": "1"})
+    other = world.item("k", "z", age={"S": "one"})
+    streamed, held = (other, changed) if leads else (changed, other)
+    world.fake.control.put(verified.other, streamed)
+    world.fake.control.put(verified, held)
+    world.published("k", before, streamed)
+    world.validate(lambda one: bool(one.open["different"]) and any(f.types for f in world.findings()))
+    [found] = world.findings()
+    assert found.types == {"age": "N → S"} and found.attributes == ["age", "value"]
+    assert found.operation is ChangeType.MODIFY
+    assert found.oldest_change_ms is not None and found.oldest_change_ms < found.first_seen_ms
+    assert "one" not in str(world.store._redis.hgetall(world.store._key("findings")))
 
 
 def test_a_finding_recovers_when_the_target_is_repaired(make: Callable[..., World]) -> None:
@@ -232,7 +253,7 @@ def test_keys_that_dynamodb_does_not_get_to_go_back_as_they_were(make: Callable[
 def test_an_item_that_is_malformed_is_an_error_that_names_no_value(make: Callable[..., World]) -> None:
     world = make()
     table, item = world.fake.world.table("target"), world.item("k", "x", amount={"N": "12-SECRET"})
-    table.items[table.key_of(item)] = msgspec.json.encode(item)  # no DynamoDB would take it
+    table.hold(table.key_of(item), msgspec.json.encode(item))  # no DynamoDB would take it
     world.published("k", None, world.item("k", "x"))
     [before] = world.histories()
     with structlog.testing.capture_logs() as logs:

@@ -26,6 +26,11 @@ list in YAML and `[a,b]` in the environment; a list on the command line replaces
 variable counts as not set. `dynamodb-migration-monitor config` shows every effective value and where it came
 from, and masks secrets.
 
+Refused, with the place (flag, variable, file and line) and, where one is near, the name that was probably
+meant: a variable that begins with `DDBMM_` and names no option, a name that stands twice in the file, a value
+in the environment that came with its quotes, a list written as one word. A word given twice on the command
+line: the last one counts.
+
 Durations are written as Prometheus does: `250ms`, `90s`, `5m`, `1h30m`. `demo`, `datagen` and `datadel` have
 options of their own: `dynamodb-migration-monitor datagen --help`.
 """

@@ -19,6 +19,7 @@ from rich.text import Text
 from pipeline import exit_codes
 from pipeline.aws import Connection, TableInfo, credential_files, read_definition
 from pipeline.commands import preflight
+from pipeline.commands.notes import notes
 from pipeline.commands.preflight import StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
@@ -94,6 +95,7 @@ class _Examination:
         lines += _checked("redis", self._redis)
         lines += _checked("read units", self._read_units)
         lines += _checked("direction", self._direction)
+        lines += self._notes()
         return lines
 
     # --- access ------------------------------------------------------------------------------------------
@@ -199,7 +201,13 @@ class _Examination:
         if self._stream is None:
             return
         preflight.check_stream_reads(self._connections["stream"], self._stream)
-        yield Line("stream reads", "ok", "DescribeStream, GetShardIterator and GetRecords are allowed")
+        if self._stream.a_shard is None:
+            says = (
+                "DescribeStream is allowed; there is no shard yet to try GetShardIterator and GetRecords on"
+            )
+            yield Line("stream reads", "warn", says, "try again once something was written to the table")
+        else:
+            yield Line("stream reads", "ok", "DescribeStream, GetShardIterator and GetRecords are allowed")
         # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
         yield Line(
             "stream readers",
@@ -221,11 +229,20 @@ class _Examination:
             apart_ms = connection.time_ms() - time.time_ns() // 1_000_000
         finally:
             connection.close()
-        version = ".".join(map(str, server.version))
-        yield Line("redis", "ok", f"{server.kind} {version}, maxmemory-policy {server.policy}")
+        policy = f", maxmemory-policy {server.policy}" if server.policy else ""
+        yield Line("redis", "ok", f"{server.kind} {server.version_text}{policy}")
+        for doubt in server.doubts:
+            yield Line("redis", "warn", doubt, "give the migration a server that says so, with noeviction")
         if abs(apart_ms) >= SKEW_WARN_MS:
             says = f"Redis is {apart_ms / 1000:+.1f} s from this host"
             yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")
+
+    def _notes(self) -> list[Line]:
+        found = notes(self._process, self._migration)
+        lines = [Line(note.about, "warn", note.says, note.remedy) for note in found]
+        if self._process.alertmanager_config and not any(line.check == "alerts" for line in lines):
+            lines.append(Line("alerts", "ok", f"{self._process.alertmanager_config} names who is told"))
+        return lines
 
     def _direction(self) -> Iterable[Line]:
         if self._migration.verify_on is Side.SOURCE:
@@ -318,5 +335,6 @@ def plan(process: ProcessConfig, migration: MigrationConfig, tables: Tables, str
             "state",
             "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}",
         ),
+        *((note.about, f"{note.says}; {note.remedy}") for note in notes(process, migration)),
     ]
     return "\n".join(f"{name:<13} {text}" for name, text in rows)

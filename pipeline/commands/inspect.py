@@ -1,18 +1,15 @@
-"""The commands that look once: status, findings, gate; and mark, which notes a milestone.
+"""The commands that look once: status, gate; and mark, which notes a milestone.
 
 Reads: the store. Writes: standard output; `mark` alone writes to the store. Never: AWS, the readers' and
 validators' writers.
 """
 
-import sys
-from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
 
 from pipeline import exit_codes
 from pipeline.config import MigrationConfig, ProcessConfig
-from pipeline.core.canonical import KeySchema
 from pipeline.core.figures import Figures
 from pipeline.core.gate import Limits, Result, evaluate
 from pipeline.core.model import Side
@@ -51,20 +48,6 @@ def status(process: ProcessConfig, store: StoreView) -> int:
     return exit_code(figures)
 
 
-def findings(process: ProcessConfig, store: StoreView) -> int:
-    """Print every open finding, oldest first; the exit code."""
-    show = _key_shower(process, store)
-    lines = (
-        (text.finding_line(one, show(one.key)) for one in store.findings())
-        if process.json
-        else text.findings_table((one, _text(show(one.key))) for one in store.findings())
-    )
-    for line in lines:
-        print(line)
-    sys.stdout.flush()
-    return exit_code(store.figures())
-
-
 def gate(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
     """Print whether to switch over, and why; the exit code."""
     figures = store.figures()
@@ -88,22 +71,3 @@ def exit_code(figures: Figures) -> int:
     if figures.open_total or not figures.ledger.balanced:
         return exit_codes.FAILED
     return exit_codes.FINE if figures.success.keys else exit_codes.INCONCLUSIVE
-
-
-def _key_shower(process: ProcessConfig, store: StoreView) -> Callable[[bytes], object]:
-    """How a key is shown: as its keyed hash, or with --show-keys as the wire JSON object."""
-    if not process.show_keys:
-        return store.key_hash
-    names = ("partition_key", "partition_type", "sort_key", "sort_type")
-    try:
-        found = {name: store.meta.settings.get(name) or None for name in names}
-        schema = msgspec.convert(found, KeySchema)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(
-            f"migration {store.migration} does not say how its keys look ({error})", "leave --show-keys out"
-        ) from error
-    return lambda key: msgspec.Raw(schema.wire(key))
-
-
-def _text(shown: object) -> str:
-    return bytes(shown).decode() if isinstance(shown, msgspec.Raw) else str(shown)

@@ -34,6 +34,8 @@ from pipeline.errors import (
     MalformedResponse,
     MonitorError,
     StoreError,
+    StoreNotReady,
+    StoreUnusable,
     Throttled,
 )
 from pipeline.sides import connect
@@ -45,6 +47,8 @@ Answer = TypeVar("Answer")
 
 #: Tries, and the pauses between them, for what AWS may refuse only now; then the start is given up.
 TRIES, PAUSES = 3, Backoff(0.5, 2.0)
+#: Between two looks at a server that will serve, and between two lines about it.
+NOT_READY_SECONDS, SAID_EVERY_SECONDS = 1.0, 60.0
 ENABLE_STREAM = "enable a stream with view NEW_AND_OLD_IMAGES on the table"
 
 
@@ -225,12 +229,14 @@ _STORE_ROLES = {
 
 
 def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
-    """Raises ConfigurationError for a server that cannot be reached or used, or not by this user."""
+    """Raises ConfigurationError for a server that cannot be reached or used, or not by this user, and
+    StoreNotReady for one that serves nobody for a while.
+    """
     connection = RedisConnection(process.redis_url, migration.name)
     try:
         check_permissions(connection, _STORE_ROLES.get(process.command, tuple(Role)))
         check_server(connection)
-    except ConfigurationError:
+    except StoreNotReady:
         raise
     except StoreError as error:
         raise ConfigurationError(
@@ -240,14 +246,35 @@ def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
         connection.close()
 
 
+def await_store(process: ProcessConfig, migration: MigrationConfig) -> None:
+    """As `check_store`, but waits for a server that is there and will serve: it loads, or fails over."""
+    said_at = float("-inf")
+    while True:
+        try:
+            check_store(process, migration)
+            return
+        except StoreNotReady as error:
+            if time.monotonic() - said_at >= SAID_EVERY_SECONDS:
+                said_at = time.monotonic()
+                log.warning("Redis does not serve us yet: waiting", error=error.problem)
+        time.sleep(NOT_READY_SECONDS)
+
+
 def open_store(process: ProcessConfig, migration: MigrationConfig) -> None:
-    """Begin or go on with the migration. Raises SettingsChanged, and what `check_store` does."""
-    check_store(process, migration)
-    connection = RedisConnection(process.redis_url, migration.name)
-    try:
-        begin(connection, migration.settings())
-    finally:
-        connection.close()
+    """Begin or go on with the migration. Raises SettingsChanged, StateDamaged, and ConfigurationError."""
+    while True:
+        await_store(process, migration)
+        connection = RedisConnection(process.redis_url, migration.name)
+        try:
+            begin(connection, migration.settings())
+            return
+        except StoreUnusable as error:
+            raise ConfigurationError(error.problem, error.remedy) from error
+        except StoreNotReady as error:
+            log.warning("Redis does not serve us yet: waiting", error=error.problem)
+        finally:
+            connection.close()
+        time.sleep(NOT_READY_SECONDS)
 
 
 # --- asking ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pipeline.config.parsers import duration_ms, url
+from pipeline.config.parsers import duration_ms, endpoint
 from pipeline.core.model import SideConfig
 
 Value = TypeVar("Value")
@@ -105,7 +105,7 @@ def side(group: str, name: str) -> SideConfig:
             f"URL of the {name}'s DynamoDB, for emulators and private endpoints",
             "AWS's own",
             "URL",
-            parse=url("http", "https"),
+            parse=endpoint,
         ),
         one("role_arn", f"role to assume for the {name}", "none", "ARN"),
         one("external_id", "external id for that role", "none", "ID", secret=True),
@@ -124,7 +124,7 @@ def stream_side(group: str) -> SideConfig:
             group,
             "stream-endpoint-url",
             "URL of the stream's endpoint",
-            url("http", "https"),
+            endpoint,
             otherwise=otherwise,
             metavar="URL",
             field="endpoint_url",

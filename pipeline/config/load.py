@@ -5,6 +5,7 @@ the defaults. Writes: nothing. Never: AWS, the store. What an option means is sa
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -12,21 +13,36 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import configargparse
-import yaml
 
+from pipeline.config import yaml_file
 from pipeline.config.declaration import Option, options_of
+from pipeline.config.given import (
+    SWITCH_WORDS,
+    check_environment,
+    check_words,
+    did_you_mean,
+    listing,
+    refuse_command,
+    refuse_words,
+)
 from pipeline.config.options import COMMANDS, GROUPS, OPTIONS, MigrationConfig, ProcessConfig
+from pipeline.config.yaml_file import Entry
 from pipeline.core.model import MARKS, Side, SideConfig
+from pipeline.core.quoting import masked, quoted
 from pipeline.errors import ConfigurationError, UsageError
 
 PROGRAM = "dynamodb-migration-monitor"
 CONFIG_VARIABLE = "DDBMM_CONFIG"
+#: argparse repeats what stands behind a switch.
+_EXPLICIT = re.compile(r"ignored explicit argument .*", re.DOTALL)
 #: Commands that look at AWS, and so need a table.
 _NEED_TABLE = ("run", "reader", "validator", "comparer", "compare", "doctor")
 #: Commands that look at the state alone, and so need its name.
 _NEED_NAME = ("monitor", "status", "findings", "gate", "mark")
 #: Roles of several processes that find each other through one Redis.
 _NEED_REDIS = ("reader", "validator", "comparer", "monitor")
+#: Which part of an ARN is the region.
+_REGION_IN_ARN = 3
 
 
 @dataclass(frozen=True)
@@ -56,10 +72,12 @@ def load(argv: Sequence[str], environment: Mapping[str, str]) -> Loaded:
     command, rest = split_command(argv)
     parser = _parser(command)
     given = {name: text for name, text in environment.items() if text}  # compose passes unset ones as ""
+    check_environment(given, OPTIONS)
+    check_words(rest, OPTIONS)
+    parser.words, parser.environment = rest, given
     namespace, unknown = parser.parse_known_args(list(rest), env_vars=given)
     if unknown:
-        hint = f"the command {unknown[0]!r} comes first" if unknown[0] in COMMANDS else "see --help"
-        raise UsageError(f"not understood: {' '.join(unknown)}", hint)
+        refuse_words(unknown, OPTIONS, COMMANDS)
     values = vars(namespace)
     process = ProcessConfig(
         command=command, milestone=values.get("milestone", ""), **_plain(ProcessConfig, values)
@@ -74,7 +92,7 @@ def split_command(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
     if not argv or argv[0].startswith("-"):
         return "run", argv
     if argv[0] not in COMMANDS:
-        raise UsageError(f"there is no command {argv[0]!r}", f"use one of {', '.join(COMMANDS)}")
+        refuse_command(argv[0], list(COMMANDS))
     return argv[0], argv[1:]
 
 
@@ -92,8 +110,8 @@ def _value(option: Option, values: Mapping[str, Any]) -> Any:
 
 def _migration(values: Mapping[str, Any]) -> MigrationConfig:
     given = MigrationConfig(**_plain(MigrationConfig, values))
-    source = _side("source", given.region or _region_in(given.source_table), values)
-    target = _side("target", given.region or _region_in(given.target_table), values)
+    source = _side("source", given.region, given.source_table, values)
+    target = _side("target", given.region, given.target_table, values)
     origin = source if given.origin is Side.SOURCE else target
     return dataclasses.replace(
         given,
@@ -110,24 +128,29 @@ def _name_in(table: str) -> str:
     return table.rpartition("/")[2]
 
 
-def _region_in(table: str) -> str | None:
-    """Of a table's ARN, the region; None for a name."""
-    parts = table.split(":")
-    return parts[3] if len(parts) > 3 and parts[0] == "arn" else None
+def _region_in(arn: str | None, endpoint_url: str | None) -> str | None:
+    """The region that an ARN names; None for a name, and where somebody else than AWS answers: an emulator
+    may write any region into its ARNs, and keeps its tables by the one that signs.
+    """
+    parts = (arn or "").split(":")
+    if len(parts) <= _REGION_IN_ARN or parts[0] != "arn":
+        return None
+    region = parts[_REGION_IN_ARN]
+    return region if endpoint_url is None or f".{region}." in endpoint_url else None
 
 
-def _side(side: str, region: str | None, values: Mapping[str, Any]) -> SideConfig:
+def _side(side: str, region: str | None, table: str, values: Mapping[str, Any]) -> SideConfig:
     prefix = f"{side}."
     own = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
-    own["region"] = own["region"] or region
+    own["region"] = own["region"] or region or _region_in(table, own["endpoint_url"])
     return SideConfig(side, **own)
 
 
 def _stream_side(origin: SideConfig, arn: str | None, values: Mapping[str, Any]) -> SideConfig:
     """The origin's access, but for what was given; a profile of its own reads without the origin's role."""
     profile = values["stream.profile"]
-    region = arn.split(":")[3] if arn else origin.region
     endpoint_url = values["stream.endpoint_url"] or origin.endpoint_url
+    region = _region_in(arn, endpoint_url) or origin.region
     if profile:
         return SideConfig("stream", profile, region, endpoint_url)
     return dataclasses.replace(origin, side="stream", region=region, endpoint_url=endpoint_url)
@@ -153,8 +176,31 @@ def _check_complete(process: ProcessConfig, migration: MigrationConfig) -> None:
 
 
 class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
+    """Raises UsageError, with the place that the value came from where it was not the command line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.words: Sequence[str] = ()
+        self.environment: Mapping[str, str] = {}
+        super().__init__(*args, config_file_parser_class=_YamlFile, **kwargs)
+
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message.removeprefix("argument "))
+        said = _EXPLICIT.sub("it takes no value", masked(message.removeprefix("argument ")))
+        flag, _, problem = said.partition(": ")
+        option = next((one for one in OPTIONS if one.flag == flag), None)
+        raise UsageError(f"{self._place(option)}: {problem}" if option else said)
+
+    def _place(self, option: Option) -> str:
+        """As the parser goes by: flag, variable, file."""
+        if any(word.partition("=")[0] == option.flag for word in self.words):
+            return option.flag
+        if option.variable in self.environment:
+            return f"{option.variable} in the environment"
+        file = (
+            self._config_file_parser
+        )  # ConfigArgParse's own name: it makes one of the class that it is given
+        if option.name in file.lines:
+            return f"{file.path}, line {file.lines[option.name]}: {option.name}"
+        return option.flag
 
 
 class _YamlFile(configargparse.ConfigFileParser):  # type: ignore[misc]
@@ -162,43 +208,42 @@ class _YamlFile(configargparse.ConfigFileParser):  # type: ignore[misc]
     `True`, and refuses an empty file.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = Path()
+        self.lines: dict[str, int] = {}
+
     def parse(self, path: Path) -> dict[str, Any]:  # what config_file_open_func gave
-        content = _read_yaml(path)
-        for name, value in content.items():
-            _check_entry(path, name, value)
-        return {name: value for name, value in content.items() if value != ""}
+        content = yaml_file.read(path)
+        for name, entry in content.items():
+            if entry.value != "":
+                _check_entry(path, name, entry)
+        self.path, self.lines = path, {name: entry.line for name, entry in content.items()}
+        return {name: entry.value for name, entry in content.items() if entry.value != ""}
 
     def get_syntax_description(self) -> str:
         return "The file is YAML: one `name: value` on each line, names without the dashes in front."
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        # All scalars stay text: the options' own parsers read them, as on the command line.
-        text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=yaml.BaseLoader) or {}  # noqa: S506 - it makes text and nothing else
-    except OSError as error:
-        raise ConfigurationError(
-            f"--config {path}: {error.strerror}", "give the path of a YAML file"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(
-            f"{path} is not a list of options",
-            "write one `name: value` on each line, as in `sample-rate: 10`",
-        )
-    return content
-
-
-def _check_entry(file: Path, name: str, value: object) -> None:
+def _check_entry(file: Path, name: str, entry: Entry) -> None:
+    at, value = f"{file}, line {entry.line}", entry.value
     option = next((one for one in OPTIONS if one.name == name), None)
     if option is None:
-        raise ConfigurationError(f"{file}: there is no option {name!r}", f"`{PROGRAM} --help` lists them")
+        names = [one.name for one in OPTIONS]
+        raise ConfigurationError(
+            f"{at}: there is no option '{quoted(masked(name), 60)}'",
+            did_you_mean(name, names, f"`{PROGRAM} --help` lists them"),
+        )
     if isinstance(value, dict) or (isinstance(value, list) and not option.repeats):
         raise ConfigurationError(
-            f"{file}: {name} takes one value, not a {'mapping' if isinstance(value, dict) else 'list'}"
+            f"{at}: {name} takes one value, not a {'mapping' if isinstance(value, dict) else 'list'}"
         )
+    if isinstance(value, list) and not all(isinstance(one, str) for one in value):
+        raise ConfigurationError(f"{at}: {name} takes a list of names")
+    if option.repeats and isinstance(value, str) and "," in value:
+        raise ConfigurationError(f"{at}: {name} holds a comma", listing(option))
+    if option.parse is None and str(value).lower() not in SWITCH_WORDS:
+        raise ConfigurationError(f"{at}: {name} is neither true nor false", "write true or false")
 
 
 def _parser(command: str) -> _Parser:
@@ -212,7 +257,6 @@ def _parser(command: str) -> _Parser:
         allow_abbrev=False,
         add_env_var_help=False,
         add_config_file_help=False,
-        config_file_parser_class=_YamlFile,
         config_file_open_func=Path,
         epilog="Each option is also DDBMM_NAME in the environment, `name:` in YAML: docs/configuration.md",
     )

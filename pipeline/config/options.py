@@ -20,20 +20,25 @@ from pipeline.config.declaration import (
     switch,
 )
 from pipeline.config.parsers import (
+    When,
+    cause,
     duration_ms,
+    instant,
     migration_name,
     not_negative,
+    objective,
     one_of,
     percentage,
     side_of,
     stream_arn,
+    table,
     url,
     whole,
 )
 from pipeline.core.comparing.segments import MAX_SEGMENTS
 from pipeline.core.comparing.state import CompareSettings
 from pipeline.core.gate import Limits, Scope
-from pipeline.core.model import Side, SideConfig
+from pipeline.core.model import MISMATCHES, Side, SideConfig
 
 #: The word before the options, and what it does; `run` when there is none.
 COMMANDS = {
@@ -57,6 +62,7 @@ COMMANDS = {
 #: Headings of the help and of docs/configuration.md, in their order.
 TABLES, STREAM, JUDGING, STATE = "Tables and access", "Stream", "Judging", "State"
 PACE, GATE, OUTPUT = "Pace", "Gate (`gate` and the monitor's metrics)", "Output"
+FINDINGS = "Findings (`findings`)"
 COMPARING = "Comparison (`compare`, `comparer`)"
 
 
@@ -68,9 +74,9 @@ class MigrationConfig:
     """
 
     # fmt: off
-    target_table: str = optional(TABLES, "target-table", "table that is migrated to, or its ARN", str, "")
+    target_table: str = optional(TABLES, "target-table", "table that is migrated to, or its ARN", table, "")
     source_table: str = optional(
-        TABLES, "source-table", "table that is migrated from, or its ARN", str, "",
+        TABLES, "source-table", "table that is migrated from, or its ARN", table, "",
         otherwise="`--target-table`")
     region: str | None = optional(
         TABLES, "region", "AWS region of both sides", str, None, otherwise="the profile's", metavar="REGION")
@@ -124,7 +130,7 @@ class MigrationConfig:
     gate_objective: float = option(  # percent of keys, as sample_rate
         GATE, "gate-objective",
         "percentage of right keys that the lower end of the 95 % interval must reach",
-        percentage, "99.9", metavar="PERCENT")
+        objective, "99.9", metavar="PERCENT")
     gate_lag_ms: int = option(
         GATE, "gate-lag",
         "replication lag (p99) that is allowed, and age of the oldest change still waited for",
@@ -247,6 +253,28 @@ class ProcessConfig:
         COMPARING, "stop-after", "how long `compare` goes on at most; the next one goes on from there",
         duration_ms, None, otherwise="until it is finished", metavar="DURATION")
     restart: bool = switch(COMPARING, "restart", "begin a comparison anew where one is unfinished")
+    by: str = option(
+        FINDINGS, "by", "what a line stands for: a `key`, or a `cause` that many may have in common",
+        one_of("key", "cause"), "key", metavar="WHAT")
+    kind: str | None = optional(
+        FINDINGS, "kind", "only `missing`, `stale`, `different` or `extra`", one_of(*MISMATCHES), None,
+        otherwise="all of them", metavar="KIND")
+    cause: str | None = optional(
+        FINDINGS, "cause", "only those of this cause, as `--by cause` names it", cause, None,
+        otherwise="all of them", metavar="CAUSE")
+    since: When | None = optional(
+        FINDINGS, "since", "only those opened since: `2h` (before now) or `2026-11-23T22:09` (UTC)",
+        instant, None, otherwise="all of them", metavar="WHEN")
+    longer_than_ms: int | None = optional(
+        FINDINGS, "longer-than", "only those open for longer than this", duration_ms, None,
+        otherwise="all of them", metavar="DURATION")
+    limit: int | None = optional(
+        FINDINGS, "limit", "at most so many lines", whole(1, 1_000_000_000), None,
+        otherwise="all of them", metavar="N")
+    summary: bool = switch(FINDINGS, "summary", "a sentence for each cause, and nothing else")
+    closed: bool = switch(
+        FINDINGS, "closed", "closed findings instead, newest first: when and why (the last 10,000 are kept)")
+    csv: bool = switch(FINDINGS, "csv", "print CSV")
     statistics_every_ms: int = option(
         OUTPUT, "statistics-every", "how often the monitor prints statistics",
         duration_ms, "30s", metavar="DURATION")
@@ -255,6 +283,10 @@ class ProcessConfig:
         whole(0, 65535), "9464", metavar="PORT")
     bind_address: str = option(
         OUTPUT, "bind-address", "address that port is bound to", str, "127.0.0.1", metavar="ADDRESS")
+    alertmanager_config: str | None = optional(
+        OUTPUT, "alertmanager-config",
+        "Alertmanager's configuration: `doctor` and each start say when its receiver `page` reaches nobody",
+        str, None, otherwise="not looked at", metavar="FILE")
     log_format: str = option(
         OUTPUT, "log-format", "`console` or `json`", one_of("console", "json"), "console", metavar="FORMAT")
     log_level: str = option(
@@ -279,7 +311,7 @@ class ProcessConfig:
 #: Every option, by heading and as declared; a migration's before the process's.
 OPTIONS: tuple[Option, ...] = tuple(
     one
-    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, OUTPUT)
+    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, FINDINGS, OUTPUT)
     for config in (MigrationConfig, ProcessConfig)
     for one in options_of(config)
     if one.group == heading

@@ -11,6 +11,7 @@ and no count is negative: ten versions are not 25 reached and 15 less than nothi
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from functools import lru_cache
 
 import msgspec
@@ -31,7 +32,12 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """An open mismatch of one key. attributes: names (paths) that differ, never values; see `differing`."""
+    """An open mismatch of one key. attributes: names (paths) that differ, never values; see `differing`.
+
+    types: of those paths, the ones whose type differs → "N → S", source first. operation: what made the
+    newest version, None = not known. oldest_change_ms: when the oldest change that is not there was written,
+    None where a comparison found the key and no change was seen.
+    """
 
     key: bytes
     kind: VerdictKind
@@ -39,6 +45,9 @@ class Finding(msgspec.Struct, frozen=True):
     attributes: list[str]
     first_seen_ms: int
     last_looked_ms: int
+    types: dict[str, str] = {}
+    operation: ChangeType | None = None
+    oldest_change_ms: int | None = None
 
     @property
     def attributes_cut(self) -> bool:
@@ -48,6 +57,21 @@ class Finding(msgspec.Struct, frozen=True):
     @property
     def attributes_named(self) -> list[str]:
         return self.attributes[:-1] if self.attributes_cut else self.attributes
+
+
+class Closing(StrEnum):
+    """Why a finding was closed."""
+
+    RECOVERED = "recovered"  # a later look found the key right
+    EXCUSED = "excused"  # TTL itself will remove what it was about
+
+
+class ClosedFinding(msgspec.Struct, frozen=True):
+    """A finding that is over, as it last was."""
+
+    finding: Finding
+    closed_ms: int
+    why: Closing
 
 
 class Queue(msgspec.Struct, frozen=True):

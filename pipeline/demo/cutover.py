@@ -14,8 +14,8 @@ import sys
 import threading
 from pathlib import Path
 
+from pipeline.demo import imported, tables
 from pipeline.demo import plan as plans
-from pipeline.demo import tables, traffic
 from pipeline.demo.processes import Child, ChildFailed, Crew, say
 from pipeline.demo.stage import SOURCE_REGION, TABLE, TARGET_REGION
 
@@ -54,15 +54,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _build(args: argparse.Namespace) -> str:
-    """Both tables with the same first items, as after an import; the ARN of the source's stream."""
+    """Both tables with their first items, as the import left them; the ARN of the source's stream."""
     clients = (
         tables.client(args.source_endpoint_url, SOURCE_REGION),
         tables.client(args.target_endpoint_url, TARGET_REGION),
     )
-    for dynamodb in clients:
+    held = imported.contents(plans.load(args.plan).imported, args.seed)
+    for dynamodb, items in zip(clients, held, strict=True):
         tables.create(dynamodb, TABLE)
-        for item in traffic.baseline(args.seed):
-            dynamodb.put_item(TableName=TABLE, Item=item)
+        tables.fill(dynamodb, TABLE, items)
     return tables.enable_stream(clients[0], TABLE)
 
 

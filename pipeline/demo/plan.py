@@ -1,4 +1,4 @@
-"""The replicator's plan: how late it is and what it gets wrong, from a YAML (or JSON) file.
+"""The plan of what goes wrong, in the import before the watch and in the replicator: a YAML (or JSON) file.
 
 Reads: the plan file. Writes: nothing. Never: chance beyond a seed. The same seed, plan and order of changes
 give the same faults.
@@ -17,6 +17,8 @@ import yaml
 from pipeline.core.model import ChangeType
 from pipeline.errors import UsageError
 
+#: So many items the import may get wrong: half of those that nobody writes.
+MOST_IMPORTED = 150
 DEFAULT_PLAN = Path(__file__).with_name("plan.yaml")
 #: The 99 % quantile of the standard normal distribution.
 _Z99 = 2.326
@@ -75,11 +77,20 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return event in events and fnmatch.fnmatchcase(partition_key, self.keys)
 
 
+class Imported(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """How many of the items that nobody writes any more the import got wrong, before the watch began."""
+
+    lost: int = 0  # only the source has them
+    spoiled: int = 0  # another value, another type, another value deep inside, in turns
+    left_over: int = 0  # only the target has them
+
+
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole plan. Of several rules that fit a change and pick it, the first is done."""
 
     lag: Lag = Lag()
     faults: list[Rule] = []
+    imported: Imported = msgspec.field(default=Imported(), name="import")
 
 
 def load(path: Path) -> Plan:
@@ -104,6 +115,9 @@ def _problems(plan: Plan) -> list[str]:
     lag, found = plan.lag, []
     if not (lag.median_ms == lag.p99_ms == 0 or 0 < lag.median_ms <= lag.p99_ms):
         found.append("lag: must be 0 < median_ms <= p99_ms, or both 0")
+    counts = (plan.imported.lost, plan.imported.spoiled, plan.imported.left_over)
+    if min(counts) < 0 or sum(counts) > MOST_IMPORTED:
+        found.append(f"import: none may be negative, and all together at most {MOST_IMPORTED}")
     for index, rule in enumerate(plan.faults):
         found += [f"faults[{index}] ({rule.fault}): {problem}" for problem in _rule_problems(rule)]
     return found

@@ -5,8 +5,9 @@ Never: the monitor's code.
 
 Run as `python -m pipeline.demo.replicator …`; says how far it is. SIGUSR1 means that the source is at rest:
 it reads what is left, applies what is due, compares the tables, writes the planted truth and ends. The truth
-file is one JSON object: `divergent` (kind by key text), `changes`, `keys` (how many of each), `faults`
-(how many of each), `faulted` (keys), `lag_ms` {p50, p99} and `slowest_ms` (by key) of what was not faulted.
+file is one JSON object: `divergent` (kind by key text), `changes` (how many), `changed` (keys), `faults`
+(how many of each), `faulted` (keys, the import's among them), `lag_ms` {p50, p99} and `slowest_ms` (by key)
+of what was not faulted.
 """
 
 import argparse
@@ -82,12 +83,13 @@ class Replicator:
     """Carries changes from a stream to the target, as its schedule says, and remembers both sides."""
 
     def __init__(
-        self, stream: Stream, target: Any, table: str, schedule: Schedule, start: list[Item]
+        self, stream: Stream, target: Any, table: str, schedule: Schedule, start: truth.Start
     ) -> None:
         self._stream, self._target, self._table = stream, target, table
         self.schedule = schedule
-        self.seen = {tables.key_text(item): item for item in start}
-        self.applied = dict(self.seen)
+        self.seen, self.applied = dict(start.source), dict(start.target)
+        #: What was wrong before the first change: the import's work.
+        self.imported_wrong = truth.divergent(self.seen, self.applied, {}).keys()
         self.versions: dict[str, list[Item | None]] = {key: [item] for key, item in self.seen.items()}
         self.changes = 0
         self.lags_ms: list[float] = []
@@ -135,16 +137,17 @@ class Replicator:
 
     def planted(self, source: truth.Contents, target: truth.Contents) -> dict[str, Any]:
         """The truth file's content. Raises RuntimeError when the tables contradict what was done to them."""
-        wrong = truth.contradictions(source, target, self.seen, self.applied, self.schedule.faulted)
+        faulted = self.schedule.faulted | self.imported_wrong
+        wrong = truth.contradictions(source, target, self.seen, self.applied, faulted)
         if wrong:
             raise RuntimeError("; ".join(wrong))
         cuts = quantiles(self.lags_ms, n=100) if len(self.lags_ms) > 1 else [0.0] * 99
         return {
             "divergent": truth.divergent(source, target, self.versions),
             "changes": self.changes,
-            "keys": len(self.changed),
+            "changed": sorted(self.changed),
             "faults": dict(self.schedule.faults),
-            "faulted": sorted(self.schedule.faulted),
+            "faulted": sorted(faulted),
             "slowest_ms": self.slowest_ms,
             "lag_ms": {"p50": cuts[49], "p99": cuts[98]},
         }
@@ -193,7 +196,7 @@ def main(argv: list[str]) -> None:
     source = tables.client(args.source_endpoint_url, args.source_region)
     target = tables.client(args.target_endpoint_url, args.target_region)
     stream = Stream(tables.streams_client(args.source_endpoint_url, args.source_region), args.stream_arn)
-    start = list(tables.contents(target, args.table).values())
+    start = truth.Start(tables.contents(source, args.table), tables.contents(target, args.table))
     replicator = Replicator(stream, target, args.table, Schedule(plans.load(args.plan), args.seed), start)
     reported = 0.0
     while not at_rest.is_set():

@@ -5,8 +5,8 @@ is left behind, no address but 127.0.0.1 is used, no real AWS account is asked.
 
 Source and target are two emulated accounts, the state is in an embedded Valkey, and the monitor is the
 command `dynamodb-migration-monitor run` in a process of its own. In order: start all, write traffic, let the
-replicator finish, let the monitor come to rest, then compare what `findings --json` says with the planted
-truth, key by key.
+replicator finish and compare the whole tables meanwhile, let everything come to rest, then hold what
+`findings --json` says against the planted truth, key by key.
 """
 
 import argparse
@@ -25,14 +25,13 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from pipeline import exit_codes
-from pipeline.core.figures import Figures
 from pipeline.core.model import MISMATCHES
 from pipeline.demo import plan as plans
 from pipeline.demo import tables
 from pipeline.demo.processes import ChildFailed, Crew
 from pipeline.demo.score import Score
 from pipeline.demo.stage import BOOT_SECONDS, CONVERGE_SECONDS, Stage
-from pipeline.demo.view import Scene, View, show_result
+from pipeline.demo.view import Result, Scene, View, show_result
 from pipeline.errors import MonitorError
 from pipeline.process import logs
 from pipeline.store import embedded
@@ -40,10 +39,10 @@ from pipeline.store import embedded
 Truth = dict[str, Any]
 
 CHANGES_PER_SECOND = 30
-DRAIN_SECONDS, SETTLE_SECONDS = 40.0, 35.0
+DRAIN_SECONDS, SETTLE_SECONDS = 40.0, 45.0
 FRAME_SECONDS = 0.25
 #: About how long the phases take, for the progress bar; traffic takes as long as it is told.
-USUAL_SECONDS = {"starting": 6.0, "writing": 0.0, "replicating": 6.0, "settling": 17.0}
+USUAL_SECONDS = {"starting": 6.0, "writing": 0.0, "replicating": 6.0, "comparing": 16.0}
 
 
 def main(argv: list[str]) -> int:
@@ -111,11 +110,11 @@ def _demo(args: argparse.Namespace) -> int:
             Crew(directory, _environment()) as crew,
             View(console) as view,
         ):
-            stage = Stage(crew, directory, redis_url, args.seed)
+            stage = Stage(crew, directory, redis_url, args.plan, args.seed)
             scenes = Scenes(stage, view, changes, args.duration)
-            score, figures, truth = _play(stage, scenes, args.plan, changes, args.duration)
-        passed = score.perfect and _sound(figures)
-        show_result(console, score, figures, truth, time.monotonic() - started)
+            result = _play(stage, scenes, changes, args.duration)
+        passed = result.score.perfect and _sound(result)
+        show_result(console, result, time.monotonic() - started)
         console.print("PASS: found every planted fault and nothing else" if passed else "FAIL", style="bold")
         return 0 if passed else 1
     finally:
@@ -131,11 +130,12 @@ def _environment() -> dict[str, str]:
     return {**ours, **tables.EMULATED_AWS}
 
 
-def _sound(figures: Figures) -> bool:
+def _sound(result: Result) -> bool:
     """Nothing compared, nothing lost and nothing unaccounted for are three different things."""
-    ledger = figures.ledger
+    figures, ledger = result.figures, result.figures.ledger
     lost = figures.reader.gaps + figures.queue.dead + ledger.outstanding + ledger.indeterminate
-    return ledger.keys_judged > 0 and ledger.balanced and lost == 0
+    whole = result.gate["whole-table"] == "passed" and result.compared["equal"] > 0
+    return ledger.keys_judged > 0 and ledger.balanced and lost == 0 and whole
 
 
 class Scenes:
@@ -177,25 +177,27 @@ class Scenes:
         return True
 
 
-def _play(
-    stage: Stage, scenes: Scenes, plan: Path, changes: int, seconds: float
-) -> tuple[Score, Figures, Truth]:
+def _play(stage: Stage, scenes: Scenes, changes: int, seconds: float) -> Result:
     stage.build()
-    stage.start_traffic(plan, changes, seconds)
+    stage.start_traffic(changes, seconds)
     scenes.enter("writing")
     if not scenes.show_until(lambda: not stage.traffic.alive, 2 * seconds + BOOT_SECONDS):
         raise stage.traffic.failed("does not end")
     stage.end_traffic()
+    stage.start_comparison()
     scenes.enter("replicating")
     if not scenes.show_until(lambda: not stage.replicator.alive, DRAIN_SECONDS):
         raise stage.replicator.failed("does not end")
     truth = stage.truth()
-    scenes.enter("settling")
-    scenes.show_until(lambda: _settled(stage, truth), SETTLE_SECONDS)
+    scenes.enter("comparing")
+    scenes.show_until(lambda: not stage.comparison.alive and _settled(stage, truth), SETTLE_SECONDS)
+    if stage.comparison.alive:
+        raise stage.comparison.failed("does not end")
     figures = stage.figures()
     if figures is None:
         raise ChildFailed("the state cannot be read any more")
-    return Score(truth["divergent"], stage.findings(), _groundless(stage.accused, truth)), figures, truth
+    score = Score(truth["divergent"], stage.findings(), _groundless(stage.accused, truth))
+    return Result(score, figures, truth, stage.compared(), stage.gate())
 
 
 def _groundless(accused: set[str], truth: Truth) -> set[str]:

@@ -45,6 +45,14 @@ class Score:
     def perfect(self) -> bool:
         return not self.missed and not self.false_alarms and not self.groundless
 
+    def of(self, keys: AbstractSet[str], *, others: bool = False) -> "Score":
+        """What concerns these keys alone; others: all but these."""
+        planted, found = (
+            {key: kind for key, kind in side.items() if (key in keys) is not others}
+            for side in (self.planted, self.found)
+        )
+        return Score(planted, found, {key for key in self.groundless if (key in keys) is not others})
+
     def rows(self) -> list[Row]:
         sides = (self.planted, self.found, self.missed, self.false_alarms)
         return [

@@ -1,4 +1,4 @@
-"""The demo's stage: starts emulators, state, monitor, replicator and traffic, and says what they do.
+"""The demo's stage: starts emulators, monitor, replicator, traffic and comparison, and says what they do.
 
 Reads: the store, what the processes say. Writes: both emulated tables' first contents. The monitor's figures
 come from where an operator gets them: the store's ledger and `findings --json`.
@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline import exit_codes
 from pipeline.core.canonical import KeySchema
 from pipeline.core.figures import Figures
-from pipeline.demo import tables, traffic
+from pipeline.demo import imported, tables
+from pipeline.demo import plan as plans
 from pipeline.demo.processes import Child, ChildFailed, Crew, wait_until
 from pipeline.errors import StoreError
 from pipeline.store import StoreView
@@ -23,6 +25,8 @@ SOURCE_REGION, TARGET_REGION = "eu-west-1", "us-east-1"
 SOURCE_ACCOUNT, TARGET_ACCOUNT = "111111111111", "222222222222"
 CONVERGE_SECONDS, STABLE_SECONDS = 8, 5
 BOOT_SECONDS = 40.0
+#: A few hundred items are one segment; several show more.
+SEGMENTS = 4
 SCHEMA = KeySchema("pk", "S", "sk", "N")
 COMMAND = ("-m", "pipeline.cli")
 
@@ -30,8 +34,8 @@ COMMAND = ("-m", "pipeline.cli")
 class Stage:
     """Everything the demo runs, in the order in which it has to start. Any method raises ChildFailed."""
 
-    def __init__(self, crew: Crew, directory: Path, redis_url: str, seed: int) -> None:
-        self._crew, self._redis_url, self._seed = crew, redis_url, seed
+    def __init__(self, crew: Crew, directory: Path, redis_url: str, plan: Path, seed: int) -> None:
+        self._crew, self._redis_url, self._plan, self._seed = crew, redis_url, plan, seed
         self._store: StoreView | None = None  # once the migration has begun
         self._truth = directory / "truth.json"
         #: Keys that had an open finding at any look.
@@ -53,23 +57,28 @@ class Stage:
             tables.client(self._urls["source"], SOURCE_REGION),
             tables.client(self._urls["target"], TARGET_REGION),
         )
-        for dynamodb in clients:
+        held = imported.contents(plans.load(self._plan).imported, self._seed)
+        for dynamodb, items in zip(clients, held, strict=True):
             tables.create(dynamodb, TABLE)
-            for item in traffic.baseline(self._seed):
-                dynamodb.put_item(TableName=TABLE, Item=item)
+            tables.fill(dynamodb, TABLE, items)
         self._stream_arn = tables.enable_stream(clients[0], TABLE)
 
     def _start_monitor(self) -> Child:
-        options = ["--target-table", TABLE, "--iterator-type", "TRIM_HORIZON", "--metrics-port", "0"]
-        options += ["--converge-within", f"{CONVERGE_SECONDS}s", "--stable-for", f"{STABLE_SECONDS}s"]
-        for side, region in (("source", SOURCE_REGION), ("target", TARGET_REGION)):
-            options += [f"--{side}-region", region, f"--{side}-endpoint-url", self._urls[side]]
-        made = self._crew.start("monitor", *COMMAND, "run", *self._state(), *options, talks=False)
+        options = ["--iterator-type", "TRIM_HORIZON"]
+        made = self._crew.start("monitor", *COMMAND, "run", *self._options(), *options, talks=False)
         wait_until(
             lambda: self._reads() or not made.alive, BOOT_SECONDS, lambda: made.failed("does not read")
         )
         self._crew.check(made)
         return made
+
+    def _options(self) -> list[str]:
+        """What `run` and `compare` are told."""
+        options = [*self._state(), "--target-table", TABLE, "--metrics-port", "0"]
+        options += ["--converge-within", f"{CONVERGE_SECONDS}s", "--stable-for", f"{STABLE_SECONDS}s"]
+        for side, region in (("source", SOURCE_REGION), ("target", TARGET_REGION)):
+            options += [f"--{side}-region", region, f"--{side}-endpoint-url", self._urls[side]]
+        return options
 
     def _state(self) -> list[str]:
         return ["--redis-url", self._redis_url, "--migration", MIGRATION]
@@ -81,14 +90,14 @@ class Stage:
         except StoreError:
             return False
 
-    def start_traffic(self, plan: Path, changes: int, seconds: float) -> None:
+    def start_traffic(self, changes: int, seconds: float) -> None:
         shared = ["--table", TABLE, "--seed", str(self._seed)]
         options = [
             *shared,
             "--stream-arn",
             self._stream_arn,
             "--plan",
-            str(plan),
+            str(self._plan),
             "--truth",
             str(self._truth),
         ]
@@ -104,6 +113,19 @@ class Stage:
         """The source is at rest: let the replicator finish."""
         self.traffic.finish(1)
         self.replicator.signal(signal.SIGUSR1)
+
+    def start_comparison(self) -> None:
+        """Compare the whole tables, beside the monitor."""
+        options = ["--segments", str(SEGMENTS), "--workers", "1", "--json"]
+        self.comparison = self._crew.start("comparison", *COMMAND, "compare", *self._options(), *options)
+
+    def compared(self) -> dict[str, Any]:
+        """What `compare --json` said, once it has ended."""
+        code = self.comparison.process.returncode
+        if code not in (exit_codes.FINE, exit_codes.FAILED):
+            raise self.comparison.failed(f"ended with code {code}")
+        self.comparison.wait_until_said("answer", 1)
+        return self.comparison.said
 
     def truth(self) -> dict[str, Any]:
         """What the replicator wrote down when it had finished."""
@@ -122,14 +144,22 @@ class Stage:
         except StoreError:
             return None
 
+    def gate(self) -> dict[str, str]:
+        """Each check's result by its name, as an operator gets it."""
+        return {check["name"]: check["result"] for check in json.loads(self._ask("gate", "--json"))["checks"]}
+
     def findings(self) -> dict[str, str]:
         """The open findings' kind by key text, as an operator gets them."""
-        command = [sys.executable, *COMMAND, "findings", *self._state(), "--json", "--show-keys"]
-        ended = subprocess.run(command, capture_output=True, text=True, env=self._crew.env, check=False)
-        if ended.returncode not in (0, 1):
-            raise ChildFailed(f"`findings` ended with code {ended.returncode}: {ended.stderr.strip()}")
-        lines = map(json.loads, ended.stdout.splitlines())
+        lines = map(json.loads, self._ask("findings", "--json", "--show-keys").splitlines())
         return {tables.as_text(line["key"]): line["kind"] for line in lines}
+
+    def _ask(self, command: str, *options: str) -> str:
+        """What a command that looks once prints."""
+        line = [sys.executable, *COMMAND, command, *self._state(), *options]
+        ended = subprocess.run(line, capture_output=True, text=True, env=self._crew.env, check=False)
+        if ended.returncode not in (exit_codes.FINE, exit_codes.FAILED, exit_codes.INCONCLUSIVE):
+            raise ChildFailed(f"`{command}` ended with code {ended.returncode}: {ended.stderr.strip()}")
+        return ended.stdout
 
 
 def _text(key: bytes) -> str:

@@ -7,6 +7,7 @@ which is also how `findings --json --show-keys` writes it.
 """
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -58,6 +59,13 @@ def create(dynamodb: "DynamoDBClient", table: str) -> None:
         ],
         BillingMode="PAY_PER_REQUEST",
     )
+
+
+def fill(dynamodb: "DynamoDBClient", table: str, items: Sequence[Item]) -> None:
+    """Put items, 25 a request."""
+    for start in range(0, len(items), 25):
+        requests: Any = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+        dynamodb.batch_write_item(RequestItems={table: requests})
 
 
 def enable_stream(dynamodb: "DynamoDBClient", table: str) -> str:

@@ -48,7 +48,7 @@ def hot_key(number: int) -> Item:
 def baseline(seed: int) -> list[Item]:
     """What both tables hold at the start."""
     rng = random.Random(f"baseline {seed}")
-    return [_item(rng, cold_key(number), 0) for number in range(0, COLD_KEYS, BASELINE_STEP)]
+    return [item(rng, cold_key(number), 0) for number in range(0, COLD_KEYS, BASELINE_STEP)]
 
 
 def script(seed: int, changes: int) -> Iterator[Write]:
@@ -64,10 +64,10 @@ def script(seed: int, changes: int) -> Iterator[Write]:
             yield Write(key, None)
         else:
             existing.add(text)
-            yield Write(key, _item(rng, key, number))
+            yield Write(key, item(rng, key, number))
 
 
-def _item(rng: random.Random, key: Item, number: int) -> Item:
+def item(rng: random.Random, key: Item, number: int) -> Item:
     """An item of every common type. `revision` is the write's number: no two versions are equal."""
     return {
         **key,

@@ -5,12 +5,20 @@ mistake would hide itself.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from pipeline.core.model import VerdictKind
 from pipeline.demo import tables
 from pipeline.demo.tables import Item
 
 Contents = Mapping[str, Item]
+
+
+class Start(NamedTuple):
+    """Both tables before the first change."""
+
+    source: Contents
+    target: Contents
 
 
 def classify(source: Item | None, target: Item | None, versions: Sequence[Item | None]) -> VerdictKind | None:

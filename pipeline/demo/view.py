@@ -39,6 +39,17 @@ class Scene:
     figures: Figures | None = None
 
 
+@dataclass(frozen=True)
+class Result:
+    """What it came to. truth: the replicator's file. compared: `compare --json`. gate: result by check."""
+
+    score: Score
+    figures: Figures
+    truth: dict[str, Any]
+    compared: dict[str, Any]
+    gate: dict[str, str]
+
+
 class View:
     """Shows scenes until it is left."""
 
@@ -136,12 +147,12 @@ def seconds(value: float | None) -> str:
 # --- the result ------------------------------------------------------------------------------------------
 
 
-def show_result(
-    console: Console, score: Score, figures: Figures, truth: dict[str, Any], elapsed_seconds: float
-) -> None:
+def show_result(console: Console, result: Result, elapsed_seconds: float) -> None:
     """The final table and what belongs to it."""
+    score, figures, truth = result.score, result.figures, result.truth
     ledger, lag = figures.ledger, figures.lag
     carried = truth["lag_ms"]
+    compared, checks = result.compared, result.gate
     lines = [
         f"keys     {ledger.keys_judged:,} judged, {ledger.recovered:,} findings recovered on the way",
         f"         accused though no fault was done to them and nothing was late: {len(score.groundless)}",
@@ -151,6 +162,10 @@ def show_result(
         f"reads    {ledger.reads:,} of items for {ledger.versions_published:,} versions "
         f"({ledger.reads / max(ledger.versions_published, 1):.2f} each), "
         f"{ledger.reads_strong:,} of them strongly consistent",
+        f"compared {compared['source']['items']:,} items with {compared['target']['items']:,}: "
+        f"{compared['equal']:,} equal, {compared['suspects']:,} suspects, "
+        f"{compared['covered']:,} that the stream covers",
+        f"gate     whole table: {checks['whole-table']}, open findings: {checks['mismatches']}",
         f"ledger   {'every record is accounted for' if ledger.balanced else 'RECORDS ARE UNACCOUNTED FOR'}; "
         f"outstanding {ledger.outstanding:,}, gaps {figures.reader.gaps}, dead letters {figures.queue.dead}",
         f"took     {elapsed_seconds:.0f} s",
@@ -163,18 +178,25 @@ def show_result(
     wrong += [
         f"false alarm: {key} {kind}" for key, kind in score.false_alarms.items() if key not in score.planted
     ]
-    console.print(_score_table(score, truth))
+    console.print(_score_table(result))
     console.print("\n".join([*lines, *wrong]), markup=False, highlight=False, soft_wrap=True)
 
 
-def _score_table(score: Score, truth: dict[str, Any]) -> Table:
-    title = f"planted against found: {truth['changes']:,} changes of {truth['keys']:,} keys"
+def _score_table(result: Result) -> Table:
+    """Changed keys are the stream's to find, cold ones the comparison's."""
+    changed, changes = set(result.truth["changed"]), result.truth["changes"]
+    title = f"planted against found: {changes:,} changes of {len(changed):,} keys, and the cold ones"
     table = Table(title=title, title_justify="left", show_footer=True)
-    rows = score.rows()
-    table.add_column("kind", footer="all")
+    table.add_column("keys", footer="all")
+    table.add_column("kind")
+    rows = result.score.rows()
     for name in ("planted", "found", "missed", "false alarms"):
         total = sum(getattr(row, name.replace(" ", "_")) for row in rows)
         table.add_column(name, justify="right", footer=str(total))
-    for row in rows:
-        table.add_row(row.kind, *map(str, (row.planted, row.found, row.missed, row.false_alarms)))
+    parts = {"changed": result.score.of(changed), "cold": result.score.of(changed, others=True)}
+    for name, part in parts.items():
+        # Which versions a cold item once had nobody knows: none is stale.
+        for row in (row for row in part.rows() if name == "changed" or row.planted or row.found):
+            table.add_row(name, row.kind, *map(str, (row.planted, row.found, row.missed, row.false_alarms)))
+        table.add_section()
     return table

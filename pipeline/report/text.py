@@ -1,31 +1,25 @@
-"""Figures and findings in words and in JSON, for a person at a console and for a script.
+"""Figures in words and in JSON, for a person at a console and for a script.
 
-Reads: structs of the core. Writes: nothing; callers print. Never: the store. No item value is shown, and keys
-only in the form that the caller hands in.
+Reads: structs of the core. Writes: nothing; callers print. Never: the store. No item value and no key
+is shown.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
-from itertools import chain, islice
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from pipeline.core.figures import Figures
 from pipeline.core.gate import Limits, Result, Verdict
-from pipeline.core.ledger import Finding
 from pipeline.core.model import Side
-from pipeline.core.quoting import printable, printable_json
 from pipeline.core.statistics import margin_in_words
 from pipeline.report.comparison_text import comparison_object, status_row
+from pipeline.report.words import HOUR, instant, many, percent, span
 
-SECOND, MINUTE, HOUR = 1, 60, 3600
 #: Below this much time until unread records are lost, every report says so.
 HEADROOM_WARNING_SECONDS = 6 * HOUR
 #: And when a key that is due has waited longer than this for a look.
 OVERDUE_WARNING_SECONDS = 30
-#: Rows of the table of findings by which its columns are measured.
-ROWS_MEASURED = 1_000
 
 NOTHING_COMPARED = "nothing compared yet: this says neither that the tables are equal nor that they differ"
 LIMIT_OF_SOURCE = (
@@ -46,7 +40,7 @@ class Heading(msgspec.Struct, frozen=True):
 
 def statistics_text(figures: Figures, before: Figures | None) -> str:
     """The block that the monitor prints; rates are since `before`, or since the start without it."""
-    running = _span((figures.now_ms - figures.started_ms) / 1000)
+    running = span((figures.now_ms - figures.started_ms) / 1000)
     lines = [f"statistics after {running}", *_rows(figures, before)]
     return "\n  ".join(lines)
 
@@ -109,8 +103,8 @@ def _success(figures: Figures) -> str:
     if success.ratio is None or success.low is None or success.high is None:
         return "nothing compared yet" + _but_excused(figures)
     return (
-        f"{_percent(success.ratio)} of {success.keys:,} keys, between {_percent(success.low)} and "
-        f"{_percent(success.high)} at {success.confidence * 100:.0f} % confidence: "
+        f"{percent(success.ratio)} of {success.keys:,} keys, between {percent(success.low)} and "
+        f"{percent(success.high)} at {success.confidence * 100:.0f} % confidence: "
         f"{margin_in_words(success.low, success.ratio, success.high, success.keys)}{_but_excused(figures)}"
     )
 
@@ -118,7 +112,7 @@ def _success(figures: Figures) -> str:
 def _but_excused(figures: Figures) -> str:
     """Said beside the success rate, which knows nothing of these keys."""
     excused = figures.success.excused
-    return f"; {_many(excused, 'key')} more excused: TTL itself will remove what differs" if excused else ""
+    return f"; {many(excused, 'key')} more excused: TTL itself will remove what differs" if excused else ""
 
 
 def _open(by_kind: Mapping[str, int]) -> str:
@@ -126,14 +120,14 @@ def _open(by_kind: Mapping[str, int]) -> str:
     if total == 0:
         return "no findings"
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in by_kind.items() if count)
-    return f"{_many(total, 'finding')}: {kinds}"
+    return f"{many(total, 'finding')}: {kinds}"
 
 
 def _lag(figures: Figures) -> str:
     lag = figures.lag
     if lag.p50 is None or lag.p95 is None or lag.p99 is None:
         return "no lag measured yet"
-    return f"p50 {_span(lag.p50)}, p95 {_span(lag.p95)}, p99 {_span(lag.p99)} (write to first matching look)"
+    return f"p50 {span(lag.p50)}, p95 {span(lag.p95)}, p99 {span(lag.p99)} (write to first matching look)"
 
 
 def _reader(figures: Figures) -> str:
@@ -143,7 +137,7 @@ def _reader(figures: Figures) -> str:
     counted = f"partitions {partitions:,} ({finished:,} finished), gaps {figures.reader.gaps:,}"
     if lag is None or headroom is None:
         return f"position not known yet, {counted}"
-    return f"{_span(lag)} behind, {_span(max(headroom, 0))} until records are lost, {counted}"
+    return f"{span(lag)} behind, {span(max(headroom, 0))} until records are lost, {counted}"
 
 
 # --- status ------------------------------------------------------------------------------------------------
@@ -153,7 +147,7 @@ def status_text(heading: Heading, figures: Figures) -> str:
     """`status`: the monitor's rows, the accounting, and what must be known besides."""
     lines = [
         f"migration {heading.migration}, verifying the {heading.verify_on} table, "
-        f"begun {_instant(figures.started_ms)}, now {_instant(figures.now_ms)}",
+        f"begun {instant(figures.started_ms)}, now {instant(figures.now_ms)}",
         *(f"  {row}" for row in _rows(figures, None)),
         *(f"  {row}" for row in _accounting(figures)),
         *(f"note: {note}" for note in notes(heading, figures)),
@@ -168,8 +162,8 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
     return {
         "migration": heading.migration,
         "verify_on": heading.verify_on.value,
-        "at": _instant(figures.now_ms),
-        "started": _instant(figures.started_ms),
+        "at": instant(figures.now_ms),
+        "started": instant(figures.started_ms),
         "ledger": {name: value for name, value in ledger.items() if name != "open"},
         "balanced": figures.ledger.balanced,
         "success": msgspec.to_builtins(figures.success),
@@ -202,16 +196,16 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
     if wrong := figures.ledger.imbalance:
         said.append(f"the accounting identity does not hold: {wrong}")
     if figures.reader.gaps:
-        said.append(f"{_many(figures.reader.gaps, 'gap')}: stream records were lost before they were read")
+        said.append(f"{many(figures.reader.gaps, 'gap')}: stream records were lost before they were read")
     if figures.reader.readers == 0:
         said.append("no stream reader is alive: what is written now is not seen until one runs")
     if figures.validators == 0:
         said.append("no validator is alive: what is written now is not judged until one runs")
     if (overdue := figures.overdue_seconds) > OVERDUE_WARNING_SECONDS:
-        said.append(f"keys that are due have waited {_span(overdue)} for a look: what they hold is not known")
+        said.append(f"keys that are due have waited {span(overdue)} for a look: what they hold is not known")
     headroom = figures.retention_headroom_seconds
     if headroom is not None and headroom < HEADROOM_WARNING_SECONDS:
-        when = f"will be lost in {_span(headroom)}" if headroom > 0 else "are being lost"
+        when = f"will be lost in {span(headroom)}" if headroom > 0 else "are being lost"
         said.append(f"unread records {when}: DynamoDB keeps them for 24 h")
     if figures.queue.dead:
         said.append(f"dead letters: {figures.queue.dead:,}; these keys were given up and not judged")
@@ -254,7 +248,7 @@ def gate_object(migration: str, now_ms: int, verdict: Verdict, limits: Limits) -
     """`gate --json`: `result` is passed, failed or inconclusive; limits in ratios, ms and counts."""
     return {
         "migration": migration,
-        "at": _instant(now_ms),
+        "at": instant(now_ms),
         **msgspec.to_builtins(verdict),
         "limits": msgspec.to_builtins(limits),
     }
@@ -262,73 +256,4 @@ def gate_object(migration: str, now_ms: int, verdict: Verdict, limits: Limits) -
 
 def marked(milestone: str, at_ms: int) -> str:
     """What `mark` prints."""
-    return f"{milestone} marked at {_instant(at_ms)}"
-
-
-# --- findings ----------------------------------------------------------------------------------------------
-
-
-def finding_line(finding: Finding, key: object) -> str:
-    """`findings --json`: one line. key: the wire JSON object, or the keyed hash that stands for it."""
-    fields = {
-        "key": key,
-        "kind": finding.kind,
-        "versions_behind": finding.versions_behind,
-        "attributes": finding.attributes_named,
-        "attributes_cut": finding.attributes_cut,
-        "first_seen": _instant(finding.first_seen_ms),
-        "last_looked": _instant(finding.last_looked_ms),
-    }
-    return printable_json(msgspec.json.encode(fields).decode())
-
-
-def findings_table(findings: Iterable[tuple[Finding, str]]) -> Iterator[str]:
-    """`findings`: the lines of a table, nothing cut off. Each comes with the text that stands for its key.
-
-    The columns are as wide as the first rows need, so that no more than those are held.
-    """
-    rows = map(_finding_row, findings)
-    first = list(islice(rows, ROWS_MEASURED))
-    if not first:
-        yield "no open findings"
-        return
-    head = ("KEY", "KIND", "BEHIND", "FIRST SEEN", "LAST LOOKED", "ATTRIBUTES")
-    widths = [max(map(len, column)) for column in zip(head, *first, strict=True)]
-    for row in chain((head,), first, rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _finding_row(shown: tuple[Finding, str]) -> tuple[str, ...]:
-    finding, key = shown
-    seen, looked = _instant(finding.first_seen_ms), _instant(finding.last_looked_ms)
-    names = printable(", ".join(finding.attributes) or "-")
-    return printable(key), finding.kind.value, str(finding.versions_behind), seen, looked, names
-
-
-# --- numbers in words --------------------------------------------------------------------------------------
-
-
-def _many(count: int, thing: str) -> str:
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
-
-
-def _percent(ratio: float) -> str:
-    """Never rounded up to 100 %, which only a ratio of exactly 1 is."""
-    return "100 %" if ratio == 1 else f"{min(ratio * 100, 99.99):.2f} %"
-
-
-def _span(seconds: float) -> str:
-    """A duration in its two largest units."""
-    if seconds < 10 * SECOND:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < MINUTE:
-        return f"{whole} s"
-    if whole < HOUR:
-        return f"{whole // MINUTE} min {whole % MINUTE} s"
-    return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
-
-
-def _instant(ms: int) -> str:
-    """ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{milestone} marked at {instant(at_ms)}"

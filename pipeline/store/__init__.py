@@ -16,7 +16,7 @@ of a cluster):
     ledger          hash: counters                        late          hash: creation bucket → keys waiting
     lag:<minute>    hash: bucket → count                  gaps          hash: gap → recorded (ms)
     findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
-    findings-log    stream of recovered findings          dead          stream of dead letters
+    findings-log    stream of closed findings             dead          stream of dead letters
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
     clock           hash: distance of the state's clock from TIME (ms), steps of TIME
     marks           hash: milestone of the cutover → when it was reached (ms)
@@ -32,6 +32,7 @@ from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
 from pipeline.store.marking import MarkStore
+from pipeline.store.outage import Outage, once_served
 from pipeline.store.permissions import Role, check_permissions
 from pipeline.store.reader_store import ReaderStore
 from pipeline.store.reading import StoreView
@@ -42,6 +43,7 @@ __all__ = [
     "CompareStore",
     "FiguresView",
     "MarkStore",
+    "Outage",
     "ReaderStore",
     "RedisConnection",
     "Role",
@@ -50,4 +52,5 @@ __all__ = [
     "begin",
     "check_permissions",
     "check_server",
+    "once_served",
 ]

@@ -11,12 +11,21 @@ import msgspec
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.figures import Clock, Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
-from pipeline.core.ledger import Finding, Gap, Ledger, Queue, ReaderState, partition_counts
+from pipeline.core.ledger import (
+    ClosedFinding,
+    Closing,
+    Finding,
+    Gap,
+    Ledger,
+    Queue,
+    ReaderState,
+    partition_counts,
+)
 from pipeline.core.model import Checkpoint
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
-from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.connection import GROUP, RedisConnection
 from pipeline.store.messages import gap_of
 
 #: Replication lags are counted by minute; figures speak of the last few.
@@ -44,6 +53,10 @@ class FiguresView:
     def close(self) -> None:
         self._connection.close()
 
+    def check_takes_writes(self) -> None:
+        """Raises StoreUnavailable where the server takes no writes: then nobody can go on (connection.py)."""
+        self._connection.check_takes_writes()
+
     def now_ms(self) -> int:
         """The state's clock: the one clock that all processes share (clock.py)."""
         return self._connection.clock.now_ms()
@@ -54,20 +67,20 @@ class FiguresView:
 
     def partitions(self, producer: str | None = None) -> dict[str, Checkpoint]:
         """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
-        with translated():
+        with self._connection.asking("partitions"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
         mine = f"{producer}:" if producer else ""
         return {name: at for name, at in _checkpoints(raw).items() if name.startswith(mine)}
 
     def gaps(self) -> list[Gap]:
         """Oldest first."""
-        with translated():
+        with self._connection.asking("gaps"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("gaps")))
         return sorted((gap_of(field, at_ms) for field, at_ms in raw.items()), key=lambda gap: gap.at_ms)
 
     def begun_again(self) -> bool:
         """True when the state was lost once (see `ReaderStore.begin_again`)."""
-        with translated():
+        with self._connection.asking("begun_again"):
             return bool(self._redis.hexists(self._key("meta"), "begun_again_ms"))
 
     def ledger(self) -> Ledger:
@@ -125,7 +138,7 @@ class FiguresView:
 
     def _ask(self, questions: dict[str, Question]) -> dict[str, Any]:
         """The answers, all of one instant; None from a consumer group before the migration has begun."""
-        with translated():
+        with self._connection.asking("figures"):
             pipe = self._redis.pipeline(transaction=True)
             for question in questions.values():
                 pipe.execute_command(*question)  # type: ignore[no-untyped-call]
@@ -136,35 +149,58 @@ class FiguresView:
         shown = (None if isinstance(answer, Exception) else answer for answer in answers)
         return dict(zip(questions, shown, strict=True))
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self, from_ms: int = 0, until_ms: int | None = None) -> Iterator[Finding]:
         """Open findings, oldest first; so many at a time are held, however many there are.
 
-        One that is opened or closed meanwhile may be among them or not.
+        from_ms, until_ms: only those opened then. One that is opened or closed meanwhile may be among them
+        or not.
         """
-        after_ms = 0.0
+        after_ms = float(from_ms)
         known: set[bytes] = set()  # of those opened at after_ms: the next page begins with them again
         while page := [
-            one for one in self._opened(after_ms, FINDINGS_PAGE + len(known)) if one[0] not in known
+            one for one in self._opened(after_ms, until_ms, FINDINGS_PAGE + len(known)) if one[0] not in known
         ]:
-            with translated():
-                raw = self._redis.hmget(self._key("findings"), [key for key, _ in page])
+            with self._connection.asking("findings"):
+                names = [key for key, _ in page]
+                raw = cast(list[bytes | None], self._redis.hmget(self._key("findings"), names))
             for (key, at_ms), stored in zip(page, raw, strict=True):
                 known = known if at_ms == after_ms else set()
                 known.add(key)
                 after_ms = at_ms
                 if stored is not None:
-                    fields = msgspec.json.decode(stored)
-                    yield msgspec.convert({**fields, "key": key, "first_seen_ms": int(at_ms)}, Finding)
+                    yield _finding(key, stored, at_ms)
 
-    def _opened(self, from_ms: float, count: int) -> list[tuple[bytes, float]]:
+    def _opened(self, from_ms: float, until_ms: int | None, count: int) -> list[tuple[bytes, float]]:
         """The next keys with a finding, and when each was opened."""
         first: Any = from_ms  # a score, where redis-py declares a position
-        last: Any = "+inf"
-        with translated():
+        last: Any = "+inf" if until_ms is None else until_ms
+        with self._connection.asking("opened"):
             found = self._redis.zrange(
                 self._key("findings-since"), first, last, byscore=True, withscores=True, offset=0, num=count
             )
         return cast(list[tuple[bytes, float]], found)
+
+    def closed_findings(self) -> Iterator[ClosedFinding]:
+        """Of the findings that were closed the latest ones, newest first; held as `findings` holds them."""
+        before = "+"
+        while True:
+            with self._connection.asking("closed_findings"):
+                log = cast(
+                    list[tuple[bytes, dict[bytes, bytes]]],
+                    self._redis.xrevrange(self._key("findings-log"), max=before, count=FINDINGS_PAGE),
+                )
+            for entry, told in log:
+                before = f"({entry.decode()}"
+                if told[b"finding"]:
+                    finding = _finding(told[b"k"], told[b"finding"], float(told[b"since"]))
+                    yield ClosedFinding(finding, int(told[b"closed"]), Closing(told[b"why"].decode()))
+            if len(log) < FINDINGS_PAGE:
+                return
+
+
+def _finding(key: bytes, stored: bytes, opened_ms: float) -> Finding:
+    told = msgspec.json.decode(stored)
+    return msgspec.convert({**told, "key": key, "first_seen_ms": int(opened_ms)}, Finding)
 
 
 def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Question]:

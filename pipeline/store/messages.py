@@ -7,16 +7,34 @@ from enum import StrEnum
 
 import msgspec
 
-from pipeline.core.ledger import Gap
+from pipeline.core.ledger import Closing, Gap
 from pipeline.core.model import Checkpoint
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
-    """Which server answered: kind "redis" or "valkey", its version, its eviction policy."""
+    """Which server answered: kind "redis" or "valkey", its version (() = it does not say), as text too, and
+    its eviction policy ("" = it does not say).
+    """
 
     kind: str
     version: tuple[int, ...]
+    version_text: str
     policy: str
+
+    @property
+    def doubts(self) -> list[str]:
+        """What should be known of the server and is not, or is not as it should be; each in words."""
+        doubts = []
+        if not self.version:
+            doubts.append("it does not say its version: Redis 7.0.4 or Valkey 8 is needed, or newer")
+        if not self.policy:
+            doubts.append("it does not say its maxmemory-policy: see that it evicts nothing")
+        elif self.policy != "noeviction":
+            doubts.append(
+                f"maxmemory-policy {self.policy} evicts keys with an expiry alone: of ours, counts of the "
+                "lag and of trials, no state of a migration"
+            )
+        return doubts
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -77,9 +95,9 @@ class Claim(msgspec.Struct, frozen=True):
 class Commit(msgspec.Struct, frozen=True):
     """What a validator asks the store to commit for one entry.
 
-    before/after: encoded histories (after b"" = closed). finding: None = as it is, "" = recovered, else JSON.
-    judged: count the key among the distinct keys judged. verdict: one was given. dead: move the entry to the
-    dead letters.
+    before/after: encoded histories (after b"" = closed). finding: JSON of an open one, None = as it is.
+    closing: why the finding ends, None = it does not. judged: count the key among the distinct ones judged.
+    verdict: one was given. dead: move the entry to the dead letters.
     lag_ms: replication lag to add to the sum, -1 = none.
     """
 
@@ -88,6 +106,7 @@ class Commit(msgspec.Struct, frozen=True):
     next_ms: int
     tally: str
     finding: str | None = None
+    closing: Closing | None = None
     judged: bool = False
     verdict: bool = False
     dead: bool = False

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.store import scripts
-from pipeline.store.connection import GROUP, translated
+from pipeline.store.connection import GROUP
 from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
 from pipeline.store.role_store import RoleStore
 
@@ -31,7 +31,7 @@ class ValidatorStore(RoleStore):
 
     def say_gone(self, consumer: str) -> None:
         """Say that a validator has stopped, so that nobody counts on it for a while longer."""
-        with translated():
+        with self._connection.asking("say_gone"):
             self._redis.zrem(self._key("validators"), f"{GROUP}:{consumer}")
 
     def claim(self, consumer: str, count: int, reclaim_after_ms: int, adopt: bool = False) -> Claim:
@@ -88,7 +88,7 @@ def _packed(commits: Sequence[Commit]) -> bytes:
     parts: list[bytes] = []
     for one in commits:
         entry, after, tally = one.entry, one.after, one.tally.encode()
-        finding = b"" if one.finding is None else one.finding.encode() or b"-"
+        finding = f"-{one.closing}".encode() if one.closing else (one.finding or "").encode()
         head = _COMMIT.pack(
             *(len(entry.id), len(entry.key), len(entry.raw), len(after), len(finding), len(tally)),
             one.next_ms,

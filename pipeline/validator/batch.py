@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from pipeline.core.judging.history import FindingChange, History, Judgement, late_noted
-from pipeline.core.ledger import tally, unread
+from pipeline.core.ledger import Closing, tally, unread
 from pipeline.core.model import MISMATCHES, Look, Moment, Phase, VerdictKind
 from pipeline.errors import AwsError
 from pipeline.store import codec
@@ -17,6 +17,8 @@ from pipeline.store.messages import Claim, Commit, Entry
 
 #: The verdicts that count a key as one of those judged. An excused one is: it is taken out again while it is.
 _JUDGED = (VerdictKind.MATCH, VerdictKind.EXPIRED, *MISMATCHES)
+#: What ends a finding → why it ended.
+_CLOSINGS = {FindingChange.RECOVERED: Closing.RECOVERED, FindingChange.EXCUSED: Closing.EXCUSED}
 
 _encode_json = msgspec.json.Encoder().encode
 
@@ -28,6 +30,7 @@ class Case(msgspec.Struct, eq=False):
     history: History
     look: Look | None = None
     attributes: list[str] = []
+    types: dict[str, str] = {}
     reads: int = 0
     reads_strong: int = 0
 
@@ -96,6 +99,7 @@ def concluded(case: Case, judgement: Judgement, now_ms: int) -> Decided:
             next_ms=judgement.next_ms,
             tally=tally(case.history, judgement, case.reads, case.reads_strong),
             finding=_finding(case, judgement, now_ms),
+            closing=_CLOSINGS.get(judgement.finding),
             judged=_is_counted(case.history, verdict),
             verdict=verdict is not None,
             lag_ms=judgement.lag_ms,
@@ -127,15 +131,17 @@ def put_back(case: Case, next_ms: int) -> Decided:
 
 
 def _finding(case: Case, judgement: Judgement, now_ms: int) -> str | None:
-    """The finding as the store keeps it: None = as it is, "" = closed."""
-    if judgement.finding is FindingChange.NONE:
+    """An open finding as the store keeps it; None = there is none, or it stays as it is."""
+    history = judgement.history
+    if history is None or judgement.finding not in (FindingChange.OPENED, FindingChange.UPDATED):
         return None
-    if judgement.finding in (FindingChange.RECOVERED, FindingChange.EXCUSED) or judgement.history is None:
-        return ""
     finding = {
-        "kind": judgement.history.kind,
+        "kind": history.kind,
         "versions_behind": judgement.versions_behind,
         "attributes": case.attributes,
+        "types": case.types,
+        "operation": history.operation,
+        "oldest_change_ms": None if history.suspect else history.versions[history.lo][1],
         "last_looked_ms": now_ms,
     }
     return _encode_json(finding).decode()

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from pipeline.aws import MAX_KEYS
-from pipeline.core.differing import diff
+from pipeline.core.differing import differences
 from pipeline.core.judging.history import FindingChange, History
 from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.ledger import buried
@@ -224,7 +224,7 @@ class Validator:
                 witness_expires=witness is not None and witness.expires,
                 answered_ms=answered_ms,
             )
-            case.attributes = self._differing(item, witness) or case.attributes
+            self._note_difference(case, item, witness)
             looked.append(case)
         return self._judge(batch, looked)
 
@@ -240,11 +240,14 @@ class Validator:
                 case.reads += 1
         return read
 
-    def _differing(self, item: ItemRead, witness: ItemRead | None) -> list[str]:
-        """Names of the attributes that differ: all that outlives the items."""
+    def _note_difference(self, case: Case, item: ItemRead, witness: ItemRead | None) -> None:
+        """Names of the attributes that differ, and their types: all that outlives the items."""
         if witness is None or not (item.item and witness.item) or item.digest == witness.digest:
-            return []
-        return diff(witness.item, item.item, self._ignore)
+            return
+        source, target = witness.item, item.item
+        if self._policy.leads:
+            source, target = target, source
+        case.attributes, case.types = differences(source, target, self._ignore)
 
     def _judge(self, batch: WorkBatch, cases: list[Case]) -> list[Case]:
         """Judge the cases by their looks; those that call for a stronger one."""

@@ -127,6 +127,11 @@ def _play(stack: Stack, figures: Figures, *, grafana: bool) -> None:
     with figures.timed("validators scaled to 3, all targets seen"):
         _scale(stack)
     figures.add("targets up", json.dumps(_targets()))
+    with figures.timed("a comparer compares the whole tables"):
+        stack.compose("up", "--detach", "--no-build", "--no-recreate", "--wait", "comparer")
+        _eventually(lambda: _checks(stack)["whole-table"] == "passed", 120, "the whole table is compared")
+        stack.compose("stop", "comparer")
+        _eventually(lambda: _targets() == TARGETS, 60, f"targets {TARGETS}")
     with figures.timed("planted truth written"):
         truth = _eventually(lambda: _truth(stack), TRAFFIC_SECONDS + 120, "the planted truth")
     with figures.timed("findings equal the planted truth"):
@@ -207,6 +212,12 @@ def _get(url: str) -> Any:
 def _truth(stack: Stack) -> dict[str, str]:
     said = stack.compose("exec", "-T", "demo", "sh", "-c", "cat /tmp/demo/truth.json || true")
     return dict(json.loads(said)["divergent"]) if said else {}
+
+
+def _checks(stack: Stack) -> dict[str, str]:
+    """The gate's checks by name."""
+    checks = json.loads(stack.monitor("gate", "--json"))["checks"]
+    return {check["name"]: check["result"] for check in checks}
 
 
 def _findings(stack: Stack) -> dict[str, str]:

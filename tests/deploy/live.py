@@ -21,16 +21,18 @@ from typing import Any
 import yaml
 
 from pipeline.demo import stage, tables
+from pipeline.store import StoreView
 from tests import servers
 from tests.deploy import artifacts
 from tests.servers import ROOT
 
-ROLES = ("reader", "validator", "monitor")
+#: In the order in which they are started: a comparison counts for the gate when it began under watch.
+ROLES = ("reader", "validator", "monitor", "comparer")
 BOOT_SECONDS = 60.0
 
 
 class Live:
-    """Emulated accounts with traffic and faults, the three roles, Redis with its exporter, Prometheus."""
+    """Emulated accounts with traffic and faults, every role, Redis with its exporter, Prometheus."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -52,6 +54,8 @@ class Live:
         )
         self._world(seconds)
         for role in ROLES:
+            if role == "comparer":
+                self._watched()
             self.start_role(role)
         self._watch(alerts_after)
 
@@ -82,6 +86,15 @@ class Live:
         )
         self._roles[role] = own
         self._answers(role, "/healthz")
+
+    def _watched(self) -> None:
+        """Wait until the reader has said how far the stream is read."""
+
+        def read() -> bool:
+            store = StoreView.open(self.redis_url, stage.MIGRATION)
+            return store is not None and store.reader_state().watermark_ms > 0
+
+        servers.eventually(read, BOOT_SECONDS, "the reader's watermark")
 
     def stop_role(self, role: str) -> None:
         self._roles.pop(role).close()

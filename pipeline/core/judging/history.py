@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import msgspec
 
-from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind, Version
+from pipeline.core.model import ABSENT, UNKNOWN, ChangeType, Look, Phase, VerdictKind, Version
 
 #: Creation times are floored to one second by DynamoDB Streams, so every deadline gets one second more.
 FLOOR_MS = 1_000
@@ -91,6 +91,19 @@ class History(msgspec.Struct, frozen=True):
         """The oldest unreached version that no excuse covers; None = all are covered."""
         index = self.lo + max(0, self.excused - self.skipped)
         return self.versions[index] if index < len(self.versions) else None
+
+    @property
+    def operation(self) -> ChangeType | None:
+        """What made the newest version; None where the history cannot tell, or no change was seen."""
+        newest = self.versions[-1][0]
+        if self.suspect or newest == UNKNOWN:
+            return None
+        if newest == ABSENT:
+            return ChangeType.REMOVE
+        before = self.versions[-2][0] if len(self.versions) > 1 else UNKNOWN
+        if before == UNKNOWN or self.incomplete:
+            return None
+        return ChangeType.INSERT if before == ABSENT else ChangeType.MODIFY
 
 
 class FindingChange(IntEnum):

@@ -14,7 +14,7 @@ local history      = key(3, 'hash', 'HGET HSET HDEL')     -- key -> history
 local ledger       = key(4, 'hash', 'HMGET HINCRBY HSET')
 local findings     = key(5, 'hash', 'HGET HSET HDEL')     -- key -> JSON
 local opened       = key(6, 'zset', 'ZADD ZSCORE ZREM')   -- key -> when its finding was opened (ms)
-local findings_log = key(7, 'stream', 'XADD')             -- recovered findings
+local findings_log = key(7, 'stream', 'XADD')             -- closed findings
 local lag          = key(8, 'hash', 'HMGET HINCRBY EXPIRE') -- of this minute: bucket -> count
 local late         = key(9, 'hash', 'HMGET HINCRBY HDEL') -- creation bucket -> keys that wait
 local keys_judged  = key(10, 'string', 'PFADD')           -- HyperLogLog
@@ -23,7 +23,7 @@ if checked() then return refused end
 local group, now, lag_kept_seconds = ARGV[1], ARGV[2], ARGV[3]
 -- The entries, one after the other (little endian): lengths of the six texts (u16 u16 u32 u32 u32 u16), next look
 -- ms (i64), lag ms (i64, -1 = none), flags (u8); then the texts: id, key, history before, history after
--- ('' = closed), finding ('' = as it is, '-' = recovered, else its JSON), tally.
+-- ('' = closed), finding ('' = as it is, '-' and why = closed, else its JSON), tally.
 local packed = ARGV[4]
 -- flags: the key counts among those judged; its tally says what a dead letter held; a verdict was given
 local COUNT_KEY, DEAD_LETTER, VERDICT = 1, 2, 4
@@ -93,10 +93,11 @@ local function put(entry)
     redis.call('HSET', history, entry.key, entry.after)
     redis.call('ZADD', due, entry.next_ms, entry.key)
   end
-  if entry.finding == '-' then
+  if string.sub(entry.finding, 1, 1) == '-' then
     local since = redis.call('ZSCORE', opened, entry.key) or now
     local before = redis.call('HGET', findings, entry.key) or ''
-    redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'since', since, 'finding', before)
+    redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'since', since, 'closed', now,
+      'why', string.sub(entry.finding, 2), 'finding', before)
     redis.call('HDEL', findings, entry.key)
     redis.call('ZREM', opened, entry.key)
     changed(entry, since, before)
