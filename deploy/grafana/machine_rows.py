@@ -227,7 +227,7 @@ def resources() -> Panels:
             "Memory of the processes",
             "Memory that each process holds, and what its container may use (no line without a limit).",
             [
-                ("max by (instance, process) (process_resident_memory_bytes{p})", "{{instance}} {{process}}"),
+                ("max by (instance, process) (process_resident_memory_bytes{o})", "{{instance}} {{process}}"),
                 ("min(ddbmm_memory_limit_bytes{p})", "limit"),
             ],
             "bytes",
@@ -237,7 +237,7 @@ def resources() -> Panels:
             "Cores that each process keeps busy.",
             [
                 (
-                    f"sum by (instance, process) (rate(process_cpu_seconds_total{{p}}{RATE}))",
+                    f"sum by (instance, process) (rate(process_cpu_seconds_total{{o}}{RATE}))",
                     "{{instance}} {{process}}",
                 )
             ],
@@ -247,8 +247,8 @@ def resources() -> Panels:
             "File descriptors, and age of the processes",
             "Descriptors that each process holds; how many processes were started in the last ten minutes.",
             [
-                ("max by (instance, process) (process_open_fds{p})", "{{instance}} {{process}}"),
-                ("count(time() - process_start_time_seconds{p} < 600)", "young processes"),
+                ("max by (instance, process) (process_open_fds{o})", "{{instance}} {{process}}"),
+                ("count(time() - process_start_time_seconds{o} < 600)", "young processes"),
             ],
             "none",
         ),

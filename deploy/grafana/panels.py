@@ -4,7 +4,7 @@ Reads: nothing. Writes: nothing. Never: a query of its own (see rows.py).
 
 Every query goes to the data source variable. What a query selects by stands in it as `{m}` (a metric of the
 chosen migration), `{r}` (the same of a recorded figure, which has no instance) or `{p}` (a metric of a
-process, which has no migration).
+process, which has no migration) or `{o}` (one that programs of others export as well).
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ SELECTORS = {
     "{m}": '{migration="$migration",instance=~"$instance"}',
     "{r}": '{migration="$migration"}',
     "{p}": '{job=~"$job",instance=~"$instance"}',
+    "{o}": '{job=~"$job",instance=~"$instance",process!=""}',
 }
 
 #: (value at which it begins, colour); None: from the lowest value on.
