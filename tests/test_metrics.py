@@ -39,7 +39,8 @@ COUNTS = {
     *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed", "ddbmm_cutover_check_value"),
     *("ddbmm_cutover_keys_needed", "ddbmm_cutover_whole_table_demanded", "ddbmm_queue_consumers"),
     *("ddbmm_roles_expected", "process_open_fds"),
-    *("ddbmm_comparison_items", "ddbmm_comparison_read_units", "ddbmm_comparison_segments"),
+    *("ddbmm_comparison_items", "ddbmm_comparison_read_units", "ddbmm_comparison_partitions"),
+    "ddbmm_stream_gaps_open",
     *(
         f"ddbmm_versions_{s}"
         for s in ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
@@ -99,7 +100,18 @@ def test_labels_are_closed_sets_that_never_name_a_role_key_or_shard() -> None:
     for one in m.declarations(m.start(None, "test")):
         for label, values in one.labels.items():
             assert label in {
-                *("table", "change", "kind", "side", "operation", "code", "level", "state", "reason"),
+                *(
+                    "table",
+                    "change",
+                    "kind",
+                    "side",
+                    "operation",
+                    "code",
+                    "level",
+                    "state",
+                    "phase",
+                    "reason",
+                ),
                 *(
                     "check",
                     "mark",
@@ -357,7 +369,7 @@ def test_the_delay_is_the_larger_of_what_arrived_late_and_what_is_still_waited_f
 
 def test_the_partitions_furthest_behind_are_told_apart_by_rank() -> None:
     registry = CollectorRegistry()
-    state = ReaderState(0, {}, 0, 1, [400_000, 999_000])
+    state = ReaderState(0, {}, 0, 1, furthest_behind_ms=[400_000, 999_000])
     registry.register(watched(lambda: figures(reader=state)))
     found = of_orders(registry)
     lags = {labels: v for (name, labels), v in found.items() if name == "ddbmm_partition_lag_seconds"}

@@ -297,9 +297,9 @@ def _progress() -> Panels:
         ),
         judged(
             "Losses of records",
-            "Stream records that were gone before they were read. `status` counts them; they close the gate.",
+            "Losses of stream records that no comparison has closed: they close the gate.",
             "suffix: losses",
-            _none("max(ddbmm_stream_gaps_total{m})", "nothing was lost", "changes were lost"),
+            _none("max(ddbmm_stream_gaps_open{m})", "nothing was lost", "changes were lost"),
         ),
         judged(
             "Excused keys",

@@ -33,7 +33,7 @@ VALUES: dict[str, Callable[[Figures], float | None]] = {
     "reader": lambda f: f.reader_lag_seconds,
     "validators": lambda f: f.validators,
     "looks": lambda f: f.overdue_seconds,
-    "gaps": lambda f: f.reader.gaps,
+    "gaps": lambda f: f.reader.gaps_open,
     "dead": lambda f: f.queue.dead,
     "backlog": lambda f: f.queue.backlog,
     "accounting": lambda f: float(not f.ledger.balanced),
