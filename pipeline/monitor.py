@@ -1,6 +1,6 @@
-"""The monitor role: reads the ledger again and again and reports it.
+"""The monitor role: reads the ledger again and again, reports it, and keeps a sample of it for the timeline.
 
-Reads: the store. Writes: log lines and the console. Never: AWS, the store's writers.
+Reads: the store. Writes: log lines, the console, samples of the figures. Never: AWS.
 """
 
 import threading
@@ -12,10 +12,11 @@ import structlog
 
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
+from pipeline.core.samples import sample_of
 from pipeline.errors import StoreUnavailable
 from pipeline.metrics import StoreCollector, Watched
 from pipeline.report import text
-from pipeline.store import FiguresView, RedisConnection
+from pipeline.store import FiguresView, RedisConnection, SampleStore
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ def run_monitor(
 
     While Redis cannot be reached nothing is printed but that; the next round tries again.
     """
-    store = FiguresView(RedisConnection(process.redis_url, migration.name))
+    store = SampleStore(RedisConnection(process.redis_url, migration.name))
     before: Figures | None = None
     try:
         while not stop.is_set():
@@ -56,12 +57,16 @@ def _wait(seconds: float, stop: threading.Event, heartbeat: Callable[[], None]) 
         heartbeat()
 
 
-def _report(process: ProcessConfig, store: FiguresView, before: Figures | None) -> Figures | None:
+def _report(process: ProcessConfig, store: SampleStore, before: Figures | None) -> Figures | None:
     try:
         figures = store.figures()
     except StoreUnavailable as error:
         log.warning("no statistics", error=str(error))
         return None
+    try:
+        store.keep(sample_of(figures))
+    except StoreUnavailable as error:  # a full Redis has figures, and no room for their sample
+        log.warning("no sample for the timeline", error=str(error))
     if process.log_format == "json":
         log.info("statistics", **text.statistics_fields(figures, before))
     else:

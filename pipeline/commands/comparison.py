@@ -70,6 +70,7 @@ def prepare(
         table_bytes=max(tables.source.size_bytes, tables.target.size_bytes),
         sample_percent=migration.sample_rate,
         segments=migration.segments,
+        definitions=tuple(definitions.differences),
     )
     completed = dataclasses.replace(preflight.completed(migration, tables), comparison=settings)
     return completed, tables, definitions

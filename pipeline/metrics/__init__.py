@@ -29,6 +29,8 @@ from pipeline.metrics.declared import Declared
 from pipeline.metrics.exposition import (
     UNREADABLE_FILES,
     MetricsServer,
+    Page,
+    Served,
     SlotFilesCollector,
     prepare_directory,
     reserve,
@@ -44,6 +46,8 @@ __all__ = [
     "Metrics",
     "MetricsServer",
     "MigrationMetrics",
+    "Page",
+    "Served",
     "StoreCollector",
     "Watched",
     "declarations",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from pipeline.core.comparing.definitions import Difference
 from pipeline.core.comparing.join import JoinCounts
 from pipeline.core.comparing.segments import SegmentPlan, plan_segments
 from pipeline.core.model import Side
@@ -24,12 +25,13 @@ class CompareSettings(msgspec.Struct, frozen=True):
     """What a comparison was begun with; every comparer makes the same plan of it.
 
     sample_percent: of the segments. segments: the operator's number, None = by `table_bytes`, the size of the
-    larger table when it was begun.
+    larger table when it was begun. definitions: what differed between the tables' definitions then.
     """
 
     table_bytes: int
     sample_percent: float = 100
     segments: int | None = None
+    definitions: tuple[Difference, ...] = ()
 
     def plan(self) -> SegmentPlan:
         return plan_segments(self.table_bytes, self.sample_percent, self.segments)
