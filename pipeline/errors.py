@@ -4,10 +4,15 @@
     ├── UsageError                  2    the command line or a value in it is wrong
     ├── ConfigurationError          4    configuration, credentials, permissions, wrong table
     │   ├── SettingsChanged         4    the state in Redis was made with other settings
+    │   ├── SpillIncomplete         4    items that were sorted are not in this host's --spill-dir
     │   └── ExportRefused           4    an export that cannot stand for the table it is named for
     │       └── ExportDamaged       4    an export whose checksums or counts are wrong
     ├── StoreError                  5    Redis answered something the store cannot accept
-    │   ├── StoreUnavailable        5    Redis cannot be reached now: try again
+    │   ├── StoreUnavailable        5    Redis does not serve us now: a role tries again
+    │   │   ├── StoreNotReady       5    it answers, and serves nobody for a while (loading, failing over)
+    │   │   ├── StoreFull           5    it is at maxmemory: what needs no room goes on
+    │   │   ├── StoreUnusable       4    it answers, but not to us: credentials, permissions, cluster mode
+    │   │   └── StateDamaged        5    it holds what this program never wrote
     │   └── StateLost               5    the migration's state is gone from Redis: begin again
     └── AwsError                    5    AWS answered, but not with what was asked for
         ├── AwsUnavailable          5    network, timeout, 5xx, an answer nobody can read: try again
@@ -17,7 +22,8 @@
         ├── MalformedResponse       5    a body that breaks the contract: never a verdict
         ├── IteratorExpired         5    derive a new iterator from the checkpoint
         ├── Trimmed                 5    the records asked for are older than 24 h: a gap
-        └── NotFound                4    the table, stream or shard does not exist
+        ├── NotFound                4    the table, stream or shard does not exist
+        └── NotServed               4    the endpoint does not know the operation: another service's
 
 Reads: nothing. Writes: nothing. An error says what happened and what to do about it as two fields.
 """
@@ -67,6 +73,10 @@ class SettingsChanged(ConfigurationError):
     """A restart with settings that would make the stored state mean something else."""
 
 
+class SpillIncomplete(ConfigurationError):
+    pass
+
+
 class ExportRefused(ConfigurationError):
     pass
 
@@ -81,6 +91,24 @@ class StoreError(MonitorError):
 
 class StoreUnavailable(StoreError):
     pass
+
+
+class StoreNotReady(StoreUnavailable):
+    pass
+
+
+class StoreFull(StoreUnavailable):
+    pass
+
+
+class StoreUnusable(StoreUnavailable):
+    """A start ends with it; a running role waits, for what was right before may be right again."""
+
+    exit_code = exit_codes.CONFIGURATION
+
+
+class StateDamaged(StoreUnavailable):
+    """Only somebody can put it right; who plays a role waits for that."""
 
 
 class StateLost(StoreError):
@@ -120,4 +148,8 @@ class Trimmed(AwsError):
 
 
 class NotFound(AwsError):
+    exit_code = exit_codes.CONFIGURATION
+
+
+class NotServed(AwsError):
     exit_code = exit_codes.CONFIGURATION

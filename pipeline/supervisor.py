@@ -10,7 +10,6 @@ Stop order: reader and validators first and together (what is unread stays in th
 committed), the monitor last, so that its final figures are final. Signal handlers only set a flag.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -20,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import sharedctypes
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
@@ -32,6 +30,7 @@ from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import MonitorError
 from pipeline.process import logs, tether
+from pipeline.process.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +42,8 @@ BOOT_SECONDS = 120.0
 RESTART_BACKOFF, HEALTHY_SECONDS = Backoff(1.0, 30.0), 60.0
 #: How long children may take to finish what is under way: the stop grace of a container is 30 s.
 GRACE_SECONDS = 25.0
+#: Not healthy is who has been without Redis for longer; it restarts nothing, and nothing is lost by waiting.
+UNSERVED_SECONDS = 30.0
 TICK_SECONDS = 0.2
 
 
@@ -55,7 +56,8 @@ def run(
 ) -> int:
     """Run the roles ("reader", "validator", "comparer", "monitor") until a signal or `until`; the exit code.
 
-    0 after SIGTERM, 130 after SIGINT, 2 or 4 when a child cannot work with this configuration.
+    0 after SIGTERM, 130 after SIGINT, 2 or 4 when a role that has not worked yet cannot work with this
+    configuration. One that has worked is started again however it ended.
     """
     with tempfile.TemporaryDirectory(prefix="ddbmm-metrics-") as directory:
         return _Supervisor(process, migration, roles, directory).run(until)
@@ -79,15 +81,13 @@ class _Child:
         self.role, self.slot = work.role, work.slot
         self._work = work
         self.process: BaseProcess | None = None
-        self.heartbeat: Any = sharedctypes.RawValue(ctypes.c_double, 0.0)
-        self.started = 0.0
+        self.pulse = Pulse()
         self.restart_at = 0.0
         self.failures = 0  # in a row
 
     def spawn(self, context: Any) -> None:
-        self.heartbeat.value = 0.0
-        self.started = time.monotonic()
-        arguments = (self._work, self.heartbeat, os.getpid())
+        self.pulse.begin()
+        arguments = (self._work, self.pulse, os.getpid())
         self.process = context.Process(target=_child_main, args=arguments, name=self.slot)
         self.process.start()
         log.info("process started", slot=self.slot, pid=self.process.pid)
@@ -96,10 +96,12 @@ class _Child:
         return self.process is not None and self.process.is_alive()
 
     def stalled(self) -> bool:
-        last = float(self.heartbeat.value)
-        if last == 0.0:
-            return time.monotonic() - self.started > BOOT_SECONDS
-        return time.monotonic() - last > STALL_SECONDS
+        return self.pulse.silent_seconds > (STALL_SECONDS if self.pulse.is_there else BOOT_SECONDS)
+
+    @property
+    def is_healthy(self) -> bool:
+        """It has been running for a while."""
+        return self.pulse.beating_seconds > HEALTHY_SECONDS
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.is_alive() and self.process.pid is not None:
@@ -115,6 +117,7 @@ class _Supervisor:
         self._context = multiprocessing.get_context("spawn")
         self._stop_signal = 0
         self._wakeup = threading.Event()
+        self._worked: set[str] = set()  # roles
         self._children = [
             _Child(_Work(role, slot, process, migration, directory))
             for role in roles
@@ -172,28 +175,40 @@ class _Supervisor:
     def _tend(self, child: _Child) -> int | None:
         """Keep one child running; its exit code when a restart would change nothing."""
         if child.alive():
+            child.pulse.look()
             if child.stalled():
                 log.error("process hangs: killed", slot=child.slot)
                 child.signal(signal.SIGKILL)
-            elif time.monotonic() - child.started > HEALTHY_SECONDS:
+            elif child.is_healthy:
                 child.failures = 0
+                self._worked.add(child.role)
             return None
         if child.process is not None:
             code = child.process.exitcode
             child.process.join()
             child.process = None
-            if code in exit_codes.HALTING:
+            if code in exit_codes.HALTING and not self._has_worked(child.role):
                 return code
             child.failures += 1
             wait_seconds = RESTART_BACKOFF.after(child.failures)
             log.error(
-                "process ended: restarting", slot=child.slot, exit_code=code, after_seconds=wait_seconds
+                "process ended: restarting",
+                slot=child.slot,
+                exit_code=code,
+                after_seconds=wait_seconds,
+                **({"reason": "it is refused what it had before"} if code in exit_codes.HALTING else {}),
             )
             self._metrics.worker_restarts.inc()
             child.restart_at = time.monotonic() + wait_seconds
         elif time.monotonic() >= child.restart_at:
             child.spawn(self._context)
         return None
+
+    def _has_worked(self, role: str) -> bool:
+        """Whether the role has worked in this run: then what it needs is right, and away for a while."""
+        if any(child.pulse.has_worked for child in self._children if child.role == role):
+            self._worked.add(role)
+        return role in self._worked
 
     def _stop_children(self) -> None:
         deadline = time.monotonic() + GRACE_SECONDS
@@ -212,7 +227,12 @@ class _Supervisor:
 
     def _health(self) -> tuple[bool, str]:
         missing = [child.slot for child in self._children if not child.alive() or child.stalled()]
-        return (False, f"not running: {', '.join(missing)}") if missing else (True, "all processes run")
+        if missing:
+            return False, f"not running: {', '.join(missing)}"
+        unserved = max(child.pulse.unserved_seconds for child in self._children)
+        if unserved > UNSERVED_SECONDS:
+            return False, f"Redis has not served for {unserved:.0f} s: the log says why"
+        return True, "all processes run"
 
 
 def _slots(process: ProcessConfig, role: str) -> list[str]:
@@ -225,7 +245,7 @@ def _slots(process: ProcessConfig, role: str) -> list[str]:
 # --- in the child ------------------------------------------------------------------------------------------
 
 
-def _child_main(work: _Work, last_heartbeat: Any, parent: int) -> None:
+def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
     """Entry point of a spawned process."""
     tether.die_with(parent)
     stop = threading.Event()
@@ -234,12 +254,8 @@ def _child_main(work: _Work, last_heartbeat: Any, parent: int) -> None:
     logs.configure(work.process.log_format, work.process.log_level)
     own_metrics = metrics.start(work.directory, work.slot)
     logs.count(own_metrics.logged)
-
-    def heartbeat() -> None:
-        last_heartbeat.value = time.monotonic()
-
     try:
-        _run_role(work, stop, own_metrics, heartbeat)
+        _run_role(work, stop, own_metrics, pulse)
     except MonitorError as error:
         log.error(str(error), role=work.role)
         sys.exit(error.exit_code)
@@ -248,21 +264,21 @@ def _child_main(work: _Work, last_heartbeat: Any, parent: int) -> None:
         sys.exit(exit_codes.DEFECT)
 
 
-def _run_role(
-    work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, heartbeat: Callable[[], None]
-) -> None:
+def _run_role(work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, pulse: Pulse) -> None:
+    told = (stop, own_metrics, pulse.beat)
+    unserved = pulse.unserved
     # A role's imports (boto3 is 40 MB) are paid only by the process that plays it.
     if work.role == "reader":
         from pipeline.reader.role import run_reader
 
-        run_reader(work.process, work.migration, stop, own_metrics, heartbeat)
+        run_reader(work.process, work.migration, *told, unserved=unserved)
     elif work.role == "validator":
         from pipeline.validator.role import run_validator
 
-        run_validator(work.process, work.migration, stop, own_metrics, heartbeat, work.slot)
+        run_validator(work.process, work.migration, *told, work.slot, unserved=unserved)
     elif work.role == "comparer":
         from pipeline.comparer.role import run_comparer
 
-        run_comparer(work.process, work.migration, stop, own_metrics, heartbeat, work.slot)
+        run_comparer(work.process, work.migration, *told, work.slot, unserved=unserved)
     else:
-        monitor.run_monitor(work.process, work.migration, stop, heartbeat)
+        monitor.run_monitor(work.process, work.migration, stop, pulse.beat, unserved=unserved)

@@ -1,6 +1,7 @@
 """The AWS edge against the fake: what is read, what is refused, and how each failure is named."""
 
 import base64
+import contextlib
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -32,11 +33,13 @@ from pipeline.errors import (
     MalformedResponse,
     MonitorError,
     NotFound,
+    NotServed,
     Throttled,
     Trimmed,
 )
 from tests.fake import Fake
 from tests.odd_answers import http
+from tests.servers import eventually
 
 Connect = Callable[..., Connection]
 
@@ -310,6 +313,29 @@ def test_the_latest_stream_is_the_newest_of_all_pages(fake: Fake, streams: Strea
     assert streams.latest_stream("never-streamed") is None
 
 
+def test_a_listing_of_streams_goes_on_after_the_page_that_came_last(
+    fake: Fake, streams: StreamClient
+) -> None:
+    fake.world.list_streams_page = 1
+    fake.control.create_table("t", view="KEYS_ONLY")
+    for _ in range(7):
+        fake.control.disable_stream("t")
+        newest = fake.control.enable_stream("t")
+    fake.control.limit_rate("ListStreams", 2)
+    found: list[str | None] = []
+
+    def listed() -> bool:
+        with contextlib.suppress(Throttled):
+            found.append(streams.latest_stream("t"))
+        return bool(found)
+
+    eventually(listed)
+    assert found == [newest]
+    assert fake.received["ListStreams"].count(b"ExclusiveStartStreamArn")
+    fake.control.clear_faults()
+    assert streams.latest_stream("t") == newest, "and begins anew once it is whole"
+
+
 @pytest.mark.parametrize("fault", ["truncate", "empty", "bad_crc"])
 def test_a_broken_page_of_records_is_an_error_not_an_empty_page(
     fake: Fake, streams: StreamClient, fault: str
@@ -559,6 +585,102 @@ def test_a_source_of_credentials_that_fails_oddly_is_an_error_of_ours(
     with pytest.raises((CredentialsExpired, ConfigurationError), match="source: ") as refused:
         describe_table(connect(profile="odd"), "t")
     assert refused.value.remedy
+
+
+REWRITTEN = {
+    "a profile that is missing": "[profile other]\nregion = us-east-1\n",
+    "half a profile": "[profile rewritten]\naws_access_key_id = AKIA\n",
+    "an empty file": "",
+    "no file": None,
+    "no configuration at all": "[profile rewritten\naws_acc",
+}
+
+
+@pytest.mark.parametrize("content", REWRITTEN.values(), ids=REWRITTEN.keys())
+def test_a_profile_that_is_being_rewritten_is_waited_for_by_who_had_it(
+    fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, content: str | None
+) -> None:
+    """At the start it would be a mistake in the configuration; here it is away for a moment."""
+    now = [1000.0]
+    config = tmp_path / "config"
+    good = "[profile rewritten]\naws_access_key_id = AKIAGOOD\naws_secret_access_key = s\n"
+    config.write_text(good)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    fake.control.create_table("t")
+    connection = connect(profile="rewritten", clock=lambda: now[0])
+    assert describe_table(connection, "t").name == "t"
+    config.unlink() if content is None else config.write_text(content)
+    fake.control.fail("expired_token", "DescribeTable")
+    for _ in range(4):
+        with pytest.raises(CredentialsExpired):
+            describe_table(connection, "t")
+        now[0] += 70
+    config.write_text(good.replace("GOOD", "NEW"))
+    assert describe_table(connection, "t").name == "t"
+    assert b"AKIANEW" in fake.headers["DescribeTable"]
+
+
+_ROLE = "role_arn = arn:aws:iam::1:role/r\nsource_profile = {}\n"
+_CODE = "mfa_serial = arn:aws:iam::1:mfa/me\n"
+CODES = {
+    "itself": f"[profile p]\n{_ROLE.format('keys')}{_CODE}",
+    "the one it goes through": f"[profile p]\n{_ROLE.format('q')}[profile q]\n{_ROLE.format('keys')}{_CODE}",
+}
+
+
+@pytest.mark.parametrize("role", [None, "arn:aws:iam::2:role/more"], ids=["its own", "and another role"])
+@pytest.mark.parametrize("config", CODES.values(), ids=CODES.keys())
+def test_a_profile_that_asks_for_a_code_is_refused_without_asking(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, config: str, role: str | None
+) -> None:
+    keys = "[profile keys]\naws_access_key_id = A\naws_secret_access_key = s\n"
+    (tmp_path / "config").write_text(keys + config)
+    monkeypatch.setattr("getpass.getpass", lambda *_: pytest.fail("asked for a code"))
+    with pytest.raises(ConfigurationError, match=r"profile [pq] asks for an MFA code") as refused:
+        connect(profile="p", role_arn=role)
+    assert "token-code" in refused.value.remedy
+
+
+def test_a_default_profile_with_a_code_does_not_matter_where_the_environment_has_keys(
+    fake: Fake, connect: Connect, tmp_path: Any
+) -> None:
+    (tmp_path / "config").write_text(
+        CODES["itself"].replace("profile p", "default").replace("keys", "default")
+    )
+    fake.control.create_table("t")
+    assert describe_table(connect(), "t").name == "t"
+
+
+def test_a_profile_of_aws_login_names_the_extra_that_it_needs(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setattr("botocore.credentials.EC", None)  # as where awscrt is not installed
+    (tmp_path / "config").write_text("[profile p]\nlogin_session = arn:aws:sts::1:me\n")
+    with pytest.raises(ConfigurationError, match=r"source: .*") as refused:
+        describe_table(connect(profile="p"), "t")
+    assert "dynamodb-migration-monitor[login]" in refused.value.remedy
+
+
+def test_what_a_credential_process_says_is_not_repeated(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    (tmp_path / "tell").write_text("echo token=HUNTER2 >&2; exit 1")
+    (tmp_path / "config").write_text(f"[profile p]\ncredential_process = /bin/sh {tmp_path}/tell\n")
+    with pytest.raises(CredentialsExpired, match="credential_process failed") as refused:
+        describe_table(connect(profile="p"), "t")
+    assert "HUNTER2" not in str(refused.value)
+
+
+def test_streams_that_an_endpoint_does_not_serve_have_endpoints_of_their_own(fake: Fake) -> None:
+    """A VPC endpoint of DynamoDB, or an emulator without streams."""
+    body = '{"__type": "com.amazon.coral.service#UnknownOperationException"}'
+    fake.control.say("DescribeStream", http(400, body, "application/x-amz-json-1.0"))
+    connection = Connection(SideConfig("stream", region="us-east-1", endpoint_url=fake.url))
+    with pytest.raises(NotServed, match="DescribeStream: UnknownOperationException") as refused:
+        StreamClient(connection).describe_stream("arn")
+    assert "--stream-endpoint-url" in refused.value.remedy
 
 
 def test_a_role_is_assumed_with_its_external_id(

@@ -107,6 +107,27 @@ def test_a_table_s_arn_names_it_and_its_region() -> None:
     assert migration("--target-table", arn, "--target-region", "us-east-1").target.region == "us-east-1"
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "region"),
+    [
+        (None, "eu-west-1"),
+        ("http://127.0.0.1:8000", None),  # an emulator; the profile's region signs
+        ("https://vpce-1-2.dynamodb.eu-west-1.vpce.amazonaws.com", "eu-west-1"),
+        ("https://gateway.example.com", None),
+    ],
+)
+def test_an_arn_s_region_signs_where_aws_answers(endpoint: str | None, region: str | None) -> None:
+    arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders"
+    given = ["--target-table", arn, "--source-table", arn, "--stream-arn", f"{arn}/stream/2026"]
+    at = [] if endpoint is None else ["--source-endpoint-url", endpoint, "--target-endpoint-url", endpoint]
+    made = migration(*given, *at)
+    assert [made.source.region, made.target.region, made.stream.region] == [region] * 3
+    made = migration(*given, *at, "--region", "us-east-1")
+    assert [made.source.region, made.target.region] == ["us-east-1"] * 2
+    if endpoint and not region:
+        assert made.stream.region == "us-east-1", "DynamoDB Local writes ddblocal into its ARNs"
+
+
 def test_values_in_the_file_are_text_as_on_the_command_line(tmp_path: Path) -> None:
     """YAML 1.1 would read these as True, None and a number."""
     made = migration(*yaml(tmp_path, "target-table: on\npartition-key: no\nsort-key: 010\n"))

@@ -12,6 +12,9 @@ from pipeline.config import MigrationConfig, ProcessConfig, load
 from pipeline.store import StoreView
 from tests import servers
 from tests.fake import Fake
+from tests.odd_answers import http
+
+UNKNOWN_OPERATION = http(400, '{"__type": "com.amazon.coral.service#UnknownOperationException"}')
 
 
 @pytest.fixture
@@ -152,6 +155,22 @@ def test_a_lesser_view_warns_of_what_it_costs(fake: Fake, view: str, said: str) 
     line = lines(fake, "--source-table", "lesser")["stream"]
     assert line.level == "warn"
     assert said in line.says
+
+
+def test_without_a_shard_nothing_is_said_of_reading_records(fake: Fake) -> None:
+    [shard] = fake.control.shards("orders")
+    fake.control.hide_shard("orders", shard["id"])
+    found = lines(fake)
+    assert "0 shards" in found["stream"].says
+    assert found["stream reads"].level == "warn"
+    assert "no shard yet" in found["stream reads"].says
+    assert fake.control.calls("GetRecords") == 0
+
+
+def test_a_stream_asked_for_at_its_table_s_endpoint_points_to_the_option(fake: Fake) -> None:
+    fake.control.say("DescribeStream", UNKNOWN_OPERATION, calls=None)
+    line = lines(fake)["stream"]
+    assert (line.level, "--stream-endpoint-url" in line.remedy) == ("fail", True)
 
 
 def test_shards_are_counted_over_all_pages(fake: Fake) -> None:

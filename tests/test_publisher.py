@@ -87,7 +87,7 @@ class Rig:
 
         def run() -> None:
             try:
-                self.publisher(stop, from_latest=from_latest, **options).run(stop, lambda: None)
+                self.publisher(stop, from_latest=from_latest, **options).run(stop, lambda **_: None)
             except BaseException as error:  # noqa: BLE001  # whatever it is fails the test
                 failures.append(error)
 
@@ -479,7 +479,7 @@ def test_missing_permissions_end_the_reader_at_its_start(rig: Rig):
     rig.fake.fail("access_denied", "GetRecords", calls=None)
     stop = threading.Event()
     with pytest.raises(AccessDenied):
-        rig.publisher(stop).run(stop, lambda: None)
+        rig.publisher(stop).run(stop, lambda **_: None)
 
 
 def test_permissions_lost_later_are_waited_for(rig: Rig):
@@ -494,7 +494,7 @@ def test_a_stream_that_does_not_exist_ends_the_reader_at_its_start(rig: Rig):
     rig.arn = rig.arn.replace("/stream/2026", "/stream/2020")
     stop = threading.Event()
     with pytest.raises(NotFound):
-        rig.publisher(stop).run(stop, lambda: None)
+        rig.publisher(stop).run(stop, lambda **_: None)
 
 
 def test_expired_credentials_are_waited_for(rig: Rig):
@@ -553,7 +553,7 @@ def _config(rig: Rig, **more: Any) -> tuple[ProcessConfig, MigrationConfig]:
 def _read_for_ever(config: tuple[ProcessConfig, MigrationConfig], parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # dies with the test
     if os.getppid() == parent:
-        run_reader(*config, threading.Event(), metrics.start(None, "reader"), lambda: None)
+        run_reader(*config, threading.Event(), metrics.start(None, "reader"), lambda **_: None)
 
 
 @contextmanager
@@ -564,7 +564,7 @@ def _restarted_role(rig: Rig, **more: Any) -> Iterator[None]:
     def run() -> None:
         while not stop.is_set():
             with suppress(StateLost):
-                run_reader(*_config(rig, **more), stop, metrics.start(None, "reader"), lambda: None)
+                run_reader(*_config(rig, **more), stop, metrics.start(None, "reader"), lambda **_: None)
 
     role = threading.Thread(target=run)
     role.start()
@@ -632,7 +632,7 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
     stop, beats = threading.Event(), []
     own = metrics.start(None, "reader")
     role = threading.Thread(
-        target=run_reader, args=(*_config(rig, sample_rate=50.0), stop, own, lambda: beats.append(1))
+        target=run_reader, args=(*_config(rig, sample_rate=50.0), stop, own, lambda **_: beats.append(1))
     )
     role.start()
     rig.wait_until_read(10)
@@ -652,7 +652,7 @@ def test_a_table_without_a_stream_is_refused_with_the_remedy(rig: Rig):
     rig.store._redis.delete(rig.store._key("meta"))
     rig.fake.disable_stream("orders")
     with pytest.raises(ConfigurationError, match="enable one"):
-        run_reader(*_config(rig), threading.Event(), metrics.start(None, "reader"), lambda: None)
+        run_reader(*_config(rig), threading.Event(), metrics.start(None, "reader"), lambda **_: None)
 
 
 @pytest.mark.parametrize("iterator_type", ["LATEST", "TRIM_HORIZON"])
@@ -678,7 +678,7 @@ def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str
     stop, store = threading.Event(), watch(valkey_url, migration.name)
     process = ProcessConfig(redis_url=valkey_url)
     role = threading.Thread(
-        target=run_reader, args=(process, migration, stop, metrics.start(None, "reader"), lambda: None)
+        target=run_reader, args=(process, migration, stop, metrics.start(None, "reader"), lambda **_: None)
     )
     role.start()
     eventually(lambda: any(Position.of(at).at_ms for at in store.partitions().values()))

@@ -362,7 +362,7 @@ class Stream:
             migration,
             stop,
             metrics.start(None, "reader"),
-            lambda: None,
+            lambda **_: None,
         )
         role = threading.Thread(target=run_reader, args=arguments)
         role.start()

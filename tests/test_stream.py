@@ -1,5 +1,6 @@
 """The stream producer against streams over HTTP: what is found, what a page becomes, what is lost."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -344,6 +345,90 @@ def test_records_before_the_watch_do_not_move_the_checkpoint(fake: Fake):
     batch = rig.open(position=began).next_batch()
 
     assert at(batch) == began and batch.counts.read == 0
+
+
+@pytest.mark.parametrize("walks", [1, 5])
+def test_a_change_written_while_no_shard_is_listed_is_read(fake: Fake, walks: int):
+    """A stream that was just enabled: DescribeStream lists its shard some seconds late."""
+    rig = Rig(fake, from_latest=True)
+    [shard] = [str(one["id"]) for one in rig.fake.shards("orders")]
+    rig.put(0, created=rig.clock.now / 1000 - 60)
+    rig.fake.hide_shard("orders", shard, walks=walks)
+    for _ in range(walks):
+        assert rig.discover().found == []
+    rig.put(1)
+
+    [found] = rig.discover().found
+    reader = rig.open(shard, at(found))
+
+    assert at(found) == Position(LATEST, at_ms=rig.discoverer._started_ms)
+    batch = reader.next_batch()
+    assert [change.key for change in batch.changes] == [b'"k1"'], "and not what was written before"
+    assert batch.watch_began_ms == rig.discoverer._started_ms
+
+
+def test_children_of_a_first_shard_that_was_listed_late_and_closed_are_read_too(fake: Fake):
+    rig = Rig(fake, from_latest=True)
+    [shard] = [str(one["id"]) for one in rig.fake.shards("orders")]
+    rig.fake.hide_shard("orders", shard, walks=1)
+    rig.discover()
+    rig.put(1)
+    rig.fake.split("orders", shard)
+
+    found = {shard_of(one.partition): at(one) for one in rig.discover().found}
+
+    assert found == {shard: Position(LATEST, at_ms=rig.discoverer._started_ms)}
+
+
+# --- records without a creation time -----------------------------------------------------------------------
+
+
+def undated(rig: Rig, *numbers: int) -> None:
+    """Take the creation time from these records of the first shard: the API has it as optional."""
+    shard = next(iter(rig.fake._stream("orders").shards.values()))
+    for number in numbers:
+        shard.records[number] = re.sub(rb'"ApproximateCreationDateTime":[0-9.]+,', b"", shard.records[number])
+        assert b"Approximate" not in shard.records[number]
+
+
+def test_an_undated_record_was_written_before_the_next_one_that_is_dated(rig: Rig):
+    created = rig.clock.now // 1000 - 60
+    for number in range(4):
+        rig.put(number, created=created + number)
+    undated(rig, 0, 1, 3)
+
+    batch = rig.open().next_batch()
+
+    assert [one.created_ms for one in batch.changes] == [
+        *[(created + 2) * 1000] * 3,
+        rig.clock.latest_ms(),
+    ]
+    assert at(batch).at_ms == (created + 2) * 1000, "its parent's end, for the children"
+    assert batch.watermark_ms == (created + 2) * 1000 - WATERMARK_BEHIND_MS
+
+
+def test_a_page_without_any_date_is_read_and_moves_no_watermark(rig: Rig):
+    rig.put(1)
+    rig.put(2)
+    undated(rig, 0, 1)
+    reader = rig.open()
+
+    batch = reader.next_batch()
+
+    assert [one.created_ms for one in batch.changes] == [rig.clock.latest_ms()] * 2
+    assert (batch.watermark_ms, at(batch).at_ms, batch.gap) == (0, 0, None)
+    assert reader.next_batch().watermark_ms == rig.clock.now - WATERMARK_BEHIND_MS, "at the tip"
+
+
+def test_an_undated_record_after_the_watch_began_is_not_left_out(fake: Fake):
+    rig = Rig(fake, from_latest=True)
+    rig.put(1, created=rig.clock.now / 1000 - 60)
+    rig.put(2)
+    undated(rig, 1)
+
+    batch = rig.open(position=Position(LATEST, at_ms=rig.clock.now)).next_batch()
+
+    assert [change.key for change in batch.changes] == [b'"k2"']
 
 
 # --- gaps --------------------------------------------------------------------------------------------------

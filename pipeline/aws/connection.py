@@ -16,6 +16,7 @@ import structlog
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 
+from pipeline.aws import prompts
 from pipeline.aws.date_clock import DateClock
 from pipeline.aws.errors import (
     FOREIGN,
@@ -32,7 +33,13 @@ from pipeline.aws.operations import Body, Operation, ServiceName
 from pipeline.aws.service import USER_AGENT, Service
 from pipeline.backoff import Backoff
 from pipeline.core.model import SideConfig
-from pipeline.errors import AwsError, CredentialsExpired, MalformedResponse
+from pipeline.errors import (
+    AwsError,
+    ConfigurationError,
+    CredentialsExpired,
+    MalformedResponse,
+    MonitorError,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -99,6 +106,7 @@ class Connection:
         self._lock = threading.RLock()
         self._refusals = 0  # sessions in a row whose credentials AWS refused
         self._rebuild_at: float | None = None  # None: the session is not known to be refused
+        self._has_worked = False  # AWS has answered once: the settings are right
         self.dates = DateClock(clock)
         self.rebuild()
 
@@ -126,10 +134,10 @@ class Connection:
                 with asking_botocore(NoCredentials):
                     self._session = _session(self.config)
             except UNUSABLE as error:
-                raise translate(error, self.config.side, "session") from error
+                raise self._unusable(error) from error
             service = self._service("dynamodbstreams" if self.config.side == "stream" else "dynamodb")
             self.region, self.endpoint = service.region, service.endpoint
-        log.info(
+        log.debug(
             "aws session made",
             side=self.config.side,
             endpoint=self.endpoint,
@@ -191,7 +199,7 @@ class Connection:
             headers, answer = ask()
         except FOREIGN as error:
             code, headers = code_of(error), headers_of(error)
-            ours = translate(error, self.config.side, operation)
+            ours = self._ours(error, operation)
             if isinstance(ours, CredentialsExpired):
                 self._refused(session)
             raise ours from error
@@ -202,7 +210,7 @@ class Connection:
             self.observer.request(operation, self._clock() - started, code)
             if date := headers.get("date"):
                 self.dates.saw(date, started, self._clock())
-        self._refusals = 0
+        self._refusals, self._has_worked = 0, True
         return answer
 
     def _current(self) -> boto3.Session:
@@ -233,10 +241,24 @@ class Connection:
             with asking_botocore(NoCredentials, ValueError):
                 return make()
         except UNUSABLE as error:
-            ours = translate(error, self.config.side, "session")
-            if isinstance(ours, CredentialsExpired):
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> MonitorError:
+        """No session or client can be made of what is configured, at least not now."""
+        ours = self._ours(error, "session")
+        if isinstance(ours, CredentialsExpired):
+            with self._lock:
                 self._back_off()
-            raise ours from error
+        return ours
+
+    def _ours(self, error: Exception, operation: str) -> MonitorError:
+        """As ours. What was right before is only away for a while: a profile's file that is being rewritten,
+        the credentials of a machine whose metadata service is.
+        """
+        ours = translate(error, self.config.side, operation)
+        if self._has_worked and isinstance(ours, ConfigurationError):
+            return CredentialsExpired(ours.problem, ours.remedy)
+        return ours
 
     def _refused(self, session: boto3.Session) -> None:
         """AWS refused `session`'s credentials. Many threads may say so about one session: it counts once."""
@@ -278,7 +300,10 @@ def _boto_session(config: SideConfig, role: "_AssumedRole | None" = None) -> bot
     core.register_component("data_loader", loader())
     if role is not None:
         core.register_component("credential_provider", role)
-    return boto3.Session(botocore_session=core, profile_name=config.profile, region_name=config.region)
+    session = boto3.Session(botocore_session=core, profile_name=config.profile, region_name=config.region)
+    if role is None:
+        prompts.refuse(core, config.profile)
+    return session
 
 
 class _AssumedRole:

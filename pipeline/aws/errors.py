@@ -23,6 +23,7 @@ from pipeline.errors import (
     MalformedResponse,
     MonitorError,
     NotFound,
+    NotServed,
     Throttled,
     Trimmed,
 )
@@ -53,14 +54,24 @@ BY_CODE: dict[str, type[AwsError]] = {
     "TrimmedDataAccessException": Trimmed,
     "ResourceNotFoundException": NotFound,
     "TableNotFoundException": NotFound,
+    "UnknownOperationException": NotServed,
 }
 
 _REMEDIES: dict[type[AwsError], str] = {
     CredentialsExpired: "renew the credentials (for example `aws sso login`) and check this host's clock",
     AccessDenied: "allow the operation in the IAM policy of the profile or role",
     NotFound: "check the name, the region and the account",
+    NotServed: "check the endpoint: it is another service's, or an emulator without this operation",
 }
+#: A stream without an endpoint of its own is asked for where its table is.
+_STREAMS_ELSEWHERE = "streams have endpoints of their own: give the stream's as --stream-endpoint-url"
 
+_WITHOUT_CODE = (
+    "use a profile that needs none, or put temporary credentials made with the code (`aws sts assume-role "
+    "--serial-number … --token-code …`) into a profile of their own"
+)
+#: What `aws login` stores is read with a package that botocore does not bring along.
+_LOGIN_EXTRA = "profiles of `aws login` need it: install dynamodb-migration-monitor[login]"
 _NOT_AWS = "check the endpoint, and what answers in AWS's place: a proxy, a gateway, a portal"
 
 _CONFIGURATION = (
@@ -75,7 +86,18 @@ _CONFIGURATION = (
     boto.EndpointProviderError,
     boto.EndpointVariantError,
 )
-_CREDENTIALS = (boto.CredentialRetrievalError, boto.SSOError, boto.TokenRetrievalError)
+_CREDENTIALS = (
+    boto.CredentialRetrievalError,
+    boto.SSOError,
+    boto.TokenRetrievalError,
+    *([boto.LoginError] if hasattr(boto, "LoginError") else []),  # botocore 1.41
+)
+#: botocore's name of credential_process. What such a program says may be anything, secrets included.
+_PROGRAM = "custom-process"
+
+
+class NeedsCode(boto.InvalidConfigError):  # type: ignore[misc]
+    """Credentials that somebody would have to type something for."""
 
 
 class OddAnswer(Exception):
@@ -130,6 +152,10 @@ def headers_of(error: Exception) -> Mapping[str, str]:
 
 def translate(error: Exception, side: str, operation: str) -> MonitorError:
     """`error` as ours, saying which side and operation it was and what to do."""
+    if isinstance(error, NeedsCode):
+        return ConfigurationError(f"{side}: {quoted(str(error))}", _WITHOUT_CODE)
+    if isinstance(error, boto.MissingDependencyException):
+        return ConfigurationError(f"{side}: {quoted(str(error))}", _LOGIN_EXTRA)
     if isinstance(error, (*_CONFIGURATION, ValueError)):
         return ConfigurationError(
             f"{side}: {quoted(str(error))}", f"check the {side} profile, region and endpoint"
@@ -150,7 +176,10 @@ def translate(error: Exception, side: str, operation: str) -> MonitorError:
         kind = _kind_of(code, error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     elif isinstance(error, (*_CREDENTIALS, NoCredentials)):
         kind = CredentialsExpired
-    return kind(f"{side}: {operation}: {says}", _REMEDIES.get(kind, ""))
+        if getattr(error, "kwargs", {}).get("provider") == _PROGRAM:
+            says = "credential_process failed or gave no credentials: run it by hand"
+    remedy = _STREAMS_ELSEWHERE if (kind, side) == (NotServed, "stream") else _REMEDIES.get(kind, "")
+    return kind(f"{side}: {operation}: {says}", remedy)
 
 
 def _kind_of(code: str, status: int) -> type[AwsError]:

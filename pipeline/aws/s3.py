@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError
 
 from pipeline.aws.connection import Connection
 from pipeline.aws.errors import FOREIGN, translate
-from pipeline.errors import AccessDenied, AwsError
+from pipeline.aws.paging import Pages
+from pipeline.errors import AccessDenied, AwsError, NotFound
 
 CHUNK_BYTES = 256 * 1024
 _HTTP_NOT_FOUND, _HTTP_FORBIDDEN = 404, 403
@@ -25,6 +26,7 @@ class Bucket:
     def __init__(self, connection: Connection, name: str) -> None:
         self._connection = connection
         self._name = name
+        self._listings: dict[str, Pages[str]] = {}
 
     def size(self, path: str) -> int | None:
         """Bytes of an object, None where there is none. Raises AccessDenied and the other AwsErrors."""
@@ -43,8 +45,13 @@ class Bucket:
             raise
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """An object's content. Raises AwsUnavailable when the connection ends in the middle."""
-        body = self._ask("get_object", Key=path)["Body"]
+        """An object's content. Raises NotFound, and AwsUnavailable when the connection ends in the middle."""
+        try:
+            body = self._ask("get_object", Key=path)["Body"]
+        except AwsError as error:
+            if _status(error) == _HTTP_NOT_FOUND:
+                raise NotFound(f"{self.shown(path)}: is missing") from error
+            raise
         try:
             yield from body.iter_chunks(CHUNK_BYTES)
         except FOREIGN as error:
@@ -53,16 +60,18 @@ class Bucket:
             body.close()
 
     def find(self, folder: str, name: str) -> list[str]:
-        """Every object of that name in the folder and below it."""
+        """Every object of that name in the folder and below it; after a refusal the next call goes on."""
         prefix = f"{folder.strip('/')}/" if folder.strip("/") else ""
-        found: list[str] = []
-        after: dict[str, str] = {}
-        while True:
-            page = self._ask("list_objects_v2", Prefix=prefix, **after)
-            found += [each["Key"] for each in page.get("Contents", [])]
-            if not page.get("IsTruncated"):
-                return [path for path in found if path.rpartition("/")[2] == name]
-            after = {"ContinuationToken": page["NextContinuationToken"]}
+        listing = self._listings.setdefault(
+            prefix, Pages("ListObjectsV2", lambda after: self._list(prefix, after))
+        )
+        return [path for path in listing.all() if path.rpartition("/")[2] == name]
+
+    def _list(self, prefix: str, after: str | None) -> tuple[list[str], str | None]:
+        mark = {} if after is None else {"ContinuationToken": after}
+        page = self._ask("list_objects_v2", Prefix=prefix, **mark)
+        following = page["NextContinuationToken"] if page.get("IsTruncated") else None
+        return [each["Key"] for each in page.get("Contents", [])], following
 
     def shown(self, path: str) -> str:
         return f"s3://{self._name}/{path}"

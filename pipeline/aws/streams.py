@@ -9,6 +9,7 @@ import msgspec
 
 from pipeline.aws import operations, wire
 from pipeline.aws.connection import Connection
+from pipeline.aws.paging import Pages
 from pipeline.aws.wire import Record
 from pipeline.core.model import StreamView
 from pipeline.core.shard_lineage import Shard
@@ -38,21 +39,24 @@ class StreamClient:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._of_tables: dict[str, Pages[wire.WireStream]] = {}
 
     def latest_stream(self, table: str) -> str | None:
-        """ARN of the table's newest stream, enabled or not; None when it had none in the last 24 h."""
-        streams: list[wire.WireStream] = []
-        after: dict[str, str] = {}
-        while True:
-            page = self._connection.call(operations.LIST_STREAMS, {"TableName": table, **after})
-            streams += page.streams
-            last = page.last_evaluated_stream_arn
-            if last is None:
-                # A label is the instant the stream was enabled, in ISO 8601.
-                return max(streams, key=lambda stream: stream.stream_label).stream_arn if streams else None
-            if last in after.values():
-                raise MalformedResponse("ListStreams: the page that was asked for goes on where it began")
-            after = {"ExclusiveStartStreamArn": last}
+        """ARN of the table's newest stream, enabled or not; None when it had none in the last 24 h.
+
+        After a refusal the next call goes on with the listing.
+        """
+        listing = self._of_tables.setdefault(
+            table, Pages("ListStreams", lambda after: self._list_streams(table, after))
+        )
+        # A label is the instant the stream was enabled, in ISO 8601.
+        newest = max(listing.all(), key=lambda stream: stream.stream_label, default=None)
+        return None if newest is None else newest.stream_arn
+
+    def _list_streams(self, table: str, after: str | None) -> tuple[list[wire.WireStream], str | None]:
+        request = {"TableName": table} | ({} if after is None else {"ExclusiveStartStreamArn": after})
+        page = self._connection.call(operations.LIST_STREAMS, request)
+        return page.streams, page.last_evaluated_stream_arn
 
     def describe_stream(
         self, arn: str, exclusive_start: str | None = None

@@ -31,7 +31,7 @@ class Camel(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
 class _Change(Camel, frozen=True, gc=False):
     keys: msgspec.Raw
     sequence_number: str
-    approximate_creation_date_time: CreationTime
+    approximate_creation_date_time: CreationTime | None = None
     new_image: msgspec.Raw = msgspec.Raw()  # empty: the stream does not show it (msgspec has no `Raw | None`)
     old_image: msgspec.Raw = msgspec.Raw()
 
@@ -62,9 +62,12 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return self.change.sequence_number
 
     @property
-    def created_ms(self) -> int:
-        """When the change was written, Unix ms; AWS floors it to whole seconds."""
-        return int(self.change.approximate_creation_date_time * 1000)
+    def created_ms(self) -> int | None:
+        """When the change was written, Unix ms; AWS floors it to whole seconds. None: the API allows to leave
+        it out.
+        """
+        created = self.change.approximate_creation_date_time
+        return None if created is None else int(created * 1000)
 
 
 class GetRecordsBody(msgspec.Struct, frozen=True):
@@ -134,6 +137,7 @@ class WireTable(Camel, frozen=True):
     attribute_definitions: list[AttributeDefinition]
     stream_specification: StreamSpecification | None = None
     latest_stream_arn: str | None = None
+    table_id: str | None = None
     item_count: int = 0
     table_size_bytes: int = 0
 

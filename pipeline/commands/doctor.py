@@ -19,11 +19,14 @@ from rich.text import Text
 from pipeline import exit_codes
 from pipeline.aws import Connection, TableInfo, credential_files, read_definition
 from pipeline.commands import preflight
+from pipeline.commands.notes import notes
 from pipeline.commands.preflight import StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
 from pipeline.errors import MonitorError
+from pipeline.producers.export.opened import open_for
+from pipeline.report import comparison_text
 from pipeline.sides import connect
 from pipeline.store import RedisConnection, check_server
 
@@ -86,6 +89,7 @@ class _Examination:
         lines += _checked("definitions", self._definitions)
         for side in Side:
             lines += _checked(f"{side} reads", lambda side=side: self._reads(side))  # type: ignore[misc]
+            lines += _checked(f"{side} export", lambda side=side: self._export(side))  # type: ignore[misc]
         lines += _checked("TTL", self._ttl)
         lines += _checked("stream", self._see_stream)
         lines += _checked("stream reads", self._stream_reads)
@@ -94,6 +98,7 @@ class _Examination:
         lines += _checked("redis", self._redis)
         lines += _checked("read units", self._read_units)
         lines += _checked("direction", self._direction)
+        lines += self._notes()
         return lines
 
     # --- access ------------------------------------------------------------------------------------------
@@ -165,6 +170,15 @@ class _Examination:
         preflight.check_item_reads(self._connections[side], table)
         yield Line(f"{side} reads", "ok", f"BatchGetItem is allowed on {table.name}")
 
+    def _export(self, side: Side) -> Iterable[Line]:
+        """Where one is named: its manifests, that all its files are there, and that they may be read."""
+        given = self._migration.export(side)
+        if given is None or self._tables is None:
+            return
+        connection, table = self._connections[side], self._tables.of(side)
+        seen = preflight.asked(lambda: open_for(given, connection, table)).seen
+        yield Line(f"{side} export", "ok", comparison_text.export_words(seen))
+
     def _ttl(self) -> Iterable[Line]:
         if self._tables is None:
             return
@@ -199,7 +213,13 @@ class _Examination:
         if self._stream is None:
             return
         preflight.check_stream_reads(self._connections["stream"], self._stream)
-        yield Line("stream reads", "ok", "DescribeStream, GetShardIterator and GetRecords are allowed")
+        if self._stream.a_shard is None:
+            says = (
+                "DescribeStream is allowed; there is no shard yet to try GetShardIterator and GetRecords on"
+            )
+            yield Line("stream reads", "warn", says, "try again once something was written to the table")
+        else:
+            yield Line("stream reads", "ok", "DescribeStream, GetShardIterator and GetRecords are allowed")
         # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
         yield Line(
             "stream readers",
@@ -221,11 +241,20 @@ class _Examination:
             apart_ms = connection.time_ms() - time.time_ns() // 1_000_000
         finally:
             connection.close()
-        version = ".".join(map(str, server.version))
-        yield Line("redis", "ok", f"{server.kind} {version}, maxmemory-policy {server.policy}")
+        policy = f", maxmemory-policy {server.policy}" if server.policy else ""
+        yield Line("redis", "ok", f"{server.kind} {server.version_text}{policy}")
+        for doubt in server.doubts:
+            yield Line("redis", "warn", doubt, "give the migration a server that says so, with noeviction")
         if abs(apart_ms) >= SKEW_WARN_MS:
             says = f"Redis is {apart_ms / 1000:+.1f} s from this host"
             yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")
+
+    def _notes(self) -> list[Line]:
+        found = notes(self._process, self._migration)
+        lines = [Line(note.about, "warn", note.says, note.remedy) for note in found]
+        if self._process.alertmanager_config and not any(line.check == "alerts" for line in lines):
+            lines.append(Line("alerts", "ok", f"{self._process.alertmanager_config} names who is told"))
+        return lines
 
     def _direction(self) -> Iterable[Line]:
         if self._migration.verify_on is Side.SOURCE:
@@ -295,28 +324,3 @@ def estimate(migration: MigrationConfig, verified: TableInfo) -> str:
         f"1,000 changes a second, {migration.sample_rate:g} % of keys sampled, items of {size:,.0f} bytes: "
         f"up to {units:,.0f} read units a second on the {migration.verify_on}{limit}"
     )
-
-
-# --- the plan ----------------------------------------------------------------------------------------------
-
-
-def plan(process: ProcessConfig, migration: MigrationConfig, tables: Tables, stream: StreamSeen) -> str:
-    """What `run` would do, for --dry-run."""
-    rows = [
-        ("migration", migration.name),
-        ("source", f"{tables.source.arn} at {tables.source_endpoint}"),
-        ("target", f"{tables.target.arn} at {tables.target_endpoint}"),
-        ("keys", preflight.describe_keys(tables.source)),
-        ("stream", f"{stream.info.arn} at {stream.endpoint}"),
-        ("view, shards", f"{stream.info.view}, {stream.shards}"),
-        ("begins at", f"{migration.iterator_type}, unless the migration was begun before"),
-        ("looked up on", str(migration.verify_on)),
-        ("sampled", f"{migration.sample_rate:g} % of keys"),
-        ("validators", f"{process.workers}, each with {process.in_flight} calls under way"),
-        ("reads", estimate(migration, tables.of(migration.verify_on))),
-        (
-            "state",
-            "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}",
-        ),
-    ]
-    return "\n".join(f"{name:<13} {text}" for name, text in rows)

@@ -41,6 +41,8 @@ _NEED_TABLE = ("run", "reader", "validator", "comparer", "compare", "doctor")
 _NEED_NAME = ("monitor", "status", "findings", "gate", "report", "mark")
 #: Roles of several processes that find each other through one Redis.
 _NEED_REDIS = ("reader", "validator", "comparer", "monitor")
+#: Which part of an ARN is the region.
+_REGION_IN_ARN = 3
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ def _value(option: Option, values: Mapping[str, Any]) -> Any:
 
 def _migration(values: Mapping[str, Any]) -> MigrationConfig:
     given = MigrationConfig(**_plain(MigrationConfig, values))
-    source = _side("source", given.region or _region_in(given.source_table), values)
-    target = _side("target", given.region or _region_in(given.target_table), values)
+    source = _side("source", given.region, given.source_table, values)
+    target = _side("target", given.region, given.target_table, values)
     origin = source if given.origin is Side.SOURCE else target
     return dataclasses.replace(
         given,
@@ -126,24 +128,29 @@ def _name_in(table: str) -> str:
     return table.rpartition("/")[2]
 
 
-def _region_in(table: str) -> str | None:
-    """Of a table's ARN, the region; None for a name."""
-    parts = table.split(":")
-    return parts[3] if len(parts) > 3 and parts[0] == "arn" else None
+def _region_in(arn: str | None, endpoint_url: str | None) -> str | None:
+    """The region that an ARN names; None for a name, and where somebody else than AWS answers: an emulator
+    may write any region into its ARNs, and keeps its tables by the one that signs.
+    """
+    parts = (arn or "").split(":")
+    if len(parts) <= _REGION_IN_ARN or parts[0] != "arn":
+        return None
+    region = parts[_REGION_IN_ARN]
+    return region if endpoint_url is None or f".{region}." in endpoint_url else None
 
 
-def _side(side: str, region: str | None, values: Mapping[str, Any]) -> SideConfig:
+def _side(side: str, region: str | None, table: str, values: Mapping[str, Any]) -> SideConfig:
     prefix = f"{side}."
     own = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
-    own["region"] = own["region"] or region
+    own["region"] = own["region"] or region or _region_in(table, own["endpoint_url"])
     return SideConfig(side, **own)
 
 
 def _stream_side(origin: SideConfig, arn: str | None, values: Mapping[str, Any]) -> SideConfig:
     """The origin's access, but for what was given; a profile of its own reads without the origin's role."""
     profile = values["stream.profile"]
-    region = arn.split(":")[3] if arn else origin.region
     endpoint_url = values["stream.endpoint_url"] or origin.endpoint_url
+    region = _region_in(arn, endpoint_url) or origin.region
     if profile:
         return SideConfig("stream", profile, region, endpoint_url)
     return dataclasses.replace(origin, side="stream", region=region, endpoint_url=endpoint_url)

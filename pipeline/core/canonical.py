@@ -40,7 +40,9 @@ REPLICATION_PREFIX = "aws:rep:"
 #: Digests that mean something else in a history, and what stands in for them (odds: 1 in 2**127).
 _RESERVED = {ABSENT: b"\x00" * 15 + b"\x01", UNKNOWN: b"\xff" * 15 + b"\xfe"}
 
-_NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,4}))?")
+_NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)([0-9]+))?")
+#: Digits of an exponent that no mantissa of an item, which is at most 400 KB, brings back into the range.
+_EXPONENT_DIGITS = 7
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder().decode
 _decode_texts = msgspec.json.Decoder(list[str]).decode
@@ -70,14 +72,17 @@ def _canonical_number(text: str) -> str:
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise MalformedItem("not a number")
-    sign, whole, fraction, exponent = match.groups(default="")
+    sign, whole, fraction, exponent_sign, exponent = match.groups(default="")
     if not whole and not fraction:
         raise MalformedItem("a number without digits")
     digits = (whole + fraction).lstrip("0")
-    power = int(exponent or 0) - len(fraction) + len(digits)
-    digits = digits.rstrip("0")
     if not digits:
         return "0"
+    exponent = exponent.lstrip("0")
+    if len(exponent) > _EXPONENT_DIGITS:
+        raise MalformedItem("a number out of range")
+    power = int(f"{exponent_sign}{exponent or 0}") - len(fraction) + len(digits)
+    digits = digits.rstrip("0")
     power -= len(digits)  # the value is now: digits x 10**power
     leading = power + len(digits) - 1
     if len(digits) > MAX_DIGITS:

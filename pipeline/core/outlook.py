@@ -91,7 +91,7 @@ def verified_up_to(figures: Figures, unsettled: Unsettled) -> Instant:
     """The instant before which every sampled change has its answer; a finding is one."""
     if figures.reader_lag_seconds is None:
         return Instant(None, "the readers have not said how far they are")
-    if figures.reader.gaps:
+    if figures.reader.gaps_open:
         return Instant(None, "stream records were lost")
     if figures.queue.dead:
         return Instant(None, "keys were given up without a verdict")

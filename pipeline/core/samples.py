@@ -55,7 +55,7 @@ def sample_of(figures: Figures) -> Sample:
         open=figures.open_total,
         backlog=figures.queue.backlog,
         keys=success.keys,
-        gaps=figures.reader.gaps,
+        gaps=figures.reader.gaps_open,
         records=figures.ledger.records_read,
         compared=comparison.done / comparison.planned if comparison and comparison.planned else None,
     )

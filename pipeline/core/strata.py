@@ -74,7 +74,7 @@ def _changed(figures: Figures) -> Stratum:
 
 
 def _whole(figures: Figures) -> Stratum:
-    comparison, wrong = figures.comparison, figures.open_total
+    comparison, wrong = figures.of_table, figures.open_total
     share = comparing.success(comparison, wrong, wrong) if comparison else None
     if comparison is None or share is None:
         why = (

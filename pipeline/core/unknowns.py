@@ -35,7 +35,7 @@ def _whole_table(figures: Figures, limits: Limits) -> str:
     """Why what did not change is not vouched for; "" = it is."""
     if limits.scope is Scope.CHANGES:
         return "items that did not change under watch are not vouched for (--gate-scope changes)"
-    comparison = figures.comparison
+    comparison = figures.of_table
     if comparison is None:
         return "items that did not change under watch were not compared: `compare` does that"
     if why := comparing.unproven(comparison, figures):
@@ -47,7 +47,7 @@ def _shares(figures: Figures, settings: Mapping[str, str]) -> Iterator[str]:
     rate = float(settings.get("sample_rate", "100"))
     if rate < 100:
         yield f"{rate:g} % of the keys are followed; of the others only the interval speaks"
-    comparison = figures.comparison
+    comparison = figures.of_table
     if comparison and not comparison.whole:
         yield f"{comparison.settings.sample_percent:g} % of the segments of the tables were compared"
     if ignored := settings.get("ignore_attributes"):
@@ -66,8 +66,8 @@ def _counts(figures: Figures) -> Iterator[str]:
         yield f"suspects whose source never stood still, not decided: {ledger.suspects_indeterminate:,}"
     if ledger.outstanding:
         yield f"versions that have no answer yet: {ledger.outstanding:,}"
-    if figures.reader.gaps:
-        yield f"losses of stream records: {figures.reader.gaps:,}; what they held is not known"
+    if lost := figures.reader.gaps_open:
+        yield f"losses of stream records: {lost:,}; what they held is not known"
     if figures.queue.dead:
         yield f"keys given up without a verdict: {figures.queue.dead:,}"
 

@@ -17,6 +17,7 @@ What happens to a batch that cannot be published:
 4. FENCED → somebody else has the partition: drop it. What we read, they read again.
 """
 
+import logging
 import os
 import random
 import socket
@@ -29,8 +30,16 @@ import msgspec
 import structlog
 
 from pipeline.backoff import Backoff
-from pipeline.errors import AccessDenied, AwsError, ConfigurationError, StateLost, StoreUnavailable
+from pipeline.errors import (
+    AccessDenied,
+    AwsError,
+    ConfigurationError,
+    StateLost,
+    StoreFull,
+    StoreUnavailable,
+)
 from pipeline.metrics import MigrationMetrics
+from pipeline.process.pulse import Heartbeat
 from pipeline.producers.base import Batch, Producer, Stop
 from pipeline.reader.discovery import DiscoveryLoop
 from pipeline.reader.partitions import Holdings, LeasedPartition, Schedule
@@ -80,13 +89,15 @@ class Publisher:
         self._store_due = 0.0  # the store could not be reached: nothing is read before this instant
         self._proven = False  # a batch was read: permissions and names are right
         self._failure: BaseException | None = None
+        self._heartbeat: Heartbeat = lambda **_: None
 
-    def run(self, stop: Stop, heartbeat: Callable[[], None]) -> None:
+    def run(self, stop: Stop, heartbeat: Heartbeat) -> None:
         """Read and publish until `stop`; then finish what is under way and give everything back.
 
         Raises AccessDenied, NotFound or ConfigurationError when the very first requests are refused,
         StateLost when the migration's state is gone from Redis, and what a thread did not expect.
         """
+        self._heartbeat = heartbeat
         loops = [self._discovery.run, *[self._work] * self._threads]
         threads = [threading.Thread(target=self._guard, args=(loop,), daemon=True) for loop in loops]
         for thread in threads:
@@ -96,8 +107,8 @@ class Publisher:
                 try:
                     self._tick()
                 except StoreUnavailable as error:
-                    log.warning("leases not renewed: trying again", error=str(error))
-                heartbeat()
+                    log.debug("leases not renewed: trying again", error=str(error))
+                heartbeat(worked=self._proven)
                 stop.wait(TICK_SECONDS)
         finally:
             self._end(threads)
@@ -125,7 +136,7 @@ class Publisher:
                 if began < self._store_due:
                     return self._store_due + random.uniform(0, BACKOFF.first_seconds)
                 held.batch = held.reader.next_batch()
-                self._proven = True
+                self._prove()
             keep = self._publish(held, held.batch)
         except (AwsError, ConfigurationError) as error:
             if isinstance(error, (AccessDenied, ConfigurationError)) and not self._proven:
@@ -138,18 +149,30 @@ class Publisher:
         except StoreUnavailable as error:
             delay = self._backoff(held)
             self._store_due = time.monotonic() + delay
-            log.warning(
-                "not published: trying again", partition=held.partition, error=str(error), retry_seconds=delay
+            # That Redis does not serve us is said once (store/outage.py); that it is full, here.
+            log.log(
+                logging.WARNING if isinstance(error, StoreFull) else logging.DEBUG,
+                "not published: trying again",
+                partition=held.partition,
+                error=str(error),
+                retry_seconds=delay,
             )
             return self._store_due
         held.failures = 0
         return began + held.pause_seconds if keep else None
 
+    def _prove(self) -> None:
+        if not self._proven:
+            self._proven = True
+            self._heartbeat()  # at once: should this process be killed now, its supervisor knows
+
     def _publish(self, held: LeasedPartition, batch: Batch) -> bool:
         """Publish a batch; False when the partition is not ours to read any more. Raises StoreUnavailable."""
         if batch.gap is not None:
             # A reader that was suspended and overtaken meanwhile finds trimmed what others have read.
-            reported = self._store.add_gap(held.lease, held.partition, batch.gap, held.checkpoint)
+            reported = self._store.add_gap(
+                held.lease, held.partition, batch.gap, held.checkpoint, batch.gap_until_ms
+            )
             if reported is Outcome.FENCED:
                 return False
             held.batch = batch = msgspec.structs.replace(batch, gap=None)

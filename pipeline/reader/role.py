@@ -14,13 +14,14 @@ from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
 from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage
+from pipeline.process.pulse import Heartbeat
 from pipeline.producers.base import Stop
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.publisher import Publisher
 from pipeline.sides import connect, report
-from pipeline.store import AwsClocks, ReaderStore
+from pipeline.store import AwsClocks, Outage, ReaderStore, once_served
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +33,14 @@ def run_reader(
     migration: MigrationConfig,
     stop: Stop,
     metrics: Metrics,
-    heartbeat: Callable[[], None],
+    heartbeat: Heartbeat,
+    *,
+    unserved: Callable[[float], None] = lambda _since: None,
 ) -> None:
-    """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
+    """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work.
+
+    unserved: as `Outage` calls it.
+    """
     own_metrics = metrics.of(migration.name)
     table = describe_table(
         connect(migration, migration.origin, own_metrics), migration.table(migration.origin)
@@ -43,7 +49,14 @@ def run_reader(
     client, arn = StreamClient(connection), _stream_arn(migration, table)
     aws = AwsClocks(connection.dates, ask=lambda: client.describe_stream(arn))
     aws.ask()
-    store = ReaderStore.begin(process.redis_url, migration.name, migration.settings(), aws)
+    outage = Outage(unserved)
+    store = once_served(
+        lambda: ReaderStore.begin(process.redis_url, migration.name, migration.settings(), aws, outage),
+        stop,
+        lambda: heartbeat(worked=False),
+    )
+    if store is None:
+        return
     producer = StreamProducer(
         client,
         _discoverer(migration, client, arn, table.name, store, stop),
@@ -58,8 +71,8 @@ def run_reader(
     own_metrics.sample_ratio.set(migration.sample_rate / 100)
     log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=process.reader_threads)
 
-    def tick() -> None:
-        heartbeat()
+    def tick(*, worked: bool = True) -> None:
+        heartbeat(worked=worked)
         report(connection, own_metrics)
 
     garbage.freeze()
@@ -68,7 +81,7 @@ def run_reader(
     log.info("reader stopped")
 
 
-def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
+def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Heartbeat) -> None:
     try:
         publisher.run(stop, heartbeat)
     except StateLost as error:
@@ -77,14 +90,14 @@ def _publish(publisher: Publisher, store: ReaderStore, stop: Stop, heartbeat: Ca
         raise
 
 
-def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Callable[[], None]) -> None:
+def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Heartbeat) -> None:
     """Only this process knows when the watch began: it does not end before that is stored again."""
     while not stop.is_set():
         try:
             store.begin_again()
             return
         except StoreUnavailable as error:
-            log.warning("not begun again yet", error=str(error))
+            log.debug("not begun again yet", error=str(error))
         heartbeat()
         stop.wait(TICK_SECONDS)
 
@@ -124,5 +137,5 @@ def _stream_arn(migration: MigrationConfig, info: TableInfo) -> str:
             f"table {info.name} has no enabled stream",
             "enable one (NEW_AND_OLD_IMAGES), or give --stream-arn",
         )
-    log.info("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
+    log.debug("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
     return info.stream_arn

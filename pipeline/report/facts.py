@@ -154,7 +154,7 @@ def make(sources: Sources, findings: Findings) -> Facts:
     """The facts. What they say in words is made here, so that every form of the report says the same."""
     figures, limits = sources.figures, sources.limits
     verdict = evaluate(figures, limits)
-    comparison, success = figures.comparison, figures.success
+    comparison, success = figures.of_table, figures.success
     return Facts(
         migration=sources.migration,
         at_ms=figures.now_ms,

@@ -15,7 +15,7 @@ of a cluster):
     checkpoints     hash: partition → checkpoint          leases        hash: partition → epoch|expires|owner
     watermarks      hash: partition → watermark (ms)      readers       sorted set: reader → alive until (ms)
     ledger          hash: counters                        late          hash: creation bucket → keys waiting
-    lag:<minute>    hash: bucket → count                  gaps          hash: gap → recorded (ms)
+    lag:<minute>    hash: bucket → count                  gaps          hash: gap → recorded|window|closed
     findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
     findings-log    stream of closed findings             dead          stream of dead letters
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
@@ -26,14 +26,17 @@ of a cluster):
     comparison      hash: settings and counts of the latest comparison
     comparison-leases  hash: ordinal of a partition → epoch|expires|owner
     comparison-read    bitmap: partition n of the comparison is read and counted
+    comparison-sorted  hash: ordinal of a partition that was sorted into buckets → epoch of what counts
+    comparison-of-table  hash: the latest comparison of the table, while `comparison` is one of changes
 """
 
-from pipeline.store.beginning import begin, check_server
+from pipeline.store.beginning import begin, check_server, load
 from pipeline.store.clock import AwsClocks
 from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
 from pipeline.store.marking import MarkStore
+from pipeline.store.outage import Outage, once_served
 from pipeline.store.permissions import Role, check_permissions
 from pipeline.store.reader_store import ReaderStore
 from pipeline.store.reading import StoreView
@@ -45,6 +48,7 @@ __all__ = [
     "CompareStore",
     "FiguresView",
     "MarkStore",
+    "Outage",
     "ReaderStore",
     "RedisConnection",
     "Role",
@@ -54,4 +58,6 @@ __all__ = [
     "begin",
     "check_permissions",
     "check_server",
+    "load",
+    "once_served",
 ]

@@ -28,7 +28,7 @@ from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.store import codec
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
-from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.connection import GROUP, RedisConnection
 from pipeline.store.messages import gap_of
 
 #: Replication lags are counted by minute; figures speak of the last few.
@@ -59,6 +59,10 @@ class FiguresView:
     def close(self) -> None:
         self._connection.close()
 
+    def check_takes_writes(self) -> None:
+        """Raises StoreUnavailable where the server takes no writes: then nobody can go on (connection.py)."""
+        self._connection.check_takes_writes()
+
     def now_ms(self) -> int:
         """The state's clock: the one clock that all processes share (clock.py)."""
         return self._connection.clock.now_ms()
@@ -69,20 +73,20 @@ class FiguresView:
 
     def partitions(self, producer: str | None = None) -> dict[str, Checkpoint]:
         """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
-        with translated():
+        with self._connection.asking("partitions"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
         mine = f"{producer}:" if producer else ""
         return {name: at for name, at in _checkpoints(raw).items() if name.startswith(mine)}
 
     def gaps(self) -> list[Gap]:
         """Oldest first."""
-        with translated():
+        with self._connection.asking("gaps"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("gaps")))
-        return sorted((gap_of(field, at_ms) for field, at_ms in raw.items()), key=lambda gap: gap.at_ms)
+        return _gaps(raw)
 
     def begun_again(self) -> bool:
         """True when the state was lost once (see `ReaderStore.begin_again`)."""
-        with translated():
+        with self._connection.asking("begun_again"):
             return bool(self._redis.hexists(self._key("meta"), "begun_again_ms"))
 
     def ledger(self) -> Ledger:
@@ -101,11 +105,12 @@ class FiguresView:
         """
         now_ms = self.now_ms()
         told = self._ask(figures_questions(self._key, now_ms))
-        form, started_ms, watermark_ms, watched_since_ms, gap_ms = told["meta"]
+        form, started_ms, watermark_ms, watched_since_ms = told["meta"]
         if started_ms:
             readable(form, self.migration)
         distance_ms, clock_steps = told["clock"]
         late = [int(bucket) for bucket in told["late"]]
+        gaps = _gaps(told["gaps"])
         return Figures(
             now_ms=now_ms,
             started_ms=int(started_ms or now_ms),
@@ -120,8 +125,9 @@ class FiguresView:
             reader=ReaderState(
                 watermark_ms=int(watermark_ms or 0),
                 partitions=partition_counts(_checkpoints(told["checkpoints"])),
-                gaps=told["gaps"],
+                gaps=len(gaps),
                 readers=told["readers"],
+                closed=[gap for gap in gaps if gap.closed_ms is not None],
             ),
             lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
             oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
@@ -131,14 +137,15 @@ class FiguresView:
             validators=told["validators"],
             clock=Clock(None if distance_ms is None else int(distance_ms), int(clock_steps or 0)),
             comparison=_comparison(told["comparison"]),
+            kept=_comparison(told["of-table"]),
             watched_since_ms=int(watched_since_ms or 0),
-            gap_ms=int(gap_ms or 0),
+            gap_ms=max((gap.at_ms for gap in gaps if gap.closed_ms is None), default=0),
             marks={name.decode(): int(at_ms) for name, at_ms in sorted(told["marks"].items())},
         )
 
     def _ask(self, questions: dict[str, Question]) -> dict[str, Any]:
         """The answers, all of one instant; None from a consumer group before the migration has begun."""
-        with translated():
+        with self._connection.asking("figures"):
             pipe = self._redis.pipeline(transaction=True)
             for question in questions.values():
                 pipe.execute_command(*question)  # type: ignore[no-untyped-call]
@@ -160,7 +167,7 @@ class FiguresView:
         while page := [
             one for one in self._opened(after_ms, until_ms, FINDINGS_PAGE + len(known)) if one[0] not in known
         ]:
-            with translated():
+            with self._connection.asking("findings"):
                 names = [key for key, _ in page]
                 raw = cast(list[bytes | None], self._redis.hmget(self._key("findings"), names))
             for (key, at_ms), stored in zip(page, raw, strict=True):
@@ -174,7 +181,7 @@ class FiguresView:
         """The next keys with a finding, and when each was opened."""
         first: Any = from_ms  # a score, where redis-py declares a position
         last: Any = "+inf" if until_ms is None else until_ms
-        with translated():
+        with self._connection.asking("opened"):
             found = self._redis.zrange(
                 self._key("findings-since"), first, last, byscore=True, withscores=True, offset=0, num=count
             )
@@ -182,7 +189,7 @@ class FiguresView:
 
     def samples(self) -> list[Sample]:
         """How the migration went, oldest first."""
-        with translated():
+        with self._connection.asking("samples"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("samples")))
         return timeline({name.decode(): _decode_sample(text) for name, text in raw.items()})
 
@@ -195,7 +202,7 @@ class FiguresView:
         oldest_ms: int | None = None
         cursor = asked = 0
         while asked <= most:
-            with translated():
+            with self._connection.asking("unsettled"):
                 cursor, page = cast(
                     tuple[int, dict[bytes, bytes]],
                     self._redis.hscan(self._key("history"), cursor, count=HISTORIES_PAGE),
@@ -211,7 +218,7 @@ class FiguresView:
         """Of the findings that were closed the latest ones, newest first; held as `findings` holds them."""
         before = "+"
         while True:
-            with translated():
+            with self._connection.asking("closed_findings"):
                 log = cast(
                     list[tuple[bytes, dict[bytes, bytes]]],
                     self._redis.xrevrange(self._key("findings-log"), max=before, count=FINDINGS_PAGE),
@@ -243,7 +250,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
     minutes = range(this_minute - LAG_MINUTES + 1, this_minute + 1)
     return {
         "clock": ("HMGET", key("clock"), "distance_ms", "steps"),
-        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms", "gap_ms"),
+        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms"),
         "ledger": ("HGETALL", key("ledger")),
         "keys-judged": ("PFCOUNT", key("keys-judged")),
         "keys-sampled": ("PFCOUNT", key("keys-sampled")),
@@ -253,7 +260,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "due": ("ZCARD", key("due")),
         "dead": ("XLEN", key("dead")),
         "checkpoints": ("HGETALL", key("checkpoints")),
-        "gaps": ("HLEN", key("gaps")),
+        "gaps": ("HGETALL", key("gaps")),
         "readers": ("ZCOUNT", key("readers"), now_ms, now_ms + ALIVE_AHEAD_MS),
         "validators": ("ZCOUNT", key("validators"), now_ms, now_ms + ALIVE_AHEAD_MS),
         "oldest-entry": ("XRANGE", key("work"), "-", "+", "COUNT", 1),
@@ -263,6 +270,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "oldest-finding": ("ZRANGE", key("findings-since"), 0, 0, "WITHSCORES"),
         "marks": ("HGETALL", key("marks")),
         "comparison": ("HGETALL", key("comparison")),
+        "of-table": ("HGETALL", key("comparison-of-table")),
         **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
     }
 
@@ -287,6 +295,10 @@ def _longest_due_ms(entries: Any, scored: list[tuple[bytes, float]]) -> int | No
 
 def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
     return {partition.decode(): Checkpoint.decode(checkpoint) for partition, checkpoint in raw.items()}
+
+
+def _gaps(raw: dict[bytes, bytes]) -> list[Gap]:
+    return sorted((gap_of(field, value) for field, value in raw.items()), key=lambda gap: gap.at_ms)
 
 
 def _comparison(raw: dict[bytes, bytes]) -> Comparison | None:

@@ -1,8 +1,14 @@
 """Sockets that stay open and answer nothing: they delay what hangs on them, and no end."""
 
+import os
+import signal
+import subprocess
+import time
+
 import pytest
 
-from tests.faults.world import World
+from pipeline.supervisor import STALL_SECONDS
+from tests.faults.world import SLOTS, World
 from tests.servers import eventually
 
 #: A container's stop grace.
@@ -68,3 +74,29 @@ def test_sigterm_during_a_stalled_call_ends_within_the_grace(
             proxy.stand_still(False)
     with world.running():
         world.settle(f"SIGTERM while {' and '.join(sides)} stall")
+
+
+def test_a_group_that_stood_still_for_longer_than_a_process_may_be_silent_goes_on(
+    world: World, one_by_one: bool
+) -> None:
+    """SIGSTOP of everything for 70 s (a laptop's lid, a debugger, a frozen container)."""
+    if not one_by_one:
+        pytest.skip("only one by one: make faults")
+    with world.watching() as supervisor:
+        world.plant()
+        group = [supervisor.pid, *children_of(supervisor.pid)]
+        for pid in group:
+            os.kill(pid, signal.SIGSTOP)
+        ends = time.monotonic() + STALL_SECONDS + 10
+        eventually(lambda: time.monotonic() > ends, STALL_SECONDS + 20)
+        for pid in reversed(group):
+            os.kill(pid, signal.SIGCONT)
+        world.plant()
+        world.settle("SIGSTOP of everything, 70 s")
+        assert world.logged("process hangs: killed") == []
+        assert {slot: len(world.pids(slot)) for slot in SLOTS} == dict.fromkeys(SLOTS, 1)
+
+
+def children_of(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True)
+    return [int(line) for line in found.stdout.split()]

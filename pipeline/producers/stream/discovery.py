@@ -5,9 +5,9 @@ the store. It says what should be done there; no record is read.
 
 What a listing is taken to mean is `shard_lineage.plan`'s; what is added here:
 1. A shard is tracked from the moment it may be read, so every reader process may read whatever is tracked.
-2. With LATEST, a new shard whose parent was never read (a shard that was listed late, or a beginning that was
-   interrupted, or a migration begun again after its state was lost) leaves out what was written before the
-   migration was begun.
+2. With LATEST, a new shard whose parent was never read (a shard that was listed late, also when it is the
+   first, or a beginning that was interrupted, or a migration begun again after its state was lost) leaves
+   out what was written before the migration was begun.
 3. A finished parent's watermark stays until its children are tracked and have taken it over.
 4. A finished shard stays as a tombstone until it has been missing from the listings for a while: a shard that
    is left out once and then listed again must not be read twice.
@@ -92,6 +92,7 @@ class Discoverer:
         self._label = ""
         self._newest_label = arn.rpartition("/")[2]
         self._enabled = True
+        self._came_late = False  # the first listing held no shard
         self._listing: Listing | None = None  # under way
         self._shards: dict[str, Shard] = {}  # the last listing, by partition
         self._list_due = self._listed_at = 0.0
@@ -152,6 +153,9 @@ class Discoverer:
                 raise
             log.error("the stream does not exist any more", stream=arn)
         self._shards = {self._partition(shard.id): shard for shard in shards}
+        if not (tracked or shards or self._came_late):
+            self._came_late = True
+            log.info("the stream lists no shard yet: what is written from now on will be read", stream=arn)
         self._closed = frozenset(name for name, shard in self._shards.items() if shard.closed)
         self._enabled = enabled
         self._listed_at = time.monotonic()
@@ -212,7 +216,7 @@ class Discoverer:
 
     def _begins(self, tracked: Mapping[str, Checkpoint]) -> bool:
         """True at the first discovery of a migration that is to begin with what is written from now on."""
-        return self._from_latest and not tracked and not self._begun_again()
+        return self._from_latest and not (tracked or self._came_late or self._begun_again())
 
     def _start(
         self, name: str, start: Start, tracked: Mapping[str, Checkpoint], watermarks: Mapping[str, int]

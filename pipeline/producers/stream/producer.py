@@ -8,7 +8,7 @@ Facts (AWS, "DynamoDB Streams" API reference; measured where an emulator differs
 - An empty page is not the end of a shard, only a missing next iterator is.
 - Records live 24 h. Reading past that shows as TrimmedDataAccessException at GetShardIterator or GetRecords,
   as ResourceNotFoundException for a shard that is still listed, or, from TRIM_HORIZON, not at all.
-- Creation times are floored to 1 s.
+- Creation times are floored to 1 s, and may be left out.
 """
 
 from collections.abc import Mapping
@@ -142,6 +142,7 @@ class ShardReader:
             # Taken after the iterator: no record can fall between the two.
             began_ms = self._producer.clock.now_ms()
             self._watermark_ms = began_ms
+            log.info("the watch begins: older changes are not read", partition=self._partition)
             position = Position(PositionKind.LATEST, at_ms=began_ms)
             return self._batch(position, watch_began_ms=self._producer.clock.latest_ms())
         covered_ms = max(position.at_ms, self._watermark_ms)
@@ -154,14 +155,16 @@ class ShardReader:
         """What a page becomes. now_ms: before it was asked for. Changes nothing when it raises."""
         records = page.records
         if self._skip_before_ms:
-            records = [one for one in records if one.created_ms >= self._skip_before_ms]
-        changes, counts = self._producer.selector.select(records)
+            records = [one for one in records if (one.created_ms or now_ms) >= self._skip_before_ms]
+        changes, counts = self._producer.selector.select(records, self._producer.clock.latest_ms())
         ended = page.next_iterator is None
         closed = ended or self._is_closed()
+        began_ms = self._position.at_ms if records and self._position.kind is PositionKind.LATEST else 0
         if records:
             self._skip_before_ms = 0
         if page.records:
-            self._advance_to(page.records[-1].created_ms - WATERMARK_BEHIND_MS)
+            # Undated ones promise nothing: how much was written before them is not known.
+            self._advance_to((_last_dated_ms(page.records) or 0) - WATERMARK_BEHIND_MS)
         elif not closed:  # an empty page of a closed shard is on the way to records, not at the tip
             self._advance_to(now_ms - WATERMARK_BEHIND_MS)
         return self._batch(
@@ -169,6 +172,7 @@ class ShardReader:
             ended,
             changes=changes,
             counts=counts,
+            watch_began_ms=began_ms,
             idle=not page.records and not closed,
         )
 
@@ -188,7 +192,11 @@ class ShardReader:
         )
         self._skip_before_ms = 0
         self._watermark_ms = 0
-        return self._batch(Position(PositionKind.TRIM_HORIZON, at_ms=now_ms), gap=reason)
+        # Whatever is younger than that the stream still keeps, and it is read now.
+        kept_ms = now_ms - OVERDUE_MS
+        return self._batch(
+            Position(PositionKind.TRIM_HORIZON, at_ms=now_ms), gap=reason, gap_until_ms=kept_ms
+        )
 
     def _batch(self, position: Position | None = None, finished: bool = False, **more: Any) -> Batch:
         """The position moves to `position`; the last page of a shard and its end are one batch."""
@@ -211,5 +219,12 @@ def _after(position: Position, records: list[Record]) -> Position:
     """The position after these records."""
     if not records:
         return position
-    last = records[-1]
-    return Position(PositionKind.AFTER, last.sequence, last.created_ms)
+    dated_ms = _last_dated_ms(records)
+    if dated_ms is None:
+        dated_ms = position.at_ms
+    return Position(PositionKind.AFTER, records[-1].sequence, dated_ms)
+
+
+def _last_dated_ms(records: list[Record]) -> int | None:
+    """When the last record that says so was created."""
+    return next((ms for one in reversed(records) if (ms := one.created_ms) is not None), None)

@@ -36,12 +36,13 @@ class Selector:
         self._sampler = sampler
         self._digester = digester
         self._count_malformed_image = count_malformed_image
-        self._warned = False
+        self._warned = self._warned_undated = False
 
-    def select(self, records: Sequence[Record]) -> tuple[list[Change], Counts]:
+    def select(self, records: Sequence[Record], read_ms: int) -> tuple[list[Change], Counts]:
         """The changes of the kept keys, in order, and counts of all records.
 
-        Raises MalformedResponse for keys that do not fit the table.
+        read_ms: when they were read at the latest. Raises MalformedResponse for keys that do not fit the
+        table.
         """
         compact, keeps = self._schema.compact, self._sampler.keeps
         kept: list[tuple[bytes, Record]] = []
@@ -55,13 +56,29 @@ class Selector:
         events = [record.event for record in records]
         by_name = {event.value: number for event in ChangeType if (number := events.count(event))}
         counts = Counts(len(records), len(records) - len(kept), by_name)
-        return [self._change(key, record) for key, record in kept], counts
+        if None in (record.created_ms for _, record in kept):
+            created = self._undated(records, read_ms)
+            return [self._change(key, record, created[record.sequence]) for key, record in kept], counts
+        return [self._change(key, record, record.created_ms or 0) for key, record in kept], counts
 
-    def _change(self, key: bytes, record: Record) -> Change:
+    def _undated(self, records: Sequence[Record], read_ms: int) -> dict[str, int]:
+        """By sequence number, when each was created at the latest: before the next one that says when."""
+        if not self._warned_undated:
+            self._warned_undated = True
+            log.warning(
+                "records without creation times: taken for as old as the next one, or as their reading"
+            )
+        created: dict[str, int] = {}
+        for record in reversed(records):
+            read_ms = read_ms if record.created_ms is None else record.created_ms
+            created[record.sequence] = read_ms
+        return created
+
+    def _change(self, key: bytes, record: Record, created_ms: int) -> Change:
         """What the view does not show is UNKNOWN; an INSERT had no old item, a REMOVE leaves no new one."""
         before = ABSENT if record.event is ChangeType.INSERT else self._digest(record.old_image)
         after = ABSENT if record.event is ChangeType.REMOVE else self._digest(record.new_image)
-        return Change(key, before, after, record.created_ms)
+        return Change(key, before, after, created_ms)
 
     def _digest(self, image: msgspec.Raw | None) -> bytes:
         if image is None:
