@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import cast
 
 import redis
 
@@ -17,6 +18,7 @@ from benchmarks.stub import PARTITION_KEY, STREAM_ARN, TABLE, shard_id
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, StreamClient, TableReader
 from pipeline.core.canonical import Digester, KeySchema
+from pipeline.core.comparing.state import Comparison
 from pipeline.core.model import ABSENT, Change, Counts, Policy, Side
 from pipeline.core.sampling import Sampler
 from pipeline.process import garbage
@@ -38,7 +40,17 @@ _SOME_DIGEST = b"\x17" * 16
 
 
 class BenchStore(ReaderStore, ValidatorStore):
-    """What readers and validators write: the benchmark plays both."""
+    """What readers and validators write: the benchmark plays both. And how far a comparison is."""
+
+    def segments_done(self) -> int:
+        """Cheap enough to be asked all the time."""
+        return int(cast(bytes | None, self._redis.hget(self._key("comparison"), "done")) or 0)
+
+    def comparison(self) -> Comparison:
+        found = self.figures().comparison
+        if found is None:
+            raise RuntimeError("no comparison was begun")
+        return found
 
 
 def shard_reader(url: str, percent: float, clock: Clock) -> PartitionReader:
