@@ -45,8 +45,11 @@ _WORDS: dict[type[redis.RedisError], str] = {
     redis.exceptions.ClusterCrossSlotError: "CROSSSLOT",
     redis.exceptions.NoScriptError: "NOSCRIPT",
 }
-#: How the scripts say that a value is not what they ever wrote.
-_DAMAGED = ("holds no number at", "holds something else than a history")
+#: How scripts and commands say that a value is not what they ever wrote.
+_DAMAGED = re.compile(
+    r"holds no number at|hash value is not an integer|INVALIDOBJ|"
+    r"user_script:\d+: (?:attempt to (?!call)|bad argument|data string too short)"
+)
 _NO_CLUSTER = "use a server without cluster mode (cluster-enabled no), or one whose one node has every slot"
 #: redis-py puts this in front, with the whole command.
 _OF_A_PIPELINE = re.compile(r"\ACommand # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
@@ -97,7 +100,7 @@ def _of_state(word: str, said: str) -> StoreError | None:
             f"a key of the migration holds something else: {said}",
             "delete that key, or give the migration a Redis of its own",
         )
-    if any(words in said for words in _DAMAGED):
+    if _DAMAGED.search(said):
         return damaged(said)
     return None
 

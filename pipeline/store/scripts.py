@@ -31,7 +31,7 @@ LEASE = Script("lease", ("leases", "meta"))
 RENEW = Script("renew", ("leases", "watermarks", "meta", "checkpoints", "work"))
 RELEASE = Script("release", ("leases",))
 PUBLISH = Script(
-    "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
+    "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta", "dead")
 )
 ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
 KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
@@ -43,7 +43,7 @@ COMPARE_TAKE = Script("compare_take", ("comparison", "comparison-leases", "ledge
 COMPARE_RENEW = Script("compare_renew", ("comparison", "comparison-leases"))
 COMPARE_FINISH = Script("compare_finish", ("comparison", "comparison-leases", "comparison-read"))
 SUSPECT = Script(
-    "suspect", ("comparison", "comparison-leases", "history", "work", "ledger", "keys-sampled", "due")
+    "suspect", ("comparison", "comparison-leases", "history", "work", "ledger", "keys-sampled", "due", "dead")
 )
 
 
