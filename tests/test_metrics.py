@@ -32,7 +32,8 @@ COUNTS = {
     *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_partitions"),
     *("ddbmm_keys_judged", "ddbmm_keys_excused", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
     *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed"),
-    *("ddbmm_comparison_items", "ddbmm_comparison_read_units", "ddbmm_comparison_segments"),
+    *("ddbmm_comparison_items", "ddbmm_comparison_read_units", "ddbmm_comparison_partitions"),
+    "ddbmm_stream_gaps_open",
     *(
         f"ddbmm_versions_{s}"
         for s in ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
@@ -92,7 +93,18 @@ def test_labels_are_closed_sets_that_never_name_a_role_key_or_shard() -> None:
     for one in m.declarations(m.start(None, "test")):
         for label, values in one.labels.items():
             assert label in {
-                *("table", "change", "kind", "side", "operation", "code", "level", "state", "reason"),
+                *(
+                    "table",
+                    "change",
+                    "kind",
+                    "side",
+                    "operation",
+                    "code",
+                    "level",
+                    "state",
+                    "phase",
+                    "reason",
+                ),
                 *("check", "mark", "version", "python_version", "migration"),
             }
             known = bool(values) or label == "migration"

@@ -60,8 +60,8 @@ def pipeline() -> Panels:
         ),
         number(
             "Losses of records",
-            "Stream records that were gone before they were read. `status` counts them; they close the gate.",
-            "max(ddbmm_stream_gaps_total{m})",
+            "Losses of stream records that no comparison has closed. They close the gate.",
+            "max(ddbmm_stream_gaps_open{m})",
             steps=[(None, GOOD), (1, BAD)],
             height=8,
         ),

@@ -296,7 +296,7 @@ def comparison() -> Panels:
     return [
         number(
             "Compared",
-            "Share of the segments that the latest comparison has read.",
+            "Share of the partitions that the latest comparison has read.",
             "max(ddbmm_comparison_progress_ratio{m})",
             "percentunit",
             [(None, WARN), (1, GOOD)],
@@ -339,9 +339,9 @@ def comparison() -> Panels:
             [("max by (table) (ddbmm_comparison_read_units{m})", "{{table}}")],
         ),
         lines(
-            "Segments",
-            "Segments that are read, and those that are left.",
-            [("max by (state) (ddbmm_comparison_segments{m})", "{{state}}")],
+            "Partitions compared",
+            "Segments, or an export's files and then buckets, that are read, and those that are left.",
+            [("max by (phase, state) (ddbmm_comparison_partitions{m})", "{{phase}} {{state}}")],
             stacked=True,
         ),
     ]

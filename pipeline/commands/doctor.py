@@ -25,6 +25,8 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
 from pipeline.errors import MonitorError
+from pipeline.producers.export.opened import open_for
+from pipeline.report import comparison_text
 from pipeline.sides import connect
 from pipeline.store import RedisConnection, check_server
 
@@ -87,6 +89,7 @@ class _Examination:
         lines += _checked("definitions", self._definitions)
         for side in Side:
             lines += _checked(f"{side} reads", lambda side=side: self._reads(side))  # type: ignore[misc]
+            lines += _checked(f"{side} export", lambda side=side: self._export(side))  # type: ignore[misc]
         lines += _checked("TTL", self._ttl)
         lines += _checked("stream", self._see_stream)
         lines += _checked("stream reads", self._stream_reads)
@@ -166,6 +169,15 @@ class _Examination:
         table = self._tables.of(side)
         preflight.check_item_reads(self._connections[side], table)
         yield Line(f"{side} reads", "ok", f"BatchGetItem is allowed on {table.name}")
+
+    def _export(self, side: Side) -> Iterable[Line]:
+        """Where one is named: its manifests, that all its files are there, and that they may be read."""
+        given = self._migration.export(side)
+        if given is None or self._tables is None:
+            return
+        connection, table = self._connections[side], self._tables.of(side)
+        seen = preflight.asked(lambda: open_for(given, connection, table)).seen
+        yield Line(f"{side} export", "ok", comparison_text.export_words(seen))
 
     def _ttl(self) -> Iterable[Line]:
         if self._tables is None:
@@ -312,29 +324,3 @@ def estimate(migration: MigrationConfig, verified: TableInfo) -> str:
         f"1,000 changes a second, {migration.sample_rate:g} % of keys sampled, items of {size:,.0f} bytes: "
         f"up to {units:,.0f} read units a second on the {migration.verify_on}{limit}"
     )
-
-
-# --- the plan ----------------------------------------------------------------------------------------------
-
-
-def plan(process: ProcessConfig, migration: MigrationConfig, tables: Tables, stream: StreamSeen) -> str:
-    """What `run` would do, for --dry-run."""
-    rows = [
-        ("migration", migration.name),
-        ("source", f"{tables.source.arn} at {tables.source_endpoint}"),
-        ("target", f"{tables.target.arn} at {tables.target_endpoint}"),
-        ("keys", preflight.describe_keys(tables.source)),
-        ("stream", f"{stream.info.arn} at {stream.endpoint}"),
-        ("view, shards", f"{stream.info.view}, {stream.shards}"),
-        ("begins at", f"{migration.iterator_type}, unless the migration was begun before"),
-        ("looked up on", str(migration.verify_on)),
-        ("sampled", f"{migration.sample_rate:g} % of keys"),
-        ("validators", f"{process.workers}, each with {process.in_flight} calls under way"),
-        ("reads", estimate(migration, tables.of(migration.verify_on))),
-        (
-            "state",
-            "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}",
-        ),
-        *((note.about, f"{note.says}; {note.remedy}") for note in notes(process, migration)),
-    ]
-    return "\n".join(f"{name:<13} {text}" for name, text in rows)

@@ -23,6 +23,7 @@ from pipeline.config.parsers import (
     When,
     cause,
     duration_ms,
+    duration_text,
     instant,
     migration_name,
     not_negative,
@@ -96,7 +97,8 @@ class MigrationConfig:
         one_of("LATEST", "TRIM_HORIZON"), "LATEST", metavar="TYPE")
     sample_rate: float = option(
         JUDGING, "sample-rate",
-        "percentage of keys to validate, all changes of a sampled key are followed; `compare`: of segments",
+        "percentage of keys to validate, all changes of a sampled key are followed; `compare`: of segments, "
+        "or of keys with an export",
         percentage, "100", metavar="PERCENT")
     partition_key: str | None = optional(
         JUDGING, "partition-key", "name of the partition key, checked", str, None,
@@ -158,6 +160,14 @@ class MigrationConfig:
         COMPARING, "stop-after-findings",
         "open findings at which a comparison stops; so many suspects may wait for an answer at a time",
         whole(1, 100_000_000), "100000", metavar="N")
+    source_export: str | None = optional(
+        COMPARING, "source-export",
+        "export that stands for the source: a folder, `s3://BUCKET/PREFIX` or its ARN; an incremental one "
+        "says which keys changed",
+        str, None, otherwise="the table is scanned", metavar="EXPORT")
+    target_export: str | None = optional(
+        COMPARING, "target-export", "export that stands for the target, likewise",
+        str, None, otherwise="the table is scanned", metavar="EXPORT")
     partition_type: str = ""
     sort_type: str = ""
     source_arn: str = ""
@@ -174,6 +184,10 @@ class MigrationConfig:
         """How "source", "target" or "stream" is reached."""
         return {"source": self.source, "target": self.target, "stream": self.stream}[side]
 
+    def export(self, side: Side) -> str | None:
+        """What was given for the side's export."""
+        return self.source_export if side is Side.SOURCE else self.target_export
+
     def table(self, side: Side) -> str:
         return self.source_table if side is Side.SOURCE else self.target_table
 
@@ -188,6 +202,14 @@ class MigrationConfig:
             excused=self.gate_excused / 100,
             scope=Scope(self.gate_scope),
         )
+
+    def judged_by(self) -> dict[str, str]:
+        """The times that a restart may change, by option: what is open is judged by the new ones."""
+        return {
+            "converge-within": duration_text(self.converge_within_ms),
+            "stable-for": duration_text(self.stable_for_ms),
+            "ttl-grace": duration_text(self.ttl_grace_ms),
+        }
 
     def settings(self) -> dict[str, str]:
         """The fingerprint: what the stored state would mean something else without."""
@@ -239,6 +261,10 @@ class ProcessConfig:
         COMPARING, "max-unmatched",
         "MB of items without a partner that each comparer holds; those beyond are looked up one by one",
         whole(1, 65_536), "48", metavar="MB")
+    spill_dir: str = optional(
+        COMPARING, "spill-dir",
+        "directory for items on their way from an export; several hosts must share it",
+        str, "", otherwise="`spill` below `--state-dir`", metavar="DIR")
     stop_after_ms: int | None = optional(
         COMPARING, "stop-after", "how long `compare` goes on at most; the next one goes on from there",
         duration_ms, None, otherwise="until it is finished", metavar="DURATION")
@@ -289,6 +315,10 @@ class ProcessConfig:
         OUTPUT, "json", "print JSON (`status`, `findings`, `gate`, `compare`, `doctor`, `config`)")
     dry_run: bool = switch(OUTPUT, "dry-run", "print the plan and end (`run`, `compare`)")
     # fmt: on
+
+    def spill(self, comparison: str) -> str:
+        """The directory in which a comparison's items lie."""
+        return f"{self.spill_dir or f'{self.state_dir}/spill'}/{comparison}"
 
     def units_share(self, role: str) -> float:
         """Which share of --max-rcu one process of the role may spend. Beside comparers, validators only look

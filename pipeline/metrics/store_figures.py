@@ -135,6 +135,8 @@ STORE_METRICS = (
     _per("change", (*ChangeType, "other"), "counter", "ledger_records_total",
          "Records published, by what they did.", lambda f: _closed(f.ledger.records, ChangeType)),
     _one("counter", "stream_gaps_total", "Losses of stream records.", lambda f: f.reader.gaps),
+    _one("gauge", "stream_gaps_open", "Losses of stream records that no comparison has closed.",
+         lambda f: f.reader.gaps_open),
     _one("gauge", "reader_processes", "Stream readers with a heartbeat.", lambda f: f.reader.readers),
     _one("counter", "store_clock_steps_total", "Steps of Redis' clock, on which nothing depends.",
          lambda f: f.clock.steps),

@@ -170,7 +170,9 @@ class Publisher:
         """Publish a batch; False when the partition is not ours to read any more. Raises StoreUnavailable."""
         if batch.gap is not None:
             # A reader that was suspended and overtaken meanwhile finds trimmed what others have read.
-            reported = self._store.add_gap(held.lease, held.partition, batch.gap, held.checkpoint)
+            reported = self._store.add_gap(
+                held.lease, held.partition, batch.gap, held.checkpoint, batch.gap_until_ms
+            )
             if reported is Outcome.FENCED:
                 return False
             held.batch = batch = msgspec.structs.replace(batch, gap=None)

@@ -137,5 +137,5 @@ def _stream_arn(migration: MigrationConfig, info: TableInfo) -> str:
             f"table {info.name} has no enabled stream",
             "enable one (NEW_AND_OLD_IMAGES), or give --stream-arn",
         )
-    log.info("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
+    log.debug("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
     return info.stream_arn

@@ -14,7 +14,7 @@ of a cluster):
     checkpoints     hash: partition → checkpoint          leases        hash: partition → epoch|expires|owner
     watermarks      hash: partition → watermark (ms)      readers       sorted set: reader → alive until (ms)
     ledger          hash: counters                        late          hash: creation bucket → keys waiting
-    lag:<minute>    hash: bucket → count                  gaps          hash: gap → recorded (ms)
+    lag:<minute>    hash: bucket → count                  gaps          hash: gap → recorded|window|closed
     findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
     findings-log    stream of closed findings             dead          stream of dead letters
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
@@ -24,9 +24,11 @@ of a cluster):
     comparison      hash: settings and counts of the latest comparison
     comparison-leases  hash: ordinal of a partition → epoch|expires|owner
     comparison-read    bitmap: partition n of the comparison is read and counted
+    comparison-sorted  hash: ordinal of a partition that was sorted into buckets → epoch of what counts
+    comparison-of-table  hash: the latest comparison of the table, while `comparison` is one of changes
 """
 
-from pipeline.store.beginning import begin, check_server
+from pipeline.store.beginning import begin, check_server, load
 from pipeline.store.clock import AwsClocks
 from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
@@ -52,5 +54,6 @@ __all__ = [
     "begin",
     "check_permissions",
     "check_server",
+    "load",
     "once_served",
 ]

@@ -61,7 +61,7 @@ def running(state_dir: str) -> Iterator[str]:
         _end_left_over(home)
         with _socket_path(home) as path, _Server(home, path) as server:
             _write_note(home, server.url)
-            log.info("embedded server started", state_dir=str(home))
+            log.debug("embedded server started", state_dir=str(home))
             yield server.url
         (home / "server.json").unlink(missing_ok=True)
 

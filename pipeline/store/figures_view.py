@@ -74,7 +74,7 @@ class FiguresView:
         """Oldest first."""
         with self._connection.asking("gaps"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("gaps")))
-        return sorted((gap_of(field, at_ms) for field, at_ms in raw.items()), key=lambda gap: gap.at_ms)
+        return _gaps(raw)
 
     def begun_again(self) -> bool:
         """True when the state was lost once (see `ReaderStore.begin_again`)."""
@@ -97,11 +97,12 @@ class FiguresView:
         """
         now_ms = self.now_ms()
         told = self._ask(figures_questions(self._key, now_ms))
-        form, started_ms, watermark_ms, watched_since_ms, gap_ms = told["meta"]
+        form, started_ms, watermark_ms, watched_since_ms = told["meta"]
         if started_ms:
             readable(form, self.migration)
         distance_ms, clock_steps = told["clock"]
         late = [int(bucket) for bucket in told["late"]]
+        gaps = _gaps(told["gaps"])
         return Figures(
             now_ms=now_ms,
             started_ms=int(started_ms or now_ms),
@@ -116,8 +117,9 @@ class FiguresView:
             reader=ReaderState(
                 watermark_ms=int(watermark_ms or 0),
                 partitions=partition_counts(_checkpoints(told["checkpoints"])),
-                gaps=told["gaps"],
+                gaps=len(gaps),
                 readers=told["readers"],
+                closed=[gap for gap in gaps if gap.closed_ms is not None],
             ),
             lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
             oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
@@ -127,8 +129,9 @@ class FiguresView:
             validators=told["validators"],
             clock=Clock(None if distance_ms is None else int(distance_ms), int(clock_steps or 0)),
             comparison=_comparison(told["comparison"]),
+            kept=_comparison(told["of-table"]),
             watched_since_ms=int(watched_since_ms or 0),
-            gap_ms=int(gap_ms or 0),
+            gap_ms=max((gap.at_ms for gap in gaps if gap.closed_ms is None), default=0),
             marks={name.decode(): int(at_ms) for name, at_ms in sorted(told["marks"].items())},
         )
 
@@ -205,7 +208,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
     minutes = range(this_minute - LAG_MINUTES + 1, this_minute + 1)
     return {
         "clock": ("HMGET", key("clock"), "distance_ms", "steps"),
-        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms", "gap_ms"),
+        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms"),
         "ledger": ("HGETALL", key("ledger")),
         "keys-judged": ("PFCOUNT", key("keys-judged")),
         "keys-sampled": ("PFCOUNT", key("keys-sampled")),
@@ -215,7 +218,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "due": ("ZCARD", key("due")),
         "dead": ("XLEN", key("dead")),
         "checkpoints": ("HGETALL", key("checkpoints")),
-        "gaps": ("HLEN", key("gaps")),
+        "gaps": ("HGETALL", key("gaps")),
         "readers": ("ZCOUNT", key("readers"), now_ms, now_ms + ALIVE_AHEAD_MS),
         "validators": ("ZCOUNT", key("validators"), now_ms, now_ms + ALIVE_AHEAD_MS),
         "oldest-entry": ("XRANGE", key("work"), "-", "+", "COUNT", 1),
@@ -225,6 +228,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "oldest-finding": ("ZRANGE", key("findings-since"), 0, 0, "WITHSCORES"),
         "marks": ("HGETALL", key("marks")),
         "comparison": ("HGETALL", key("comparison")),
+        "of-table": ("HGETALL", key("comparison-of-table")),
         **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
     }
 
@@ -249,6 +253,10 @@ def _longest_due_ms(entries: Any, scored: list[tuple[bytes, float]]) -> int | No
 
 def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
     return {partition.decode(): Checkpoint.decode(checkpoint) for partition, checkpoint in raw.items()}
+
+
+def _gaps(raw: dict[bytes, bytes]) -> list[Gap]:
+    return sorted((gap_of(field, value) for field, value in raw.items()), key=lambda gap: gap.at_ms)
 
 
 def _comparison(raw: dict[bytes, bytes]) -> Comparison | None:

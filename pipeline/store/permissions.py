@@ -100,6 +100,8 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
         yield ("ZREM", key("validators"), _NOBODY)
     if role is Role.READER:
         yield ("ZREM", key("readers"), _NOBODY)
+    if role is Role.COMPARER:
+        yield ("HGETALL", key("comparison-sorted"))
 
 
 def _refused_scripts(connection: RedisConnection, roles: Sequence[Role]) -> Iterator[str]:

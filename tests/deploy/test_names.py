@@ -13,6 +13,7 @@ NOT_SHOWN = {
     "ddbmm_ledger_matches_total": "the panel Looks shows validation_matches_total",
     "ddbmm_ledger_mismatches_total": "the panel Findings opened and recovered shows the validators' count",
     "ddbmm_ledger_findings_excused_total": "the panels show the keys and versions that are excused now",
+    "ddbmm_stream_gaps_total": "the panel Losses of records shows those that are open; status lists all",
     "ddbmm_keys_excused": "said beside the success rate by statistics, status and gate; its panel is to come",
     "ddbmm_cutover_excused_limit_ratio": "as keys_excused",
     "ddbmm_comparison_started_timestamp_seconds": "the panel Comparison finished tells what matters of it",

@@ -192,7 +192,11 @@ class ShardReader:
         )
         self._skip_before_ms = 0
         self._watermark_ms = 0
-        return self._batch(Position(PositionKind.TRIM_HORIZON, at_ms=now_ms), gap=reason)
+        # Whatever is younger than that the stream still keeps, and it is read now.
+        kept_ms = now_ms - OVERDUE_MS
+        return self._batch(
+            Position(PositionKind.TRIM_HORIZON, at_ms=now_ms), gap=reason, gap_until_ms=kept_ms
+        )
 
     def _batch(self, position: Position | None = None, finished: bool = False, **more: Any) -> Batch:
         """The position moves to `position`; the last page of a shard and its end are one batch."""
