@@ -383,12 +383,16 @@ def test_children_of_a_first_shard_that_was_listed_late_and_closed_are_read_too(
 # --- records without a creation time -----------------------------------------------------------------------
 
 
-def undated(rig: Rig, *numbers: int) -> None:
-    """Take the creation time from these records of the first shard: the API has it as optional."""
+def undated(rig: Rig, *numbers: int, instead: bytes = b"") -> None:
+    """Take the creation time from these records of the first shard: the API has it as optional.
+
+    instead: what stands in its place.
+    """
     shard = next(iter(rig.fake._stream("orders").shards.values()))
     for number in numbers:
-        shard.records[number] = re.sub(rb'"ApproximateCreationDateTime":[0-9.]+,', b"", shard.records[number])
-        assert b"Approximate" not in shard.records[number]
+        before = shard.records[number]
+        shard.records[number] = re.sub(rb'"ApproximateCreationDateTime":[0-9.]+,', instead, before)
+        assert shard.records[number] != before
 
 
 def test_an_undated_record_was_written_before_the_next_one_that_is_dated(rig: Rig):
@@ -405,6 +409,14 @@ def test_an_undated_record_was_written_before_the_next_one_that_is_dated(rig: Ri
     ]
     assert at(batch).at_ms == (created + 2) * 1000, "its parent's end, for the children"
     assert batch.watermark_ms == (created + 2) * 1000 - WATERMARK_BEHIND_MS
+
+
+@pytest.mark.parametrize("odd", [b"5e10", b"-5", b"1e308", b"-1e308", b"1e18"])
+def test_a_date_at_which_nobody_can_have_written_is_none(rig: Rig, odd: bytes):
+    rig.put(1)
+    undated(rig, 0, instead=b'"ApproximateCreationDateTime":' + odd + b",")
+    [change] = rig.open().next_batch().changes
+    assert change.created_ms == rig.clock.latest_ms()
 
 
 def test_a_page_without_any_date_is_read_and_moves_no_watermark(rig: Rig):

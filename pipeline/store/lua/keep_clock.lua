@@ -10,9 +10,7 @@ local before, distance, step, group = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4]
 local MOST_PENDING = 100000
 countable(clock, {'steps'})
 
-local kept = redis.call('HGET', clock, 'distance_ms') or ''
-if not string.match(kept, '^-?%d+$') then kept = '' end -- one that is no number is none
-if kept ~= before then return 0 end
+if (redis.call('HGET', clock, 'distance_ms') or '') ~= before then return 0 end
 redis.call('HSET', clock, 'distance_ms', distance)
 if not step then return 1 end
 redis.call('HINCRBY', clock, 'steps', 1)

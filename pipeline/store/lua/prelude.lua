@@ -70,9 +70,8 @@ local function is_history(bytes)
 end
 
 -- A history that is none becomes a dead letter. What it counted nobody can tell: it stays outstanding in the ledger.
-local DEAD_LETTERS = 10000
 local function bury_damaged(dead, ledger, due, name, bytes)
-  redis.call('XADD', dead, 'MAXLEN', '~', DEAD_LETTERS, '*', 'k', name, 'history', bytes)
+  redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'k', name, 'history', bytes)
   redis.call('HINCRBY', ledger, 'dead_entries:poison', 1)
   redis.call('ZREM', due, name)
 end
