@@ -14,12 +14,12 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -29,7 +29,7 @@ from pipeline import exit_codes, metrics, monitor
 from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import MonitorError
-from pipeline.process import logs, tether
+from pipeline.process import logs, scratch, tether
 from pipeline.process.pulse import Heartbeat, Pulse
 
 log = structlog.get_logger(__name__)
@@ -57,8 +57,14 @@ def run(
     0 after SIGTERM, 130 after SIGINT, 2 or 4 when a role that has not worked yet cannot work with this
     configuration. One that has worked is started again however it ended.
     """
-    with tempfile.TemporaryDirectory(prefix="ddbmm-metrics-") as directory:
+    with scratch.directory(_home(process)) as directory:
         return _Supervisor(process, migration, roles, directory).run(until)
+
+
+def _home(process: ProcessConfig) -> str | None:
+    """The state directory where this host keeps the state: nobody cleans there."""
+    embedded = process.redis_url.startswith("unix:") and Path(process.state_dir).is_dir()
+    return process.state_dir if embedded else None
 
 
 @dataclass(frozen=True)
@@ -158,6 +164,7 @@ class _Supervisor:
                 code = self._tend(child)
                 if code in exit_codes.HALTING:
                     return code
+            self._metrics.keep()
             self._metrics.worker_processes.set(sum(child.alive() for child in self._children))
             self._wakeup.wait(TICK_SECONDS)
         log.info("stopping", signal=signal.Signals(self._stop_signal).name)
@@ -240,8 +247,13 @@ def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
     logs.configure(work.process.log_format, work.process.log_level)
     own_metrics = metrics.start(work.directory, work.slot)
     logs.count(own_metrics.logged)
+
+    def heartbeat(*, worked: bool = True) -> None:
+        pulse.beat(worked=worked)
+        own_metrics.keep()
+
     try:
-        _run_role(work, stop, own_metrics, pulse.beat)
+        _run_role(work, stop, own_metrics, heartbeat)
     except MonitorError as error:
         log.error(str(error), role=work.role)
         sys.exit(error.exit_code)
