@@ -65,9 +65,17 @@ def _report(process: ProcessConfig, store: FiguresView, before: Figures | None) 
     if process.log_format == "json":
         log.info("statistics", **text.statistics_fields(figures, before))
     else:
-        print(text.statistics_text(figures, before), flush=True)
+        _print(text.statistics_text(figures, before))
     if wrong := figures.ledger.imbalance:
         log.error(
             "accounting identity does not hold", wrong=wrong, ledger=msgspec.to_builtins(figures.ledger)
         )
     return figures
+
+
+def _print(block: str) -> None:
+    """On standard output, if it can be written: nothing depends on it."""
+    try:
+        print(block, flush=True)
+    except OSError as error:
+        log.warning("statistics cannot be printed", error=error.strerror)

@@ -29,7 +29,7 @@ from pipeline import exit_codes, metrics, monitor
 from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import MonitorError
-from pipeline.process import logs, scratch, tether
+from pipeline.process import logs, scratch, streams, tether
 from pipeline.process.pulse import Heartbeat, Pulse
 
 log = structlog.get_logger(__name__)
@@ -241,6 +241,7 @@ def _slots(process: ProcessConfig, role: str) -> list[str]:
 def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
     """Entry point of a spawned process."""
     tether.die_with(parent)
+    streams.prepare()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
@@ -260,6 +261,8 @@ def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
     except Exception:
         log.exception("process failed", role=work.role)
         sys.exit(exit_codes.DEFECT)
+    finally:
+        streams.flush()
 
 
 def _run_role(work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, heartbeat: Heartbeat) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from pipeline.process import streams
+
 if TYPE_CHECKING:
     from prometheus_client import Counter
 
@@ -76,4 +78,4 @@ def _rendering(form: str) -> list[Any]:
     if form == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    return [structlog.dev.ConsoleRenderer(colors=streams.colored(sys.stderr), exception_formatter=plain)]

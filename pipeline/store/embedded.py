@@ -53,14 +53,18 @@ def running(state_dir: str) -> Iterator[str]:
     Call it from the main thread (the server is tied to it). Raises ConfigurationError when another run
     has the directory, when it cannot be written, or when the server does not start.
     """
-    home = _home(state_dir)
-    with _locked(home):
-        _end_left_over(home)
-        with _socket_path(home) as path, _Server(home, path) as server:
+    home = Path(state_dir).absolute()
+    with contextlib.ExitStack() as stack:
+        with _refused_there(home):
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.enter_context(_locked(home))
+            stack.callback(_forget_note, home)
+            _end_left_over(home)
+            path = stack.enter_context(_socket_path(home))
+            server = stack.enter_context(_Server(home, path))
             _write_note(home, server.url)
-            log.info("embedded server started", state_dir=str(home))
-            yield server.url
-        (home / "server.json").unlink(missing_ok=True)
+        log.info("embedded server started", state_dir=str(home))
+        yield server.url
 
 
 @contextlib.contextmanager
@@ -71,9 +75,11 @@ def attached(state_dir: str) -> Iterator[str]:
     """
     home = Path(state_dir).absolute()
     url = _noted_url(home)
+    with _refused_there(home):
+        there = (home / "appendonlydir").is_dir()
     if url is not None and _answers(url):
         yield url
-    elif (home / "appendonlydir").is_dir():
+    elif there:
         with running(state_dir) as url:
             yield url
     else:
@@ -98,20 +104,24 @@ def shared(state_dir: str) -> Iterator[tuple[str, bool]]:
 # --- the directory -----------------------------------------------------------------------------------------
 
 
-def _home(state_dir: str) -> Path:
-    home = Path(state_dir).absolute()
+@contextlib.contextmanager
+def _refused_there(home: Path) -> Iterator[None]:
+    """What the file system refuses, whatever it is: somebody else's directory, a read-only or full disk, a
+    file in the way, no place for temporary files.
+    """
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield
     except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
         raise ConfigurationError(
-            f"--state-dir {home}: {error.strerror}", "give a directory that can be written"
+            f"--state-dir {home} cannot be used: {error.strerror or error}{where}",
+            "give a directory of your own that can be written, or --redis-url",
         ) from error
-    return home
 
 
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    with (home / "owner.lock").open("w") as file:
+    with (home / "owner.lock").open("w", encoding="utf-8") as file:
         if not _poll(lambda: _try_lock(file), LOCK_SECONDS):
             raise ConfigurationError(
                 f"{home} belongs to a run that is still going (pid {_note(home).get('run', 'unknown')})",
@@ -130,7 +140,7 @@ def _try_lock(file: IO[str]) -> bool:
 
 def _note(home: Path) -> dict[str, object]:
     try:
-        note = json.loads((home / "server.json").read_text())
+        note = json.loads((home / "server.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none, or a run was killed while it wrote it
         return {}
     return note if isinstance(note, dict) else {}
@@ -143,8 +153,13 @@ def _noted_url(home: Path) -> str | None:
 
 def _write_note(home: Path, url: str) -> None:
     fresh = home / "server.json.new"
-    fresh.write_text(json.dumps({"url": url, "run": os.getpid()}))
+    fresh.write_text(json.dumps({"url": url, "run": os.getpid()}), encoding="utf-8")
     fresh.replace(home / "server.json")
+
+
+def _forget_note(home: Path) -> None:
+    with contextlib.suppress(OSError):
+        (home / "server.json").unlink()
 
 
 @contextlib.contextmanager
@@ -185,7 +200,7 @@ class _Server:
             self._child.poll() is not None
         ):
             self._end()
-            tail = " / ".join(self._log_path.read_text(errors="replace").splitlines()[-3:])
+            tail = " / ".join(self._log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
             raise ConfigurationError(f"the embedded server does not start ({tail})", f"see {self._log_path}")
         self._keeper.start()
         return self
