@@ -15,7 +15,7 @@ help:
 	@echo "make test   lint, types and tests, in their own environment ($(VENV)); in CI the fault tests as well"
 	@echo "make faults every fault by itself, more than a hundred kills; prints a table (half an hour)"
 	@echo "make soak   ten minutes at a steady rate with faults: is memory flat? (SOAK_FLAGS='--minutes 60')"
-	@echo "make drill  a million changes with planted faults: missed, false alarms, time to detection (half an hour;"
+	@echo "make drill  a million changes, a million cold items, planted faults: missed, false alarms, time to detection (half an hour;"
 	@echo "            DRILL_FLAGS=--small: two minutes)"
 	@echo "make simulate   the judging rule in a simulated world, SCALE times as large as in the tests (SCALE=10)"
 	@echo "make demo   the whole system on embedded servers, against planted faults ($(DEMO_VENV))"

@@ -10,17 +10,19 @@ import contextlib
 import dataclasses
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import exit_codes
 from pipeline.config import PROGRAM, Effective, MigrationConfig, ProcessConfig, load, split_command
+from pipeline.core.quoting import printable
 from pipeline.errors import MonitorError
 from pipeline.process import logs, streams
+from pipeline.process.traces import trace_of
 
 if TYPE_CHECKING:
     from pipeline.commands.inspect import View
+    from pipeline.commands.preflight import StreamSeen, Tables
 
 _ROLES = {
     "run": ("reader", "validator", "monitor"),
@@ -49,7 +51,7 @@ def _guarded(argv: list[str], environment: Mapping[str, str]) -> int:
     try:
         return _dispatch(argv, environment)
     except MonitorError as error:
-        streams.say(f"{PROGRAM}: {error}")
+        streams.say(f"{PROGRAM}: {printable(str(error))}")
         return error.exit_code
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
@@ -58,7 +60,7 @@ def _guarded(argv: list[str], environment: Mapping[str, str]) -> int:
     except Exception as error:  # noqa: BLE001 - whatever nobody foresaw ends with the code of a defect
         if isinstance(error, OSError) and streams.flush() is not None:
             return exit_codes.UNWRITTEN
-        streams.say(traceback.format_exc())
+        streams.say(trace_of(error))
         streams.say(f"{PROGRAM}: this is a defect of the program: please report it")
         return exit_codes.DEFECT
 
@@ -92,13 +94,13 @@ def _log_level(process: ProcessConfig) -> str:
 
 
 def _run(process: ProcessConfig, migration: MigrationConfig) -> int:
-    from pipeline.commands import doctor, preflight
+    from pipeline.commands import opening, preflight
 
     prepared, tables, stream = preflight.prepare(process, migration)
     if process.dry_run:
-        print(doctor.plan(process, prepared, tables, stream))
+        print(opening.plan(process, prepared, tables, stream))
         return 0
-    return _supervise(process, prepared)
+    return _supervise(process, prepared, (tables, stream))
 
 
 def _role(process: ProcessConfig, migration: MigrationConfig) -> int:
@@ -109,18 +111,21 @@ def _role(process: ProcessConfig, migration: MigrationConfig) -> int:
 
 def _monitor(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline import supervisor
-    from pipeline.commands import preflight
+    from pipeline.commands import opening, preflight
 
-    preflight.check_store(process, migration)
+    preflight.await_store(process, migration)
+    opening.say_notes(process, migration)
     return supervisor.run(process, migration, _ROLES["monitor"])
 
 
-def _supervise(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _supervise(
+    process: ProcessConfig, migration: MigrationConfig, seen: "tuple[Tables, StreamSeen] | None" = None
+) -> int:
     from pipeline import supervisor
-    from pipeline.commands import preflight
+    from pipeline.commands import opening, preflight
 
     with _store_of(process, begin=True) as with_store:
-        preflight.open_store(with_store, migration)
+        opening.announce(process, migration, preflight.open_store(with_store, migration), seen)
         return supervisor.run(with_store, migration, _ROLES[process.command])
 
 

@@ -7,7 +7,11 @@
     │   └── ExportRefused           4    an export that cannot stand for the table it is named for
     │       └── ExportDamaged       4    an export whose checksums or counts are wrong
     ├── StoreError                  5    Redis answered something the store cannot accept
-    │   ├── StoreUnavailable        5    Redis cannot be reached now: try again
+    │   ├── StoreUnavailable        5    Redis does not serve us now: a role tries again
+    │   │   ├── StoreNotReady       5    it answers, and serves nobody for a while (loading, failing over)
+    │   │   ├── StoreFull           5    it is at maxmemory: what needs no room goes on
+    │   │   ├── StoreUnusable       4    it answers, but not to us: credentials, permissions, cluster mode
+    │   │   └── StateDamaged        5    it holds what this program never wrote
     │   └── StateLost               5    the migration's state is gone from Redis: begin again
     └── AwsError                    5    AWS answered, but not with what was asked for
         ├── AwsUnavailable          5    network, timeout, 5xx, an answer nobody can read: try again
@@ -82,6 +86,24 @@ class StoreError(MonitorError):
 
 class StoreUnavailable(StoreError):
     pass
+
+
+class StoreNotReady(StoreUnavailable):
+    pass
+
+
+class StoreFull(StoreUnavailable):
+    pass
+
+
+class StoreUnusable(StoreUnavailable):
+    """A start ends with it; a running role waits, for what was right before may be right again."""
+
+    exit_code = exit_codes.CONFIGURATION
+
+
+class StateDamaged(StoreUnavailable):
+    """Only somebody can put it right; who plays a role waits for that."""
 
 
 class StateLost(StoreError):

@@ -3,6 +3,7 @@
 Reads: the store. Writes: log lines and the console. Never: AWS, the store's writers.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -12,21 +13,29 @@ import structlog
 
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
-from pipeline.errors import StoreUnavailable
+from pipeline.errors import StoreError
 from pipeline.metrics import StoreCollector, Watched
+from pipeline.process import streams
 from pipeline.report import text
-from pipeline.store import FiguresView, RedisConnection
+from pipeline.store import FiguresView, Outage, RedisConnection
 
 log = structlog.get_logger(__name__)
 
 #: The supervisor sees a heartbeat at least this often.
 HEARTBEAT_SECONDS = 0.5
+#: Whether Redis serves us is tried this often, statistics or not.
+CHECK_SECONDS = 5.0
 
 
 def store_collector(process: ProcessConfig, migration: MigrationConfig) -> StoreCollector:
     """What to register with the registry that is served: the store's figures, read at each scrape."""
     store = FiguresView(RedisConnection(process.redis_url, migration.name))
-    return StoreCollector([Watched(migration.name, store.figures, migration.gate_limits())])
+
+    def figures() -> Figures:
+        store.check_takes_writes()
+        return store.figures()
+
+    return StoreCollector([Watched(migration.name, figures, migration.gate_limits())])
 
 
 def run_monitor(
@@ -34,48 +43,54 @@ def run_monitor(
     migration: MigrationConfig,
     stop: threading.Event,
     heartbeat: Callable[[], None],
+    *,
+    unserved: Callable[[float], None] = lambda _since: None,
 ) -> None:
     """Print the statistics every `statistics_every_ms` until `stop`, and once more then.
 
-    While Redis cannot be reached nothing is printed but that; the next round tries again.
+    While Redis does not serve us nothing is printed but that; the next round tries again. unserved: as
+    `Outage` calls it.
     """
-    store = FiguresView(RedisConnection(process.redis_url, migration.name))
+    store = FiguresView(RedisConnection(process.redis_url, migration.name, outage=Outage(unserved)))
     before: Figures | None = None
+    checked_at = float("-inf")
+
+    def alive() -> None:
+        nonlocal checked_at
+        heartbeat()
+        if time.monotonic() - checked_at >= CHECK_SECONDS:
+            checked_at = time.monotonic()
+            with contextlib.suppress(StoreError):  # the outage is told
+                store.check_takes_writes()
+
     try:
         while not stop.is_set():
-            _wait(process.statistics_every_ms / 1000, stop, heartbeat)
+            _wait(process.statistics_every_ms / 1000, stop, alive)
             before = _report(process, store, before) or before
     finally:
         store.close()
 
 
-def _wait(seconds: float, stop: threading.Event, heartbeat: Callable[[], None]) -> None:
+def _wait(seconds: float, stop: threading.Event, alive: Callable[[], None]) -> None:
     until = time.monotonic() + seconds
-    heartbeat()
+    alive()
     while (left := until - time.monotonic()) > 0 and not stop.wait(min(left, HEARTBEAT_SECONDS)):
-        heartbeat()
+        alive()
 
 
 def _report(process: ProcessConfig, store: FiguresView, before: Figures | None) -> Figures | None:
     try:
         figures = store.figures()
-    except StoreUnavailable as error:
-        log.warning("no statistics", error=str(error))
+    except StoreError as error:
+        log.debug("no statistics", error=str(error))
         return None
     if process.log_format == "json":
         log.info("statistics", **text.statistics_fields(figures, before))
-    else:
-        _print(text.statistics_text(figures, before))
+    elif lost := streams.show(text.statistics_text(figures, before)):
+        every = process.statistics_every_ms / 1000
+        log.warning("statistics cannot be printed", error=lost.strerror, retry_seconds=every)
     if wrong := figures.ledger.imbalance:
         log.error(
             "accounting identity does not hold", wrong=wrong, ledger=msgspec.to_builtins(figures.ledger)
         )
     return figures
-
-
-def _print(block: str) -> None:
-    """On standard output, if it can be written: nothing depends on it."""
-    try:
-        print(block, flush=True)
-    except OSError as error:
-        log.warning("statistics cannot be printed", error=error.strerror)

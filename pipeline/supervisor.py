@@ -30,7 +30,7 @@ from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import MonitorError
 from pipeline.process import logs, scratch, streams, tether
-from pipeline.process.pulse import Heartbeat, Pulse
+from pipeline.process.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +42,8 @@ BOOT_SECONDS = 120.0
 RESTART_BACKOFF, HEALTHY_SECONDS = Backoff(1.0, 30.0), 60.0
 #: How long children may take to finish what is under way: the stop grace of a container is 30 s.
 GRACE_SECONDS = 25.0
+#: Not healthy is who has been without Redis for longer; it restarts nothing, and nothing is lost by waiting.
+UNSERVED_SECONDS = 30.0
 TICK_SECONDS = 0.2
 
 
@@ -92,8 +94,9 @@ class _Child:
     def spawn(self, context: Any) -> None:
         self.pulse.begin()
         arguments = (self._work, self.pulse, os.getpid())
-        self.process = context.Process(target=_child_main, args=arguments, name=self.slot)
-        self.process.start()
+        process = context.Process(target=_child_main, args=arguments, name=self.slot)
+        process.start()
+        self.process = process
         log.info("process started", slot=self.slot, pid=self.process.pid)
 
     def alive(self) -> bool:
@@ -225,7 +228,12 @@ class _Supervisor:
 
     def _health(self) -> tuple[bool, str]:
         missing = [child.slot for child in self._children if not child.alive() or child.stalled()]
-        return (False, f"not running: {', '.join(missing)}") if missing else (True, "all processes run")
+        if missing:
+            return False, f"not running: {', '.join(missing)}"
+        unserved = max(child.pulse.unserved_seconds for child in self._children)
+        if unserved > UNSERVED_SECONDS:
+            return False, f"Redis has not served for {unserved:.0f} s: the log says why"
+        return True, "all processes run"
 
 
 def _slots(process: ProcessConfig, role: str) -> list[str]:
@@ -248,13 +256,8 @@ def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
     logs.configure(work.process.log_format, work.process.log_level)
     own_metrics = metrics.start(work.directory, work.slot)
     logs.count(own_metrics.logged)
-
-    def heartbeat(*, worked: bool = True) -> None:
-        pulse.beat(worked=worked)
-        own_metrics.keep()
-
     try:
-        _run_role(work, stop, own_metrics, heartbeat)
+        _run_role(work, stop, own_metrics, pulse)
     except MonitorError as error:
         log.error(str(error), role=work.role)
         sys.exit(error.exit_code)
@@ -265,19 +268,25 @@ def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
         streams.flush()
 
 
-def _run_role(work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, heartbeat: Heartbeat) -> None:
+def _run_role(work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, pulse: Pulse) -> None:
+    def heartbeat(*, worked: bool = True) -> None:
+        pulse.beat(worked=worked)
+        own_metrics.keep()
+
+    told = (stop, own_metrics, heartbeat)
+    unserved = pulse.unserved
     # A role's imports (boto3 is 40 MB) are paid only by the process that plays it.
     if work.role == "reader":
         from pipeline.reader.role import run_reader
 
-        run_reader(work.process, work.migration, stop, own_metrics, heartbeat)
+        run_reader(work.process, work.migration, *told, unserved=unserved)
     elif work.role == "validator":
         from pipeline.validator.role import run_validator
 
-        run_validator(work.process, work.migration, stop, own_metrics, heartbeat, work.slot)
+        run_validator(work.process, work.migration, *told, work.slot, unserved=unserved)
     elif work.role == "comparer":
         from pipeline.comparer.role import run_comparer
 
-        run_comparer(work.process, work.migration, stop, own_metrics, heartbeat, work.slot)
+        run_comparer(work.process, work.migration, *told, work.slot, unserved=unserved)
     else:
-        monitor.run_monitor(work.process, work.migration, stop, heartbeat)
+        monitor.run_monitor(work.process, work.migration, stop, pulse.beat, unserved=unserved)

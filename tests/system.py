@@ -169,22 +169,29 @@ class System:
     # --- the program ---------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def running(self, role: str = "run") -> Iterator["subprocess.Popen[bytes]"]:
-        command = [sys.executable, "-m", "pipeline.cli", role, *self._state, *self._options]
-        log = self.log if role == "run" else self.log.with_suffix(f".{role}.log")
-        with servers.process(command, log=log, env=dict(os.environ)) as child:
+    def running(self, role: str = "run", *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+        command = [sys.executable, "-m", "pipeline.cli", role, *self._state, *self._options, *options]
+        with servers.process(command, log=self.log_of(role), env=dict(os.environ)) as child:
             yield child
 
-    def pids(self, slot: str) -> list[int]:
+    def log_of(self, role: str) -> Path:
+        return self.log if role == "run" else self.log.with_suffix(f".{role}.log")
+
+    def compared(self) -> dict[str, Any]:
+        """The object that `compare --json` printed last."""
+        return dict(json.loads(self.log_of("compare").read_text().splitlines()[-1]))
+
+    def pids(self, slot: str, role: str = "run") -> list[int]:
         """Every process that has played `slot`, oldest first."""
-        return [line["pid"] for line in self.logged("process started") if line["slot"] == slot]
+        return [line["pid"] for line in self.logged("process started", role) if line["slot"] == slot]
 
-    def logged(self, event: str) -> list[dict[str, Any]]:
+    def logged(self, event: str, role: str = "run") -> list[dict[str, Any]]:
         """The log lines of one event."""
-        return [line for line in self._lines() if line.get("event") == event]
+        return [line for line in self._lines(role) if line.get("event") == event]
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        for line in self.log.read_text().splitlines() if self.log.exists() else ():
+    def _lines(self, role: str = "run") -> Iterator[dict[str, Any]]:
+        log = self.log_of(role)
+        for line in log.read_text().splitlines() if log.exists() else ():
             with contextlib.suppress(ValueError):
                 yield json.loads(line)
 

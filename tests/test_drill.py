@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.drill.imported import Case, case_of
 from tests.drill.interval import covered
 from tests.drill.run import drill
 from tests.drill.scenarios import FULL, SMALL, Scenario
@@ -26,5 +27,9 @@ def test_the_true_share_of_right_keys_lies_within_the_stated_interval_in_95_of_1
     assert covered(range(100)) >= 95
 
 
-def test_the_full_drill_is_a_million_changes() -> None:
-    assert sum(scenario.changes for scenario in FULL) == 1_000_000
+def test_the_full_drill_is_a_million_changes_and_a_million_cold_items() -> None:
+    assert sum(scenario.changes for scenario in FULL) >= 1_000_000
+    assert sum(scenario.cold_items for scenario in FULL) == 1_000_000
+    [compared] = [scenario for scenario in FULL if scenario.cold_items]
+    assert compared.hot_keys + compared.cold_keys == 0.01 * compared.cold_items
+    assert {case_of(number, 1_000_000) for number in range(1_000_000)} == {*Case, None}

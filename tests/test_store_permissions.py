@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, StoreUnusable
 from pipeline.store import RedisConnection, Role, StoreView, check_permissions, check_server, scripts
 from pipeline.store.permissions import COMMANDS, acl_rules
 from tests import servers
@@ -75,13 +75,14 @@ def use_everything(url: str, limited: str) -> None:
         CALLS[script](world, store)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "info"])
 def test_a_user_who_lacks_one_of_the_commands_is_told_so_at_the_start(store_url: str, command: str) -> None:
     rules = f"{acl_rules('ddbmm:*')} -{command}"
     with user(store_url, rules) as limited, pytest.raises(ConfigurationError) as refused:
         check_permissions(connection(limited.replace("/0", "/1")), list(Role))
     assert command.partition("|")[0].upper() in refused.value.problem
-    assert f"ACL SETUSER limited {acl_rules('ddbmm:{orders}:*')}" in refused.value.remedy
+    assert acl_rules("ddbmm:{orders}:*") in refused.value.remedy
+    assert "limited" not in str(refused.value), "a part of the URL's credentials"
 
 
 @pytest.mark.parametrize("role", Role)
@@ -123,7 +124,7 @@ def test_the_trial_changes_nothing_of_a_migration_that_runs(store_url: str) -> N
 
 def test_a_right_taken_away_later_is_told_too_and_leaves_the_books_right(store_url: str) -> None:
     world = StoreWorld(store_url)
-    with world.without("PFADD") as weak, pytest.raises(ConfigurationError, match="PFADD"):
+    with world.without("PFADD") as weak, pytest.raises(StoreUnusable, match="PFADD"):
         CALLS["publish"](world, weak)
     CALLS["publish"](world, world.store)
     ledger = world.store.ledger()

@@ -1,6 +1,6 @@
 """Write the dashboard's panels into the links of alerts and their tests: `python -m deploy.grafana.links`.
 
-Reads: the dashboard (generate.py), deploy/prometheus/{rules,tests}/alerts.yml. Writes: these two files.
+Reads: the dashboard (generate.py), two files each of deploy/prometheus/{rules,tests}. Writes: these files.
 Never: anything in them but the number after `viewPanel=`.
 
 A link names its panel by title, in the comment above it; the number is that of the dashboard as it is now:
@@ -15,7 +15,7 @@ from pathlib import Path
 from deploy.grafana.generate import build
 
 PROMETHEUS = Path(__file__).parent.parent / "prometheus"
-FILES = (PROMETHEUS / "rules" / "alerts.yml", PROMETHEUS / "tests" / "alerts.yml")
+FILES = tuple(PROMETHEUS / kind / name for kind in ("rules", "tests") for name in ("alerts.yml", "pager.yml"))
 _LINK = re.compile(r"(# Panel: (.+)\n +dashboard_url: \S+\?viewPanel=)\d+")
 
 

@@ -137,7 +137,7 @@ class Connection:
                 raise self._unusable(error) from error
             service = self._service("dynamodbstreams" if self.config.side == "stream" else "dynamodb")
             self.region, self.endpoint = service.region, service.endpoint
-        log.info(
+        log.debug(
             "aws session made",
             side=self.config.side,
             endpoint=self.endpoint,

@@ -19,6 +19,7 @@ from rich.text import Text
 from pipeline import exit_codes
 from pipeline.aws import Connection, TableInfo, credential_files, read_definition
 from pipeline.commands import preflight
+from pipeline.commands.notes import notes
 from pipeline.commands.preflight import StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
@@ -94,6 +95,7 @@ class _Examination:
         lines += _checked("redis", self._redis)
         lines += _checked("read units", self._read_units)
         lines += _checked("direction", self._direction)
+        lines += self._notes()
         return lines
 
     # --- access ------------------------------------------------------------------------------------------
@@ -227,11 +229,20 @@ class _Examination:
             apart_ms = connection.time_ms() - time.time_ns() // 1_000_000
         finally:
             connection.close()
-        version = ".".join(map(str, server.version))
-        yield Line("redis", "ok", f"{server.kind} {version}, maxmemory-policy {server.policy}")
+        policy = f", maxmemory-policy {server.policy}" if server.policy else ""
+        yield Line("redis", "ok", f"{server.kind} {server.version_text}{policy}")
+        for doubt in server.doubts:
+            yield Line("redis", "warn", doubt, "give the migration a server that says so, with noeviction")
         if abs(apart_ms) >= SKEW_WARN_MS:
             says = f"Redis is {apart_ms / 1000:+.1f} s from this host"
             yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")
+
+    def _notes(self) -> list[Line]:
+        found = notes(self._process, self._migration)
+        lines = [Line(note.about, "warn", note.says, note.remedy) for note in found]
+        if self._process.alertmanager_config and not any(line.check == "alerts" for line in lines):
+            lines.append(Line("alerts", "ok", f"{self._process.alertmanager_config} names who is told"))
+        return lines
 
     def _direction(self) -> Iterable[Line]:
         if self._migration.verify_on is Side.SOURCE:
@@ -301,28 +312,3 @@ def estimate(migration: MigrationConfig, verified: TableInfo) -> str:
         f"1,000 changes a second, {migration.sample_rate:g} % of keys sampled, items of {size:,.0f} bytes: "
         f"up to {units:,.0f} read units a second on the {migration.verify_on}{limit}"
     )
-
-
-# --- the plan ----------------------------------------------------------------------------------------------
-
-
-def plan(process: ProcessConfig, migration: MigrationConfig, tables: Tables, stream: StreamSeen) -> str:
-    """What `run` would do, for --dry-run."""
-    rows = [
-        ("migration", migration.name),
-        ("source", f"{tables.source.arn} at {tables.source_endpoint}"),
-        ("target", f"{tables.target.arn} at {tables.target_endpoint}"),
-        ("keys", preflight.describe_keys(tables.source)),
-        ("stream", f"{stream.info.arn} at {stream.endpoint}"),
-        ("view, shards", f"{stream.info.view}, {stream.shards}"),
-        ("begins at", f"{migration.iterator_type}, unless the migration was begun before"),
-        ("looked up on", str(migration.verify_on)),
-        ("sampled", f"{migration.sample_rate:g} % of keys"),
-        ("validators", f"{process.workers}, each with {process.in_flight} calls under way"),
-        ("reads", estimate(migration, tables.of(migration.verify_on))),
-        (
-            "state",
-            "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}",
-        ),
-    ]
-    return "\n".join(f"{name:<13} {text}" for name, text in rows)

@@ -34,10 +34,13 @@ from pipeline.errors import (
     MalformedResponse,
     MonitorError,
     StoreError,
+    StoreNotReady,
+    StoreUnusable,
     Throttled,
 )
 from pipeline.sides import connect
-from pipeline.store import RedisConnection, Role, begin, check_permissions, check_server
+from pipeline.store import RedisConnection, Role, begin, check_permissions, check_server, load
+from pipeline.store.messages import Meta
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +48,8 @@ Answer = TypeVar("Answer")
 
 #: Tries, and the pauses between them, for what AWS may refuse only now; then the start is given up.
 TRIES, PAUSES = 3, Backoff(0.5, 2.0)
+#: Between two looks at a server that will serve, and between two lines about it.
+NOT_READY_SECONDS, SAID_EVERY_SECONDS = 1.0, 60.0
 ENABLE_STREAM = "enable a stream with view NEW_AND_OLD_IMAGES on the table"
 
 
@@ -225,12 +230,14 @@ _STORE_ROLES = {
 
 
 def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
-    """Raises ConfigurationError for a server that cannot be reached or used, or not by this user."""
+    """Raises ConfigurationError for a server that cannot be reached or used, or not by this user, and
+    StoreNotReady for one that serves nobody for a while.
+    """
     connection = RedisConnection(process.redis_url, migration.name)
     try:
         check_permissions(connection, _STORE_ROLES.get(process.command, tuple(Role)))
         check_server(connection)
-    except ConfigurationError:
+    except StoreNotReady:
         raise
     except StoreError as error:
         raise ConfigurationError(
@@ -240,14 +247,55 @@ def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
         connection.close()
 
 
-def open_store(process: ProcessConfig, migration: MigrationConfig) -> None:
-    """Begin or go on with the migration. Raises SettingsChanged, and what `check_store` does."""
-    check_store(process, migration)
-    connection = RedisConnection(process.redis_url, migration.name)
-    try:
-        begin(connection, migration.settings())
-    finally:
-        connection.close()
+class Opened(msgspec.Struct, frozen=True):
+    """The migration as it was found. new: by nobody, it begins now. changed: times that are others now."""
+
+    new: bool
+    started_ms: int
+    changed: list[str]
+
+
+def await_store(process: ProcessConfig, migration: MigrationConfig) -> None:
+    """As `check_store`, but waits for a server that is there and will serve: it loads, or fails over."""
+    said_at = float("-inf")
+    while True:
+        try:
+            check_store(process, migration)
+            return
+        except StoreNotReady as error:
+            if time.monotonic() - said_at >= SAID_EVERY_SECONDS:
+                said_at = time.monotonic()
+                log.warning("Redis does not serve us yet: waiting", error=error.problem)
+        time.sleep(NOT_READY_SECONDS)
+
+
+def open_store(process: ProcessConfig, migration: MigrationConfig) -> Opened:
+    """Begin or go on with the migration. Raises SettingsChanged, StateDamaged, and ConfigurationError."""
+    while True:
+        await_store(process, migration)
+        connection = RedisConnection(process.redis_url, migration.name)
+        try:
+            new = load(connection) is None
+            meta = begin(connection, migration.settings(), migration.judged_by())
+            return _opened(migration, meta, new=new)
+        except StoreUnusable as error:
+            raise ConfigurationError(error.problem, error.remedy) from error
+        except StoreNotReady as error:
+            log.warning("Redis does not serve us yet: waiting", error=error.problem)
+        finally:
+            connection.close()
+        time.sleep(NOT_READY_SECONDS)
+
+
+def _opened(migration: MigrationConfig, meta: Meta, *, new: bool) -> Opened:
+    judged_by = migration.judged_by()
+    before = meta.judged_by or judged_by
+    changed = [
+        f"--{name} {before.get(name, 'unknown')} → {now}"
+        for name, now in judged_by.items()
+        if before.get(name) != now
+    ]
+    return Opened(new, meta.started_ms, changed)
 
 
 # --- asking ------------------------------------------------------------------------------------------------

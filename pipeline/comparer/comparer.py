@@ -200,7 +200,7 @@ class Comparer:
                 return call()
             except StoreUnavailable as error:
                 failures += 1
-                log.warning("store not reached: trying again", error=str(error))
+                log.debug("store not reached: trying again", error=str(error))
                 if self._stop.wait(RETRIES.after(failures)):
                     return None
 

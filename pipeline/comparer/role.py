@@ -20,13 +20,14 @@ from pipeline.core.canonical import Digester
 from pipeline.core.comparing.join import Join
 from pipeline.core.comparing.keys import KeyReader, PartitionKeys
 from pipeline.core.comparing.pairs import PairComparer
+from pipeline.core.comparing.state import Comparison
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError, StateLost, StoreError
 from pipeline.metrics import Metrics
 from pipeline.process import garbage, loops
 from pipeline.producers.scan.segment import SegmentPair, SegmentReader
 from pipeline.sides import connect, report
-from pipeline.store import AwsClocks, CompareStore
+from pipeline.store import AwsClocks, CompareStore, Outage, once_served
 from pipeline.store.compare_store import Beginning
 
 log = structlog.get_logger(__name__)
@@ -86,17 +87,29 @@ def run_comparer(
     metrics: Metrics,
     heartbeat: Callable[[], None],
     slot: str,
+    *,
+    unserved: Callable[[float], None] = lambda _since: None,
 ) -> None:
-    """Compare until `stop`. Raises MonitorError when the configuration cannot work."""
+    """Compare until `stop`. Raises MonitorError when the configuration cannot work.
+
+    unserved: as `Outage` calls it.
+    """
     if migration.comparison is None:
         raise ConfigurationError("nothing says what is to be compared")
     own_metrics = metrics.of(migration.name)
     connections = {side: connect(migration, side, own_metrics) for side in Side}
     tables = {side: describe_table(connections[side], migration.table(side)) for side in Side}
-    store = CompareStore.begin(
-        process.redis_url, migration.name, migration.settings(), _clocks(migration, connections)
-    )
-    comparison = store.begin_comparison(migration.comparison, Beginning.JOIN)
+    settings = migration.comparison
+    clocks, outage = _clocks(migration, connections), Outage(unserved)
+
+    def begun() -> tuple[CompareStore, Comparison]:
+        store = CompareStore.begin(process.redis_url, migration.name, migration.settings(), clocks, outage)
+        return store, store.begin_comparison(settings, Beginning.JOIN)
+
+    both = once_served(begun, stop, heartbeat)
+    if both is None:
+        return
+    store, comparison = both
     plan = comparison.settings.plan()
     max_rcu = migration.max_rcu * process.units_share("comparer")
     comparer = Comparer(
@@ -162,7 +175,7 @@ def _loop(comparer: Comparer, stop: threading.Event) -> None:
         except StoreError as error:
             failures += 1
             delay = BACKOFF.after(failures)
-            log.warning("no segment taken", error=str(error), retry_seconds=delay)
+            log.debug("no segment taken", error=str(error), retry_seconds=delay)
             stop.wait(delay)
             continue
         failures = 0

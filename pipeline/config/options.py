@@ -23,16 +23,17 @@ from pipeline.config.parsers import (
     When,
     cause,
     duration_ms,
+    duration_text,
     instant,
     migration_name,
     not_negative,
     objective,
     one_of,
     percentage,
+    redis_url,
     side_of,
     stream_arn,
     table,
-    url,
     whole,
 )
 from pipeline.core.comparing.segments import MAX_SEGMENTS
@@ -189,6 +190,14 @@ class MigrationConfig:
             scope=Scope(self.gate_scope),
         )
 
+    def judged_by(self) -> dict[str, str]:
+        """The times that a restart may change, by option: what is open is judged by the new ones."""
+        return {
+            "converge-within": duration_text(self.converge_within_ms),
+            "stable-for": duration_text(self.stable_for_ms),
+            "ttl-grace": duration_text(self.ttl_grace_ms),
+        }
+
     def settings(self) -> dict[str, str]:
         """The fingerprint: what the stored state would mean something else without."""
         return {
@@ -219,7 +228,7 @@ class ProcessConfig:
     redis_url: str = optional(  # "": the embedded server
         STATE, "redis-url",
         "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` or `unix://`",
-        url("redis", "rediss", "unix"), "",
+        redis_url, "",
         otherwise="an embedded server that keeps its state in `--state-dir`", metavar="URL", secret=True)
     state_dir: str = option(
         STATE, "state-dir", "directory of the embedded server's state", str, ".ddbmm", metavar="DIR")
@@ -273,6 +282,10 @@ class ProcessConfig:
         whole(0, 65535), "9464", metavar="PORT")
     bind_address: str = option(
         OUTPUT, "bind-address", "address that port is bound to", str, "127.0.0.1", metavar="ADDRESS")
+    alertmanager_config: str | None = optional(
+        OUTPUT, "alertmanager-config",
+        "Alertmanager's configuration: `doctor` and each start say when its receiver `page` reaches nobody",
+        str, None, otherwise="not looked at", metavar="FILE")
     log_format: str = option(
         OUTPUT, "log-format", "`console` or `json`", one_of("console", "json"), "console", metavar="FORMAT")
     log_level: str = option(

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from pipeline.core.figures import Figures
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
 from pipeline.core.model import MISMATCHES, ChangeType
-from pipeline.errors import StoreError
+from pipeline.errors import MonitorError
 from pipeline.metrics.comparison import COMPARISON_METRICS
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared, Sample, StoreMetric, store_metric
@@ -149,13 +149,13 @@ STORE_METRICS = (
 STORE_UP = store_metric(
     "gauge",
     "store_up",
-    "1 when Redis answered this scrape with the migration's figures.",
+    "1 when Redis answered this scrape with the migration's figures, and takes writes.",
     lambda _f: (((), 1),),
 )
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """One migration whose figures are exported. figures: reads the store; may raise StoreError."""
+    """One migration whose figures are exported. figures: reads the store; may raise MonitorError."""
 
     migration: str
     figures: Callable[[], Figures]
@@ -198,8 +198,8 @@ class StoreCollector(Collector):
 def _samples(watched: Watched, metrics: Sequence[StoreMetric]) -> Iterator[tuple[Declared, Iterable[Sample]]]:
     try:
         figures = watched.figures()
-    except StoreError as error:
-        log.warning("store not readable", migration=watched.migration, error=str(error))
+    except MonitorError as error:  # said by the monitor itself, once
+        log.debug("store not readable", migration=watched.migration, error=str(error))
         yield STORE_UP.declared, (((), 0),)
         return
     for metric in metrics:

@@ -1,4 +1,4 @@
-"""What a child tells its supervisor without a lock: that it lives, and that it has worked.
+"""What a child tells its supervisor without a lock: that it lives, has worked, and since when Redis is away.
 
 Reads: a monotonic clock. Writes: raw doubles that both processes see.
 
@@ -23,16 +23,17 @@ class Heartbeat(Protocol):
 
 
 class Pulse:
-    """One child's, over its restarts. `beat` is the child's, all else the supervisor's."""
+    """One child's, over its restarts. `beat` and `unserved` are the child's, all else the supervisor's."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._shared: Any = sharedctypes.RawArray(ctypes.c_double, 2)  # last beat; 1 once it has worked
+        # Last beat; 1 once it has worked; since when Redis has not served it, 0 = it does.
+        self._shared: Any = sharedctypes.RawArray(ctypes.c_double, 3)
         self._monotonic = monotonic
         self.begin()
 
     def begin(self) -> None:
         """A process is about to be started: it has all the time again."""
-        self._shared[0] = 0.0
+        self._shared[0] = self._shared[2] = 0.0
         self._seen = 0.0
         self._looked_at = self._monotonic()
         self.silent_seconds = 0.0
@@ -42,6 +43,16 @@ class Pulse:
         self._shared[0] = self._monotonic()
         if worked:
             self._shared[1] = 1.0
+
+    def unserved(self, since: float) -> None:
+        """since: the instant since when Redis has not served this process; 0.0 = it does."""
+        self._shared[2] = since
+
+    @property
+    def unserved_seconds(self) -> float:
+        """For how long Redis has not served the child."""
+        since = float(self._shared[2])
+        return self._monotonic() - since if since else 0.0
 
     def look(self) -> None:
         """To be called again and again: counts for how long nothing new was there."""

@@ -57,7 +57,10 @@ def _own(stream: TextIO | None, descriptor: int) -> TextIO:
     """The stream as it is from now on; one that is not Python's own stays (tests capture what is printed)."""
     if stream is not None and type(stream) is not io.TextIOWrapper:
         return stream
-    encoding = "utf-8" if stream is None else stream.encoding
+    return _output(descriptor, "utf-8" if stream is None else stream.encoding)
+
+
+def _output(descriptor: int, encoding: str) -> Output:
     raw = open(descriptor, "wb", closefd=False)  # noqa: SIM115 - as long as the process
     return Output(raw, encoding=encoding, errors=_ESCAPED, line_buffering=descriptor == 2 or raw.isatty())
 
@@ -66,6 +69,18 @@ def say(text: str) -> None:
     """A line on standard error, if it can be written."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
+
+
+def show(block: str) -> OSError | None:
+    """Print what nothing depends on; what kept it from being written."""
+    try:
+        print(block, flush=True)
+    except OSError as error:
+        if isinstance(sys.stdout, Output):
+            # A fresh one: what this holds back would be tried again by whoever flushes.
+            sys.stdout = _output(1, sys.stdout.encoding)
+        return error
+    return None
 
 
 def colored(stream: TextIO) -> bool:

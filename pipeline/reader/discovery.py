@@ -7,6 +7,7 @@ Of several readers of one producer one discovers, by a lease. What it found is r
 is still its own: one that was suspended and overtaken, or saw a state that was lost since, records nothing.
 """
 
+import logging
 import threading
 
 import structlog
@@ -50,7 +51,8 @@ class DiscoveryLoop:
                     raise
                 failures += 1
                 delay = BACKOFF.after(failures)
-                log.warning("discovery failed: trying again", error=str(error), retry_seconds=delay)
+                level = logging.DEBUG if isinstance(error, StoreUnavailable) else logging.WARNING
+                log.log(level, "discovery failed: trying again", error=str(error), retry_seconds=delay)
                 self._ended.wait(delay)
             else:
                 failures = 0

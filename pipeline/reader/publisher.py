@@ -17,6 +17,7 @@ What happens to a batch that cannot be published:
 4. FENCED → somebody else has the partition: drop it. What we read, they read again.
 """
 
+import logging
 import os
 import random
 import socket
@@ -29,7 +30,14 @@ import msgspec
 import structlog
 
 from pipeline.backoff import Backoff
-from pipeline.errors import AccessDenied, AwsError, ConfigurationError, StateLost, StoreUnavailable
+from pipeline.errors import (
+    AccessDenied,
+    AwsError,
+    ConfigurationError,
+    StateLost,
+    StoreFull,
+    StoreUnavailable,
+)
 from pipeline.metrics import MigrationMetrics
 from pipeline.process.pulse import Heartbeat
 from pipeline.producers.base import Batch, Producer, Stop
@@ -99,7 +107,7 @@ class Publisher:
                 try:
                     self._tick()
                 except StoreUnavailable as error:
-                    log.warning("leases not renewed: trying again", error=str(error))
+                    log.debug("leases not renewed: trying again", error=str(error))
                 heartbeat(worked=self._proven)
                 stop.wait(TICK_SECONDS)
         finally:
@@ -141,8 +149,13 @@ class Publisher:
         except StoreUnavailable as error:
             delay = self._backoff(held)
             self._store_due = time.monotonic() + delay
-            log.warning(
-                "not published: trying again", partition=held.partition, error=str(error), retry_seconds=delay
+            # That Redis does not serve us is said once (store/outage.py); that it is full, here.
+            log.log(
+                logging.WARNING if isinstance(error, StoreFull) else logging.DEBUG,
+                "not published: trying again",
+                partition=held.partition,
+                error=str(error),
+                retry_seconds=delay,
             )
             return self._store_due
         held.failures = 0

@@ -3,6 +3,8 @@
 Reads: the configuration. Writes: nothing by itself, but for a state that was lost (`begin_again`).
 """
 
+from collections.abc import Callable
+
 import structlog
 
 from pipeline.aws import StreamClient, TableInfo, describe_table
@@ -19,7 +21,7 @@ from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.publisher import Publisher
 from pipeline.sides import connect, report
-from pipeline.store import AwsClocks, ReaderStore
+from pipeline.store import AwsClocks, Outage, ReaderStore, once_served
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +34,13 @@ def run_reader(
     stop: Stop,
     metrics: Metrics,
     heartbeat: Heartbeat,
+    *,
+    unserved: Callable[[float], None] = lambda _since: None,
 ) -> None:
-    """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work."""
+    """Read the origin's stream until `stop`. Raises MonitorError when the configuration cannot work.
+
+    unserved: as `Outage` calls it.
+    """
     own_metrics = metrics.of(migration.name)
     table = describe_table(
         connect(migration, migration.origin, own_metrics), migration.table(migration.origin)
@@ -42,7 +49,14 @@ def run_reader(
     client, arn = StreamClient(connection), _stream_arn(migration, table)
     aws = AwsClocks(connection.dates, ask=lambda: client.describe_stream(arn))
     aws.ask()
-    store = ReaderStore.begin(process.redis_url, migration.name, migration.settings(), aws)
+    outage = Outage(unserved)
+    store = once_served(
+        lambda: ReaderStore.begin(process.redis_url, migration.name, migration.settings(), aws, outage),
+        stop,
+        lambda: heartbeat(worked=False),
+    )
+    if store is None:
+        return
     producer = StreamProducer(
         client,
         _discoverer(migration, client, arn, table.name, store, stop),
@@ -83,7 +97,7 @@ def _begin_again(store: ReaderStore, stop: Stop, heartbeat: Heartbeat) -> None:
             store.begin_again()
             return
         except StoreUnavailable as error:
-            log.warning("not begun again yet", error=str(error))
+            log.debug("not begun again yet", error=str(error))
         heartbeat()
         stop.wait(TICK_SECONDS)
 
@@ -123,5 +137,5 @@ def _stream_arn(migration: MigrationConfig, info: TableInfo) -> str:
             f"table {info.name} has no enabled stream",
             "enable one (NEW_AND_OLD_IMAGES), or give --stream-arn",
         )
-    log.info("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
+    log.debug("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
     return info.stream_arn

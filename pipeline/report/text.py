@@ -13,6 +13,7 @@ from pipeline.core.figures import Figures
 from pipeline.core.gate import Limits, Result, Verdict
 from pipeline.core.model import Side
 from pipeline.core.statistics import margin_in_words
+from pipeline.report.columns import paragraph, rows
 from pipeline.report.comparison_text import comparison_object, status_row
 from pipeline.report.words import HOUR, instant, many, percent, span
 
@@ -41,8 +42,8 @@ class Heading(msgspec.Struct, frozen=True):
 def statistics_text(figures: Figures, before: Figures | None) -> str:
     """The block that the monitor prints; rates are since `before`, or since the start without it."""
     running = span((figures.now_ms - figures.started_ms) / 1000)
-    lines = [f"statistics after {running}", *_rows(figures, before)]
-    return "\n  ".join(lines)
+    head = f"statistics after {running}, at {instant(figures.now_ms)}"
+    return "\n".join([head, rows(_rows(figures, before), 8, margin=2)])
 
 
 def statistics_fields(figures: Figures, before: Figures | None) -> dict[str, Any]:
@@ -79,10 +80,10 @@ def _records(figures: Figures) -> int:
     return figures.ledger.records_read + figures.ledger.records_repeated
 
 
-def _rows(figures: Figures, before: Figures | None) -> list[str]:
+def _rows(figures: Figures, before: Figures | None) -> list[tuple[str, str]]:
     ledger = figures.ledger
     rate = records_per_second(figures, before)
-    rows = {
+    shown = {
         "changes": f"{_records(figures):,} total, {ledger.records_read:,} unique "
         f"({', '.join(f'{name} {number:,}' for name, number in ledger.records.items())}), "
         f"{rate:,.1f} per second",
@@ -94,8 +95,8 @@ def _rows(figures: Figures, before: Figures | None) -> list[str]:
         "reader": _reader(figures),
     }
     if figures.comparison is not None:
-        rows["compare"] = status_row(figures.comparison, figures)
-    return [f"{name:<8} {text}" for name, text in rows.items()]
+        shown["compare"] = status_row(figures.comparison, figures)
+    return list(shown.items())
 
 
 def _success(figures: Figures) -> str:
@@ -146,11 +147,12 @@ def _reader(figures: Figures) -> str:
 def status_text(heading: Heading, figures: Figures) -> str:
     """`status`: the monitor's rows, the accounting, and what must be known besides."""
     lines = [
-        f"migration {heading.migration}, verifying the {heading.verify_on} table, "
-        f"begun {instant(figures.started_ms)}, now {instant(figures.now_ms)}",
-        *(f"  {row}" for row in _rows(figures, None)),
-        *(f"  {row}" for row in _accounting(figures)),
-        *(f"note: {note}" for note in notes(heading, figures)),
+        paragraph(
+            f"migration {heading.migration}, verifying the {heading.verify_on} table, "
+            f"begun {instant(figures.started_ms)}, now {instant(figures.now_ms)}"
+        ),
+        rows([*_rows(figures, None), *_accounting(figures)], 8, margin=2),
+        *(paragraph(f"note: {note}") for note in notes(heading, figures)),
     ]
     return "\n".join(lines)
 
@@ -214,7 +216,7 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
     return said
 
 
-def _accounting(figures: Figures) -> list[str]:
+def _accounting(figures: Figures) -> list[tuple[str, str]]:
     """The accounting identity with its numbers."""
     ledger = figures.ledger
     states = ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
@@ -223,10 +225,16 @@ def _accounting(figures: Figures) -> list[str]:
     arrived = ledger.records_read + ledger.suspects_published
     suspects = f"+ suspects {ledger.suspects_published:,} " if ledger.suspects_published else ""
     return [
-        f"records  read {ledger.records_read:,} {suspects}{_equal(arrived, read_parts)} "
-        f"not sampled {ledger.not_sampled:,} + versions published {ledger.versions_published:,}",
-        f"versions published {ledger.versions_published:,} {_equal(ledger.versions_published, sum(counts))} "
-        + " + ".join(f"{state} {count:,}" for state, count in zip(states, counts, strict=True)),
+        (
+            "records",
+            f"read {ledger.records_read:,} {suspects}{_equal(arrived, read_parts)} "
+            f"not sampled {ledger.not_sampled:,} + versions published {ledger.versions_published:,}",
+        ),
+        (
+            "versions",
+            f"published {ledger.versions_published:,} {_equal(ledger.versions_published, sum(counts))} "
+            + " + ".join(f"{state} {count:,}" for state, count in zip(states, counts, strict=True)),
+        ),
     ]
 
 

@@ -26,12 +26,13 @@ of a cluster):
     comparison-read    bitmap: partition n of the comparison is read and counted
 """
 
-from pipeline.store.beginning import begin, check_server
+from pipeline.store.beginning import begin, check_server, load
 from pipeline.store.clock import AwsClocks
 from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
 from pipeline.store.marking import MarkStore
+from pipeline.store.outage import Outage, once_served
 from pipeline.store.permissions import Role, check_permissions
 from pipeline.store.reader_store import ReaderStore
 from pipeline.store.reading import StoreView
@@ -42,6 +43,7 @@ __all__ = [
     "CompareStore",
     "FiguresView",
     "MarkStore",
+    "Outage",
     "ReaderStore",
     "RedisConnection",
     "Role",
@@ -50,4 +52,6 @@ __all__ = [
     "begin",
     "check_permissions",
     "check_server",
+    "load",
+    "once_served",
 ]

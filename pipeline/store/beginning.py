@@ -3,14 +3,18 @@
 Reads and writes: `meta` and the work stream's group. Never: judging.
 """
 
+import re
 import secrets
+from collections.abc import Mapping
 from typing import cast
 
 import msgspec
 
+from pipeline.core.quoting import quoted
 from pipeline.errors import ConfigurationError, SettingsChanged
 from pipeline.store import scripts
-from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.answers import NotAllowed, Unexpected
+from pipeline.store.connection import GROUP, RedisConnection
 from pipeline.store.messages import Meta, ServerInfo
 
 #: Redis ≥ 7.0.4: XAUTOCLAIM of older servers keeps trimmed entries pending for ever. Valkey ≥ 8 alike.
@@ -20,40 +24,68 @@ FORMAT = 2
 
 
 def check_server(connection: RedisConnection) -> ServerInfo:
-    """Raises ConfigurationError for a server that is too old or may evict, StoreUnavailable for none."""
-    with translated():
-        found = connection.redis.info("server", "memory")
-    kind = "valkey" if "valkey_version" in found else "redis"
-    version = tuple(int(part) for part in found[f"{kind}_version"].split(".")[:3])
-    info = ServerInfo(kind, version, found["maxmemory_policy"])
-    floor = VALKEY_FLOOR if kind == "valkey" else REDIS_FLOOR
-    if version < floor:
+    """Raises ConfigurationError for a server that is too old or may evict, StoreUnavailable for none.
+
+    What a server does not say (managed ones forbid INFO, others lack fields of it) cannot be held against it:
+    `ServerInfo.doubts` names it.
+    """
+    info = server_info(_told(connection))
+    floor = VALKEY_FLOOR if info.kind == "valkey" else REDIS_FLOOR
+    known = len(info.version)  # "8" may be any of the eighth
+    if info.version < floor[:known]:
         wanted = ".".join(map(str, floor))
         raise ConfigurationError(
-            f"{kind} {found[f'{kind}_version']} is too old", f"use {kind} {wanted} or newer"
+            f"{info.kind} {info.version_text} is too old", f"use {info.kind} {wanted} or newer"
         )
-    if info.policy != "noeviction":
+    if info.policy and info.policy != "noeviction" and not info.policy.startswith("volatile-"):
         raise ConfigurationError(
-            f"{kind} has maxmemory-policy {info.policy} and may evict the migration's state",
-            "run `CONFIG SET maxmemory-policy noeviction`, or use a server of its own",
+            f"{info.kind} has maxmemory-policy {info.policy} and may evict the migration's state",
+            "set maxmemory-policy noeviction where this server is configured (redis.conf, or the parameters "
+            "of a managed service), or use a server of its own",
         )
     return info
 
 
+def _told(connection: RedisConnection) -> dict[str, str]:
+    """What INFO says, field by field, as text; nothing where the server does not answer it to us."""
+    # redis-py would make a number of "8", and another version of "7.10".
+    connection.redis.set_response_callback("INFO", lambda answer: answer)
+    try:
+        with connection.asking("info"):
+            answer = cast(bytes | str, connection.redis.execute_command("INFO"))  # type: ignore[no-untyped-call]
+    except (NotAllowed, Unexpected):
+        return {}
+    text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
+    fields = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
+    return {name: quoted(value.strip(), 40) for name, _, value in fields}
+
+
+def server_info(told: Mapping[str, str]) -> ServerInfo:
+    """told: the fields of INFO."""
+    kind = "valkey" if "valkey_version" in told else "redis"
+    text = told.get(f"{kind}_version", "")
+    numbers = re.match(r"\d+(?:\.\d+)*", text)
+    version = tuple(int(part[:9]) for part in numbers[0].split(".")[:3]) if numbers else ()
+    return ServerInfo(kind, version, text or "of an unknown version", told.get("maxmemory_policy", ""))
+
+
 def load(connection: RedisConnection) -> Meta | None:
     """The migration as it was begun, None when there is none. Raises ConfigurationError (`readable`)."""
-    with translated():
+    with connection.asking("meta"):
         raw = cast(dict[bytes, bytes], connection.redis.hgetall(connection.key("meta")))
     return _meta_of(raw, connection.migration) if raw else None
 
 
-def begin(connection: RedisConnection, settings: dict[str, str]) -> Meta:
-    """Begin the migration or go on with it.
+def begin(
+    connection: RedisConnection, settings: dict[str, str], judged_by: dict[str, str] | None = None
+) -> Meta:
+    """Begin the migration or go on with it. judged_by: times that may change; None leaves them as they are.
 
     Raises SettingsChanged if it was begun with other settings, and ConfigurationError as `readable` does.
     """
     encoded = msgspec.json.encode(settings)
-    flat = connection.run(scripts.BEGIN, (secrets.token_hex(16), encoded, FORMAT, GROUP))
+    times = msgspec.json.encode(judged_by) if judged_by else b""
+    flat = connection.run(scripts.BEGIN, (secrets.token_hex(16), encoded, FORMAT, GROUP, times))
     meta = _meta_of(dict(zip(flat[::2], flat[1::2], strict=True)), connection.migration)
     differing = [
         f"{name}: {meta.settings.get(name, '(unset)')} → {settings.get(name, '(unset)')}"
@@ -82,4 +114,5 @@ def readable(found: bytes | None, migration: str) -> None:
 def _meta_of(raw: dict[bytes, bytes], migration: str) -> Meta:
     readable(raw.get(b"format"), migration)
     settings = msgspec.json.decode(raw[b"settings"], type=dict[str, str])
-    return Meta(int(raw[b"started_ms"]), bytes.fromhex(raw[b"secret"].decode()), settings)
+    judged_by = msgspec.json.decode(raw.get(b"judged_by", b"{}"), type=dict[str, str])
+    return Meta(int(raw[b"started_ms"]), bytes.fromhex(raw[b"secret"].decode()), settings, judged_by)

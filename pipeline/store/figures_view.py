@@ -25,7 +25,7 @@ from pipeline.core.model import Checkpoint
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
-from pipeline.store.connection import GROUP, RedisConnection, translated
+from pipeline.store.connection import GROUP, RedisConnection
 from pipeline.store.messages import gap_of
 
 #: Replication lags are counted by minute; figures speak of the last few.
@@ -51,6 +51,10 @@ class FiguresView:
     def close(self) -> None:
         self._connection.close()
 
+    def check_takes_writes(self) -> None:
+        """Raises StoreUnavailable where the server takes no writes: then nobody can go on (connection.py)."""
+        self._connection.check_takes_writes()
+
     def now_ms(self) -> int:
         """The state's clock: the one clock that all processes share (clock.py)."""
         return self._connection.clock.now_ms()
@@ -61,20 +65,20 @@ class FiguresView:
 
     def partitions(self, producer: str | None = None) -> dict[str, Checkpoint]:
         """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
-        with translated():
+        with self._connection.asking("partitions"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
         mine = f"{producer}:" if producer else ""
         return {name: at for name, at in _checkpoints(raw).items() if name.startswith(mine)}
 
     def gaps(self) -> list[Gap]:
         """Oldest first."""
-        with translated():
+        with self._connection.asking("gaps"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("gaps")))
         return sorted((gap_of(field, at_ms) for field, at_ms in raw.items()), key=lambda gap: gap.at_ms)
 
     def begun_again(self) -> bool:
         """True when the state was lost once (see `ReaderStore.begin_again`)."""
-        with translated():
+        with self._connection.asking("begun_again"):
             return bool(self._redis.hexists(self._key("meta"), "begun_again_ms"))
 
     def ledger(self) -> Ledger:
@@ -130,7 +134,7 @@ class FiguresView:
 
     def _ask(self, questions: dict[str, Question]) -> dict[str, Any]:
         """The answers, all of one instant; None from a consumer group before the migration has begun."""
-        with translated():
+        with self._connection.asking("figures"):
             pipe = self._redis.pipeline(transaction=True)
             for question in questions.values():
                 pipe.execute_command(*question)  # type: ignore[no-untyped-call]
@@ -152,7 +156,7 @@ class FiguresView:
         while page := [
             one for one in self._opened(after_ms, until_ms, FINDINGS_PAGE + len(known)) if one[0] not in known
         ]:
-            with translated():
+            with self._connection.asking("findings"):
                 names = [key for key, _ in page]
                 raw = cast(list[bytes | None], self._redis.hmget(self._key("findings"), names))
             for (key, at_ms), stored in zip(page, raw, strict=True):
@@ -166,7 +170,7 @@ class FiguresView:
         """The next keys with a finding, and when each was opened."""
         first: Any = from_ms  # a score, where redis-py declares a position
         last: Any = "+inf" if until_ms is None else until_ms
-        with translated():
+        with self._connection.asking("opened"):
             found = self._redis.zrange(
                 self._key("findings-since"), first, last, byscore=True, withscores=True, offset=0, num=count
             )
@@ -176,7 +180,7 @@ class FiguresView:
         """Of the findings that were closed the latest ones, newest first; held as `findings` holds them."""
         before = "+"
         while True:
-            with translated():
+            with self._connection.asking("closed_findings"):
                 log = cast(
                     list[tuple[bytes, dict[bytes, bytes]]],
                     self._redis.xrevrange(self._key("findings-log"), max=before, count=FINDINGS_PAGE),

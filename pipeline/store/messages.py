@@ -12,19 +12,41 @@ from pipeline.core.model import Checkpoint
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
-    """Which server answered: kind "redis" or "valkey", its version, its eviction policy."""
+    """Which server answered: kind "redis" or "valkey", its version (() = it does not say), as text too, and
+    its eviction policy ("" = it does not say).
+    """
 
     kind: str
     version: tuple[int, ...]
+    version_text: str
     policy: str
+
+    @property
+    def doubts(self) -> list[str]:
+        """What should be known of the server and is not, or is not as it should be; each in words."""
+        doubts = []
+        if not self.version:
+            doubts.append("it does not say its version: Redis 7.0.4 or Valkey 8 is needed, or newer")
+        if not self.policy:
+            doubts.append("it does not say its maxmemory-policy: see that it evicts nothing")
+        elif self.policy != "noeviction":
+            doubts.append(
+                f"maxmemory-policy {self.policy} evicts keys with an expiry alone: of ours, counts of the "
+                "lag and of trials, no state of a migration"
+            )
+        return doubts
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What the migration was begun with. secret: the key of the hashes that stand for keys in reports."""
+    """What the migration was begun with. secret: the key of the hashes that stand for keys in reports.
+
+    judged_by: the times that the last start judged by; they may change.
+    """
 
     started_ms: int
     secret: bytes
     settings: dict[str, str]
+    judged_by: dict[str, str] = {}
 
 
 class Lease(msgspec.Struct, frozen=True):

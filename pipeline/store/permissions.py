@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
 
-from pipeline.errors import ConfigurationError, StoreError, StoreUnavailable
+from pipeline.errors import ConfigurationError, StateDamaged, StateLost
 from pipeline.store import scripts
-from pipeline.store.connection import NotAllowed, RedisConnection, translated
+from pipeline.store.answers import NotAllowed, Unexpected
+from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import Question, figures_questions
 from pipeline.store.scripts import Script
 
 #: Every command that a role or a command line needs; docs/operations.md shows it. (The client also says its
-#: name, `client|setinfo`; where that is refused, nothing is missing, and Redis 7.0 does not know it.)
+#: name, `client|setinfo`; where that is refused, nothing is missing, and Redis 7.0 does not know it. Without
+#: `info`, which managed servers may forbid, nobody can tell whether the server is fit: `beginning` says so.)
 COMMANDS = (
     *("del", "evalsha", "exec", "exists", "expire", "getbit", "hdel", "hexists", "hget", "hgetall"),
     *("hincrby", "hkeys", "hlen", "hmget", "hset", "hvals", "info", "multi", "pfadd", "pfcount", "ping"),
@@ -64,30 +66,29 @@ def check_permissions(connection: RedisConnection, roles: Sequence[Role]) -> Non
     """Raises ConfigurationError that names all that one of the roles needs and the user may not do."""
     refused = [*_refused_questions(connection, roles), *_refused_scripts(connection, roles)]
     if refused:
-        user = connection.redis.connection_pool.connection_kwargs.get("username") or "default"
         raise ConfigurationError(
-            f"the Redis user {user} may not do what is needed: {', '.join(dict.fromkeys(refused))}",
-            f"allow it: ACL SETUSER {user} {acl_rules(connection.key('*'))}",
+            f"the Redis user of --redis-url may not do what is needed: {', '.join(dict.fromkeys(refused))}",
+            f"allow it: ACL SETUSER (its name) {acl_rules(connection.key('*'))}",
         )
 
 
 def _refused_questions(connection: RedisConnection, roles: Sequence[Role]) -> Iterator[str]:
-    if _is_refused(connection.redis.ping):
+    if _is_refused(connection, connection.redis.ping):
         yield "PING, or SELECT for the database of the URL"
         return
     for question in dict.fromkeys(one for role in roles for one in _questions(role, connection.key)):
-        if _is_refused(partial(connection.redis.execute_command, *question)):
+        if _is_refused(connection, partial(connection.redis.execute_command, *question)):
             command, *on = question
             yield f"{command} on {on[0]}" if on else str(command)
     transaction = connection.redis.pipeline(transaction=True)
     transaction.time()
-    if _is_refused(transaction.execute, by_any_error=True):
+    if _is_refused(connection, transaction.execute, by_any_error=True):
         yield "MULTI, EXEC"
 
 
 def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
     """What a role asks without a script, or something as harmless in its place."""
-    yield from (("TIME",), ("HGET", key("clock"), "distance_ms"), ("INFO",), ("HGETALL", key("meta")))
+    yield from (("TIME",), ("HGET", key("clock"), "distance_ms"), ("HGETALL", key("meta")))
     if role is Role.VIEWER:
         yield from figures_questions(key, 0).values()
         yield from (("HMGET", key("findings"), _NOBODY), ("ZRANGEBYSCORE", key("findings-since"), 0, 0))
@@ -103,7 +104,7 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
 
 def _refused_scripts(connection: RedisConnection, roles: Sequence[Role]) -> Iterator[str]:
     needed = dict.fromkeys(script for role in roles for script in _SCRIPTS[role])
-    if needed and _is_refused(lambda: connection.redis.script_load(scripts.source("mark"))):
+    if needed and _is_refused(connection, lambda: connection.redis.script_load(scripts.source("mark"))):
         yield "SCRIPT LOAD"
     else:
         for script in needed:
@@ -112,20 +113,21 @@ def _refused_scripts(connection: RedisConnection, roles: Sequence[Role]) -> Iter
 
 def _refused_in(connection: RedisConnection, script: Script) -> Iterator[str]:
     found: list[bytes] = []
-    if _is_refused(lambda: found.extend(connection.run(script, ()))):
+    if _is_refused(connection, lambda: found.extend(connection.run(script, ()))):
         yield f"EVALSHA on {connection.key('*')}"
     yield from (one.decode() for one in found)
 
 
-def _is_refused(call: Callable[[], object], *, by_any_error: bool = False) -> bool:
+def _is_refused(
+    connection: RedisConnection, call: Callable[[], object], *, by_any_error: bool = False
+) -> bool:
     """by_any_error: a transaction that is not allowed says that there is none, or was aborted."""
     try:
-        with translated():
+        with connection.asking("trial"):
             call()
     except NotAllowed:
         return True
-    except StoreUnavailable:
-        raise
-    except StoreError:  # else it may, but there is no such thing: a group before the migration has begun
+    except (StateLost, StateDamaged, Unexpected):
+        # Else it may, but there is no such thing: a group before the migration has begun.
         return by_any_error
     return False

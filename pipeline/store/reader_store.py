@@ -16,7 +16,7 @@ from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
 from pipeline.store.beginning import FORMAT
-from pipeline.store.connection import GROUP, translated
+from pipeline.store.connection import GROUP
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
 from pipeline.store.role_store import RoleStore
 
@@ -51,12 +51,12 @@ class ReaderStore(RoleStore):
 
     def retire(self, producer: str, reader: str) -> None:
         """Say that a reader has stopped, so that others take its share at once."""
-        with translated():
+        with self._connection.asking("retire"):
             self._redis.zrem(self._key("readers"), f"{producer}:{reader}")
 
     def watermarks(self, producer: str) -> dict[str, int]:
         """The watermarks of a producer's partitions in ms."""
-        with translated():
+        with self._connection.asking("watermarks"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("watermarks")))
         mine = f"{producer}:".encode()
         return {partition.decode(): int(ms) for partition, ms in raw.items() if partition.startswith(mine)}
@@ -135,7 +135,7 @@ class ReaderStore(RoleStore):
 
     def backlog(self) -> int:
         """Entries in the work stream."""
-        with translated():
+        with self._connection.asking("backlog"):
             return int(self._redis.xlen(self._key("work")))
 
     def add_gap(

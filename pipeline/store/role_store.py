@@ -8,6 +8,7 @@ from typing import Self
 from pipeline.store.beginning import begin
 from pipeline.store.clock import AwsClocks
 from pipeline.store.connection import RedisConnection
+from pipeline.store.outage import Outage
 from pipeline.store.reading import StoreView
 
 
@@ -18,10 +19,18 @@ class RoleStore(StoreView):
     """
 
     @classmethod
-    def begin(cls, url: str, migration: str, settings: dict[str, str], aws: AwsClocks | None = None) -> Self:
+    def begin(
+        cls,
+        url: str,
+        migration: str,
+        settings: dict[str, str],
+        aws: AwsClocks | None = None,
+        outage: Outage | None = None,
+    ) -> Self:
         """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
 
-        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks.
+        aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks. outage: of the
+        process, where it plays a role.
         """
-        connection = RedisConnection(url, migration, aws)
+        connection = RedisConnection(url, migration, aws, outage)
         return cls(connection, begin(connection, settings))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.store import scripts
-from pipeline.store.connection import GROUP, translated
+from pipeline.store.connection import GROUP
 from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
 from pipeline.store.role_store import RoleStore
 
@@ -31,7 +31,7 @@ class ValidatorStore(RoleStore):
 
     def say_gone(self, consumer: str) -> None:
         """Say that a validator has stopped, so that nobody counts on it for a while longer."""
-        with translated():
+        with self._connection.asking("say_gone"):
             self._redis.zrem(self._key("validators"), f"{GROUP}:{consumer}")
 
     def claim(self, consumer: str, count: int, reclaim_after_ms: int, adopt: bool = False) -> Claim:

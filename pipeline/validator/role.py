@@ -5,6 +5,7 @@ Reads: the configuration. Writes: nothing by itself. Never: judging.
 
 import contextlib
 import functools
+import logging
 import socket
 import threading
 import time
@@ -17,11 +18,11 @@ from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
-from pipeline.errors import AwsError, StoreError
+from pipeline.errors import AwsError, StoreError, StoreUnavailable
 from pipeline.metrics import Metrics, MigrationMetrics
 from pipeline.process import garbage, loops
 from pipeline.sides import connect, report
-from pipeline.store import AwsClocks, ValidatorStore
+from pipeline.store import AwsClocks, Outage, ValidatorStore, once_served
 from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
 from pipeline.validator.validator import Validator
 
@@ -44,8 +45,13 @@ def run_validator(
     metrics: Metrics,
     heartbeat: Callable[[], None],
     slot: str,
+    *,
+    unserved: Callable[[float], None] = lambda _since: None,
 ) -> None:
-    """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work."""
+    """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work.
+
+    unserved: as `Outage` calls it.
+    """
     own_metrics = metrics.of(migration.name)
     connections = {side: connect(migration, side, own_metrics) for side in Side}
     max_rcu = migration.max_rcu * process.units_share("validator")
@@ -58,7 +64,14 @@ def run_validator(
         ask=lambda: describe_table(origin, migration.table(migration.origin)),
         others=(connections[migration.verify_on].dates,),
     )
-    store = ValidatorStore.begin(process.redis_url, migration.name, migration.settings(), aws)
+    outage = Outage(unserved)
+    store = once_served(
+        lambda: ValidatorStore.begin(process.redis_url, migration.name, migration.settings(), aws, outage),
+        stop,
+        heartbeat,
+    )
+    if store is None:
+        return
     consumer = f"{socket.gethostname()}:{slot}"
     validator = Validator(
         store,
@@ -141,7 +154,9 @@ def _loop(validator: Validator, number: int, active: list[float], stop: threadin
         except (AwsError, StoreError) as error:
             failures += 1
             delay = BACKOFF.after(failures)
-            log.warning("batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
+            # That Redis does not serve us is said once (store/outage.py).
+            level = logging.DEBUG if isinstance(error, StoreUnavailable) else logging.WARNING
+            log.log(level, "batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
             stop.wait(delay)
             continue
         failures = 0

@@ -20,8 +20,8 @@ from tests.servers import ROOT
 
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "cutover.json"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
-RULES = (PROMETHEUS / "rules" / "recording.yml", PROMETHEUS / "rules" / "alerts.yml")
-RULE_TESTS = PROMETHEUS / "tests" / "alerts.yml"
+RULES = tuple(PROMETHEUS / "rules" / f"{name}.yml" for name in ("recording", "alerts", "pager"))
+RULE_TESTS = tuple(PROMETHEUS / "tests" / f"{name}.yml" for name in ("alerts", "pager"))
 RUNBOOK = ROOT / "docs" / "runbook.md"
 
 #: What Grafana puts into a query before it is sent.
@@ -42,6 +42,22 @@ FOREIGN = {
     "ALERTS": {"alertname", "alertstate", "severity", "migration"},
     "redis_memory_used_bytes": {"job", "instance"},
     "redis_memory_max_bytes": {"job", "instance"},
+    "redis_up": {"job", "instance"},
+    "alertmanager_config_last_reload_successful": {"job", "instance"},
+    "alertmanager_integrations": {"job", "instance"},
+    "alertmanager_notifications_failed_total": {"job", "instance", "integration"},
+    "prometheus_config_last_reload_successful": {"job", "instance"},
+    "prometheus_notifications_alertmanagers_discovered": {"job", "instance"},
+    "prometheus_notifications_dropped_total": {"job", "instance"},
+    "prometheus_notifications_errors_total": {"job", "instance", "alertmanager"},
+    "prometheus_rule_evaluation_failures_total": {"job", "instance", "rule_group"},
+    "prometheus_rule_group_iterations_missed_total": {"job", "instance", "rule_group"},
+    "prometheus_tsdb_checkpoint_creations_failed_total": {"job", "instance"},
+    "prometheus_tsdb_compactions_failed_total": {"job", "instance"},
+    "prometheus_tsdb_head_truncations_failed_total": {"job", "instance"},
+    "prometheus_tsdb_retention_limit_bytes": {"job", "instance"},
+    "prometheus_tsdb_storage_blocks_bytes": {"job", "instance"},
+    "prometheus_tsdb_wal_writes_failed_total": {"job", "instance"},
 }
 
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.core.comparing.state import Comparison
 from pipeline.core.model import MISMATCHES
 from tests import servers
 from tests.drill.interval import covered
@@ -48,6 +49,9 @@ def main() -> int:
             sum(getattr(row, what) for row in rows) for what in ("planted", "found", "missed", "false_alarms")
         ]
         print(_row([str(kind), *(f"{count:,}" for count in sums)]))
+    for report in reports:
+        if report.comparison is not None:
+            print(f"\n{_compared(report.scenario.name, report.comparison)}")
     repetitions = 100 if options.small else 1_000
     held = covered(range(repetitions))
     honest = held >= 0.95 * repetitions
@@ -80,6 +84,16 @@ def _cells(report: Report) -> list[str]:
         f"{reads:.2f}",
         f"{report.seconds:.0f} s",
     ]
+
+
+def _compared(name: str, found: Comparison) -> str:
+    tally = found.tally
+    seconds = ((found.finished_ms or found.started_ms) - found.started_ms) / 1000
+    return (
+        f"{name}: {tally.source_items:,} items with {tally.target_items:,}, {tally.equal:,} equal, "
+        f"{tally.suspects:,} suspects, {tally.covered:,} covered, in {seconds:,.0f} s; "
+        f"segments {found.done} of {found.planned}; {tally.imbalance or 'every item counted once'}"
+    )
 
 
 def _wrong(report: Report) -> str:

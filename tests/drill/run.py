@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ import msgspec
 import redis
 
 from pipeline.core.canonical import KeySchema
+from pipeline.core.comparing.state import Comparison
 from pipeline.core.ledger import Ledger
 from pipeline.core.model import Side
 from pipeline.core.sampling import Sampler
 from pipeline.demo.score import Score
 from pipeline.process.tether import tied
 from pipeline.store import FiguresView
+from tests.drill.imported import EXCUSED, FOUND, case_of
 from tests.drill.replicator import Truth
 from tests.drill.scenarios import Scenario
 from tests.drill.traffic import text_of
@@ -72,7 +75,7 @@ class Report(msgspec.Struct, frozen=True):
     """What a scenario came to. faults: done to the replica. opened: findings ever opened.
 
     score: of the sampled keys. excused: so many keys should be. detection_ms: of each planted key found, from
-    fault to finding.
+    fault to finding (of a cold one: from the beginning). comparison: of the whole tables, where one was made.
     """
 
     scenario: Scenario
@@ -84,12 +87,24 @@ class Report(msgspec.Struct, frozen=True):
     excused: int
     lag_ms: dict[str, float]
     seconds: float
+    comparison: Comparison | None = None
 
     @property
     def perfect(self) -> bool:
         ledger = self.ledger
         at_rest = ledger.balanced and not (ledger.dead or ledger.gaps) and ledger.excused == self.excused
-        return self.score.perfect and at_rest
+        return self.score.perfect and at_rest and self.compared_all
+
+    @property
+    def compared_all(self) -> bool:
+        """A comparison has read and counted everything once, and took no other spelling for a difference."""
+        if not self.scenario.cold_items:
+            return True
+        found, items = self.comparison, self.scenario.cold_items
+        if found is None or found.finished_ms is None or found.tally.imbalance or found.done < found.planned:
+            return False
+        wrong = sum(case_of(number, items) in (*FOUND, *EXCUSED) for number in range(items))
+        return found.tally.equal >= items - wrong
 
 
 def drill(scenario: Scenario, redis_url: str, directory: Path) -> Report:
@@ -112,10 +127,24 @@ def drill(scenario: Scenario, redis_url: str, directory: Path) -> Report:
         with system.running():
             _until(lambda: store.reader_state().watermark_ms > 0, 60)
             world.begin()
-            truth = _watch(world, system, scenario)
+            with _comparing(system, scenario) as comparison:
+                truth = _watch(world, system, scenario)
+                if comparison:
+                    _until(lambda: comparison.poll() is not None, PATIENCE_SECONDS)
             seen = _Watch(scenario, truth, system, store, redis_url)
             _until(seen.agrees, scenario.converge_seconds + scenario.stable_seconds + PATIENCE_SECONDS)
             return seen.report(time.monotonic() - began)
+
+
+@contextlib.contextmanager
+def _comparing(system: System, scenario: Scenario) -> Iterator["subprocess.Popen[bytes] | None"]:
+    """The whole tables are compared meanwhile, where the scenario has cold items."""
+    if not scenario.cold_items:
+        yield None
+        return
+    segments = ("--segments", str(scenario.segments)) if scenario.segments else ()
+    with system.running("compare", "--json", *segments) as comparison:
+        yield comparison
 
 
 def _watch(world: WorldProcess, system: System, scenario: Scenario) -> Truth:
@@ -197,6 +226,7 @@ class _Watch:
             excused=self._excused,
             lag_ms=self._truth.lag_ms,
             seconds=seconds,
+            comparison=self._store.figures().comparison,
         )
 
     def _grounds_from(self, key: str) -> float:

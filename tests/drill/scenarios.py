@@ -25,6 +25,8 @@ class Scenario(msgspec.Struct, frozen=True):
     from this second on, for that many. outage: what happens to the reader after a third of the changes,
     "kill" (-9) or "stop" (for `outage_seconds`). split: after half of the changes every shard is split.
     ttl_keys: so many more have a TTL, in every way in which that excuses something or does not (`expiring`).
+    cold_items: so many more that nobody writes, as an import left them (`imported`); while the traffic goes
+    on, the whole tables are compared, in `segments` (0 = by their size).
     """
 
     name: str
@@ -44,6 +46,8 @@ class Scenario(msgspec.Struct, frozen=True):
     hot_keys: int = 500
     cold_keys: int = 20_000
     ttl_keys: int = 0
+    cold_items: int = 0
+    segments: int = 0
     seed: int = 1
 
     def plan(self) -> Plan:
@@ -65,8 +69,17 @@ class Scenario(msgspec.Struct, frozen=True):
         return Plan(self.lag, faults)
 
 
-#: One million changes.
+#: One million changes, and one million cold items.
 FULL = (
+    Scenario(
+        *("1,000,000 cold items compared, faults 1 %, lag 5 s", 40_000),
+        per_second=400,
+        fault_percent=1,
+        lag=Lag(2_000, 5_000),
+        hot_keys=500,
+        cold_keys=9_500,
+        cold_items=1_000_000,
+    ),
     Scenario("in sync, no fault", 150_000, lag=Lag(100, 300)),
     Scenario("faults 0.01 %", 250_000, fault_percent=0.01, cold_keys=50_000),
     Scenario("faults 0.1 %, reader killed", 120_000, fault_percent=0.1, outage="kill", ttl_keys=1_000),
@@ -117,8 +130,21 @@ FULL = (
     ),
 )
 
-#: A minute's worth, for CI.
+#: Two minutes' worth, for CI.
 SMALL = (
+    Scenario(
+        *("small: 20,000 cold items compared, faults 2 %", 4_000),
+        per_second=400,
+        fault_percent=2,
+        lag=Lag(100, 500),
+        converge_seconds=3,
+        stable_seconds=2,
+        held_seconds=1,
+        hot_keys=50,
+        cold_keys=150,
+        cold_items=20_000,
+        segments=8,
+    ),
     Scenario(
         *("small: faults 2 %, reader killed, split", 4_000),
         per_second=800,

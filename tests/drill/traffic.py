@@ -31,11 +31,15 @@ def text_of(wire: Item) -> str:
 
 def keys(scenario: Scenario) -> dict[str, list[Key]]:
     counts = {"hot": scenario.hot_keys, "cold": scenario.cold_keys}
-    return {group: [_key(group, number) for number in range(count)] for group, count in counts.items()}
+    return {group: numbered(group, count) for group, count in counts.items()}
 
 
 def ttl_keys(scenario: Scenario) -> list[Key]:
-    return [_key("ttl", number) for number in range(scenario.ttl_keys)]
+    return numbered("ttl", scenario.ttl_keys)
+
+
+def numbered(group: str, count: int) -> list[Key]:
+    return [_key(group, number) for number in range(count)]
 
 
 def _key(group: str, number: int) -> Key:

@@ -12,9 +12,10 @@ import msgspec
 
 from pipeline.core.model import Side
 from pipeline.demo.tables import Item
-from tests.drill import traffic
-from tests.drill.expiring import EXCUSED, FOUND, Expiring
-from tests.drill.replicator import Replicator
+from tests.drill import expiring, imported, traffic
+from tests.drill.expiring import Expiring
+from tests.drill.imported import Imported
+from tests.drill.replicator import Replicator, Truth
 from tests.drill.scenarios import Scenario
 from tests.fake.server import Fake
 from tests.fake.tables import Table
@@ -39,6 +40,7 @@ class World:
         self._origin: Table = fake.world.table(origin)
         self._replicator = Replicator(scenario, self._source, target)
         self._expiring = Expiring(fake, traffic.ttl_keys(scenario))
+        self._imported = Imported(self._source, target, scenario.cold_items, int(time.time()))
         self._by_group = traffic.keys(scenario)
         cold = self._by_group["cold"][:: traffic.BASELINE_STEP]
         for key, item in zip(cold, traffic.baseline(self._by_group["cold"]), strict=True):
@@ -53,6 +55,7 @@ class World:
         with self._fake.lock:
             self._fake.world.table(Side.TARGET).ttl_attribute = "expires"  # switched on when all runs
             self._expiring.plant(_now_ms())
+            self._began_ms = _now_ms()
         while written < scenario.changes:
             elapsed = time.monotonic() - began
             count = min(CHUNK, scenario.changes - written, int(elapsed * scenario.per_second) + 1 - written)
@@ -104,14 +107,21 @@ class World:
         found = self._replicator.truth(keys, records)
         planted_ms = {one.key.text: one.at_ms for one in self._expiring.planted}
         for case, texts in self._expiring.differing().items():
-            found.faults[f"ttl: {case}"] = len(texts)
-            if case in EXCUSED:
-                found.ttl_removes += texts
-                continue
             for text in texts:
-                found.divergent[text] = FOUND[case]
-                found.damaged_at[text] = found.grounds_from[text] = planted_ms[text]
+                self._tell(found, f"ttl: {case}", text, expiring.FOUND.get(case), planted_ms[text])
+        for wrong, text in self._imported.wrong():
+            self._tell(found, f"import: {wrong}", text, imported.FOUND.get(wrong), self._began_ms)
         return msgspec.json.encode(found)
+
+    @staticmethod
+    def _tell(found: Truth, fault: str, text: str, kind: str | None, at_ms: float) -> None:
+        """Add a key that differs. kind: None for what TTL excuses."""
+        found.faults[fault] = found.faults.get(fault, 0) + 1
+        if kind is None:
+            found.ttl_removes.append(text)
+            return
+        found.divergent[text] = kind
+        found.damaged_at[text] = found.grounds_from[text] = at_ms
 
 
 def _now_ms() -> float:

@@ -82,15 +82,22 @@ class Control:
             self._fake.world.table(table).delete(key, self._fake.world.now(), ttl=True)
 
     def fill(
-        self, table: str, count: int, *, mirror: str | None = None, start: int = 0, size: int = 100
+        self,
+        table: str,
+        count: int,
+        *,
+        mirror: str | None = None,
+        start: int = 0,
+        size: int = 100,
+        streamed: bool = True,
     ) -> None:
         """Write `count` items numbered from `start`, spread over the shards by key; into `mirror` as well."""
         with self._fake.lock:
             for number in range(start, start + count):
                 item = self._numbered(table, number, size)
-                self.put(table, item)
+                self.put(table, item, streamed=streamed)
                 if mirror is not None:
-                    self.put(mirror, item)
+                    self.put(mirror, item, streamed=streamed)
 
     def append(self, table: str, shard: str, count: int, *, start: int = 0, size: int = 100) -> None:
         """Append `count` INSERT records to one shard, whatever shard their keys belong to; no items."""
@@ -179,6 +186,19 @@ class Control:
     def limit_batch_get(self, size_bytes: int) -> None:
         """The answer size (16 MB at AWS) above which keys come back unprocessed."""
         self._fake.world.batch_get_limit_bytes = size_bytes
+
+    def limit_scan(self, size_bytes: int, empty_pages: int = 0) -> None:
+        """The size (1 MB at AWS) after which a page of a Scan ends, and how many of the next hold nothing."""
+        self._fake.world.scans.page_bytes = size_bytes
+        self._fake.world.scans.empty_pages = empty_pages
+
+    def scatter(self, table: str, salt: str) -> None:
+        """Put the table's keys into other segments than those of a table with another salt."""
+        self._fake.world.scans.salts[table] = salt
+
+    def heat(self, segment: int | None) -> None:
+        """Throttle the Scans of this segment, of every table, until another (or None) is named."""
+        self._fake.world.scans.hot_segment = segment
 
     def calls(self, operation: str) -> int:
         """How often an operation was called, refusals included."""

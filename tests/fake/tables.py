@@ -33,6 +33,9 @@ class Table:
     items: dict[Key, bytes] = field(default_factory=dict)
     stream: Stream | None = None
     streams: list[Stream] = field(default_factory=list)  # every stream it ever had
+    came_or_went: list[Key] = field(
+        default_factory=list
+    )  # each key once for each time, for who keeps an index
     ttl_attribute: str | None = None
 
     def key_of(self, item: Item, *, exact: bool = False) -> Key:
@@ -54,13 +57,21 @@ class Table:
         if len(body) > MAX_ITEM_BYTES:
             raise Invalid("Item size has exceeded the maximum allowed size")
         old = self.items.get(key)
-        self.items[key] = body
+        self.hold(key, body)
         if streamed and old != body:  # a write that changes nothing leaves no record
             self._emit("MODIFY" if old else "INSERT", key, new, old, body, created)
+
+    def hold(self, key: Key, body: bytes) -> None:
+        """Keep this body as it is, spelled as DynamoDB might not spell it; no record of it."""
+        if key not in self.items:
+            self.came_or_went.append(key)
+        self.items[key] = body
 
     def delete(self, key_item: Item, created: float, *, streamed: bool = True, ttl: bool = False) -> None:
         key = self.key_of(key_item, exact=True)
         old = self.items.pop(key, None)
+        if old is not None:
+            self.came_or_went.append(key)
         if streamed and old is not None:
             self._emit("REMOVE", key, canonical(key_item), old, None, created, ttl=ttl)
 

@@ -2,6 +2,8 @@
 
 Reads and writes: sockets on 127.0.0.1. Never: changes a byte of what it lets through.
 
+It may also refuse requests in the server's stead, and lead new connections to another server (`port`).
+
 A request is named by what it asks for: a Redis command or the script that it runs ("publish", "HGETALL"), or
 an AWS operation ("GetRecords"). Both protocols are request and reply on one connection, so whatever comes
 back after a request is its reply.
@@ -46,6 +48,7 @@ class _Line:
         self.near, self.far = near, far
         self.lose_reply = False
         self.still = False
+        self.refusing = ""
 
     def cut(self) -> None:
         for end in (self.near, self.far):
@@ -58,16 +61,19 @@ class Proxy:
 
     on_request: called with a request's names and its connection's local port at the program; what it returns
     says what becomes of the request: "pass", "lose" (never sent), "lose reply" (carried out, then cut),
-    "still" (neither this request nor the connection ever goes on).
+    "still" (neither this request nor the connection ever goes on), or the line that is answered in the
+    server's stead ("-LOADING …").
+    server_port: where new connections lead; those that are open stay where they are.
     """
 
     def __init__(self, port: int) -> None:
-        self._server_port = port
+        self.server_port = port
         self._lines: set[_Line] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self.seen: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
         self.on_request: Callable[[list[str], int], str] = lambda _names, _port: "pass"
         #: Called with the connection's local port at the program when a reply is lost.
         self.on_lost_reply: Callable[[int], None] = lambda _port: None
@@ -102,7 +108,7 @@ class Proxy:
         while True:
             try:
                 near, (_, port) = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._server_port))
+                far = socket.create_connection(("127.0.0.1", self.server_port))
             except OSError:
                 if self._listener.fileno() < 0:
                     return
@@ -125,6 +131,12 @@ class Proxy:
                 fate = self.on_request(asked, port) if asked else "pass"
                 line.still = line.still or self._still or fate == "still"
                 if line.still:
+                    continue
+                known = fate in {"pass", "lose", "lose reply"}
+                line.refusing = fate if not known else "" if asked else line.refusing
+                if line.refusing:
+                    self.refused.update(asked)
+                    line.near.sendall(f"{line.refusing}\r\n".encode() * len(asked))
                     continue
                 if fate == "lose":
                     break

@@ -83,7 +83,8 @@ class World(System):
             key=key,  # type: ignore[arg-type]
             also=also,
         )
-        self.store = watch(f"redis://127.0.0.1:{self._redis_port}/0", "faults")
+        self.store_url = f"redis://127.0.0.1:{self._redis_port}/0"
+        self.look_at(self.store_url)
         self.kills = 0
         self.trimmed = 0  # change records that nobody could read any more
         self._alarms = 0
@@ -101,6 +102,10 @@ class World(System):
     @property
     def is_durable(self) -> bool:
         return self._durability is AOF
+
+    def look_at(self, url: str) -> None:
+        """Where the test looks for the state from now on."""
+        self.store = watch(url, "faults")
 
     @property
     def redis(self) -> "redis.Redis":
@@ -120,7 +125,7 @@ class World(System):
 
     def stop_redis(self, number: int) -> None:
         if self._redis_process is not None:
-            pid = self.redis.info("server")["process_id"]
+            pid = redis.Redis.from_url(self.store_url).info("server")["process_id"]
             os.kill(pid, number)
             self._redis_process.close()
             self._redis_process = None

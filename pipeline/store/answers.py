@@ -1,0 +1,118 @@
+"""What Redis' refusals mean for us: to be waited for, to be put right by somebody, or state that is not ours.
+
+Reads and writes: nothing. Never: waiting. What a server says is shown short and escaped, and no user's name.
+
+Whoever plays a role waits through all of it; a start ends with what waiting does not change (StoreUnusable).
+"""
+
+import re
+
+import redis
+
+from pipeline.core.quoting import quoted
+from pipeline.errors import (
+    StateDamaged,
+    StateLost,
+    StoreError,
+    StoreFull,
+    StoreNotReady,
+    StoreUnavailable,
+    StoreUnusable,
+)
+
+#: How a server says that it serves nobody for a while, by the first word of its answer.
+_NOT_READY = {
+    "LOADING": "Redis is still loading its data",
+    "BUSY": "Redis is busy with a script of somebody",
+    "MISCONF": "Redis takes no writes now, because it cannot save",
+    "NOREPLICAS": "Redis takes no writes now, because it has too few replicas",
+    "READONLY": "Redis takes no writes now: what answers is a replica",
+    "MASTERDOWN": "what answers is a replica that has lost its primary",
+    "CLUSTERDOWN": "the Redis cluster is down",
+    "TRYAGAIN": "the Redis cluster is moving this migration",
+    "ASK": "the Redis cluster is moving this migration",
+    "NOSCRIPT": "Redis forgot its scripts",
+}
+#: redis-py takes the first word off these.
+_WORDS: dict[type[redis.RedisError], str] = {
+    redis.BusyLoadingError: "LOADING",
+    redis.ReadOnlyError: "READONLY",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+    redis.exceptions.TryAgainError: "TRYAGAIN",
+    redis.exceptions.MovedError: "MOVED",
+    redis.exceptions.AskError: "ASK",
+    redis.exceptions.ClusterCrossSlotError: "CROSSSLOT",
+    redis.exceptions.NoScriptError: "NOSCRIPT",
+}
+#: How the scripts say that a value is not what they ever wrote.
+_DAMAGED = ("holds no number at", "holds something else than a history")
+_NO_CLUSTER = "use a server without cluster mode (cluster-enabled no), or one whose one node has every slot"
+#: redis-py puts this in front, with the whole command.
+_OF_A_PIPELINE = re.compile(r"\ACommand # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
+_USER = re.compile(r"User \S+ has no permissions")
+
+
+class NotAllowed(StoreUnusable):
+    """The user's ACL lacks a command or a key."""
+
+
+class Unexpected(StoreUnusable):
+    """A refusal that nobody foresaw."""
+
+
+def translation(error: redis.RedisError | ValueError | AttributeError) -> StoreError:
+    """Our error for one of redis-py's; ValueError, AttributeError: it choked on an answer that is none."""
+    text = _OF_A_PIPELINE.sub("", str(error))
+    word = _WORDS.get(type(error)) or text.partition(" ")[0]  # type: ignore[arg-type]
+    said = quoted(text if text.startswith(word) else f"{word} {text}")
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        may_not = quoted(_USER.sub("it has no permission", text))
+        return NotAllowed(
+            f"the Redis user may not do what is needed: {may_not}", "`doctor` says what to allow"
+        )
+    if isinstance(error, (redis.AuthenticationError, redis.exceptions.AuthorizationError)):
+        return StoreUnusable(
+            f"Redis refused the credentials in --redis-url: {said}", "check its user and password"
+        )
+    if isinstance(error, redis.OutOfMemoryError):
+        return StoreFull("Redis is at maxmemory, and publishing waits until there is room", "raise maxmemory")
+    if word in ("MOVED", "CROSSSLOT"):
+        return StoreUnusable(
+            "the Redis in --redis-url is a node of a cluster, and another node has this migration",
+            _NO_CLUSTER,
+        )
+    if word in _NOT_READY:
+        return StoreNotReady(f"{_NOT_READY[word]}: {said}")
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+        return StoreUnavailable(f"Redis cannot be reached: {quoted(text)}")
+    return _of_state(word, said) or _unforeseen(error, said)
+
+
+def _of_state(word: str, said: str) -> StoreError | None:
+    if word in ("STATELOST", "NOGROUP"):
+        return StateLost(f"the migration's state is gone from Redis: {said}")
+    if word == "WRONGTYPE":
+        return StateDamaged(
+            f"a key of the migration holds something else: {said}",
+            "delete that key, or give the migration a Redis of its own",
+        )
+    if any(words in said for words in _DAMAGED):
+        return damaged(said)
+    return None
+
+
+def _unforeseen(error: Exception, said: str) -> StoreError:
+    if isinstance(error, (redis.InvalidResponse, ValueError, AttributeError)):
+        return StoreUnusable(
+            "what answers at --redis-url does not speak as Redis does", "check its host, port and scheme"
+        )
+    return Unexpected(f"Redis refused a call: {said}")
+
+
+def damaged(what: str) -> StateDamaged:
+    """what: the key, and the field of it where there is one."""
+    return StateDamaged(
+        f"the migration's state in Redis is damaged: {what}",
+        "restore a backup, or begin anew under another --migration name",
+    )
