@@ -22,7 +22,7 @@ help:
 	@echo "make bench  what it costs, against plain boto3 in the same run (BENCH_FLAGS=--quick: a minute; needs cc)"
 	@echo "make compose-test   the stack in real containers, with the demo (root, docker, Debian 12)"
 	@echo "make lock   pin the dependencies anew (requirements.lock, requirements-dev.lock)"
-	@echo "make docs   write what is generated: docs/configuration.md, docs/metrics.md, the dashboard and the links to it"
+	@echo "make docs   write what is generated: docs/configuration.md, docs/metrics.md, docs/runbook.html, the dashboard and the links to it"
 	@echo "make clean  remove caches and both environments"
 
 define install
@@ -71,6 +71,7 @@ lock: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(VENV)/bin/python tools/configuration_doc.py > docs/configuration.md
 	$(VENV)/bin/python tools/metrics_doc.py > docs/metrics.md
+	$(VENV)/bin/python tools/runbook_html.py > docs/runbook.html
 	$(VENV)/bin/python -m deploy.grafana.generate > deploy/grafana/dashboards/cutover.json
 	$(VENV)/bin/python -m deploy.grafana.links
 

@@ -199,6 +199,16 @@ def _gate(process: ProcessConfig, migration: MigrationConfig) -> int:
     return _look(process, migration, StoreView, lambda store: inspect.gate(process, limits, store))
 
 
+def _report(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.commands import report
+    from pipeline.store import StoreView
+
+    if process.facts:
+        return report.of_file(process, process.facts)
+    limits = migration.gate_limits()
+    return _look(process, migration, StoreView, lambda store: report.of_state(process, limits, store))
+
+
 def _mark(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import inspect
     from pipeline.store import MarkStore
@@ -278,6 +288,7 @@ _COMMANDS: dict[str, Callable[[ProcessConfig, MigrationConfig], int]] = {
     "status": _status,
     "findings": _findings,
     "gate": _gate,
+    "report": _report,
     "mark": _mark,
     "doctor": _doctor,
 }

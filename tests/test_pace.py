@@ -35,7 +35,7 @@ def validating(world: World, threads: int = 4) -> Iterator[Validator]:
         sides[Side.TARGET],
         sides[Side.SOURCE],
         AT_ONCE,
-        metrics.start(None, "paced").of("test"),
+        metrics.start(None, "paced").of_validator("test"),
         consumer="paced",
         reclaim_after_ms=1,
         stop=stop,

@@ -203,6 +203,8 @@ def test_status_json_has_the_agreed_fields() -> None:
         "retention_headroom_seconds": 24 * 3600 - 0.9,
         "partitions": {"stream": {"open": 4, "finished": 2}},
         "gaps": 0,
+        "gaps_open": 0,
+        "gaps_closed": [],
     }
     queue = {"backlog": 12, "outstanding": 40, "due": 30, "dead": 0, "overdue_seconds": 0, "validators": 2}
     assert reported["queue"] == queue
