@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pipeline import exit_codes
 from pipeline.config import PROGRAM, Effective, MigrationConfig, ProcessConfig, load, split_command
 from pipeline.core.quoting import printable
-from pipeline.errors import MonitorError
+from pipeline.errors import ConfigurationError, MonitorError
 from pipeline.process import logs, streams
 from pipeline.process.traces import trace_of
 
@@ -260,8 +260,14 @@ def _show_config(process: ProcessConfig, effective: Sequence[Effective]) -> int:
 
 
 def _demo(argv: list[str]) -> int:
+    from importlib.util import find_spec
+
     from pipeline.demo.run import main as demo
 
+    if find_spec("moto") is None:
+        raise ConfigurationError(
+            "the demo's DynamoDB is not installed", "install .[demo], or use `make demo`"
+        )
     return demo(argv)
 
 
