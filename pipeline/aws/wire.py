@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import msgspec
 
 from pipeline.core.canonical import Item, KeyType
-from pipeline.core.judging.history import MAX_MS
 from pipeline.core.model import ChangeType, StreamView
 from pipeline.core.quoting import quoted
 from pipeline.errors import MalformedResponse
@@ -65,10 +64,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     @property
     def created_ms(self) -> int | None:
         """When the change was written, Unix ms; AWS floors it to whole seconds. None: the API allows to leave
-        it out. One at which nobody can have written counts as left out.
+        it out.
         """
         created = self.change.approximate_creation_date_time
-        return int(created * 1000) if created is not None and 0 <= created * 1000 <= MAX_MS else None
+        return None if created is None else int(created * 1000)
 
 
 class GetRecordsBody(msgspec.Struct, frozen=True):
