@@ -349,8 +349,8 @@ def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
 
 def _furthest_behind_ms(watermarks: dict[bytes, bytes], checkpoints: dict[bytes, bytes]) -> list[int]:
     """The oldest watermarks of partitions that are still read, the oldest first."""
-    reading = {name for name, raw in checkpoints.items() if not Checkpoint.decode(raw).finished}
-    return sorted(int(at_ms) for name, at_ms in watermarks.items() if name in reading)[:FURTHEST_BEHIND]
+    open_ones = {name for name, raw in checkpoints.items() if not Checkpoint.decode(raw).finished}
+    return sorted(int(at_ms) for name, at_ms in watermarks.items() if name in open_ones)[:FURTHEST_BEHIND]
 
 
 def _gaps(raw: dict[bytes, bytes]) -> list[Gap]:
