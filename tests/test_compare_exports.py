@@ -445,6 +445,7 @@ def test_an_incremental_export_closes_a_gap_and_the_gate_tells(
     assert gate["gaps"][0] == "passed" and "1 closed by incremental export" in gate["gaps"][1]
     assert gate["whole-table"][0] == "passed"
     status = _json(tables, "status")
+    assert (status["comparison"]["mode"], status["comparison_of_table"]["mode"]) == ("changes", "scan")
     [told] = status["reader"]["gaps_closed"]
     assert told["from"] == instant(now_ms - 20_000) and "export" in told["by"]
     assert (status["reader"]["gaps"], status["reader"]["gaps_open"]) == (1, 0)
