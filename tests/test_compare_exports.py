@@ -277,6 +277,20 @@ def test_a_file_that_is_damaged_while_it_is_compared_ends_the_run(tables: Tables
     assert code == 4 and "ends in the middle" in message
 
 
+def test_a_damaged_file_ends_the_run_however_long_it_went_well(
+    tables: Tables, tmp_path: Path, fake: FakeProcess
+) -> None:
+    """A comparer that has worked is started again when it ends; not for this."""
+    tables.fill(30)
+    words = exports(tables, tmp_path, "target")
+    path = data_file(Path(words[1]), 1)
+    path.write_bytes(path.read_bytes()[:-9])
+    fake.steer("fail", kind="slow", operation="Scan", calls=None, detail=0.5)
+    code, message = tables.refused(*words, "--segments", "8", "--workers", "1", "--in-flight", "1")
+    assert code == 4 and "ends in the middle" in message
+    assert '"comparer started"' in message and "process ended: restarting" not in message
+
+
 def test_a_full_and_an_incremental_export_do_not_go_together(tables: Tables, tmp_path: Path) -> None:
     tables.fill(3)
     changes = changes_of(tables.target, tmp_path / "changes", ["cold-1"], 0, 1)
