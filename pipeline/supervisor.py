@@ -14,12 +14,12 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -29,7 +29,7 @@ from pipeline import exit_codes, live_page, metrics, monitor
 from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import MonitorError
-from pipeline.process import logs, tether
+from pipeline.process import logs, scratch, streams, tether
 from pipeline.process.pulse import Pulse
 
 log = structlog.get_logger(__name__)
@@ -59,8 +59,14 @@ def run(
     0 after SIGTERM, 130 after SIGINT, 2 or 4 when a role that has not worked yet cannot work with this
     configuration. One that has worked is started again however it ended.
     """
-    with tempfile.TemporaryDirectory(prefix="ddbmm-metrics-") as directory:
+    with scratch.directory(_home(process)) as directory:
         return _Supervisor(process, migration, roles, directory).run(until)
+
+
+def _home(process: ProcessConfig) -> str | None:
+    """The state directory where this host keeps the state: nobody cleans there."""
+    embedded = process.redis_url.startswith("unix:") and Path(process.state_dir).is_dir()
+    return process.state_dir if embedded else None
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,9 @@ class _Child:
     def spawn(self, context: Any) -> None:
         self.pulse.begin()
         arguments = (self._work, self.pulse, os.getpid())
-        self.process = context.Process(target=_child_main, args=arguments, name=self.slot)
-        self.process.start()
+        process = context.Process(target=_child_main, args=arguments, name=self.slot)
+        process.start()
+        self.process = process
         log.info("process started", slot=self.slot, pid=self.process.pid)
 
     def alive(self) -> bool:
@@ -168,6 +175,7 @@ class _Supervisor:
                 code = self._tend(child)
                 if code in exit_codes.HALTING:
                     return code
+            self._metrics.keep()
             self._metrics.worker_processes.set(sum(child.alive() for child in self._children))
             self._wakeup.wait(TICK_SECONDS)
         log.info("stopping", signal=signal.Signals(self._stop_signal).name)
@@ -258,6 +266,7 @@ def _slots(process: ProcessConfig, role: str) -> list[str]:
 def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
     """Entry point of a spawned process."""
     tether.die_with(parent)
+    streams.prepare()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
@@ -272,10 +281,16 @@ def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
     except Exception:
         log.exception("process failed", role=work.role)
         sys.exit(exit_codes.DEFECT)
+    finally:
+        streams.flush()
 
 
 def _run_role(work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, pulse: Pulse) -> None:
-    told = (stop, own_metrics, pulse.beat)
+    def heartbeat(*, worked: bool = True) -> None:
+        pulse.beat(worked=worked)
+        own_metrics.keep()
+
+    told = (stop, own_metrics, heartbeat)
     unserved = pulse.unserved
     # A role's imports (boto3 is 40 MB) are paid only by the process that plays it.
     if work.role == "reader":
