@@ -68,7 +68,9 @@ def prepare(
             "check --source-table and --target-table",
         )
     exports = {side: _export(migration, side, sides[side], tables.of(side)) for side in Side}
-    settings = _settled(migration, tables, exports)
+    settings = msgspec.structs.replace(
+        _settled(migration, tables, exports), definitions=tuple(definitions.differences)
+    )
     for side, connection in sides.items():
         table = tables.of(side)
         if settings.mode is not Mode.CHANGES and exports[side] is None:

@@ -66,7 +66,13 @@ def server_info(told: Mapping[str, str]) -> ServerInfo:
     text = told.get(f"{kind}_version", "")
     numbers = re.match(r"\d+(?:\.\d+)*", text)
     version = tuple(int(part[:9]) for part in numbers[0].split(".")[:3]) if numbers else ()
-    return ServerInfo(kind, version, text or "of an unknown version", told.get("maxmemory_policy", ""))
+    return ServerInfo(
+        kind,
+        version,
+        text or "of an unknown version",
+        told.get("maxmemory_policy", ""),
+        forgets=told.get("aof_enabled") == "0",
+    )
 
 
 def load(connection: RedisConnection) -> Meta | None:

@@ -22,7 +22,10 @@ from pipeline.core.ledger import (
     partition_counts,
 )
 from pipeline.core.model import Checkpoint
+from pipeline.core.outlook import Unsettled
+from pipeline.core.samples import Sample, timeline
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.store import codec
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
 from pipeline.store.connection import GROUP, RedisConnection
@@ -32,12 +35,19 @@ from pipeline.store.messages import gap_of
 LAG_MINUTES = 5
 #: Findings that are read at a time.
 FINDINGS_PAGE = 500
+#: So many partitions that are behind are told apart.
+FURTHEST_BEHIND = 10
+#: Histories that are read at a time.
+HISTORIES_PAGE = 1_000
 #: A command and its arguments.
 Question = tuple[str | int, ...]
 
 #: Nobody says that he is alive for longer than this: who seems to be was dated by a clock that is ahead of
 #: the one that is read, and says nothing.
 ALIVE_AHEAD_MS = 120_000
+
+
+_decode_sample = msgspec.json.Decoder(Sample).decode
 
 
 class FiguresView:
@@ -113,12 +123,14 @@ class FiguresView:
                 outstanding=told["history"],
                 due=told["due"],
                 dead=told["dead"],
+                consumers=len(told["pending"]["consumers"] or ()) if told["pending"] else 0,
             ),
             reader=ReaderState(
                 watermark_ms=int(watermark_ms or 0),
                 partitions=partition_counts(_checkpoints(told["checkpoints"])),
                 gaps=len(gaps),
                 readers=told["readers"],
+                furthest_behind_ms=_furthest_behind_ms(told["watermarks"], told["checkpoints"]),
                 closed=[gap for gap in gaps if gap.closed_ms is not None],
             ),
             lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
@@ -179,6 +191,33 @@ class FiguresView:
             )
         return cast(list[tuple[bytes, float]], found)
 
+    def samples(self) -> list[Sample]:
+        """How the migration went, oldest first."""
+        with self._connection.asking("samples"):
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("samples")))
+        return timeline({name.decode(): _decode_sample(text) for name, text in raw.items()})
+
+    def unsettled(self, most: int) -> Unsettled:
+        """The oldest version without an answer; not asked of more than `most` keys under way.
+
+        A version that is published while this goes on may be left out: it is younger than the watermark of
+        before.
+        """
+        oldest_ms: int | None = None
+        cursor = asked = 0
+        while asked <= most:
+            with self._connection.asking("unsettled"):
+                cursor, page = cast(
+                    tuple[int, dict[bytes, bytes]],
+                    self._redis.hscan(self._key("history"), cursor, count=HISTORIES_PAGE),
+                )
+            asked += len(page)
+            found = [at_ms for at_ms in map(_unsettled_ms, page.values()) if at_ms is not None]
+            oldest_ms = min(found if oldest_ms is None else [oldest_ms, *found], default=None)
+            if cursor == 0:
+                return Unsettled(oldest_ms, complete=True)
+        return Unsettled(None, complete=False)
+
     def closed_findings(self) -> Iterator[ClosedFinding]:
         """Of the findings that were closed the latest ones, newest first; held as `findings` holds them."""
         before = "+"
@@ -195,6 +234,13 @@ class FiguresView:
                     yield ClosedFinding(finding, int(told[b"closed"]), Closing(told[b"why"].decode()))
             if len(log) < FINDINGS_PAGE:
                 return
+
+
+def _unsettled_ms(raw: bytes) -> int | None:
+    try:
+        return codec.decode(raw).oldest_unsettled_ms
+    except ValueError:
+        return None  # poison: it becomes a dead letter, which is counted
 
 
 def _finding(key: bytes, stored: bytes, opened_ms: float) -> Finding:
@@ -218,6 +264,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "due": ("ZCARD", key("due")),
         "dead": ("XLEN", key("dead")),
         "checkpoints": ("HGETALL", key("checkpoints")),
+        "watermarks": ("HGETALL", key("watermarks")),
         "gaps": ("HGETALL", key("gaps")),
         "readers": ("ZCOUNT", key("readers"), now_ms, now_ms + ALIVE_AHEAD_MS),
         "validators": ("ZCOUNT", key("validators"), now_ms, now_ms + ALIVE_AHEAD_MS),
@@ -253,6 +300,12 @@ def _longest_due_ms(entries: Any, scored: list[tuple[bytes, float]]) -> int | No
 
 def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
     return {partition.decode(): Checkpoint.decode(checkpoint) for partition, checkpoint in raw.items()}
+
+
+def _furthest_behind_ms(watermarks: dict[bytes, bytes], checkpoints: dict[bytes, bytes]) -> list[int]:
+    """The oldest watermarks of partitions that are still read, the oldest first."""
+    reading = {name for name, raw in checkpoints.items() if not Checkpoint.decode(raw).finished}
+    return sorted(int(at_ms) for name, at_ms in watermarks.items() if name in reading)[:FURTHEST_BEHIND]
 
 
 def _gaps(raw: dict[bytes, bytes]) -> list[Gap]:

@@ -37,6 +37,7 @@ PUBLISH = Script(
 ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta", "watermarks"))
 KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
+SAMPLE = Script("sample", ("samples", "meta"))
 CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger", "readers"))
 CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "trials", "readers"))
 COMPARE_BEGIN = Script(
