@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
+import structlog
 
 from pipeline.aws import (
     Connection,
@@ -662,6 +663,18 @@ def test_a_profile_of_aws_login_names_the_extra_that_it_needs(
     assert "dynamodb-migration-monitor[login]" in refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    "url", ["http://u:HUNTER2@{host}", "http://{host}/?token=HUNTER2", "http://u:HUN@TER2"]
+)
+def test_an_endpoint_s_password_is_refused_and_not_repeated_wherever_it_came_from(
+    fake: Fake, url: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", url.format(host=fake.url.removeprefix("http://")))
+    with structlog.testing.capture_logs() as logs, pytest.raises(ConfigurationError) as refused:
+        Connection(SideConfig("source", region="us-east-1"))
+    assert "HUN" not in f"{refused.value}{logs}"
+
+
 def test_what_a_credential_process_says_is_not_repeated(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
@@ -796,6 +809,34 @@ def test_a_stop_ends_the_wait_for_the_budget() -> None:
     limiter.charge(100)
     stop.is_stopping = True
     assert not limiter.acquire(stop)
+
+
+def test_who_has_read_much_pays_while_the_others_go_on() -> None:
+    """And all of them together spend what is allowed."""
+    stop = Stop()
+    limiter = RateLimiter(10, clock=lambda: stop.now)
+    limiter.charge(10 + 1000, lane=1)  # what was saved, and 100 s' worth
+    limiter.charge(5, lane=2)
+    assert [limiter.debt_seconds(lane) for lane in (1, 2, 3)] == [100, 0.5, 0]
+    stop.now += 1
+    assert [limiter.debt_seconds(lane) for lane in (1, 2)] == [pytest.approx(99.5), 0]
+    spent, began = 1010.0 + 5.0, 1.0
+    while stop.now < 1000:
+        if not limiter.debt_seconds(2):
+            limiter.charge(7, lane=2)
+            spent += 7
+        stop.now += 0.25
+    assert limiter.debt_seconds(1) == 0
+    assert spent <= 10 + 10 * (stop.now + began) + 7
+
+
+@pytest.mark.parametrize("units", [0.0, 1e-300, 0.5, 1e6])
+def test_every_debt_ends(units: float) -> None:
+    stop = Stop()
+    limiter = RateLimiter(5, clock=lambda: stop.now)
+    for lane in range(8):
+        limiter.charge(units, lane)
+    assert all(limiter.acquire(stop, lane) for lane in range(8))
 
 
 def test_no_budget_is_no_limit() -> None:

@@ -18,9 +18,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"core", "errors"}),
     frozenset({"process"}),
     frozenset({"config", "metrics", "aws", "store", "report"}),
-    frozenset({"sides"}),
+    frozenset({"gathering", "sides"}),
     frozenset({"producers"}),
-    frozenset({"reader", "validator", "comparer", "monitor", "commands"}),
+    frozenset({"reader", "validator", "comparer", "monitor", "live_page", "commands"}),
     frozenset({"supervisor", "demo"}),
     frozenset({"cli"}),
 )
@@ -36,6 +36,7 @@ EDGES = {
     "yaml": {"config", "demo"},
     "rich": {"demo", "commands"},
     "isal": {"producers"},
+    "jinja2": {"report"},
 }
 #: What makes a function depend on more than its arguments.
 IMPURE = {"asyncio", "ctypes", "datetime", "io", "logging", "multiprocessing", "os", "pathlib", "random"}

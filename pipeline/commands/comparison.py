@@ -68,7 +68,9 @@ def prepare(
             "check --source-table and --target-table",
         )
     exports = {side: _export(migration, side, sides[side], tables.of(side)) for side in Side}
-    settings = _settled(migration, tables, exports)
+    settings = msgspec.structs.replace(
+        _settled(migration, tables, exports), definitions=tuple(definitions.differences)
+    )
     for side, connection in sides.items():
         table = tables.of(side)
         if settings.mode is not Mode.CHANGES and exports[side] is None:
@@ -159,12 +161,11 @@ def as_begun(process: ProcessConfig, migration: MigrationConfig) -> MigrationCon
             migration if process.command == "comparer" else dataclasses.replace(migration, sample_rate=100.0)
         )
     store.close()
-    settings = store.meta.settings
     return dataclasses.replace(
         migration,
-        verify_on=Side(settings["verify_on"]),
-        iterator_type=settings["iterator_type"],
-        sample_rate=float(settings["sample_rate"]),
+        verify_on=Side(store.setting("verify_on")),
+        iterator_type=store.setting("iterator_type"),
+        sample_rate=float(store.setting("sample_rate")),
     )
 
 

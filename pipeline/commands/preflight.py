@@ -220,12 +220,12 @@ def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
 
 #: What each command does in Redis; `doctor` tries it all.
 _STORE_ROLES = {
-    "run": (Role.READER, Role.VALIDATOR, Role.VIEWER),
+    "run": (Role.READER, Role.VALIDATOR, Role.VIEWER, Role.MONITOR),
     "reader": (Role.READER,),
     "validator": (Role.VALIDATOR,),
     "comparer": (Role.COMPARER, Role.VIEWER),
     "compare": (Role.COMPARER, Role.VALIDATOR, Role.VIEWER),
-    "monitor": (Role.VIEWER,),
+    "monitor": (Role.VIEWER, Role.MONITOR),
 }
 
 

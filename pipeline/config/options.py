@@ -51,6 +51,7 @@ COMMANDS = {
     "compare": "compare the whole tables, once, alone on this host or beside a run",
     "status": "show where the migration stands",
     "findings": "list the open findings",
+    "report": "the whole story on one page, to be signed and kept: HTML, text or JSON",
     "gate": "may we switch over? Every check with its reason",
     "mark": "note that a milestone of the cutover, T0 … T4, is reached now",
     "doctor": "check access, tables, stream, Redis and clock before a run",
@@ -64,6 +65,7 @@ COMMANDS = {
 TABLES, STREAM, JUDGING, STATE = "Tables and access", "Stream", "Judging", "State"
 PACE, GATE, OUTPUT = "Pace", "Gate (`gate` and the monitor's metrics)", "Output"
 FINDINGS = "Findings (`findings`)"
+REPORT = "Report (`report`)"
 COMPARING = "Comparison (`compare`, `comparer`)"
 
 
@@ -203,6 +205,16 @@ class MigrationConfig:
             scope=Scope(self.gate_scope),
         )
 
+    def described(self) -> dict[str, str]:
+        """What is migrated where, for people; "" where it is not known."""
+        said = {"verify_on": str(self.verify_on), "sample_percent": f"{self.sample_rate:g}"}
+        for which, arn in ((Side.SOURCE, self.source_arn), (Side.TARGET, self.target_arn)):
+            # arn:aws:dynamodb:REGION:ACCOUNT:table/NAME
+            _, _, _, region, account, table = arn.split(":", 5) if arn.count(":") >= 5 else [""] * 6
+            name = table.removeprefix("table/") or self.table(which)
+            said |= {f"{which}_table": name, f"{which}_account": account, f"{which}_region": region}
+        return said
+
     def judged_by(self) -> dict[str, str]:
         """The times that a restart may change, by option: what is open is judged by the new ones."""
         return {
@@ -290,6 +302,15 @@ class ProcessConfig:
     summary: bool = switch(FINDINGS, "summary", "a sentence for each cause, and nothing else")
     closed: bool = switch(
         FINDINGS, "closed", "closed findings instead, newest first: when and why (the last 10,000 are kept)")
+    format: str = option(
+        REPORT, "format", "`html`, `text` or `json`",
+        one_of("html", "text", "json"), "html", metavar="FORMAT")
+    output: str | None = optional(
+        REPORT, "output", "file to write the report to", str, None, otherwise="standard output",
+        metavar="FILE")
+    facts: str | None = optional(
+        REPORT, "facts", "make it of the facts that `report --format json` wrote to this file", str, None,
+        otherwise="of the state", metavar="FILE")
     csv: bool = switch(FINDINGS, "csv", "print CSV")
     statistics_every_ms: int = option(
         OUTPUT, "statistics-every", "how often the monitor prints statistics",
@@ -331,7 +352,7 @@ class ProcessConfig:
 #: Every option, by heading and as declared; a migration's before the process's.
 OPTIONS: tuple[Option, ...] = tuple(
     one
-    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, FINDINGS, OUTPUT)
+    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, FINDINGS, REPORT, OUTPUT)
     for config in (MigrationConfig, ProcessConfig)
     for one in options_of(config)
     if one.group == heading

@@ -10,18 +10,25 @@ from typing import Any
 import msgspec
 
 from pipeline.core.figures import Figures
-from pipeline.core.gate import Limits, Result, Verdict
+from pipeline.core.gate import Result
 from pipeline.core.ledger import Gap
-from pipeline.core.model import Side
+from pipeline.core.model import MILESTONES, Side
+from pipeline.core.outlook import Instant
 from pipeline.core.statistics import margin_in_words
 from pipeline.report.columns import paragraph, rows
 from pipeline.report.comparison_text import comparison_object, status_row
+from pipeline.report.facts import Facts, facts_object
 from pipeline.report.words import HOUR, instant, many, percent, span
 
 #: Below this much time until unread records are lost, every report says so.
 HEADROOM_WARNING_SECONDS = 6 * HOUR
 #: And when a key that is due has waited longer than this for a look.
 OVERDUE_WARNING_SECONDS = 30
+
+#: The gate's answer in words.
+ANSWERS = {Result.PASSED: "GO", Result.FAILED: "NO-GO", Result.INCONCLUSIVE: "TOO EARLY TO SAY"}
+#: What the strata are called, in their order.
+STRATA_SAID = ("keys that changed", "whole table")
 
 NOTHING_COMPARED = "nothing compared yet: this says neither that the tables are equal nor that they differ"
 LIMIT_OF_SOURCE = (
@@ -97,6 +104,8 @@ def _rows(figures: Figures, before: Figures | None) -> list[tuple[str, str]]:
     }
     if figures.comparison is not None:
         shown["compare"] = status_row(figures.comparison, figures)
+    if (kept := figures.of_table) is not None and kept is not figures.comparison:
+        shown["table"] = status_row(kept, figures)
     return list(shown.items())
 
 
@@ -128,8 +137,19 @@ def _open(by_kind: Mapping[str, int]) -> str:
 def _lag(figures: Figures) -> str:
     lag = figures.lag
     if lag.p50 is None or lag.p95 is None or lag.p99 is None:
-        return "no lag measured yet"
-    return f"p50 {span(lag.p50)}, p95 {span(lag.p95)}, p99 {span(lag.p99)} (write to first matching look)"
+        return f"no lag measured yet{_not_found(figures)}"
+    quantiles = (
+        f"p50 {span(lag.p50)}, p95 {span(lag.p95)}, p99 {span(lag.p99)} (write to first matching look)"
+    )
+    return quantiles + _not_found(figures)
+
+
+def _not_found(figures: Figures) -> str:
+    """Said beside the quantiles, which know only what arrived."""
+    if figures.oldest_waiting_ms is None:
+        return ""
+    age = max(figures.now_ms - figures.oldest_waiting_ms, 0) / 1000
+    return f"; a change of {span(age)} ago was not found yet"
 
 
 def _reader(figures: Figures) -> str:
@@ -173,6 +193,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
         "success": msgspec.to_builtins(figures.success),
         "open": ledger["open"],
         "lag_seconds": msgspec.to_builtins(figures.lag),
+        "replication_delay_seconds": figures.replication_delay_seconds,
         "reader": {
             "lag_seconds": figures.reader_lag_seconds,
             "retention_headroom_seconds": figures.retention_headroom_seconds,
@@ -182,6 +203,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "gaps_closed": [_closed_object(gap) for gap in reader.closed],
         },
         "comparison": comparison_object(figures.comparison) if figures.comparison else None,
+        "comparison_of_table": comparison_object(figures.of_table) if figures.of_table else None,
         "queue": {
             "backlog": figures.queue.backlog,
             "outstanding": figures.queue.outstanding,
@@ -270,23 +292,55 @@ def _equal(one: int, other: int) -> str:
 # --- gate --------------------------------------------------------------------------------------------------
 
 
-def gate_text(migration: str, verdict: Verdict) -> str:
-    """`gate`: the answer, then every check with its reason."""
-    said = {Result.PASSED: "GO", Result.FAILED: "NO-GO", Result.INCONCLUSIVE: "TOO EARLY TO SAY"}
-    rows = [f"  {check.result:<13} {check.name:<11} {check.reason}" for check in verdict.checks]
-    return "\n".join([f"migration {migration}: {said[verdict.result]}", *rows])
+def gate_text(facts: Facts) -> str:
+    """`gate`: the answer, every check with its reason, and what the answer does not cover."""
+    known = [(name, one.words) for name, one in zip(STRATA_SAID, facts.strata, strict=True)]
+    return "\n".join(
+        [
+            f"migration {facts.migration}: {ANSWERS[facts.result]}",
+            *(f"  {check.result:<13} {check.name:<11} {check.reason}" for check in facts.checks),
+            "how much was looked at:",
+            rows([*known, ("keys", facts.keys), *outlook_lines(facts)], width=24, margin=2),
+            "what this does not cover:",
+            *(paragraph(f"  - {one}", indent=4) for one in facts.unknowns),
+        ]
+    )
 
 
-def gate_object(migration: str, now_ms: int, verdict: Verdict, limits: Limits) -> dict[str, Any]:
-    """`gate --json`: `result` is passed, failed or inconclusive; limits in ratios, ms and counts."""
-    return {
-        "migration": migration,
-        "at": instant(now_ms),
-        **msgspec.to_builtins(verdict),
-        "limits": msgspec.to_builtins(limits),
-    }
+def outlook_lines(facts: Facts) -> list[tuple[str, str]]:
+    """Up to when everything is settled; and, while that is not so already, when it will be enough."""
+    ahead = facts.outlook
+    lines = [("verified up to", _said(ahead.verified_up_to, facts.at_ms))]
+    for name, when in (
+        ("enough keys compared", ahead.enough_keys),
+        ("nothing waits for a look", ahead.backlog_empty),
+    ):
+        if when.at_ms is None or when.at_ms > facts.at_ms:
+            lines.append((name, _said(when, facts.at_ms)))
+    return lines
+
+
+def _said(when: Instant, now_ms: int) -> str:
+    if when.at_ms is None:
+        return f"not known: {when.why}"
+    if when.at_ms <= now_ms:
+        return f"{instant(when.at_ms)}, {span((now_ms - when.at_ms) / 1000)} ago"
+    return f"in about {span((when.at_ms - now_ms) / 1000)}, at the rate of the last minutes"
+
+
+def gate_object(facts: Facts) -> dict[str, Any]:
+    """`gate --json`: `result` is passed, failed or inconclusive. All facts but the timeline and the keys."""
+    plain = facts_object(facts)
+    findings = {name: one for name, one in plain["findings"].items() if name not in {"listed", "closed"}}
+    rest = {name: one for name, one in plain.items() if name not in {"samples", "findings"}}
+    return {"at": instant(facts.at_ms), **rest, "findings": findings}
 
 
 def marked(milestone: str, at_ms: int) -> str:
     """What `mark` prints."""
-    return f"{milestone} marked at {instant(at_ms)}"
+    return f"{milestone} marked at {instant(at_ms)}: {MILESTONES[milestone]}"
+
+
+def moved(milestone: str, before_ms: int) -> str:
+    """The warning that a milestone had been marked before."""
+    return f"warning: {milestone} had been marked at {instant(before_ms)}, which is forgotten now"

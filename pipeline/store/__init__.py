@@ -4,6 +4,7 @@
     StoreView        a migration that has begun, read only: the commands that look
     ReaderStore      what a reader writes        ValidatorStore   what a validator writes
     MarkStore        what `mark` writes      CompareStore     what a comparer writes
+    SampleStore      what the monitor writes: samples of its figures
 
 All of a migration is in the keys `ddbmm:{<migration>}:…` (one hash slot, so one migration lives on one node
 of a cluster):
@@ -19,6 +20,7 @@ of a cluster):
     findings-log    stream of closed findings             dead          stream of dead letters
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
     clock           hash: distance of the state's clock from TIME (ms), steps of TIME
+    samples         hash: tier and bucket → figures of that time
     marks           hash: milestone of the cutover → when it was reached (ms)
     trials        hash: entry of `work` → how often it was tried alone
     comparison      hash: settings and counts of the latest comparison
@@ -38,6 +40,7 @@ from pipeline.store.outage import Outage, once_served
 from pipeline.store.permissions import Role, check_permissions
 from pipeline.store.reader_store import ReaderStore
 from pipeline.store.reading import StoreView
+from pipeline.store.sampling import SampleStore
 from pipeline.store.validator_store import ValidatorStore
 
 __all__ = [
@@ -49,6 +52,7 @@ __all__ = [
     "ReaderStore",
     "RedisConnection",
     "Role",
+    "SampleStore",
     "StoreView",
     "ValidatorStore",
     "begin",

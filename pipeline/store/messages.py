@@ -13,13 +13,14 @@ from pipeline.core.model import Checkpoint
 
 class ServerInfo(msgspec.Struct, frozen=True):
     """Which server answered: kind "redis" or "valkey", its version (() = it does not say), as text too, and
-    its eviction policy ("" = it does not say).
+    its eviction policy ("" = it does not say). forgets: it writes no append-only file.
     """
 
     kind: str
     version: tuple[int, ...]
     version_text: str
     policy: str
+    forgets: bool = False
 
     @property
     def doubts(self) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from pipeline.core.comparing.definitions import Difference
 from pipeline.core.comparing.join import JoinCounts
 from pipeline.core.comparing.partitions import Mode, Partitions
 from pipeline.core.comparing.segments import SegmentPlan, plan_segments
@@ -60,6 +61,7 @@ class CompareSettings(msgspec.Struct, frozen=True):
 
     sample_percent: of the segments; with an export, of the keys. segments: the operator's number, None = by
     `table_bytes`, the size of the larger table when it was begun. buckets: that both sides are sorted into.
+    definitions: what differed between the tables' definitions when it was begun.
     """
 
     table_bytes: int
@@ -68,6 +70,7 @@ class CompareSettings(msgspec.Struct, frozen=True):
     source_export: ExportSeen | None = None
     target_export: ExportSeen | None = None
     buckets: int = 0
+    definitions: tuple[Difference, ...] = ()
 
     def export(self, side: Side) -> ExportSeen | None:
         """None: the side is scanned."""
