@@ -298,7 +298,7 @@ class ProcessConfig:
     keys: int | None = optional(
         PLAN, "keys", "keys of the table", whole(1, 1_000_000_000_000_000), None, metavar="N")
     detect: float = option(  # percent of keys, as sample_rate
-        PLAN, "detect", "share of wrong keys that is to be found", share, "0.1%", metavar="PERCENT")
+        PLAN, "detect", "share of wrong keys that is to be found", share, "0.1", metavar="PERCENT")
     item_bytes: int = option(
         PLAN, "item-bytes", "size of an item, on average", whole(1, 409_600), "400", metavar="BYTES")
     format: str = option(

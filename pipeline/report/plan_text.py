@@ -56,8 +56,8 @@ def _notes(question: Question) -> list[str]:
         f"{_of(see, question)} show it at least once, with 95 % confidence. {_of(prove, question)}, if all "
         f"are right, prove that fewer than {defect} are wrong (`--gate-objective {objective}`).",
         "MARGIN: of the share of right keys, where 99 % are right; AT WORST: where half are. SHOWS: how "
-        "often the defect is met. UNSEEN: the largest share of wrong keys that could have gone unseen, if all "
-        "that were compared are right.",
+        "often the defect is met. UNSEEN: the largest share of wrong keys that could have gone unseen, if "
+        "all that were compared are right.",
         "DOLLARS and TIME: of `compare --sample-rate` by Scans of both sides, on demand, us-east-1, and at "
         f"--max-rcu. Watching costs about 1.5 looks of {look_units:g} units for each change of a key.",
         "The unit is a distinct key, not a record. A comparison samples segments: there it is the partition "
