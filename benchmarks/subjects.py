@@ -70,8 +70,7 @@ def shard_reader(url: str, percent: float, clock: Clock) -> PartitionReader:
         discoverer,
         Selector(SCHEMA, Sampler(percent), Digester()),
         clock,
-        metrics.start(None, "reader").of("bench"),
-        table=Side.SOURCE,
+        metrics.start(None, "reader").of_reader("bench", "source"),
     )
     return producer.open(PARTITION, BEGIN)
 
@@ -188,7 +187,7 @@ def server_log(redis_url: str) -> Callable[[], int]:
 def make_validator(url: str, store: ValidatorStore, stable_for_ms: int) -> Validator:
     connection = Connection(SideConfig("target", region="us-east-1", endpoint_url=url))
     table = TableReader(connection, TABLE, SCHEMA)
-    counted, stop = metrics.start(None, "bench").of("bench"), threading.Event()
+    counted, stop = metrics.start(None, "bench").of_validator("bench"), threading.Event()
     target, source = (
         SideReader(side, table, counted, digester=Digester(), stop=stop)
         for side in (Side.TARGET, Side.SOURCE)

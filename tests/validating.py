@@ -50,7 +50,7 @@ class World:
         self.checkpoint = BEGIN
         connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
         self.schema = describe_table(connection, "source").schema
-        self.metrics, self.stop = metrics.start(None, "test").of("test"), threading.Event()
+        self.metrics, self.stop = metrics.start(None, "test").of_validator("test"), threading.Event()
         self.validator = Validator(
             store,
             self.side_reader(verified, connection),
@@ -62,7 +62,14 @@ class World:
             stop=self.stop,
         )
 
-    def side_reader(self, side: Side, connection: Connection) -> SideReader:
+    def side_reader(
+        self,
+        side: Side,
+        connection: Connection,
+        *,
+        max_rcu: float = 0,
+        stop: threading.Event | None = None,
+    ) -> SideReader:
         return SideReader(
             side,
             TableReader(connection, side, self.schema),
@@ -70,7 +77,8 @@ class World:
             digester=Digester(),
             ttl_attribute=self.ttl,
             ttl_every_seconds=self.ttl_every_seconds,
-            stop=self.stop,
+            max_rcu=max_rcu,
+            stop=stop or self.stop,
         )
 
     def item(self, key: str, value: str, **more: Any) -> dict[str, Any]:

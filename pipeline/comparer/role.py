@@ -58,6 +58,7 @@ def run_comparer(
     if migration.comparison is None:
         raise ConfigurationError("nothing says what is to be compared")
     own_metrics = metrics.of(migration.name)
+    own_metrics.describe(migration.described())
     connections = {side: connect(migration, side, own_metrics) for side in Side}
     tables = {side: describe_table(connections[side], migration.table(side)) for side in Side}
     settings = migration.comparison

@@ -208,6 +208,16 @@ class MigrationConfig:
             scope=Scope(self.gate_scope),
         )
 
+    def described(self) -> dict[str, str]:
+        """What is migrated where, for people; "" where it is not known."""
+        said = {"verify_on": str(self.verify_on), "sample_percent": f"{self.sample_rate:g}"}
+        for which, arn in ((Side.SOURCE, self.source_arn), (Side.TARGET, self.target_arn)):
+            # arn:aws:dynamodb:REGION:ACCOUNT:table/NAME
+            _, _, _, region, account, table = arn.split(":", 5) if arn.count(":") >= 5 else [""] * 6
+            name = table.removeprefix("table/") or self.table(which)
+            said |= {f"{which}_table": name, f"{which}_account": account, f"{which}_region": region}
+        return said
+
     def judged_by(self) -> dict[str, str]:
         """The times that a restart may change, by option: what is open is judged by the new ones."""
         return {

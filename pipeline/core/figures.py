@@ -144,6 +144,17 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.now_ms - watermark_ms, 0) / 1000
 
     @property
+    def replication_delay_seconds(self) -> float | None:
+        """The larger of p99 lag and age of the oldest change that was not found; None: neither is known.
+
+        p99 alone counts only what arrived: of a replicator that stands still it tells how fast it was.
+        """
+        found = [] if self.lag.p99 is None else [self.lag.p99]
+        if self.oldest_waiting_ms is not None:
+            found.append(max(self.now_ms - self.oldest_waiting_ms, 0) / 1000)
+        return max(found, default=None)
+
+    @property
     def retention_headroom_seconds(self) -> float | None:
         """Until DynamoDB drops the oldest unread change; negative: it is gone."""
         lag = self.reader_lag_seconds

@@ -83,13 +83,16 @@ class ClosedFinding(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """backlog: entries in the work stream, `pending` of them handed out. outstanding: keys with a history."""
+    """backlog: entries in the work stream, `pending` of them handed out, to so many `consumers`. outstanding:
+    keys with a history.
+    """
 
     backlog: int
     pending: int
     outstanding: int
     due: int
     dead: int
+    consumers: int = 0
 
 
 class PartitionCounts(msgspec.Struct, frozen=True):
@@ -102,6 +105,7 @@ class PartitionCounts(msgspec.Struct, frozen=True):
 class ReaderState(msgspec.Struct, frozen=True):
     """What the readers have done: watermark, partitions by producer, gaps, readers alive.
 
+    furthest_behind_ms: watermarks of the partitions that are furthest behind, the worst first.
     gaps: all there ever were. closed: those that a comparison has closed, oldest first.
     """
 
@@ -110,6 +114,7 @@ class ReaderState(msgspec.Struct, frozen=True):
     gaps: int
     readers: int
     closed: Sequence[Gap] = ()
+    furthest_behind_ms: Sequence[int] = ()
 
     @property
     def gaps_open(self) -> int:
@@ -206,6 +211,8 @@ class Ledger(msgspec.Struct, frozen=True):
         plain = {}
         for field, count in fields.items():
             group, _, label = field.partition(":")
+            if label and group != "records" and label not in groups[group]:
+                raise ValueError("no such label")  # labels of metrics are a closed set
             if label:
                 groups[group][label] = count
             else:

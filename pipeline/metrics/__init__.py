@@ -5,7 +5,7 @@ Writes: slot files. Never: redis. No key, shard name or free text is in a label.
 
 Two kinds of figures, exported in two ways:
 - what a process did (requests, records read, log lines) is counted in that process: class Metrics, and
-  MigrationMetrics for what it did for a migration (`Metrics.of`);
+  MigrationMetrics for what it did for a migration (`Metrics.of`, `of_reader`, `of_validator`);
 - what the store knows (ledger, queue, findings, reader position) is read at each scrape, by the monitor
   alone: class StoreCollector. A reader that died can then not leave "lag 0.2 s" standing on a gauge.
 
@@ -32,12 +32,12 @@ from pipeline.metrics.exposition import (
     Page,
     Served,
     SlotFilesCollector,
-    prepare_directory,
-    reserve,
     serve,
 )
-from pipeline.metrics.migration import AwsObserver, MigrationMetrics
+from pipeline.metrics.migration import AwsObserver, MigrationMetrics, ReaderMetrics, ValidatorMetrics
 from pipeline.metrics.process import Metrics
+from pipeline.metrics.processes import MEMORY_LIMIT, PROCESS_METRICS, ProcessCollector
+from pipeline.metrics.slot_files import SlotFiles, prepare_directory
 from pipeline.metrics.store_figures import STORE_METRICS, STORE_UP, StoreCollector, Watched
 from pipeline.metrics.strata import STRATA_METRICS
 
@@ -48,8 +48,11 @@ __all__ = [
     "MetricsServer",
     "MigrationMetrics",
     "Page",
+    "ProcessCollector",
+    "ReaderMetrics",
     "Served",
     "StoreCollector",
+    "ValidatorMetrics",
     "Watched",
     "declarations",
     "prepare_directory",
@@ -70,13 +73,14 @@ def start(directory: str | None, slot: str) -> Metrics:
         raise ValueError(f"slot {slot!r}: use letters, digits and dashes (file names are split at '_')")
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    if directory is None or not reserve(directory, slot):
+    files = None if directory is None else SlotFiles(directory, slot)
+    if directory is None or files is None or not files.reserve():
         values.ValueClass = values.MutexValue
         return Metrics(registry, registry)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(files)  # type: ignore[no-untyped-call]
     registry.register(SlotFilesCollector(directory))
-    return Metrics(None, registry)
+    return Metrics(None, registry, files)
 
 
 def declarations(metrics: Metrics) -> list[Declared]:
@@ -84,6 +88,12 @@ def declarations(metrics: Metrics) -> list[Declared]:
     figures = (*STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS)
     of_the_store = (STORE_UP, *figures, *cutover_metrics(DEFAULT_LIMITS))
     return sorted(
-        [*metrics.declared, *(m.declared for m in of_the_store), UNREADABLE_FILES],
+        [
+            *metrics.declared,
+            *(m.declared for m in of_the_store),
+            *(declared for declared, _ in PROCESS_METRICS),
+            MEMORY_LIMIT,
+            UNREADABLE_FILES,
+        ],
         key=lambda d: d.name,
     )

@@ -38,7 +38,7 @@ from pipeline.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from pipeline.metrics import MigrationMetrics
+from pipeline.metrics import ReaderMetrics
 from pipeline.process.pulse import Heartbeat
 from pipeline.producers.base import Batch, Producer, Stop
 from pipeline.reader.discovery import DiscoveryLoop
@@ -70,7 +70,7 @@ class Publisher:
         self,
         store: ReaderStore,
         producer: Producer,
-        metrics: MigrationMetrics,
+        metrics: ReaderMetrics,
         *,
         threads: int = 8,
         max_backlog: int = 100_000,

@@ -18,9 +18,9 @@ import msgspec
 import structlog
 
 from pipeline.aws import IteratorKind, Record, RecordsPage, StreamClient
-from pipeline.core.model import Checkpoint, Side
+from pipeline.core.model import Checkpoint
 from pipeline.errors import IteratorExpired, NotFound, Trimmed
-from pipeline.metrics import MigrationMetrics
+from pipeline.metrics import ReaderMetrics
 from pipeline.producers.base import Batch, Clock, Discovery
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.position import (
@@ -58,17 +58,14 @@ class StreamProducer:
         discoverer: Discoverer,
         selector: Selector,
         clock: Clock,
-        metrics: MigrationMetrics,
-        *,
-        table: Side,
+        metrics: ReaderMetrics,
     ) -> None:
-        """table: whose stream it is."""
         self.client = client
         self.discoverer = discoverer
         self.selector = selector
         self.clock = clock
         self._metrics = metrics
-        self._records_read = metrics.records_read[table]
+        self._records_read = metrics.records_read
 
     def discover(self, tracked: Mapping[str, Checkpoint], watermarks: Mapping[str, int]) -> Discovery:
         return self.discoverer.discover(tracked, watermarks)
