@@ -198,6 +198,7 @@ def test_status_json_has_the_agreed_fields() -> None:
     assert reported["success"].keys() == {"ratio", "low", "high", "confidence", "keys", "excused"}
     assert reported["open"] == {"missing": 2, "stale": 1, "different": 0, "extra": 0}
     assert reported["lag_seconds"].keys() == {"p50", "p95", "p99"}
+    assert reported["replication_delay_seconds"] == 10.0  # of the change that was not found; p99 is less
     assert reported["reader"] == {
         "lag_seconds": 0.9,
         "retention_headroom_seconds": 24 * 3600 - 0.9,

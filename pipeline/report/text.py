@@ -104,6 +104,8 @@ def _rows(figures: Figures, before: Figures | None) -> list[tuple[str, str]]:
     }
     if figures.comparison is not None:
         shown["compare"] = status_row(figures.comparison, figures)
+    if (kept := figures.of_table) is not None and kept is not figures.comparison:
+        shown["table"] = status_row(kept, figures)
     return list(shown.items())
 
 
@@ -135,8 +137,19 @@ def _open(by_kind: Mapping[str, int]) -> str:
 def _lag(figures: Figures) -> str:
     lag = figures.lag
     if lag.p50 is None or lag.p95 is None or lag.p99 is None:
-        return "no lag measured yet"
-    return f"p50 {span(lag.p50)}, p95 {span(lag.p95)}, p99 {span(lag.p99)} (write to first matching look)"
+        return f"no lag measured yet{_not_found(figures)}"
+    quantiles = (
+        f"p50 {span(lag.p50)}, p95 {span(lag.p95)}, p99 {span(lag.p99)} (write to first matching look)"
+    )
+    return quantiles + _not_found(figures)
+
+
+def _not_found(figures: Figures) -> str:
+    """Said beside the quantiles, which know only what arrived."""
+    if figures.oldest_waiting_ms is None:
+        return ""
+    age = max(figures.now_ms - figures.oldest_waiting_ms, 0) / 1000
+    return f"; a change of {span(age)} ago was not found yet"
 
 
 def _reader(figures: Figures) -> str:
@@ -180,6 +193,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
         "success": msgspec.to_builtins(figures.success),
         "open": ledger["open"],
         "lag_seconds": msgspec.to_builtins(figures.lag),
+        "replication_delay_seconds": figures.replication_delay_seconds,
         "reader": {
             "lag_seconds": figures.reader_lag_seconds,
             "retention_headroom_seconds": figures.retention_headroom_seconds,
@@ -189,6 +203,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "gaps_closed": [_closed_object(gap) for gap in reader.closed],
         },
         "comparison": comparison_object(figures.comparison) if figures.comparison else None,
+        "comparison_of_table": comparison_object(figures.of_table) if figures.of_table else None,
         "queue": {
             "backlog": figures.queue.backlog,
             "outstanding": figures.queue.outstanding,
