@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import exit_codes
 from pipeline.config import PROGRAM, Effective, MigrationConfig, ProcessConfig, load, split_command
-from pipeline.core.quoting import printable
+from pipeline.core.quoting import printable, printable_json
 from pipeline.errors import ConfigurationError, MonitorError
 from pipeline.process import logs, streams
 from pipeline.process.traces import trace_of
@@ -141,7 +141,8 @@ def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
         streams.say(line)
     with _shared_store(process) as with_store:
         prepared = comparison.as_begun(with_store, prepared)
-        preflight.open_store(with_store, prepared)
+        for change in preflight.open_store(with_store, prepared).changed:
+            print(f"the run's times are not those of this comparison: {change}", file=sys.stderr)
         begun = comparison.begin(with_store, prepared)
         if process.command == "comparer":
             return supervisor.run(with_store, prepared, _ROLES["comparer"])
@@ -247,12 +248,12 @@ def _show_config(process: ProcessConfig, effective: Sequence[Effective]) -> int:
 
     if process.json:
         options = {one.option.name: {"value": shown(one), "source": one.source} for one in effective}
-        print(msgspec.json.format(msgspec.json.encode(options)).decode())
+        print(printable_json(msgspec.json.format(msgspec.json.encode(options)).decode()))
         return 0
     for one in effective:
         value = shown(one)
         text = ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
-        print(f"{one.option.name:<22} {text:<40} {one.source}".rstrip())
+        print(printable(f"{one.option.name:<22} {text:<40} {one.source}".rstrip()))
     return 0
 
 

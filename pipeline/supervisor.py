@@ -45,6 +45,8 @@ GRACE_SECONDS = 25.0
 #: Not healthy is who has been without Redis for longer; it restarts nothing, and nothing is lost by waiting.
 UNSERVED_SECONDS = 30.0
 TICK_SECONDS = 0.2
+#: EX_CONFIG of sysexits.h: a child says that no restart helps, though it has worked. Nobody else sees it.
+FINAL_EXIT = 78
 
 
 #: Asked several times a second: the exit code when the work is done, None while it is not.
@@ -57,7 +59,7 @@ def run(
     """Run the roles ("reader", "validator", "comparer", "monitor") until a signal or `until`; the exit code.
 
     0 after SIGTERM, 130 after SIGINT, 2 or 4 when a role that has not worked yet cannot work with this
-    configuration. One that has worked is started again however it ended.
+    configuration. One that has worked is started again however it ended, unless its error is final.
     """
     with scratch.directory(_home(process)) as directory:
         return _Supervisor(process, migration, roles, directory).run(until)
@@ -196,6 +198,8 @@ class _Supervisor:
             code = child.process.exitcode
             child.process.join()
             child.process = None
+            if code == FINAL_EXIT:
+                return exit_codes.CONFIGURATION
             if code in exit_codes.HALTING and not self._has_worked(child.role):
                 return code
             child.failures += 1
@@ -277,7 +281,7 @@ def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
         _run_role(work, stop, own_metrics, pulse)
     except MonitorError as error:
         log.error(str(error), role=work.role)
-        sys.exit(error.exit_code)
+        sys.exit(FINAL_EXIT if error.is_final else error.exit_code)
     except Exception:
         log.exception("process failed", role=work.role)
         sys.exit(exit_codes.DEFECT)

@@ -277,6 +277,20 @@ def test_a_file_that_is_damaged_while_it_is_compared_ends_the_run(tables: Tables
     assert code == 4 and "ends in the middle" in message
 
 
+def test_a_damaged_file_ends_the_run_however_long_it_went_well(
+    tables: Tables, tmp_path: Path, fake: FakeProcess
+) -> None:
+    """A comparer that has worked is started again when it ends; not for this."""
+    tables.fill(30)
+    words = exports(tables, tmp_path, "target")
+    path = data_file(Path(words[1]), 1)
+    path.write_bytes(path.read_bytes()[:-9])
+    fake.steer("fail", kind="slow", operation="Scan", calls=None, detail=0.5)
+    code, message = tables.refused(*words, "--segments", "8", "--workers", "1", "--in-flight", "1")
+    assert code == 4 and "ends in the middle" in message
+    assert '"comparer started"' in message and "process ended: restarting" not in message
+
+
 def test_a_full_and_an_incremental_export_do_not_go_together(tables: Tables, tmp_path: Path) -> None:
     tables.fill(3)
     changes = changes_of(tables.target, tmp_path / "changes", ["cold-1"], 0, 1)
@@ -445,6 +459,7 @@ def test_an_incremental_export_closes_a_gap_and_the_gate_tells(
     assert gate["gaps"][0] == "passed" and "1 closed by incremental export" in gate["gaps"][1]
     assert gate["whole-table"][0] == "passed"
     status = _json(tables, "status")
+    assert (status["comparison"]["mode"], status["comparison_of_table"]["mode"]) == ("changes", "scan")
     [told] = status["reader"]["gaps_closed"]
     assert told["from"] == instant(now_ms - 20_000) and "export" in told["by"]
     assert (status["reader"]["gaps"], status["reader"]["gaps_open"]) == (1, 0)

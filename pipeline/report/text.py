@@ -104,6 +104,8 @@ def _rows(figures: Figures, before: Figures | None) -> list[tuple[str, str]]:
     }
     if figures.comparison is not None:
         shown["compare"] = status_row(figures.comparison, figures)
+    if (kept := figures.of_table) is not None and kept is not figures.comparison:
+        shown["table"] = status_row(kept, figures)
     return list(shown.items())
 
 
@@ -201,6 +203,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "gaps_closed": [_closed_object(gap) for gap in reader.closed],
         },
         "comparison": comparison_object(figures.comparison) if figures.comparison else None,
+        "comparison_of_table": comparison_object(figures.of_table) if figures.of_table else None,
         "queue": {
             "backlog": figures.queue.backlog,
             "outstanding": figures.queue.outstanding,
