@@ -71,7 +71,7 @@ class World:
             return self._read(alone), trials
 
         store.claim = lambda *asked, **how: self._read(claim(*asked, **how))  # type: ignore[method-assign]
-        store.claim_alone = claimed_alone  # type: ignore[method-assign]
+        store.claim_alone = claimed_alone  # type: ignore[assignment, method-assign]
 
     def _read(self, claim: Claim) -> Claim:
         """With a watermark that no reader can post: of an hour to come."""
