@@ -215,6 +215,12 @@ def _report(process: ProcessConfig, migration: MigrationConfig) -> int:
     return _look(process, migration, StoreView, lambda store: report.of_state(process, limits, store))
 
 
+def _plan(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.commands import plan
+
+    return plan.run(process, migration.max_rcu)
+
+
 def _mark(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import inspect
     from pipeline.store import MarkStore
@@ -301,6 +307,7 @@ _COMMANDS: dict[str, Callable[[ProcessConfig, MigrationConfig], int]] = {
     "findings": _findings,
     "gate": _gate,
     "report": _report,
+    "plan": _plan,
     "mark": _mark,
     "doctor": _doctor,
 }

@@ -113,6 +113,7 @@ def test_labels_are_closed_sets_that_never_name_a_role_key_or_shard() -> None:
                     "code",
                     "level",
                     "state",
+                    "stratum",
                     "phase",
                     "reason",
                 ),

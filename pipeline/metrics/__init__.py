@@ -39,6 +39,7 @@ from pipeline.metrics.process import Metrics
 from pipeline.metrics.processes import MEMORY_LIMIT, PROCESS_METRICS, ProcessCollector
 from pipeline.metrics.slot_files import SlotFiles, prepare_directory
 from pipeline.metrics.store_figures import STORE_METRICS, STORE_UP, StoreCollector, Watched
+from pipeline.metrics.strata import STRATA_METRICS
 
 __all__ = [
     "AwsObserver",
@@ -84,7 +85,8 @@ def start(directory: str | None, slot: str) -> Metrics:
 
 def declarations(metrics: Metrics) -> list[Declared]:
     """Every metric there is, sorted by name."""
-    of_the_store = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *cutover_metrics(DEFAULT_LIMITS))
+    figures = (*STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS)
+    of_the_store = (STORE_UP, *figures, *cutover_metrics(DEFAULT_LIMITS))
     return sorted(
         [
             *metrics.declared,

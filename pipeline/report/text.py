@@ -15,6 +15,7 @@ from pipeline.core.ledger import Gap
 from pipeline.core.model import MILESTONES, Side
 from pipeline.core.outlook import Instant
 from pipeline.core.statistics import margin_in_words
+from pipeline.core.strata import in_words, strata
 from pipeline.report.columns import paragraph, rows
 from pipeline.report.comparison_text import comparison_object, status_row
 from pipeline.report.facts import Facts, facts_object
@@ -168,12 +169,13 @@ def _reader(figures: Figures) -> str:
 
 def status_text(heading: Heading, figures: Figures) -> str:
     """`status`: the monitor's rows, the accounting, and what must be known besides."""
+    known = [(name, in_words(one)) for name, one in zip(("changed", "whole"), strata(figures), strict=True)]
     lines = [
         paragraph(
             f"migration {heading.migration}, verifying the {heading.verify_on} table, "
             f"begun {instant(figures.started_ms)}, now {instant(figures.now_ms)}"
         ),
-        rows([*_rows(figures, None), *_accounting(figures)], 8, margin=2),
+        rows([*_rows(figures, None), *known, *_accounting(figures)], 8, margin=2),
         *(paragraph(f"note: {note}") for note in notes(heading, figures)),
     ]
     return "\n".join(lines)
@@ -202,6 +204,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "gaps_open": reader.gaps_open,
             "gaps_closed": [_closed_object(gap) for gap in reader.closed],
         },
+        "strata": [{**msgspec.to_builtins(one), "unseen": one.unseen} for one in strata(figures)],
         "comparison": comparison_object(figures.comparison) if figures.comparison else None,
         "comparison_of_table": comparison_object(figures.of_table) if figures.of_table else None,
         "queue": {

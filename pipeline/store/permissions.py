@@ -22,7 +22,19 @@ COMMANDS = (
     *("del", "evalsha", "exec", "exists", "expire", "getbit", "hdel", "hexists", "hget", "hgetall"),
     *("hincrby", "hkeys", "hlen", "hmget", "hscan", "hset", "hvals", "info", "multi", "pfadd", "pfcount"),
     *("ping", "script|load", "select", "setbit", "time", "type", "xack", "xadd", "xautoclaim", "xclaim"),
-    *("xdel", "xgroup|create", "xlen", "xpending", "xrange", "xreadgroup", "xrevrange", "zadd", "zcard"),
+    *(
+        "xdel",
+        "xgroup|create",
+        "xgroup|delconsumer",
+        "xinfo|consumers",
+        "xlen",
+        "xpending",
+        "xrange",
+        "xreadgroup",
+        "xrevrange",
+        "zadd",
+        "zcard",
+    ),
     *("zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )
 #: A name that no reader and no field has.
