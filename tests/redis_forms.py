@@ -37,7 +37,7 @@ class Node:
 
     def ask(self, *words: str | int) -> Any:
         with redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=5) as client:
-            return client.execute_command(*words)  # type: ignore[no-untyped-call]
+            return client.execute_command(*words)
 
     def kill(self) -> None:
         """kill -9."""
@@ -100,7 +100,7 @@ class SentinelSet:
 
     def asked(self, sentinel: int, *words: str) -> Any:
         with redis.Redis(host="127.0.0.1", port=sentinel, socket_timeout=5) as client:
-            return client.execute_command("SENTINEL", *words, SERVICE)  # type: ignore[no-untyped-call]
+            return client.execute_command("SENTINEL", *words, SERVICE)
 
     def _agreed(self) -> bool:
         return all(
@@ -118,12 +118,12 @@ class SentinelSet:
         return eventually(found, 60, "one primary")
 
     def fail_over(self) -> None:
-        """kill -9 the primary, wait for the next, and start the old one again, which becomes a replica."""
+        """kill -9 the primary of a whole set, wait for the next, and start the old one again."""
+        eventually(lambda: all(one.in_step() for one in self.nodes if not one.is_primary()), 60, "replicas")
         old = self.primary()
         old.kill()
         eventually(lambda: self.primary() is not old, 60, "another primary")
         old.start()
-        eventually(lambda: not old.is_primary() and old.in_step(), 60, "a replica again")
 
     def close(self) -> None:
         self._open.close()
@@ -175,7 +175,8 @@ class ClusterSet:
         def is_whole() -> bool:
             said = [_text(one.ask("CLUSTER", "INFO")) for one in self.nodes if one.alive]
             replicas = [one for one in self.nodes if one.alive and not one.is_primary()]
-            return all("cluster_state:ok" in one for one in said) and all(one.in_step() for one in replicas)
+            served = all("cluster_state:ok" in one for one in said)
+            return served and len(replicas) == PRIMARIES and all(one.in_step() for one in replicas)
 
         eventually(is_whole, 60, "a whole cluster")
 
@@ -189,14 +190,13 @@ class ClusterSet:
         return eventually(found, 60, f"an owner of {slot}")
 
     def fail_over(self, migration: str) -> None:
-        """kill -9 the node that has the migration, wait for the next, and start the old one again."""
+        """kill -9 the migration's node in a whole cluster, wait for the next, start the old one again."""
+        self.whole()
         slot = slot_of(migration)
         old = self.owner(slot)
         old.kill()
         eventually(lambda: self.owner(slot) is not old, 60, "another owner")
         old.start()
-        eventually(lambda: not old.is_primary() and old.in_step(), 60, "a replica again")
-        self.whole()
 
     def move(self, migration: str, half_way: Callable[[], None] = lambda: None) -> None:
         """Move the migration's slot to another primary, key by key. half_way: called after the first key."""

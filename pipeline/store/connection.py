@@ -22,7 +22,7 @@ from pipeline.core.redis_url import Form, fault_of, where
 from pipeline.errors import ConfigurationError, StateLost, StoreFull
 from pipeline.store.answers import NotAllowed, translation
 from pipeline.store.clock import AwsClocks, Reading, StateClock
-from pipeline.store.locating import locator_of, pool
+from pipeline.store.locating import Cluster, locator_of, pool
 from pipeline.store.outage import Outage
 from pipeline.store.scripts import CLAIM, KEEP_CLOCK, Script, source
 
@@ -63,6 +63,18 @@ class RedisConnection:
         #: Who knows where the server is; None: the URL names it.
         self.locator = locator_of(located, options, self.key(""))
         self.redis = redis.Redis.from_pool(pool(located, options, self.locator))
+
+    @property
+    def place(self) -> str:
+        """Which server it is, where the URL does not say so; else ""."""
+        if isinstance(self.locator, Cluster):
+            return f"the node of the cluster that has slot {self.locator.slot}"
+        return "the primary that the Sentinels name" if self.locator else ""
+
+    def silent_hosts(self) -> list[str]:
+        """The hosts of the URL that do not say where the server is, and why."""
+        silent = self.locator.silent() if self.locator else []
+        return [f"{host}:{port}: {translation(error).problem}" for (host, port), error in silent]
 
     def close(self) -> None:
         self.redis.close()

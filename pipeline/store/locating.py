@@ -22,8 +22,14 @@ from pipeline.store.answers import WrongForm
 
 Answer = TypeVar("Answer")
 
-#: What may come of a question; ValueError, AttributeError: what answers does not speak as Redis does.
-_FAILURES = (redis.RedisError, ValueError, AttributeError)
+#: What comes of an answer that is none.
+_CHOKED = (ValueError, AttributeError, TypeError, LookupError)
+
+
+_MAY_ASK = (
+    "write ?sentinel_username=USER&sentinel_password=PASSWORD behind the database, of a user that may "
+    "+sentinel|get-master-addr-by-name (the Sentinels have users of their own)"
+)
 
 
 class Locator(Protocol):
@@ -32,8 +38,8 @@ class Locator(Protocol):
     def find(self) -> Address:
         """Where it is now. Raises a RedisError when nobody says so."""
 
-    def silent(self) -> list[tuple[Address, Exception]]:
-        """The hosts of the URL that do not answer as they should, and why."""
+    def silent(self) -> list[tuple[Address, redis.RedisError]]:
+        """The hosts of the URL that do not say where it is, and why."""
 
 
 class _Hosts:
@@ -51,25 +57,32 @@ class _Hosts:
     def first(self, hosts: Sequence[Address], answer: Callable[[Address], Answer]) -> Answer:
         """What the first says that answers; another begins each time, as what one of them says may be old."""
         turn = next(self._turns) % len(hosts)
-        failures: list[Exception] = []
+        failures: list[redis.RedisError] = []
         for host in (*hosts[turn:], *hosts[:turn]):
             try:
-                return answer(host)
-            except _FAILURES as error:
+                return _told(host, answer)
+            except redis.RedisError as error:
                 failures.append(error)
         # One that can be reached and refuses says more than one that cannot be reached.
         raise min(failures, key=lambda one: type(one) in (redis.ConnectionError, redis.TimeoutError))
 
     def silent(
         self, hosts: Iterable[Address], answer: Callable[[Address], object]
-    ) -> list[tuple[Address, Exception]]:
-        found: list[tuple[Address, Exception]] = []
+    ) -> list[tuple[Address, redis.RedisError]]:
+        found: list[tuple[Address, redis.RedisError]] = []
         for host in hosts:
             try:
-                answer(host)
-            except _FAILURES as error:
+                _told(host, answer)
+            except redis.RedisError as error:
                 found.append((host, error))
         return found
+
+
+def _told(host: Address, answer: Callable[[Address], Answer]) -> Answer:
+    try:
+        return answer(host)
+    except _CHOKED as error:
+        raise redis.InvalidResponse("no answer of Redis") from error
 
 
 class Sentinels:
@@ -82,18 +95,20 @@ class Sentinels:
     def find(self) -> Address:
         return self._hosts.first(self._where.hosts, self._primary)
 
-    def silent(self) -> list[tuple[Address, Exception]]:
+    def silent(self) -> list[tuple[Address, redis.RedisError]]:
         return self._hosts.silent(self._where.hosts, self._primary)
 
     def _primary(self, sentinel: Address) -> Address:
         try:
             said = self._hosts.ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._where.service)
+        except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+            raise WrongForm("the Sentinels in --redis-url refuse to be asked", _MAY_ASK) from error
         except redis.ResponseError as error:
-            if str(error).lower().startswith("unknown command"):
-                raise WrongForm(
-                    "a host in --redis-url is no Sentinel", "name the Sentinels, not the servers"
-                ) from error
-            raise
+            if "unknown command" not in str(error):
+                raise
+            raise WrongForm(
+                "a host in --redis-url is no Sentinel", "name the Sentinels, not the servers"
+            ) from error
         if not said:
             raise WrongForm(
                 "a Sentinel in --redis-url watches no service of that name",
@@ -117,14 +132,14 @@ class Cluster:
         known = (*self._where.hosts, *self._others)
         return self._hosts.first(known, self._owner)
 
-    def silent(self) -> list[tuple[Address, Exception]]:
+    def silent(self) -> list[tuple[Address, redis.RedisError]]:
         return self._hosts.silent(self._where.hosts, self._owner)
 
     def _owner(self, node: Address) -> Address:
         try:
             said = self._hosts.ask(node, "CLUSTER", "SLOTS")
         except redis.ResponseError as error:
-            if "cluster support disabled" in str(error):
+            if any(words in str(error) for words in ("cluster support disabled", "unknown command")):
                 raise WrongForm(
                     "a host in --redis-url is no node of a cluster", "write redis://HOST:6379/0"
                 ) from error
