@@ -68,7 +68,10 @@ def test_any_window_holds_the_answer_first(name: str, height: int) -> None:
 def test_a_line_goes_on_below_where_there_is_room_and_is_cut_where_there_is_none() -> None:
     lines = [Line("a " * 30, indent=3), Line("", weight=9), Line("b")]
     assert [one.text for one in shown_in(lines, 40, 3)] == ["a " * 19 + "a", "   " + "a " * 9 + "a", "b"]
+    assert [one.text for one in shown_in(lines, 40, 4)][2:] == ["", "b"]
     assert [one.text for one in shown_in(lines, 40, 2)] == ["a " * 30, "b"]
+    both = [Line("a " * 30), Line("b " * 60), Line("c " * 30)]
+    assert len(shown_in(both, 40, 5)) == 5  # the second would take one line too many
 
 
 @pytest.mark.parametrize("name", STATES)

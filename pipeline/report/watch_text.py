@@ -1,7 +1,7 @@
 """What `status --watch` shows: the facts as lines, each with its weight, so any window holds what counts.
 
-Reads: facts. Writes: nothing. Never: the store, the terminal. Colours are only said as tones: every line
-means the same without them.
+Reads: facts. Writes: nothing. Never: the store. Colours are only said as tones: every line means the
+same without them.
 """
 
 import textwrap
@@ -102,14 +102,21 @@ def fitted(lines: Sequence[Line], height: int) -> list[Line]:
 
 
 def shown_in(lines: Sequence[Line], columns: int, height: int) -> list[Line]:
-    """What a window of that size holds: each line in full where that costs none that counts, else its
-    beginning.
+    """What a window of that size holds: every line that counts, then, from above, what is too long for its
+    line, then blank lines.
     """
-    full = [part for line in lines for part in _folded(line, columns)]
-    kept = fitted(full, height)
-    if all(one in kept for one in full if one.weight <= _CAUSE):
-        return kept
-    return fitted(lines, height)
+    said = [line for line in lines if line.text]
+    kept = fitted(said, height)
+    room = height - len(kept)
+    shown: list[list[Line]] = []
+    for line in kept:
+        parts = _folded(line, columns)
+        shown.append(parts if len(parts) - 1 <= room else [line])
+        room -= len(shown[-1]) - 1
+    if len(kept) < len(said) or room < len(lines) - len(said):
+        return [part for parts in shown for part in parts]
+    parted = iter(shown)
+    return [part for line in lines for part in (next(parted) if line.text else [line])]
 
 
 def _folded(line: Line, columns: int) -> list[Line]:
