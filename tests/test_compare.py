@@ -116,7 +116,7 @@ def test_a_sample_says_what_it_proves(tables: Tables) -> None:
 def test_the_plan_costs_nothing(tables: Tables, fake: FakeProcess) -> None:
     tables.fill(10)
     done = subprocess.run(
-        tables.command("compare", "--dry-run", "--max-rcu", "100"),
+        [word for word in tables.command("compare", "--dry-run", "--max-rcu", "100") if word != "--json"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0
@@ -124,6 +124,18 @@ def test_the_plan_costs_nothing(tables: Tables, fake: FakeProcess) -> None:
     for word in ("segments", "items", "read units", "dollars", "time"):
         assert word in done.stdout
     assert not tables.state_dir.exists()
+
+
+def test_the_plan_is_an_object_too_and_a_sample_that_is_none_is_said(tables: Tables) -> None:
+    tables.fill(10)
+    done = subprocess.run(
+        tables.command("compare", "--dry-run", "--json", "--sample-rate", "5", "--segments", "20"),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["segments"]) == (0, {"planned": 20, "of": 20})
+    assert found["items"] == 10 and found["read_units"] > 0 and found["exports"]["source"] is None
+    assert any("all of 20 segments are read" in note for note in found["notes"])
 
 
 def test_tables_with_other_keys_are_refused(tmp_path: Path, fake: FakeProcess) -> None:

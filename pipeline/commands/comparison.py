@@ -22,7 +22,7 @@ from pipeline.core.comparing.definitions import DefinitionsCompared, compare_def
 from pipeline.core.comparing.keys import KeyReader, PartitionKeys
 from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.result import Answer
-from pipeline.core.comparing.segments import MAX_SEGMENTS
+from pipeline.core.comparing.segments import LEAST_SAMPLED, MAX_SEGMENTS
 from pipeline.core.comparing.state import CompareSettings, Comparison, ExportSeen
 from pipeline.core.figures import Figures
 from pipeline.core.model import Side
@@ -31,6 +31,7 @@ from pipeline.producers.export.buckets import bucket_count
 from pipeline.producers.export.opened import open_for
 from pipeline.producers.export.spill import clear
 from pipeline.report import comparison_text
+from pipeline.report.words import many
 from pipeline.sides import connect
 from pipeline.store import CompareStore, FiguresView, RedisConnection, StoreView
 from pipeline.store.compare_store import Beginning
@@ -120,31 +121,36 @@ def _check_scan(connection: Connection, table: TableInfo) -> None:
 def plan_text(
     process: ProcessConfig, migration: MigrationConfig, tables: Tables, definitions: DefinitionsCompared
 ) -> str:
-    """What `compare` would do, for --dry-run."""
+    """What `compare` would do, for --dry-run; with --json as an object."""
     settings = _settings(migration)
     sizes = {side: (tables.of(side).item_count, tables.of(side).size_bytes) for side in Side}
     estimate = result.estimate(settings, sizes, migration.max_rcu)
     where = "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}"
-    return comparison_text.plan(
-        {
-            "migration": migration.name,
-            "source": f"{tables.source.arn} at {tables.source_endpoint}",
-            "target": f"{tables.target.arn} at {tables.target_endpoint}",
-            "keys": preflight.describe_keys(tables.source),
-            "state": where,
-        },
-        estimate,
-        notes(migration, definitions),
-        settings.exports,
-    )
+    facts = {
+        "migration": migration.name,
+        "source": f"{tables.source.arn} at {tables.source_endpoint}",
+        "target": f"{tables.target.arn} at {tables.target_endpoint}",
+        "keys": preflight.describe_keys(tables.source),
+        "state": where,
+    }
+    said = facts, estimate, notes(migration, definitions), settings.exports
+    if process.json:
+        return msgspec.json.encode(comparison_text.plan_object(*said)).decode()
+    return comparison_text.plan(*said)
 
 
 def notes(migration: MigrationConfig, definitions: DefinitionsCompared) -> list[str]:
     """What is to be known before it begins, a line each."""
     lines = comparison_text.definition_lines(definitions)
     settings = _settings(migration)
+    plan = settings.plan()
+    if settings.mode is Mode.SCAN and settings.sample_percent < 100 and plan.whole:
+        lines.append(
+            f"no sample: all of {many(plan.total, 'segment')} are read, as a sample is of {LEAST_SAMPLED} at "
+            "least; --segments makes more of them"
+        )
     scans = settings.mode is Mode.SCAN or (len(settings.exports) == 1 and settings.mode is Mode.EXPORT)
-    if scans and settings.segments is None and settings.plan().total == 1:
+    if scans and settings.segments is None and plan.total == 1:
         lines.append(
             "one segment: AWS counts the tables as small, every 6 hours; for larger ones give --segments"
         )
