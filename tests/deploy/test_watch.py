@@ -1,0 +1,64 @@
+"""What is paged when a part of a watch dies: real processes, Prometheus, Alertmanager, every wait shortened.
+
+The whole measurement, with the waits that are shipped, is `make watch-test`.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import servers
+from tests.deploy import watch
+from tests.deploy.watch import DEATHS, World, first_tile, observe
+
+#: How much shorter the waits of the rules are: two minutes become four seconds.
+FACTOR = 30
+ENDS_SECONDS = 60.0
+#: What must reach the receiver `page`.
+PAGED = {
+    "reader": "RoleAbsent (reader)",
+    "validator": "RoleAbsent (validator)",
+    "monitor": "RoleAbsent (monitor)",
+    "redis": "RedisDown",
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A migration whose gate is open."""
+    with watch.world(FACTOR) as world:
+        yield world
+
+
+def wait_for_go(world: World) -> None:
+    servers.eventually(lambda: world.tiles()[first_tile()] == "GO", ENDS_SECONDS, "GO on the wall")
+
+
+def test_a_prometheus_that_is_killed_and_back_goes_on_where_it_was(world: World) -> None:
+    world.restart_prometheus()
+    wait_for_go(world)
+    assert world.query("count_over_time(migration:ddbmm_cutover_gate:state[10m])")
+
+
+@pytest.mark.parametrize("name", PAGED)
+def test_a_death_is_paged_and_the_wall_is_not_green(world: World, name: str) -> None:
+    wait_for_go(world)
+    death = DEATHS[name]
+    found = observe(
+        world,
+        death,
+        ENDS_SECONDS,
+        lambda seen: PAGED[name] in seen.pages() and seen.answers[-1][1] != "GO",
+    )
+    death.back(world)
+    assert PAGED[name] in found.pages(), found
+    assert found.answers[-1][1] != "GO", found
+
+
+def test_when_nothing_runs_that_is_paged(world: World) -> None:
+    wait_for_go(world)
+    found = observe(world, DEATHS["everything"], ENDS_SECONDS, lambda seen: "NothingRuns" in seen.pages())
+    assert "NothingRuns" in found.pages(), found
+    assert found.answers[-1][1] != "GO", found
