@@ -20,6 +20,7 @@ PAGED = {
     "validator": "RoleAbsent (validator)",
     "monitor": "RoleAbsent (monitor)",
     "redis": "RedisDown",
+    "everything": "NothingRuns",
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -36,6 +37,13 @@ def wait_for_go(world: World) -> None:
     servers.eventually(lambda: world.tiles()[first_tile()] == "GO", ENDS_SECONDS, "GO on the wall")
 
 
+def wait_for_calm(world: World, alert: str) -> None:
+    """A slow machine may have missed some scrapes: what fires already is not told anew."""
+    name, _, role = alert.rstrip(")").partition(" (")
+    labels = {"role": role} if role else {}
+    servers.eventually(lambda: not world.firing(name, **labels), ENDS_SECONDS, f"no {alert}")
+
+
 def test_a_prometheus_that_is_killed_and_back_goes_on_where_it_was(world: World) -> None:
     world.restart_prometheus()
     wait_for_go(world)
@@ -45,20 +53,13 @@ def test_a_prometheus_that_is_killed_and_back_goes_on_where_it_was(world: World)
 @pytest.mark.parametrize("name", PAGED)
 def test_a_death_is_paged_and_the_wall_is_not_green(world: World, name: str) -> None:
     wait_for_go(world)
-    death = DEATHS[name]
+    wait_for_calm(world, PAGED[name])
     found = observe(
         world,
-        death,
+        DEATHS[name],
         ENDS_SECONDS,
         lambda seen: PAGED[name] in seen.pages() and seen.answers[-1][1] != "GO",
     )
-    death.back(world)
+    DEATHS[name].back(world)
     assert PAGED[name] in found.pages(), found
-    assert found.answers[-1][1] != "GO", found
-
-
-def test_when_nothing_runs_that_is_paged(world: World) -> None:
-    wait_for_go(world)
-    found = observe(world, DEATHS["everything"], ENDS_SECONDS, lambda seen: "NothingRuns" in seen.pages())
-    assert "NothingRuns" in found.pages(), found
     assert found.answers[-1][1] != "GO", found
