@@ -24,8 +24,8 @@ help:
 	@echo "make compose-test   the stack in real containers, with the demo (root, docker, Debian 12)"
 	@echo "make watch-test   kill each part of a watched migration: what the wall shows, what pages after how long (half an"
 	@echo "            hour; needs Debian's prometheus, prometheus-alertmanager and prometheus-redis-exporter)"
-	@echo "make lock   pin the dependencies anew (requirements.lock, requirements-dev.lock)"
-	@echo "make docs   write what is generated: docs/configuration.md, docs/metrics.md, the dashboard and the links to it"
+	@echo "make lock   pin the dependencies anew (requirements*.lock)"
+	@echo "make docs   write what is generated: docs/configuration.md, docs/metrics.md, docs/runbook.html, the dashboard and the links to it"
 	@echo "make clean  remove caches and both environments"
 
 define install
@@ -38,8 +38,8 @@ endef
 $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	$(call install,$(VENV),requirements-dev.lock)
 
-$(DEMO_VENV)/.installed: requirements.lock pyproject.toml
-	$(call install,$(DEMO_VENV),requirements.lock)
+$(DEMO_VENV)/.installed: requirements-demo.lock pyproject.toml
+	$(call install,$(DEMO_VENV),requirements-demo.lock)
 
 test: $(VENV)/.installed
 	PYTEST_FLAGS="$(PYTEST_FLAGS)" ./scripts/check $(VENV)
@@ -69,11 +69,14 @@ lock: $(VENV)/.installed
 	$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
 	  --upgrade --extra embedded --group build pyproject.toml -o requirements.lock
 	$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
-	  --upgrade --extra dev --group build -c requirements.lock pyproject.toml -o requirements-dev.lock
+	  --upgrade --extra demo --group build -c requirements.lock pyproject.toml -o requirements-demo.lock
+	$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+	  --upgrade --extra dev --group build -c requirements-demo.lock pyproject.toml -o requirements-dev.lock
 
 docs: $(VENV)/.installed
 	$(VENV)/bin/python tools/configuration_doc.py > docs/configuration.md
 	$(VENV)/bin/python tools/metrics_doc.py > docs/metrics.md
+	$(VENV)/bin/python tools/runbook_html.py > docs/runbook.html
 	$(VENV)/bin/python -m deploy.grafana.generate > deploy/grafana/dashboards/cutover.json
 	$(VENV)/bin/python -m deploy.grafana.links
 

@@ -4,21 +4,23 @@ Reads: options. Writes: results.json, results.md and results.svg into --output. 
 
   --quick          fewer rounds and smaller sizes: under a minute, for a look
   --output DIR     where the files go (default: build/benchmarks)
-  --only WORD …    only these parts: reader validator whole delay scaling growth compare
+  --only WORD …    only these parts: reader validator whole delay scaling growth compare comparers
 """
 
 import argparse
 import logging
 import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
 
-from benchmarks import baselines, comparing, growth, picture, results, stub, subjects, whole
+from benchmarks import baselines, comparers, comparing, growth, picture, results, stub, subjects, whole
 from benchmarks.measure import Figures, bench, take_turns
 from benchmarks.results import Results, at_most, cheaper, faster
 from pipeline.store import embedded
@@ -152,15 +154,8 @@ def compare(run: Run) -> None:
             run.add(cheaper(f"compare, CPU per pair, 400 B, attributes in {name} order", mine, theirs, need))
         with bench(comparing.disjoint, server.url) as ours:
             (apart,) = take_turns(run.repeats, ours)
-        run.add(
-            at_most(
-                "compare, CPU per suspect, tables that share nothing",
-                "µs",
-                [one["us"] for one in apart],
-                None,
-            ),
-            at_most("… memory", "MB", [one["memory_mb"] for one in apart], 150),
-        )
+        suspects = [one["us"] for one in apart]
+        run.add(at_most("compare, CPU per suspect, tables that share nothing", "µs", suspects, None))
     folders = tuple(comparing.make_export(run.directory / f"export-{seed}", seed) for seed in (1, 2))
     data = folders[0] / "data" / "file0.json.gz"
     with (
@@ -174,6 +169,57 @@ def compare(run: Run) -> None:
     )
 
 
+def compare_cost(run: Run) -> None:
+    """The command itself: what a pair costs, Redis included, and what follows for half a billion."""
+    for name, reordered in (("the same", 0), ("another", 1)):
+        with stub.serve() as source, stub.serve(reordered=reordered) as target:
+            rounds = [
+                comparers.throughput((source, target), run.redis_url, run.directory, run.sized(40, 120))
+                for _ in range(run.sized(1, 3))
+            ]
+        every = [one["us"] + one["redis_us"] for one in rounds]
+        what = f"comparer, CPU per pair, {name} order, all processes and Redis"
+        run.add(at_most(what, "µs", every, None))
+    redis_seconds = [one["redis_us"] for one in rounds]
+    run.add(at_most("… Redis's part, for 1,000,000 equal pairs", "s", redis_seconds, 2))
+    run.results.notes += comparers.extrapolated(statistics.median(every), rounds[0]["item_bytes"])
+
+
+def compare_memory(run: Run) -> None:
+    """The largest process, whatever the tables are."""
+    megabytes = run.sized(100, 1000)
+    collection = {"item_bytes": 2000, "collection": 1, "scan_items": 520 * megabytes}
+    tables: tuple[tuple[str, int, dict[str, Any], dict[str, Any]], ...] = (
+        ("segments of 16 MB", run.sized(8, 16), {"item_bytes": 700}, {}),
+        (f"an item collection of {megabytes:,} MB", 1, collection, {"lacks": 1000}),
+        ("tables that share nothing", run.sized(8, 16), {}, {"apart": 5000}),
+    )
+    for what, segments, both, target_only in tables:
+        with stub.serve(**both) as source, stub.serve(**both, **target_only) as target:
+            found = comparers.memory((source, target), run.redis_url, run.directory, segments)
+        run.add(at_most(f"comparer, memory, {what}", "MB", [found["memory_mb"]], 150))
+
+
+def compare_scaling(run: Run) -> None:
+    segments = run.sized(8, 16)
+    # Small pages: waiting is to be the limit of two comparers and two stubs on two cores, not CPU.
+    slow: dict[str, Any] = {"latency_ms": 20, "page_bytes": 100_000}
+    with stub.serve(**slow) as source, stub.serve(**slow) as target:
+        one, two = (
+            [comparers.scaling((source, target), run.redis_url, run.directory, count, segments * count)]
+            for count in (1, 2)
+        )
+    run.add(
+        faster("1 → 2 comparers, 20 ms per call, pages of 100 KB, pairs/s", two, one, 1.8, "pairs_per_second")
+    )
+
+
+def comparers_whole(run: Run) -> None:
+    compare_cost(run)
+    compare_memory(run)
+    compare_scaling(run)
+
+
 PARTS: dict[str, Callable[[Run], None]] = {
     "reader": reader,
     "validator": validator,
@@ -182,6 +228,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "scaling": scaling,
     "growth": growth_curves,
     "compare": compare,
+    "comparers": comparers_whole,
 }
 
 

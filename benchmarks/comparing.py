@@ -27,7 +27,7 @@ from pipeline.producers.export.buckets import bucket_count, join_bucket, sort_pa
 from pipeline.producers.export.files import open_folder
 from pipeline.producers.export.lines import read_items
 from pipeline.producers.export.manifest import open_export
-from pipeline.producers.export.spill import Spill
+from pipeline.producers.export.spill import Spill, clear
 from pipeline.producers.scan.segment import SegmentPair, SegmentReader
 
 MAX_UNMATCHED_BYTES = 32 * 1024 * 1024
@@ -92,13 +92,15 @@ def export(folders: tuple[Path, Path], spill_dir: Path) -> Round:
         started = own_cpu_seconds()
         size = sum(path.stat().st_size for folder in folders for path in folder.rglob("*.gz"))
         spill = Spill(spill_dir / uuid.uuid4().hex, bucket_count(size * 4))
+        parts: dict[Side, list[str]] = {side: [] for side in Side}
         for side, folder in zip(Side, folders, strict=True):
             files, start = open_folder(str(folder))
             for file in open_export(files, start).files:
                 read = ((page.keys, page.items) for page in read_items(files, file, keys))
                 sort_partition(read, spill.writer(side, file.path))
-        equal = sum(_joined(spill, bucket, pairs).equal for bucket in range(spill.buckets))
-        spill.clear()
+                parts[side].append(file.path)
+        equal = sum(_joined(spill, bucket, pairs, parts).equal for bucket in range(spill.buckets))
+        clear(spill.directory)
         assert equal == EXPORT_ITEMS
         return {
             "us": (own_cpu_seconds() - started) / EXPORT_ITEMS / 2 * 1e6,
@@ -108,9 +110,9 @@ def export(folders: tuple[Path, Path], spill_dir: Path) -> Round:
     return run
 
 
-def _joined(spill: Spill, bucket: int, pairs: PairComparer) -> JoinCounts:
+def _joined(spill: Spill, bucket: int, pairs: PairComparer, parts: dict[Side, list[str]]) -> JoinCounts:
     join = Join(pairs, MAX_UNMATCHED_BYTES)
-    assert not list(join_bucket(spill, bucket, join))
+    assert not list(join_bucket(spill, bucket, join, parts))
     return join.counts
 
 

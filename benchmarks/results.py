@@ -34,13 +34,16 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct):
-    """Everything one run measured. by_shards, by_keys: the growth curves, figures by size."""
+    """Everything one run measured. by_shards, by_keys: the growth curves, figures by size. notes: what
+    follows from the rows, as text.
+    """
 
     machine: str
     quick: bool
     rows: list[Row] = []
     by_shards: dict[int, Figures] = {}
     by_keys: dict[int, Figures] = {}
+    notes: list[str] = []
 
 
 def cheaper(
@@ -93,7 +96,7 @@ def table(results: Results) -> str:
         met = {None: "", True: "met", False: "**MISSED**"}[row.met]
         ours = _spread(row.ours, row.unit)
         lines.append(f"| {row.what} | {ours} | {baseline} | {factor} | {_required(row)} | {met} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"\n{note}" for note in results.notes)])
 
 
 def _required(row: Row) -> str:

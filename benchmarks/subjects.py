@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import cast
 
 import redis
 
@@ -17,6 +18,7 @@ from benchmarks.stub import PARTITION_KEY, STREAM_ARN, TABLE, shard_id
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, StreamClient, TableReader
 from pipeline.core.canonical import Digester, KeySchema
+from pipeline.core.comparing.state import Comparison
 from pipeline.core.model import ABSENT, Change, Counts, Policy, Side
 from pipeline.core.sampling import Sampler
 from pipeline.process import garbage
@@ -38,7 +40,17 @@ _SOME_DIGEST = b"\x17" * 16
 
 
 class BenchStore(ReaderStore, ValidatorStore):
-    """What readers and validators write: the benchmark plays both."""
+    """What readers and validators write: the benchmark plays both. And how far a comparison is."""
+
+    def segments_done(self) -> int:
+        """Cheap enough to be asked all the time."""
+        return int(cast(bytes | None, self._redis.hget(self._key("comparison"), "done")) or 0)
+
+    def comparison(self) -> Comparison:
+        found = self.figures().comparison
+        if found is None:
+            raise RuntimeError("no comparison was begun")
+        return found
 
 
 def shard_reader(url: str, percent: float, clock: Clock) -> PartitionReader:
@@ -58,8 +70,7 @@ def shard_reader(url: str, percent: float, clock: Clock) -> PartitionReader:
         discoverer,
         Selector(SCHEMA, Sampler(percent), Digester()),
         clock,
-        metrics.start(None, "reader").of("bench"),
-        table=Side.SOURCE,
+        metrics.start(None, "reader").of_reader("bench", "source"),
     )
     return producer.open(PARTITION, BEGIN)
 
@@ -176,7 +187,7 @@ def server_log(redis_url: str) -> Callable[[], int]:
 def make_validator(url: str, store: ValidatorStore, stable_for_ms: int) -> Validator:
     connection = Connection(SideConfig("target", region="us-east-1", endpoint_url=url))
     table = TableReader(connection, TABLE, SCHEMA)
-    counted, stop = metrics.start(None, "bench").of("bench"), threading.Event()
+    counted, stop = metrics.start(None, "bench").of_validator("bench"), threading.Event()
     target, source = (
         SideReader(side, table, counted, digester=Digester(), stop=stop)
         for side in (Side.TARGET, Side.SOURCE)

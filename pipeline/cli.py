@@ -10,17 +10,19 @@ import contextlib
 import dataclasses
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import exit_codes
 from pipeline.config import PROGRAM, Effective, MigrationConfig, ProcessConfig, load, split_command
-from pipeline.errors import MonitorError
+from pipeline.core.quoting import printable
+from pipeline.errors import ConfigurationError, MonitorError
 from pipeline.process import logs
+from pipeline.process.traces import trace_of
 
 if TYPE_CHECKING:
     from pipeline.commands.inspect import View
+    from pipeline.commands.preflight import StreamSeen, Tables
 
 _ROLES = {
     "run": ("reader", "validator", "monitor"),
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
     try:
         return _dispatch(list(sys.argv[1:] if argv is None else argv), environment or os.environ)
     except MonitorError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
@@ -45,8 +47,8 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | Non
         # Python flushes standard output once more at exit, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.BROKEN_PIPE
-    except Exception:  # noqa: BLE001 - whatever nobody foresaw ends with the code of a defect
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 - whatever nobody foresaw ends with the code of a defect
+        print(trace_of(error), file=sys.stderr)
         print(f"{PROGRAM}: this is a defect of the program: please report it", file=sys.stderr)
         return exit_codes.DEFECT
 
@@ -72,14 +74,13 @@ def _log_level(process: ProcessConfig) -> str:
 
 
 def _run(process: ProcessConfig, migration: MigrationConfig) -> int:
-    from pipeline.commands import doctor, preflight
+    from pipeline.commands import opening, preflight
 
     prepared, tables, stream = preflight.prepare(process, migration)
     if process.dry_run:
-        print(doctor.plan(process, prepared, tables, stream))
+        print(opening.plan(process, prepared, tables, stream))
         return 0
-    _say_notes(process, prepared)
-    return _supervise(process, prepared)
+    return _supervise(process, prepared, (tables, stream))
 
 
 def _role(process: ProcessConfig, migration: MigrationConfig) -> int:
@@ -90,31 +91,22 @@ def _role(process: ProcessConfig, migration: MigrationConfig) -> int:
 
 def _monitor(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline import supervisor
-    from pipeline.commands import preflight
+    from pipeline.commands import opening, preflight
 
     preflight.await_store(process, migration)
-    _say_notes(process, migration)
+    opening.say_notes(process, migration)
     return supervisor.run(process, migration, _ROLES["monitor"])
 
 
-def _supervise(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _supervise(
+    process: ProcessConfig, migration: MigrationConfig, seen: "tuple[Tables, StreamSeen] | None" = None
+) -> int:
     from pipeline import supervisor
-    from pipeline.commands import preflight
+    from pipeline.commands import opening, preflight
 
     with _store_of(process, begin=True) as with_store:
-        preflight.open_store(with_store, migration)
+        opening.announce(process, migration, preflight.open_store(with_store, migration), seen)
         return supervisor.run(with_store, migration, _ROLES[process.command])
-
-
-def _say_notes(process: ProcessConfig, migration: MigrationConfig) -> None:
-    """By whoever watches, and not by each of its readers and validators."""
-    import structlog
-
-    from pipeline.commands.notes import notes
-
-    log = structlog.get_logger(__name__)
-    for note in notes(process, migration):
-        log.warning("what was likely not meant", about=note.about, says=note.says, remedy=note.remedy)
 
 
 def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
@@ -187,6 +179,16 @@ def _gate(process: ProcessConfig, migration: MigrationConfig) -> int:
     return _look(process, migration, StoreView, lambda store: inspect.gate(process, limits, store))
 
 
+def _report(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.commands import report
+    from pipeline.store import StoreView
+
+    if process.facts:
+        return report.of_file(process, process.facts)
+    limits = migration.gate_limits()
+    return _look(process, migration, StoreView, lambda store: report.of_state(process, limits, store))
+
+
 def _mark(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import inspect
     from pipeline.store import MarkStore
@@ -238,8 +240,14 @@ def _show_config(process: ProcessConfig, effective: Sequence[Effective]) -> int:
 
 
 def _demo(argv: list[str]) -> int:
+    from importlib.util import find_spec
+
     from pipeline.demo.run import main as demo
 
+    if find_spec("moto") is None:
+        raise ConfigurationError(
+            "the demo's DynamoDB is not installed", "install .[demo], or use `make demo`"
+        )
     return demo(argv)
 
 
@@ -266,6 +274,7 @@ _COMMANDS: dict[str, Callable[[ProcessConfig, MigrationConfig], int]] = {
     "status": _status,
     "findings": _findings,
     "gate": _gate,
+    "report": _report,
     "mark": _mark,
     "doctor": _doctor,
 }

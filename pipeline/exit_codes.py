@@ -23,9 +23,11 @@ MEANINGS: dict[int, str] = {
     FINE: "all is well; or stopped by SIGTERM",
     FAILED: "mismatches are open, the books do not balance, or the gate fails",
     USAGE: "the command line is wrong, or a value in it",
-    INCONCLUSIVE: "inconclusive: nothing has been judged yet, or too little",
-    CONFIGURATION: "configuration, credentials, permissions, a wrong table; `doctor` says which",
-    COULD_NOT_ASK: "Redis or AWS could not be asked: nothing is said about the tables",
+    INCONCLUSIVE: "inconclusive: nothing has been judged yet (`status`, `findings`), too little for an "
+    "answer (`gate`), or not everything was compared (`compare`)",
+    CONFIGURATION: "configuration, credentials, permissions, a wrong table, or what never answered at the "
+    "start; `doctor` says which",
+    COULD_NOT_ASK: "Redis or AWS cannot be asked now: nothing is said about the tables",
     DEFECT: "a defect of this program: please report the traceback",
     INTERRUPTED: "interrupted (Ctrl-C)",
     BROKEN_PIPE: "the reader of the output went away",

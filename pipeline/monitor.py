@@ -1,6 +1,6 @@
-"""The monitor role: reads the ledger again and again and reports it.
+"""The monitor role: reads the ledger again and again, reports it, and keeps a sample of it for the timeline.
 
-Reads: the store. Writes: log lines and the console. Never: AWS, the store's writers.
+Reads: the store. Writes: log lines, the console, samples of the figures. Never: AWS.
 """
 
 import contextlib
@@ -13,10 +13,11 @@ import structlog
 
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
+from pipeline.core.samples import sample_of
 from pipeline.errors import StoreError
 from pipeline.metrics import StoreCollector, Watched
 from pipeline.report import text
-from pipeline.store import FiguresView, Outage, RedisConnection
+from pipeline.store import FiguresView, Outage, RedisConnection, SampleStore
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ def run_monitor(
     While Redis does not serve us nothing is printed but that; the next round tries again. unserved: as
     `Outage` calls it.
     """
-    store = FiguresView(RedisConnection(process.redis_url, migration.name, outage=Outage(unserved)))
+    store = SampleStore(RedisConnection(process.redis_url, migration.name, outage=Outage(unserved)))
     before: Figures | None = None
     checked_at = float("-inf")
 
@@ -77,12 +78,16 @@ def _wait(seconds: float, stop: threading.Event, alive: Callable[[], None]) -> N
         alive()
 
 
-def _report(process: ProcessConfig, store: FiguresView, before: Figures | None) -> Figures | None:
+def _report(process: ProcessConfig, store: SampleStore, before: Figures | None) -> Figures | None:
     try:
         figures = store.figures()
     except StoreError as error:
         log.debug("no statistics", error=str(error))
         return None
+    try:
+        store.keep(sample_of(figures))
+    except StoreError as error:  # a full Redis has figures, and no room for their sample
+        log.warning("no sample for the timeline", error=str(error))
     if process.log_format == "json":
         log.info("statistics", **text.statistics_fields(figures, before))
     else:

@@ -25,7 +25,7 @@ from typing import Any
 
 import structlog
 
-from pipeline import exit_codes, metrics, monitor
+from pipeline import exit_codes, live_page, metrics, monitor
 from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import MonitorError
@@ -125,6 +125,7 @@ class _Supervisor:
         ]
         metrics.prepare_directory(directory)
         self._metrics = metrics.start(directory, "supervisor")
+        self._metrics.registry.register(metrics.ProcessCollector(self._pids))
         logs.count(self._metrics.logged)
         # The figures of a migration are exported once: by `compare` too, which has no monitor.
         self._with_figures = "monitor" in roles or process.command == "compare"
@@ -132,12 +133,19 @@ class _Supervisor:
     def run(self, until: Until) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        pages: dict[str, metrics.Page] = {}
         if self._with_figures:
             self._metrics.registry.register(monitor.store_collector(self._process, self._migration))
+            pages = live_page.pages(self._process, self._migration)
         server = metrics.serve(
-            self._process.bind_address, self._process.metrics_port, self._metrics.registry, self._health
+            self._process.bind_address,
+            self._process.metrics_port,
+            self._metrics.registry,
+            self._health,
+            pages,
         )
-        log.info("metrics served", url=f"http://{self._process.bind_address}:{server.port}/metrics")
+        root = f"http://{self._process.bind_address}:{server.port}"
+        log.info("metrics served", url=f"{root}/metrics", **({"page": f"{root}/"} if pages else {}))
         # For the children's malloc (glibc): else each thread of a reader, though they take turns, keeps the
         # memory of its largest page for itself, 87 instead of 77 MB.
         os.environ.setdefault("MALLOC_ARENA_MAX", "1")
@@ -217,6 +225,15 @@ class _Supervisor:
                         log.error("process did not stop in time: killed", slot=child.slot)
                         child.signal(signal.SIGKILL)
                         child.process.join()
+
+    def _pids(self) -> dict[str, int]:
+        """Every process that runs, by its slot."""
+        running = {"supervisor": os.getpid()}
+        for child in self._children:
+            process = child.process  # a scrape is answered by a thread of its own
+            if process is not None and process.pid is not None:
+                running[child.slot] = process.pid
+        return running
 
     def _health(self) -> tuple[bool, str]:
         missing = [child.slot for child in self._children if not child.alive() or child.stalled()]

@@ -14,6 +14,7 @@ from pipeline.core.comparing.state import CompareSettings, Tally
 from pipeline.core.judging.history import History
 from pipeline.core.ledger import Closing
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Phase, VerdictKind
+from pipeline.core.samples import Sample
 from pipeline.store import RedisConnection, begin, codec
 from pipeline.store.compare_store import Beginning, Part, Standing
 from pipeline.store.connection import GROUP, KeptTime
@@ -59,6 +60,7 @@ class StoreWorld:
         self.put(b"looked", LOOKED, FAR_MS, "reached")
         self.put(b"closing", OVER, FAR_MS, "reached")
         self.put(b"answered", ANSWERED, FAR_MS, "reached")
+        store.keep(Sample(self.now_ms - 86_400_000))
         settings = CompareSettings(table_bytes=0, segments=3)
         self.comparison = store.begin_comparison(settings, Beginning.BEGIN).id
         self.part, self.read_part = self.taken(), self.taken()
@@ -176,6 +178,7 @@ CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
     "lease": lambda _, s: s.lease("test:2", "reader", 60_000),
     "mark": lambda _, s: s.mark("T1"),
     "publish": publish,
+    "sample": lambda w, s: s.keep(Sample(w.now_ms + 86_400_000)),
     "release": lambda w, s: s.release(w.lease),
     "renew": lambda w, s: s.renew("reader", [w.lease], {"test:1": (BEGIN, 9)}, 60_000),
     "suspect": suspect,

@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import msgspec
 import pytest
+import structlog
 
 from pipeline.aws import (
     Connection,
@@ -660,6 +661,18 @@ def test_a_profile_of_aws_login_names_the_extra_that_it_needs(
     with pytest.raises(ConfigurationError, match=r"source: .*") as refused:
         describe_table(connect(profile="p"), "t")
     assert "dynamodb-migration-monitor[login]" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:HUNTER2@{host}", "http://{host}/?token=HUNTER2", "http://u:HUN@TER2"]
+)
+def test_an_endpoint_s_password_is_refused_and_not_repeated_wherever_it_came_from(
+    fake: Fake, url: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", url.format(host=fake.url.removeprefix("http://")))
+    with structlog.testing.capture_logs() as logs, pytest.raises(ConfigurationError) as refused:
+        Connection(SideConfig("source", region="us-east-1"))
+    assert "HUN" not in f"{refused.value}{logs}"
 
 
 def test_what_a_credential_process_says_is_not_repeated(

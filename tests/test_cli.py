@@ -288,6 +288,25 @@ def test_ctrl_c_is_told_apart(migration: list[str]) -> None:
     assert one.code == 130
 
 
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_run_says_first_what_begins_and_its_console_fits_80_columns(
+    migration: list[str], form: str
+) -> None:
+    for begins, options in (("anew", []), ("resumed", ["--converge-within", "30s"])):
+        one = running([*migration, "--log-format", form, "--statistics-every", "1s", *options])
+        with one as run:
+            servers.eventually(lambda run=run: "statistics" in run.log)  # type: ignore[misc]
+        said = run.log
+        assert "aws session made" not in said
+        assert ("times changed since the last start" in " ".join(said.split())) is bool(options)
+        if form == "console":
+            assert max(map(len, said.splitlines())) <= 80
+            assert said.startswith("migration ") and begins in said
+        else:
+            first = json.loads(said.splitlines()[0])["event"]
+            assert first == ("migration begun" if begins == "anew" else "migration resumed")
+
+
 def test_run_is_the_default_command(migration: list[str]) -> None:
     done = command(*migration, "--dry-run")
     assert done.returncode == 0
@@ -304,7 +323,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_no_trace(migration: list[str]) -> 
         "12.5 % of keys",
         "read units",
     ):
-        assert part in done.stdout
+        assert part in " ".join(done.stdout.split())
     assert command("status", *migration).returncode == 4
 
 

@@ -1,104 +1,23 @@
 """`compare` from outside: real processes, planted truth, kill -9, exit codes, the object it prints last."""
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
 from pipeline.store import embedded
 from tests import servers
+from tests.comparing import COLD, PLANTED, Tables
 from tests.fake import FakeProcess
 from tests.servers import eventually
-from tests.system import CONVERGE, REGION, STABLE, FakeTable, RealTable, System, Table
+from tests.system import FakeTable, RealTable, System
 from tests.whole_store import watch
-
-#: Every way to lose or spoil what nobody writes any more: key → (source, target), and the finding.
-PLANTED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, str]] = {
-    "missing": ({"v": {"S": "a"}}, None, "missing"),
-    "extra": (None, {"v": {"S": "a"}}, "extra"),
-    "different": ({"v": {"S": "a"}}, {"v": {"S": "b"}}, "different"),
-    "type": ({"v": {"S": "1"}}, {"v": {"N": "1"}}, "different"),
-    "nested": ({"v": {"M": {"x": {"N": "1"}}}}, {"v": {"M": {"x": {"N": "2"}}}}, "different"),
-    "respelled": ({"v": {"N": "10"}}, {"v": {"N": "1E1"}}, ""),
-    "reordered": ({"v": {"SS": ["a", "b"]}}, {"v": {"SS": ["b", "a"]}}, ""),
-    "expired": ({"v": {"S": "a"}, "expires": {"N": "PAST"}}, None, ""),
-}
-COLD = 200
-
-
-class Tables:
-    """A source and a target that a comparison is made of."""
-
-    def __init__(self, directory: Path, source: Table, target: Table, redis_url: str = "") -> None:
-        self.source, self.target, self.log = source, target, directory / "compare.log"
-        self.migration = f"cmp-{uuid.uuid4().hex[:12]}"
-        self.redis_url, self.state_dir = redis_url, directory / "state"
-        self.words = [
-            *("--migration", self.migration, "--source-table", source.name, "--target-table", target.name),
-            *("--source-endpoint-url", source.url + "/", "--target-endpoint-url", target.url),
-            *("--region", REGION, "--converge-within", CONVERGE, "--stable-for", STABLE),
-            *("--metrics-port", "0", "--log-format", "json", "--reclaim-after", "2s", "--json"),
-            *(("--redis-url", redis_url) if redis_url else ("--state-dir", str(self.state_dir))),
-        ]
-
-    def fill(self, items: int = COLD) -> None:
-        for number in range(items):
-            for table in (self.source, self.target):
-                table.put({"pk": {"S": f"cold-{number}"}, "v": {"N": str(number)}})
-
-    def plant(self) -> dict[str, str]:
-        """What has to be found."""
-        from time import time
-
-        past = str(int(time()) - 100_000)
-        for key, (source, target, _) in PLANTED.items():
-            for table, item in ((self.source, source), (self.target, target)):
-                if item is not None:
-                    shown = {"N": past} if "expires" in item else {"N": "1"}
-                    table.put({"pk": {"S": key}, **item, **({"expires": shown} if "expires" in item else {})})
-        return {key: kind for key, (_, _, kind) in PLANTED.items() if kind}
-
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "pipeline.cli", words[0], *self.words, *words[1:]]
-
-    def compare(self, *options: str) -> tuple[int, dict[str, Any]]:
-        done = subprocess.run(
-            self.command("compare", *options), capture_output=True, text=True, timeout=120, check=False
-        )
-        lines = done.stdout.splitlines()
-        assert lines, done.stderr[-3000:]
-        return done.returncode, json.loads(lines[-1])
-
-    def refused(self, *options: str) -> tuple[int, str]:
-        done = subprocess.run(
-            self.command("compare", *options), capture_output=True, text=True, timeout=120, check=False
-        )
-        return done.returncode, done.stderr
-
-    @contextlib.contextmanager
-    def comparing(self, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-        with servers.process(self.command("compare", *options), log=self.log, env=dict(os.environ)) as child:
-            yield child
-
-    def pids(self, slot: str) -> list[int]:
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [one["pid"] for one in lines if one.get("event") == "process started" and one["slot"] == slot]
-
-    def findings(self) -> dict[str, str]:
-        done = subprocess.run(
-            self.command("findings", "--show-keys"), capture_output=True, text=True, timeout=60, check=False
-        )
-        found = [json.loads(line) for line in done.stdout.splitlines()]
-        return {one["key"]["pk"]["S"]: one["kind"] for one in found}
 
 
 @pytest.fixture

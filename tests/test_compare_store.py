@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from pipeline.core.comparing.join import Showed, Suspect
-from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
+from pipeline.core.comparing.state import CompareSettings, Comparison, ExportSeen, Tally
 from pipeline.core.judging.history import History
 from pipeline.core.judging.rule import judge
 from pipeline.core.ledger import tally
@@ -284,3 +285,152 @@ def test_with_the_source_in_the_lead_what_the_source_showed_is_not_taken_for_the
     id_ = begun(store).id
     store.suspect(id_, taken(store, id_), different(b"k"), leads=True)
     assert history(store, b"k").versions[0][0] == UNKNOWN
+
+
+# --- phases, gaps ------------------------------------------------------------------------------------------
+
+MINUTE = 60_000
+EXPORT = ExportSeen("/there", "arn:e", "abc", files=2, items=2, size=9, to_ms=10 * MINUTE)
+
+
+def window(from_ms: int, to_ms: int) -> CompareSettings:
+    """A comparison of what changed at the stream's side, in the source."""
+    changes = msgspec.structs.replace(EXPORT, files=1, from_ms=from_ms, to_ms=to_ms)
+    return CompareSettings(0, source_export=changes)
+
+
+def test_no_bucket_is_taken_before_all_are_sorted_and_it_is_noted_whose_part_counts(
+    store: WholeStore,
+) -> None:
+    id_ = begun(store, CompareSettings(0, source_export=EXPORT, target_export=EXPORT, buckets=2)).id
+    parts = [taken(store, id_) for _ in range(4)]
+    assert store.take(id_, "me", LONG_MS) == (Standing.WAIT, None)
+    for part in parts[:3]:
+        store.finish(id_, part, Tally(source_items=1))
+    assert store.take(id_, "me", LONG_MS) == (Standing.WAIT, None)
+    store.renew_parts(id_, "me", parts[3:], 0)
+    again = taken(store, id_, "other")
+    assert store.finish(id_, parts[3], Tally()) is Outcome.FENCED
+    store.finish(id_, again, Tally(target_items=1))
+    assert store.sorted_parts() == {
+        **{part.ordinal: part.epoch for part in parts[:3]},
+        again.ordinal: again.epoch,
+    }
+    bucket = taken(store, id_)
+    assert bucket.ordinal == 4
+    store.finish(id_, bucket, Tally(equal=1))
+    assert 4 not in store.sorted_parts()
+    begun_anew = store.begin_comparison(THREE, Beginning.RESTART)
+    assert store.sorted_parts() == {} and begun_anew.id != id_
+
+
+def gap(store: WholeStore, value: str, name: str = "shard-1") -> None:
+    store._redis.hset(store._key("gaps"), f'["{name}","trimmed",""]', value)
+
+
+def finished(store: WholeStore, settings: CompareSettings, tally: Tally = Tally()) -> Comparison:  # noqa: B008
+    id_ = begun(store, settings).id
+    for _ in range(settings.partitions().planned):
+        store.finish(id_, taken(store, id_), tally)
+    assert store.take(id_, "me", LONG_MS) == (Standing.FINISHED, None)
+    return comparison_of(store)
+
+
+def test_a_gap_knows_when_its_changes_were_written(store: WholeStore) -> None:
+    store.register("test:1", Checkpoint(b""), watermark_ms=5_000)
+    lease = store.lease("test:1", "reader", LONG_MS)
+    assert lease is not None
+    store.add_gap(lease, "test:1", "trimmed", None, 9_000)
+    store.add_gap(lease, "test:unknown", "gone")
+    store.add_gap(lease, "test:1", "odd", None, 4_000)  # an end before the beginning: nobody knows it
+    trimmed, odd, gone = sorted(store.gaps(), key=lambda one: one.reason, reverse=True)
+    assert (trimmed.from_ms, trimmed.to_ms) == (5_000, 9_000)
+    assert (gone.from_ms, gone.to_ms) == (0, gone.at_ms)
+    assert (odd.from_ms, odd.to_ms) == (5_000, odd.at_ms)
+    gap(store, "7")
+    assert store.gaps()[0].to_ms == 7  # as earlier versions wrote it
+
+
+@pytest.mark.parametrize(
+    ("within", "closed"),
+    [
+        ("20|120000|180000", True),
+        ("20|119999|180000", False),  # a minute after the window's beginning it is sure
+        ("20|120000|180001", False),  # and until a minute before its end
+        ("20|0|180000", False),
+        ("150000", False),
+    ],
+)
+def test_an_incremental_export_closes_the_gaps_that_it_covers(
+    store: WholeStore, within: str, closed: bool
+) -> None:
+    gap(store, within)
+    finished(store, window(MINUTE, 4 * MINUTE))
+    [found] = store.gaps()
+    assert (found.closed_ms is not None) is closed
+    figures = store.figures()
+    assert (figures.reader.gaps, figures.reader.gaps_open) == (1, 0 if closed else 1)
+    assert figures.gap_ms == (0 if closed else found.at_ms)
+    if closed:
+        assert found.closed_by == "incremental export arn:e of the source"
+
+
+def test_a_gap_is_closed_only_when_every_key_is_answered(store: WholeStore) -> None:
+    gap(store, "20|120000|180000")
+    settings = window(MINUTE, 4 * MINUTE)
+    id_ = begun(store, settings).id
+    part = taken(store, id_)
+    store.suspect(id_, part, different(b"k"))
+    store.finish(id_, part, Tally(source_items=1, source_only=1))
+    assert store.take(id_, "me", LONG_MS) == (Standing.SETTLING, None)
+    assert store.figures().reader.gaps_open == 1
+    answer(store, B, B)
+    assert store.take(id_, "me", LONG_MS) == (Standing.FINISHED, None)
+    assert store.figures().reader.gaps_open == 0
+
+
+@pytest.mark.parametrize("what", ["suspects_indeterminate", "dead"])
+def test_a_gap_stays_open_where_a_key_was_given_up(store: WholeStore, what: str) -> None:
+    gap(store, "20|120000|180000")
+    id_ = begun(store, window(MINUTE, 4 * MINUTE)).id
+    store.finish(id_, taken(store, id_), Tally())
+    store._redis.hincrby(store._key("ledger"), what, 1)
+    store.take(id_, "me", LONG_MS)
+    assert store.figures().reader.gaps_open == 1
+
+
+def test_a_gap_stays_open_where_items_do_not_add_up(store: WholeStore) -> None:
+    gap(store, "20|120000|180000")
+    finished(store, window(MINUTE, 4 * MINUTE), Tally(source_items=2, source_only=1))
+    assert store.figures().reader.gaps_open == 1
+
+
+def test_a_comparison_of_the_whole_table_closes_every_gap_from_before_it(store: WholeStore) -> None:
+    gap(store, "7")
+    gap(store, f"{store.now_ms()}|0|{store.now_ms()}", "shard-2")
+    gap(store, f"20|0|{store.now_ms() + LONG_MS}", "later")
+    finished(store, THREE)
+    assert store.figures().reader.gaps_open == 3, "both tables were empty: nothing was compared"
+    finished(store, THREE, Tally(equal=1, source_items=1, target_items=1))
+    closed = store.figures().reader.closed
+    assert {one.partition for one in closed} == {"shard-1", "shard-2"}
+    assert {one.closed_by for one in closed} == {"comparison of the whole table"}
+
+
+def test_one_of_a_windows_changes_leaves_the_tables_in_place(store: WholeStore) -> None:
+    of_table = finished(store, THREE, Tally(equal=1, source_items=1, target_items=1))
+    for settings in (window(1, 2), window(3, 4)):
+        latest = begun(store, settings)
+        figures = store.figures()
+        assert figures.comparison is not None and figures.comparison.id == latest.id
+        assert figures.of_table == of_table
+        finished(store, settings)
+    anew = begun(store, THREE)
+    kept = store.figures()
+    assert kept.of_table is not None and (kept.of_table.id, kept.kept) == (anew.id, None)
+
+
+def test_an_unfinished_comparison_of_the_table_vouches_for_nothing_later(store: WholeStore) -> None:
+    begun(store)
+    store.begin_comparison(window(1, 2), Beginning.RESTART)
+    assert store.figures().of_table is None

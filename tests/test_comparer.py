@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from pipeline.aws import Connection, SideConfig, TableScanner
-from pipeline.comparer.comparer import SUSPECTS, Comparer
+from pipeline.comparer.comparer import Comparer
+from pipeline.comparer.hand import SUSPECTS
 from pipeline.comparer.pace import TABLE_SEGMENTS, SidePace
-from pipeline.comparer.role import Segments
+from pipeline.comparer.work import Sizes, TableWork
 from pipeline.core.canonical import Digester, KeySchema
 from pipeline.core.comparing.keys import KeyReader
 from pipeline.core.comparing.state import CompareSettings, Comparison
@@ -52,21 +53,30 @@ class Bench:
         self.id = store.begin_comparison(self.settings, Beginning.BEGIN).id
         self.stop = threading.Event()
 
-    def comparer(self, unmatched: int = 10**9, most_waiting: int = 10**9, owner: str = "me") -> Comparer:
+    def work(self, unmatched: int = 10**9, tables: dict[str, Side] = SIDES) -> TableWork:
         connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=self.fake.url))
         keys = KeyReader(self.schema)
-        segments = Segments(
-            {side: TableScanner(connection, name, keys) for name, side in SIDES.items()},
+        return TableWork(
+            keys,
             Digester(frozenset({"ignored"})),
-            max_unmatched_bytes=unmatched,
+            {side: TableScanner(connection, name, keys) for name, side in tables.items()},
+            Sizes(unmatched, 1),
+            {side: SidePace(0) for side in Side},
             count_partitions=self.schema.sort_key is not None,
         )
+
+    def comparer(
+        self,
+        unmatched: int = 10**9,
+        most_waiting: int = 10**9,
+        owner: str = "me",
+        tables: dict[str, Side] = SIDES,
+    ) -> Comparer:
         return Comparer(
             self.store,
             self.id,
-            self.settings.plan(),
-            segments.open,
-            {side: SidePace(0) for side in Side},
+            self.settings.partitions(),
+            self.work(unmatched, tables),
             owner=owner,
             leads=False,
             most_waiting=most_waiting,
@@ -174,15 +184,7 @@ def test_an_item_collection_beyond_the_bound_is_counted_whole(fake: Fake, store:
             fake.control.put("big-target", item)
     big = {"big-source": Side.SOURCE, "big-target": Side.TARGET}
     bench = Bench(fake, store, 1, KeySchema("pk", "S", "sk", "S"))
-    connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
-    keys = KeyReader(bench.schema)
-    comparer = bench.comparer()
-    comparer._open = Segments(
-        {side: TableScanner(connection, name, keys) for name, side in big.items()},
-        Digester(),
-        max_unmatched_bytes=3_000,
-        count_partitions=True,
-    ).open
+    comparer = bench.comparer(unmatched=3_000, tables=big)
     while comparer.step():
         pass
     tally = bench.comparison().tally
@@ -372,10 +374,12 @@ def test_max_rcu_is_kept() -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off as ever, but shorter."""
     from pipeline.backoff import Backoff
-    from pipeline.comparer import comparer, pace
+    from pipeline.comparer import comparer, hand, pace
 
-    for module, name in ((comparer, "RETRIES"), (pace, "SEGMENT_BACKOFF"), (pace, "TABLE_BACKOFF")):
-        monkeypatch.setattr(module, name, Backoff(0.01, 0.05))
+    for module in (comparer, hand):
+        monkeypatch.setattr(module, "RETRIES", Backoff(0.01, 0.05))
+    for name in ("SEGMENT_BACKOFF", "TABLE_BACKOFF"):
+        monkeypatch.setattr(pace, name, Backoff(0.01, 0.05))
 
 
 def run_out(comparer: Comparer) -> None:

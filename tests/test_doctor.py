@@ -7,7 +7,7 @@ import boto3
 import pytest
 import redis
 
-from pipeline.commands.doctor import Line, examine
+from pipeline.commands.doctor import Line, closing, examine
 from pipeline.config import MigrationConfig, ProcessConfig, load
 from pipeline.store import StoreView
 from tests import servers
@@ -197,6 +197,46 @@ def test_verify_on_source_says_what_it_cannot_see(fake: Fake) -> None:
     assert "never replicated" in lines(fake, "--verify-on", "source")["direction"].says
 
 
+def test_access_is_said_after_a_call_has_succeeded_and_not_before(fake: Fake) -> None:
+    """Without STS (emulators) nothing had been asked when it said ok."""
+    for operation, sides in (
+        ("DescribeTable", ("source", "target", "stream")),
+        ("DescribeStream", ("stream",)),
+    ):
+        fake.control.fail("access_denied", operation, calls=None)
+        found = lines(fake)
+        fake.control.clear_faults()
+        assert not {f"{side} access" for side in sides} & found.keys()
+        assert failed(found)
+    assert {f"{side} access" for side in ("source", "target", "stream")} <= lines(fake).keys()
+
+
+def test_an_endpoint_where_nobody_is_gives_no_access(fake: Fake) -> None:
+    found = lines(fake, "--target-endpoint-url", f"http://127.0.0.1:{servers.free_port()}")
+    assert "target access" not in found or found["target access"].level == "fail"
+
+
+def test_a_redis_that_forgets_is_not_simply_ok(fake: Fake, tmp_path: Path) -> None:
+    with servers.redis_like(servers.valkey_binary(), tmp_path, "--appendonly", "no") as url:
+        found = lines(fake, "--redis-url", url)
+    assert (found["redis"].level, failed(found)) == ("warn", [])
+    assert "appendonly" in found["redis"].remedy
+
+
+def test_who_reads_the_stream_depends_on_whose_it_is(fake: Fake) -> None:
+    assert "the replicator is one" in lines(fake)["stream readers"].says
+    fake.control.enable_stream("orders-new")
+    said = lines(fake, "--verify-on", "source")["stream readers"].says
+    assert "the replicator reads the source's" in said
+
+
+def test_it_ends_with_what_it_comes_to(fake: Fake, valkey_url: str) -> None:
+    fine = examine(*loaded(*options(fake.url), "--redis-url", valkey_url))
+    assert closing(fine).startswith("doctor: READY: every check passed, ")
+    wrong = examine(*loaded(*options(fake.url), "--redis-url", "redis://127.0.0.1:1"))
+    assert closing(wrong).startswith("doctor: NOT READY: 1 check failed")
+
+
 def test_a_redis_that_may_evict_fails(fake: Fake, tmp_path: Path) -> None:
     with servers.redis_like(servers.valkey_binary(), tmp_path, "--maxmemory-policy", "allkeys-lru") as url:
         found = lines(fake, "--redis-url", url)
@@ -218,7 +258,7 @@ def test_a_redis_user_who_may_not_do_everything_fails(fake: Fake, store_url: str
         admin.acl_deluser("weak")
     assert failed(found) == ["redis"]
     assert command.upper() in found["redis"].says
-    assert "ACL SETUSER weak" in found["redis"].remedy
+    assert "ACL SETUSER (its name)" in found["redis"].remedy
 
 
 def test_the_estimate_counts_sampled_keys_only(fake: Fake) -> None:

@@ -15,11 +15,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: lower floors only, except as in BESIDE; `demo` plays the outside world and the operator.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"backoff", "exit_codes"}),
-    frozenset({"core", "errors", "process"}),
+    frozenset({"core", "errors"}),
+    frozenset({"process"}),
     frozenset({"config", "metrics", "aws", "store", "report"}),
-    frozenset({"sides"}),
+    frozenset({"gathering", "sides"}),
     frozenset({"producers"}),
-    frozenset({"reader", "validator", "comparer", "monitor", "commands"}),
+    frozenset({"reader", "validator", "comparer", "monitor", "live_page", "commands"}),
     frozenset({"supervisor", "demo"}),
     frozenset({"cli"}),
 )
@@ -35,6 +36,7 @@ EDGES = {
     "yaml": {"config", "demo"},
     "rich": {"demo", "commands"},
     "isal": {"producers"},
+    "jinja2": {"report"},
 }
 #: What makes a function depend on more than its arguments.
 IMPURE = {"asyncio", "ctypes", "datetime", "io", "logging", "multiprocessing", "os", "pathlib", "random"}
@@ -102,7 +104,8 @@ def test_the_core_is_pure(path: Path) -> None:
         top = module.split(".")[0]
         ours = module.startswith("pipeline.core") or module == "pipeline.errors"
         assert top == "msgspec" or ours or top in sys.stdlib_module_names, module
-        assert top not in IMPURE, f"{dotted(path)} imports {module}"
+        pure = module == "urllib.parse"  # it takes text apart; its neighbours fetch
+        assert pure or top not in IMPURE, f"{dotted(path)} imports {module}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)

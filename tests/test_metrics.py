@@ -1,9 +1,11 @@
 """The declared metrics, slot files shared by processes, what the store knows and the /metrics port."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,22 +19,28 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline import metrics as m
 from pipeline.core.figures import Figures
-from pipeline.core.gate import DEFAULT_LIMITS, Limits
+from pipeline.core.gate import CHECKS, DEFAULT_LIMITS, Limits
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.model import ChangeType, Side, VerdictKind
 from pipeline.errors import ConfigurationError, StoreUnavailable
+from pipeline.metrics.cutover import VALUES
 from pipeline.metrics.exposition import SlotFilesCollector
+from pipeline.metrics.migration import INFO_LABELS
+from pipeline.process.usage import memory_limit_bytes
 from tests import servers
 from tests.whole_store import watch
 
 #: Endings that name a unit or a convention (Prometheus, "Metric and label naming").
-UNITS = ("_seconds", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
+UNITS = ("_seconds", "_bytes", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
 #: Gauges that count things and carry the thing's name instead.
 COUNTS = {
     *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_partitions"),
     *("ddbmm_keys_judged", "ddbmm_keys_excused", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
-    *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed"),
-    *("ddbmm_comparison_items", "ddbmm_comparison_read_units", "ddbmm_comparison_segments"),
+    *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed", "ddbmm_cutover_check_value"),
+    *("ddbmm_cutover_keys_needed", "ddbmm_cutover_whole_table_demanded", "ddbmm_queue_consumers"),
+    *("ddbmm_roles_expected", "process_open_fds"),
+    *("ddbmm_comparison_items", "ddbmm_comparison_read_units", "ddbmm_comparison_partitions"),
+    "ddbmm_stream_gaps_open",
     *(
         f"ddbmm_versions_{s}"
         for s in ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
@@ -83,7 +91,7 @@ def test_names_follow_the_conventions_and_are_declared_once() -> None:
     names = [one.name for one in declared]
     assert len(names) == len(set(names))
     for one in declared:
-        assert one.name.startswith("ddbmm_")
+        assert one.name.startswith(("ddbmm_", "process_"))
         assert one.name.endswith(UNITS) or one.name in COUNTS, one.name
         assert one.name.endswith("_total") == (one.kind == "counter"), one.name
 
@@ -92,10 +100,31 @@ def test_labels_are_closed_sets_that_never_name_a_role_key_or_shard() -> None:
     for one in m.declarations(m.start(None, "test")):
         for label, values in one.labels.items():
             assert label in {
-                *("table", "change", "kind", "side", "operation", "code", "level", "state", "reason"),
-                *("check", "mark", "version", "python_version", "migration"),
+                *(
+                    "table",
+                    "change",
+                    "kind",
+                    "side",
+                    "operation",
+                    "code",
+                    "level",
+                    "state",
+                    "phase",
+                    "reason",
+                ),
+                *(
+                    "check",
+                    "mark",
+                    "version",
+                    "python_version",
+                    "migration",
+                    "expected_role",
+                    "rank",
+                    "process",
+                ),
+                *(INFO_LABELS if one.name == "ddbmm_migration_info" else ()),
             }
-            known = bool(values) or label == "migration"
+            known = bool(values) or label in {"migration", "process"} or label in INFO_LABELS
             assert known, f"{one.name} does not say which values {label} takes"
 
 
@@ -104,7 +133,12 @@ def test_what_speaks_of_a_migration_says_of_which_and_what_speaks_of_a_process_d
     assert {one.name for one in declared if "migration" not in one.labels} == {
         "ddbmm_build_info",
         "ddbmm_log_messages_total",
+        "ddbmm_memory_limit_bytes",
         "ddbmm_metrics_unreadable_files",
+        "process_cpu_seconds_total",
+        "process_open_fds",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
         "ddbmm_worker_processes",
         "ddbmm_worker_restarts_total",
     }
@@ -114,8 +148,8 @@ def test_what_speaks_of_a_migration_says_of_which_and_what_speaks_of_a_process_d
 
 def test_two_migrations_of_one_process_do_not_mix() -> None:
     metrics = m.start(None, "test")
-    metrics.of("orders").validations.inc(3)
-    metrics.of("customers").validations.inc(4)
+    metrics.of_validator("orders").validations.inc(3)
+    metrics.of_validator("customers").validations.inc(4)
     found = samples(metrics.registry)
     assert found["ddbmm_validations_total", (("migration", "orders"),)] == 3
     assert found["ddbmm_validations_total", (("migration", "customers"),)] == 4
@@ -123,19 +157,23 @@ def test_two_migrations_of_one_process_do_not_mix() -> None:
 
 def test_known_label_sets_exist_at_zero_before_anything_happens() -> None:
     metrics = m.start(None, "test")
-    metrics.of("orders").aws_observer("stream")
+    metrics.of_reader("orders", "target").aws_observer("stream")
+    metrics.of_validator("orders")
     found = of_orders(metrics.registry)
     assert found["ddbmm_validation_mismatches_total", (("kind", "missing"),)] == 0
     assert found["ddbmm_stream_records_read_total", (("change", "REMOVE"), ("table", "target"))] == 0
-    throttled = ("ddbmm_aws_throttled_requests_total", (("operation", "GetRecords"), ("side", "stream")))
-    assert found[throttled] == 0
+    assert found["ddbmm_aws_throttled_requests_total", (("side", "stream"),)] == 0
 
 
-def test_a_process_exports_no_operation_of_a_side_that_it_does_not_ask() -> None:
+def test_a_process_exports_only_what_it_calls_and_counts() -> None:
     metrics = m.start(None, "test")
-    metrics.of("orders").aws_observer("target")
-    asked = {dict(labels)["side"] for name, labels in samples(metrics.registry) if "aws_requests" in name}
-    assert asked == {"target"}
+    metrics.of_reader("orders", "source").aws_observer("stream")
+    found = of_orders(metrics.registry)
+    asked = {
+        (dict(at)["operation"], dict(at)["side"]) for name, at in found if name.endswith("seconds_count")
+    }
+    assert asked == {("GetRecords", "stream"), ("other", "stream")}
+    assert not [name for name, _ in found if "validation" in name or "replication_lag" in name]
 
 
 def test_no_created_series_are_exported() -> None:
@@ -144,9 +182,8 @@ def test_no_created_series_are_exported() -> None:
 
 def test_bound_children_count_into_their_metric() -> None:
     metrics = m.start(None, "test")
-    orders = metrics.of("orders")
-    orders.records_read[Side.SOURCE][ChangeType.INSERT].inc(3)
-    orders.mismatches[VerdictKind.STALE].inc()
+    metrics.of_reader("orders", Side.SOURCE).records_read[ChangeType.INSERT].inc(3)
+    metrics.of_validator("orders").mismatches[VerdictKind.STALE].inc()
     found = of_orders(metrics.registry)
     assert found["ddbmm_stream_records_read_total", (("change", "INSERT"), ("table", "source"))] == 3
     assert found["ddbmm_validation_mismatches_total", (("kind", "stale"),)] == 1
@@ -155,8 +192,8 @@ def test_bound_children_count_into_their_metric() -> None:
 @pytest.mark.parametrize("amounts", [[], [0.3], [0.1, 0.25, 0.2500001, 7, 7, 1e9]])
 def test_a_batch_of_amounts_counts_as_each_of_them(amounts: list[float]) -> None:
     at_once, one_by_one = m.start(None, "test"), m.start(None, "test")
-    at_once.of("orders").replication_lag_seconds.observe_all(amounts)
-    lag = one_by_one.of("orders").replication_lag_seconds
+    at_once.of_validator("orders").replication_lag_seconds.observe_all(amounts)
+    lag = one_by_one.of_validator("orders").replication_lag_seconds
     for amount in amounts:
         lag.observe(amount)
     assert samples(at_once.registry) == samples(one_by_one.registry)
@@ -164,19 +201,20 @@ def test_a_batch_of_amounts_counts_as_each_of_them(amounts: list[float]) -> None
 
 def test_observer_separates_throttles_from_failures_and_closes_the_label_set() -> None:
     metrics = m.start(None, "test")
-    observer = metrics.of("orders").aws_observer("target")
+    observer = metrics.of_validator("orders").aws_observer("target")
     observer.request("BatchGetItem", 0.01, None)
     observer.request("BatchGetItem", 0.01, "ThrottlingException")
     observer.request("BatchGetItem", 0.01, "SomethingNobodyHeardOf")
     observer.request("NewOperation", 0.01, "AccessDeniedException")
     observer.consumed(2.5)
     found = of_orders(metrics.registry)
-    batch = (("operation", "BatchGetItem"), ("side", "target"))
-    assert found["ddbmm_aws_requests_total", batch] == 3
-    assert found["ddbmm_aws_throttled_requests_total", batch] == 1
-    assert found["ddbmm_aws_request_failures_total", (("code", "other"), *batch)] == 1
-    other = (("code", "AccessDeniedException"), ("operation", "other"), ("side", "target"))
-    assert found["ddbmm_aws_request_failures_total", other] == 1
+    for operation, number in (("BatchGetItem", 3), ("other", 1)):
+        call = (("operation", operation), ("side", "target"))
+        assert found["ddbmm_aws_request_duration_seconds_count", call] == number
+    side = ("side", "target")
+    assert found["ddbmm_aws_throttled_requests_total", (side,)] == 1
+    for code in ("other", "AccessDeniedException"):
+        assert found["ddbmm_aws_request_failures_total", (("code", code), side)] == 1
     assert found["ddbmm_consumed_read_capacity_units_total", (("side", "target"),)] == 2.5
 
 
@@ -191,10 +229,11 @@ def test_a_slot_that_cannot_be_read_back_from_a_file_name_is_refused(slot: str) 
 WORKER = """
 import sys, time
 from pipeline import metrics as m
-metrics = m.start(sys.argv[1], sys.argv[2]).of("orders")
-metrics.validations.inc(int(sys.argv[3]))
+metrics = m.start(sys.argv[1], sys.argv[2])
+metrics.of_validator("orders").validations.inc(int(sys.argv[3]))
+reader = metrics.of_reader("orders", "source")
 if len(sys.argv) > 4:
-    metrics.last_validation_timestamp_seconds.set(float(sys.argv[4]))
+    reader.checkpoint_timestamp_seconds.set(float(sys.argv[4]))
 print("counted", flush=True)
 time.sleep(60)
 """
@@ -234,7 +273,7 @@ def test_a_gauge_shows_the_latest_set_and_ignores_slots_that_never_set_it(tmp_pa
     count_in_a_killed_process(tmp_path, "validator-0", 1, 900.0)
     count_in_a_killed_process(tmp_path, "validator-1", 1, 500.0)
     count_in_a_killed_process(tmp_path, "reader-0", 1)
-    assert scrape(tmp_path)["ddbmm_last_validation_timestamp_seconds", ORDERS] == 500
+    assert scrape(tmp_path)["ddbmm_checkpoint_timestamp_seconds", ORDERS] == 500
 
 
 @pytest.mark.parametrize("content", [b"", b"\x01", b"\xff\xff\x00\x00" + b"\xff" * 60])
@@ -301,6 +340,75 @@ def test_gate_checks_say_passed_failed_or_neither_while_they_are_inconclusive() 
     assert reported == {"gaps": (1, 0), "dead": (0, 1), "compared": (0, 0)}
     assert found["ddbmm_cutover_objective_ratio", ()] == 0.9
     assert found["ddbmm_cutover_lag_limit_seconds", ()] == 60
+
+
+def test_every_check_shows_what_it_looks_at_and_what_is_not_measured_has_no_sample() -> None:
+    assert VALUES.keys() == CHECKS.keys()
+    registry = CollectorRegistry()
+    registry.register(watched(lambda: figures(validators=3, longest_due_ms=960_000)))
+    found = of_orders(registry)
+    shown = {dict(labels)["check"]: v for (name, labels), v in found.items() if name.endswith("check_value")}
+    assert (shown["validators"], shown["looks"]) == (3, 40)
+    assert not {"success", "lag", "reader", "whole-table"} & shown.keys()
+
+
+@pytest.mark.parametrize(
+    ("p99_bucket", "waiting_ms", "seconds"),
+    [(None, None, None), (3, None, 2.0), (3, 940_000, 60.0), (None, 940_000, 60.0), (13, 990_000, 300.0)],
+)
+def test_the_delay_is_the_larger_of_what_arrived_late_and_what_is_still_waited_for(
+    p99_bucket: int | None, waiting_ms: int | None, seconds: float | None
+) -> None:
+    """p99 alone told of a replicator that stood still how fast it had been."""
+    counts = [0] * 19
+    if p99_bucket is not None:
+        counts[p99_bucket + 1] = 100
+    delay = figures(lag_counts=counts, oldest_waiting_ms=waiting_ms).replication_delay_seconds
+    assert delay == (None if seconds is None else pytest.approx(seconds, rel=0.02))
+
+
+def test_the_partitions_furthest_behind_are_told_apart_by_rank() -> None:
+    registry = CollectorRegistry()
+    state = ReaderState(0, {}, 0, 1, furthest_behind_ms=[400_000, 999_000])
+    registry.register(watched(lambda: figures(reader=state)))
+    found = of_orders(registry)
+    lags = {labels: v for (name, labels), v in found.items() if name == "ddbmm_partition_lag_seconds"}
+    assert lags == {(("rank", "1"),): 600, (("rank", "2"),): 1}
+
+
+def test_the_roles_are_expected_until_the_migration_was_signed_off() -> None:
+    for marks, expected in (({}, 1), ({"T3": 1}, 1), ({"T3": 1, "T4": 2}, 0)):
+        registry = CollectorRegistry()
+        registry.register(watched(lambda marks=marks: figures(marks=marks)))  # type: ignore[misc]
+        assert of_orders(registry)["ddbmm_roles_expected", (("expected_role", "validator"),)] == expected
+
+
+def test_a_process_tells_what_it_uses() -> None:
+    registry = CollectorRegistry()
+    registry.register(m.ProcessCollector(lambda: {"own": os.getpid(), "gone": 2**22 + 1}))
+    found = {name: value for (name, labels), value in samples(registry).items() if labels}
+    assert found["process_resident_memory_bytes"] > 1_000_000
+    assert found["process_open_fds"] > 2
+    assert found["process_cpu_seconds_total"] > 0
+    assert 0 < time.time() - found["process_start_time_seconds"] < 86_400
+    assert {dict(labels).get("process") for _, labels in samples(registry) if labels} == {"own"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "limit"),
+    [
+        ("sys/fs/cgroup/memory.max", "536870912\n", 536_870_912),
+        ("sys/fs/cgroup/memory.max", "max\n", None),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n", None),
+        ("nothing", "", None),
+    ],
+)
+def test_the_memory_limit_is_that_of_the_control_group(
+    tmp_path: Path, file: str, content: str, limit: int | None
+) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(content)
+    assert memory_limit_bytes(tmp_path) == limit
 
 
 def test_a_milestone_is_exported_once_it_was_marked() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands import doctor, preflight
+from pipeline.commands import doctor, opening, preflight
 from pipeline.commands.notes import notes
 from pipeline.config import load, receivers
 from tests import servers
@@ -88,7 +88,7 @@ def test_doctor_and_the_plan_say_it(tmp_path: Path) -> None:
             assert ("gate" in lines) is (level == "warn")
         planned = load(["run", *options, "--dry-run", "--gate-lag=10s"], {})
         prepared, tables, stream = preflight.prepare(planned.process, planned.migration)
-        assert "\ngate          --gate-lag 10s is less" in doctor.plan(
+        assert "\ngate          --gate-lag 10s is less" in opening.plan(
             planned.process, prepared, tables, stream
         )
 
@@ -99,6 +99,6 @@ def test_the_monitor_says_it_when_it_starts(tmp_path: Path, valkey_url: str) -> 
     log = tmp_path / "log"
     with servers.process([*command, *options], log=log, env=os.environ | {"PYTHONPATH": str(ROOT)}):
         servers.eventually(lambda: "process started" in log.read_text(), what="the monitor's start")
-    text = log.read_text()
+    text = " ".join(log.read_text().split())
     assert "--gate-lag 10s is less than --converge-within 1m" in text
     assert "nobody is told of them" in text

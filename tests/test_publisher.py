@@ -20,7 +20,7 @@ from pipeline import metrics
 from pipeline.aws import Connection, StreamClient
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Side, SideConfig
+from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, SideConfig
 from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, ConfigurationError, NotFound, StateLost
 from pipeline.producers.stream.discovery import Discoverer
@@ -68,14 +68,13 @@ class Rig:
             from_latest=from_latest,
             page_spacing_seconds=0.0,
         )
-        own = metrics.start(None, "reader").of(self.migration)
+        own = metrics.start(None, "reader").of_reader(self.migration, "source")
         producer = StreamProducer(
             client,
             discoverer,
             Selector(KeySchema("pk", "S", None, None), Sampler(100), Digester()),
             store.clock,
             own,
-            table=Side.SOURCE,
         )
         return Publisher(store, producer, own, **options)
 

@@ -38,6 +38,7 @@ from pipeline.errors import (
     StoreUnusable,
 )
 from pipeline.store import RedisConnection, StoreView, check_server, codec
+from pipeline.store.beginning import begin
 from pipeline.store.messages import Commit, Entry, Lease, Outcome
 from tests.core.reference import append
 from tests.whole_store import WholeStore
@@ -686,3 +687,14 @@ def test_keys_that_wait_for_convergence_are_known_by_age(store: WholeStore, leas
     store.commit([settle(store, again.entries[0], A, 1_002_000)], again.now_ms)
     assert store.figures().oldest_waiting_ms is None
     assert sum(store.figures().lag_counts) == 1
+
+
+def test_the_times_of_the_last_start_are_kept_but_not_those_of_one_that_is_refused(store: WholeStore) -> None:
+    connection, settings = store._connection, store.meta.settings
+    first, second = {"converge-within": "1m"}, {"converge-within": "30s"}
+    assert begin(connection, settings, first).judged_by == {}
+    with pytest.raises(SettingsChanged):
+        begin(connection, settings | {"sample_rate": "7"}, second)
+    assert begin(connection, settings).judged_by == first  # a role that says nothing of them
+    assert begin(connection, settings, second).judged_by == first
+    assert begin(connection, settings, second).judged_by == second

@@ -103,6 +103,7 @@ def test_what_a_role_does_not_do_it_need_not_be_allowed(store_url: str, role: Ro
         Role.COMPARER: "xack",
         Role.VIEWER: "evalsha",
         Role.MARK: "pfcount",
+        Role.MONITOR: "xack",
     }
     with user(store_url, f"{acl_rules('ddbmm:*')} -{others[role]}") as limited:
         check_permissions(connection(limited), [role])

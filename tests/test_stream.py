@@ -11,7 +11,7 @@ import pytest
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, StreamClient
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Checkpoint, Counts, Side
+from pipeline.core.model import ABSENT, UNKNOWN, Change, Checkpoint, Counts
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, NotFound, Throttled
 from pipeline.producers.base import Batch, Discovery, Found
@@ -88,11 +88,10 @@ class Rig:
                 KeySchema("pk", "S", None, None),
                 Sampler(percent),
                 Digester(),
-                self.metrics.of("orders").stream_malformed_images.inc,
+                self.metrics.of_reader("orders", "source").stream_malformed_images.inc,
             ),
             self.clock,
-            self.metrics.of("orders"),
-            table=Side.SOURCE,
+            self.metrics.of_reader("orders", "source"),
         )
         self.tracked: dict[str, Checkpoint] = {}
         self.watermarks: dict[str, int] = {}

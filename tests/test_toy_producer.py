@@ -94,7 +94,7 @@ def fill(folder: Path, files: int, lines: int) -> None:
 
 def serve(url: str, migration: str, settings: dict[str, str], folder: Path, stop: threading.Event) -> None:
     store = ReaderStore.begin(url, migration, settings)
-    own = metrics.start(None, "reader").of(migration)
+    own = metrics.start(None, "reader").of_reader(migration, "source")
     Publisher(store, LineProducer(folder), own, threads=2).run(stop, lambda **_: None)
 
 

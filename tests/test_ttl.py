@@ -253,7 +253,7 @@ def test_the_description_of_a_real_table_is_followed(tmp_path: Path) -> None:
         reader = SideReader(
             Side.SOURCE,
             TableReader(connection, "t", info.schema),
-            metrics.start(None, "test").of("test"),
+            metrics.start(None, "test").of_validator("test"),
             digester=Digester(),
             ttl_attribute=info.ttl_attribute,
             ttl_every_seconds=0.0,

@@ -346,7 +346,7 @@ def test_a_finding_is_one_line_when_it_opens_changes_and_closes(make: Callable[.
     assert {one["key"] for one in (opened, renamed, changed, closed)} == {
         world.store.key_hash(world.compact("k-in-clear"))
     }
-    assert re.fullmatch(r"20..-..-..T..:..:..Z", opened["written"])
+    assert re.fullmatch(r"20..-..-..T..:..:..\....Z", opened["written"])
     assert not re.search("k-in-clear|right|wrong|secret|other", str([opened, renamed, changed, closed]))
 
 

@@ -50,7 +50,7 @@ class World:
         self.checkpoint = BEGIN
         connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
         self.schema = describe_table(connection, "source").schema
-        self.metrics, self.stop = metrics.start(None, "test").of("test"), threading.Event()
+        self.metrics, self.stop = metrics.start(None, "test").of_validator("test"), threading.Event()
         self.validator = Validator(
             store,
             self.side_reader(verified, connection),

@@ -1,11 +1,19 @@
 """Stores for tests: one that does all, and one that looks from outside."""
 
 from pipeline.core.model import Checkpoint
-from pipeline.store import CompareStore, FiguresView, MarkStore, ReaderStore, RedisConnection, ValidatorStore
+from pipeline.store import (
+    CompareStore,
+    FiguresView,
+    MarkStore,
+    ReaderStore,
+    RedisConnection,
+    SampleStore,
+    ValidatorStore,
+)
 from pipeline.store.messages import Lease
 
 
-class WholeStore(ReaderStore, ValidatorStore, CompareStore, MarkStore):
+class WholeStore(ReaderStore, ValidatorStore, CompareStore, MarkStore, SampleStore):
     """What all roles write: begun with `WholeStore.begin(url, migration, settings)`."""
 
     def discovery(self) -> Lease:

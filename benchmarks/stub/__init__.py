@@ -62,10 +62,12 @@ def serve(
     latency_ms: int = 0,
     gated: bool = False,
     rate: int = 0,
+    **scan: int,
 ) -> Iterator["Stub"]:
     """A running stub. records: in each shard, 0 = endless. page_bytes: 0 = pages of 1000 records of any size.
 
     gated: no record is there before `Stub.begin`. rate: records/s that then appear in each shard, 0 = all.
+    scan: what a scan shows: scan_items, reordered, lacks, apart, collection (see stub.c).
     """
     options = {
         "parent": os.getpid(),
@@ -76,6 +78,7 @@ def serve(
         "latency-us": latency_ms * 1000,
         "gated": int(gated or rate > 0),
         "rate": rate,
+        **{name.replace("_", "-"): value for name, value in scan.items()},
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     with subprocess.Popen([str(build()), *words], stdout=subprocess.PIPE) as process:

@@ -6,13 +6,17 @@
  * Options: --parent PID (ends with it)  --shards N  --records N (in each shard, 0 = endless)  --item-bytes N
  *          --page-bytes N (0 = no limit)  --latency-us N (before every answer)
  *          --gated 1 (no record is there before Stub.Begin)  --rate N (records/s that then appear in each shard,
- *          0 = all at once)
+ *          0 = all at once)  --scan-items N (in each segment of a scan)  --reordered 1 (a scan shows attributes in
+ *          the other order, whatever the table)  --lacks N (every Nth item is not in the table; 0 = all are)
+ *          --apart N (a scan's keys are those of a segment N higher)  --collection 1 (every item has the partition
+ *          key "one", and the key is its sort key)
  *
  * Its world: record n of shard s is about the key "user#SSSSNNNNNN"; even ones are INSERTs, odd ones MODIFYs with
  * both images; each key is changed once. A read of any key returns the newest image that the stream shows, its
- * attributes in another order. A scan's segment holds SCAN_ITEMS such items: of the table "bench" as the stream
- * shows them, of any other table with their attributes in that other order. Bodies are templates in which a few digits are overwritten; answers carry
- * x-amz-crc32 as those of AWS do. Unknown operations are answered 400.
+ * attributes in another order. A scan's segment holds 25,000 such items: of the table "bench" as the stream
+ * shows them, of any other table with their attributes in that other order. Bodies are templates in which a few
+ * digits are overwritten, nothing is held; answers carry x-amz-crc32 as those of AWS do. Unknown operations are
+ * answered 400.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -36,7 +40,6 @@
 #define SEQUENCE_DIGITS 10
 #define SHARD_RECORDS 1000000
 #define MAX_PATCHES 16
-#define SCAN_ITEMS 25000
 #define SCAN_PAGE_BYTES 1000000
 /* In templates: where a key's digits, a sequence number's last digits and a creation time go. */
 #define KEY "\1\1\1\1\1\1\1\1\1\1"
@@ -44,6 +47,7 @@
 #define CREATED "\3\3\3\3\3\3\3\3\3\3\3\3\3\3"
 
 static long shards = 8, records = 0, item_bytes = 400, page_bytes = 0, latency_us = 0, gated = 0, rate = 0;
+static long scan_items = 25000, reordered = 0, lacks = 0, apart = 0, collection = 0;
 static double begun = 0; /* Unix time of Stub.Begin */
 
 typedef struct {
@@ -137,16 +141,16 @@ static void more_attributes(Buffer *b) {
 }
 
 /* An item of about item_bytes of wire JSON, version 0 or 1. */
-static void add_item(Buffer *b, int version, int reordered) {
+static void add_item(Buffer *b, int version, int otherwise) {
     size_t start = b->size;
     const char *name = "\"name\":{\"S\":\"Customer " KEY "\"},\"email\":{\"S\":\"customer." KEY "@example.com\"}";
-    add(b, "{\"pk\":{\"S\":\"user#" KEY "\"},");
-    if (!reordered) add(b, "%s,", name);
+    add(b, "{%s{\"S\":\"user#" KEY "\"},", collection ? "\"pk\":{\"S\":\"one\"},\"sk\":" : "\"pk\":");
+    if (!otherwise) add(b, "%s,", name);
     add(b, "\"revision\":{\"N\":\"%d\"},\"balance\":{\"N\":\"1234.5\"},\"active\":{\"BOOL\":true},", version);
     add(b, "\"roles\":{\"SS\":[\"admin\",\"editor\"]},\"address\":{\"M\":{\"city\":{\"S\":\"Springfield\"},");
     add(b, "\"zip\":{\"S\":\"12345\"}}}");
     if (item_bytes >= 1500) more_attributes(b);
-    if (reordered) add(b, ",%s", name);
+    if (otherwise) add(b, ",%s", name);
     add(b, ",\"note\":{\"S\":\"");
     for (int i = 0; b->size - start + 3 < (size_t)item_bytes; i++) add(b, "%c", 'a' + i % 26);
     add(b, "\"}}");
@@ -268,11 +272,13 @@ static void describe_table(Buffer *out, const char *body) {
     (void)body;
     add(out, "{\"Table\":{\"TableName\":\"bench\",\"TableArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/bench\","
              "\"TableStatus\":\"ACTIVE\",\"ItemCount\":1000000,\"TableSizeBytes\":400000000,"
-             "\"KeySchema\":[{\"AttributeName\":\"pk\",\"KeyType\":\"HASH\"}],"
-             "\"AttributeDefinitions\":[{\"AttributeName\":\"pk\",\"AttributeType\":\"S\"}],"
+             "\"KeySchema\":[{\"AttributeName\":\"pk\",\"KeyType\":\"HASH\"}%s],"
+             "\"AttributeDefinitions\":[{\"AttributeName\":\"pk\",\"AttributeType\":\"S\"}%s],"
              "\"StreamSpecification\":{\"StreamEnabled\":true,\"StreamViewType\":\"NEW_AND_OLD_IMAGES\"},"
              "\"LatestStreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/bench/stream/"
-             "2026-01-01T00:00:00.000\"}}");
+             "2026-01-01T00:00:00.000\"}}",
+        collection ? ",{\"AttributeName\":\"sk\",\"KeyType\":\"RANGE\"}" : "",
+        collection ? ",{\"AttributeName\":\"sk\",\"AttributeType\":\"S\"}" : "");
 }
 
 static void describe_time_to_live(Buffer *out, const char *body) {
@@ -299,22 +305,25 @@ static void batch_get_item(Buffer *out, const char *body) {
 }
 
 static void scan(Buffer *out, const char *body) {
-    const Template *shown = strstr(body, "\"bench\"") ? &item_in_order : &item;
-    long segment = number_after(body, "\"Segment\":", 0), n = 0, first;
+    const Template *shown = !reordered && strstr(body, "\"bench\"") ? &item_in_order : &item;
+    long segment = number_after(body, "\"Segment\":", 0) + apart, n = 0, shows = 0;
     const char *after = strstr(body, "ExclusiveStartKey"), *key = after ? strstr(after, "user#") : 0;
     char digits[KEY_DIGITS];
+    size_t most = page_bytes ? page_bytes : SCAN_PAGE_BYTES;
     if (key) n = strtol(key + 5 + 4, 0, 10) + 1;
-    first = n;
     write_digits(digits, 4, segment);
     add(out, "{\"Items\":[");
-    for (size_t start = out->size; n < SCAN_ITEMS && out->size - start < SCAN_PAGE_BYTES; n++) {
+    for (size_t start = out->size; n < scan_items && out->size - start < most; n++) {
         write_digits(digits + 4, 6, n);
+        if (lacks && n % lacks == 0) continue;
         add_patched(out, shown, digits, 0, "");
+        shows++;
     }
-    if (n > first) out->size--; /* the last comma */
-    add(out, "],\"Count\":%ld,\"ScannedCount\":%ld", n - first, n - first);
-    if (n < SCAN_ITEMS)
-        add(out, ",\"LastEvaluatedKey\":{\"pk\":{\"S\":\"user#%.10s\"}}", digits);
+    if (shows) out->size--; /* the last comma */
+    add(out, "],\"Count\":%ld,\"ScannedCount\":%ld", shows, shows);
+    if (n < scan_items)
+        add(out, ",\"LastEvaluatedKey\":{%s\"%s\":{\"S\":\"user#%.10s\"}}",
+            collection ? "\"pk\":{\"S\":\"one\"}," : "", collection ? "sk" : "pk", digits);
     add(out, ",\"ConsumedCapacity\":{\"TableName\":\"bench\",\"CapacityUnits\":128.0}}");
 }
 
@@ -408,7 +417,8 @@ static void read_options(int count, char **words) {
     struct { const char *name; long *value; } known[] = {
         {"--shards", &shards},         {"--records", &records},       {"--item-bytes", &item_bytes},
         {"--page-bytes", &page_bytes}, {"--latency-us", &latency_us}, {"--rate", &rate},
-        {"--gated", &gated},
+        {"--gated", &gated},           {"--scan-items", &scan_items}, {"--reordered", &reordered},
+        {"--lacks", &lacks},           {"--apart", &apart},           {"--collection", &collection},
     };
     for (int i = 1; i + 1 < count; i += 2) {
         long value = atol(words[i + 1]);

@@ -11,21 +11,23 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from deploy.grafana import machine_rows, rows
+from deploy.grafana import check_rows, first_rows, machine_rows, rows
 from deploy.grafana.panels import DATASOURCE
 
 UID = "ddbmm-cutover"
 TITLE = "DynamoDB migration: cutover"
-RUNBOOK = "http://127.0.0.1:9090/user/runbook.md"
+#: Grafana serves it itself, so that the link holds wherever it is opened (docker-compose.yml mounts it).
+RUNBOOK = "/public/runbook.html"
 #: Title, panels, folded away.
 ROWS = (
     ("All migrations", rows.migrations, False),
-    ("Go or no-go", rows.go_or_no_go, False),
-    ("Correctness", rows.correctness, False),
-    ("Freshness", rows.freshness, False),
-    ("Whole table", rows.comparison, False),
-    ("Pipeline", machine_rows.pipeline, False),
-    ("AWS and cost", machine_rows.aws, False),
+    ("$migration: go or no-go", first_rows.answer, False),
+    ("$migration: checks and alerts", check_rows.checks, False),
+    ("$migration: correctness", rows.correctness, False),
+    ("$migration: freshness", rows.freshness, False),
+    ("$migration: whole table", rows.comparison, True),
+    ("$migration: pipeline", machine_rows.pipeline, False),
+    ("$migration: AWS and cost", machine_rows.aws, False),
     ("Resources", machine_rows.resources, True),
 )
 

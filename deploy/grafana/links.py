@@ -6,7 +6,7 @@ Never: anything in them but the number after `viewPanel=`.
 A link names its panel by title, in the comment above it; the number is that of the dashboard as it is now:
 
     # Panel: Open findings by kind
-    dashboard_url: http://…/d/ddbmm-cutover?viewPanel=13
+    dashboard_url: "{{ $externalLabels.grafana }}/d/ddbmm-cutover?viewPanel=13"
 """
 
 import re
@@ -16,7 +16,7 @@ from deploy.grafana.generate import build
 
 PROMETHEUS = Path(__file__).parent.parent / "prometheus"
 FILES = tuple(PROMETHEUS / kind / name for kind in ("rules", "tests") for name in ("alerts.yml", "pager.yml"))
-_LINK = re.compile(r"(# Panel: (.+)\n +dashboard_url: \S+\?viewPanel=)\d+")
+_LINK = re.compile(r"(# Panel: (.+)\n +dashboard_url: .+?\?viewPanel=)\d+")
 
 
 def panel_ids() -> dict[str, int]:

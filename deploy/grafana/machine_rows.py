@@ -3,11 +3,10 @@
 Reads: nothing. Writes: nothing. Never: positions and identifiers (see generate.py).
 """
 
-from deploy.grafana.panels import BAD, GOOD, NEUTRAL, WARN, Panels, lines, number
+from deploy.grafana.panels import BAD, GOOD, NEUTRAL, WARN, Panels, dashed, lines, number
 from deploy.grafana.queries import RATE, rate, store_rate
 
 HOUR = 3600
-UP = {"1": ("UP", GOOD), "0": ("DOWN", BAD)}
 #: On-demand reads, US East (AWS, "Pricing for on-demand capacity"); the variable read_price overrides it.
 PRICE_PER_MILLION = "0.125"
 
@@ -33,15 +32,28 @@ def pipeline() -> Panels:
             ],
             "cps",
         ),
-        lines(
-            "Queue",
-            "Keys due now, held by a validator, and waiting for their next look; keys with an open history.",
-            [
-                ("max(ddbmm_queue_backlog_entries{m})", "due now"),
-                ("max(ddbmm_queue_pending_entries{m})", "held"),
-                ("max(ddbmm_queue_due_entries{m})", "due later"),
-                ("max(ddbmm_keys_outstanding{m})", "open keys"),
-            ],
+        dashed(
+            dashed(
+                lines(
+                    "Queue",
+                    "Keys due now, held by a validator, and waiting for their next look; keys with an open "
+                    "history. Above its "
+                    "limit the reader pauses; the gate allows less.",
+                    [
+                        ("max(ddbmm_queue_backlog_entries{m})", "due now"),
+                        ("max(ddbmm_queue_pending_entries{m})", "held"),
+                        ("max(ddbmm_queue_due_entries{m})", "due later"),
+                        ("max(ddbmm_keys_outstanding{m})", "open keys"),
+                        ("max(ddbmm_queue_limit_entries{m})", "reader pauses"),
+                        ("max(ddbmm_cutover_backlog_limit_entries{m})", "gate allows"),
+                    ],
+                    "suffix: keys",
+                ),
+                "reader pauses",
+                WARN,
+            ),
+            "gate allows",
+            BAD,
         ),
         lines(
             "Redelivered and dead entries",
@@ -56,21 +68,19 @@ def pipeline() -> Panels:
             "Partitions",
             "Partitions (of a stream: shards) by whether they are read to their end.",
             [("max by (state) (ddbmm_partitions{m})", "{{state}}")],
+            "suffix: partitions",
             stacked=True,
         ),
-        number(
-            "Losses of records",
-            "Stream records that were gone before they were read. `status` counts them; they close the gate.",
-            "max(ddbmm_stream_gaps_total{m})",
-            steps=[(None, GOOD), (1, BAD)],
-            height=8,
-        ),
-        number(
-            "Readers alive",
-            "Stream readers with a heartbeat in Redis.",
-            "max(ddbmm_reader_processes{m})",
-            steps=[(None, BAD), (1, GOOD)],
-            height=8,
+        lines(
+            "Validators at work",
+            "Validators with a heartbeat, and those that hold entries.",
+            [
+                ("max(ddbmm_validator_processes{m})", "alive"),
+                ("max(ddbmm_queue_consumers{m})", "hold entries"),
+                ("max(ddbmm_reader_processes{m})", "readers"),
+            ],
+            "suffix: processes",
+            width=6,
         ),
         number(
             "Share sampled",
@@ -93,7 +103,12 @@ def aws() -> Panels:
         lines(
             "Requests",
             "AWS requests sent, by side and operation.",
-            [(f"{rate('ddbmm_aws_requests_total', 'side, operation')} > 0", "{{side}} {{operation}}")],
+            [
+                (
+                    f"{rate('ddbmm_aws_request_duration_seconds_count', 'side, operation')} > 0",
+                    "{{side}} {{operation}}",
+                )
+            ],
             "reqps",
         ),
         lines(
@@ -118,6 +133,7 @@ def aws() -> Panels:
                 (units, "{{side}}"),
                 (rate("ddbmm_rate_limit_wait_seconds_total", "side"), "{{side}}: seconds waited a second"),
             ],
+            "suffix: units/s",
         ),
         number(
             "Cost of the reads an hour",
@@ -132,7 +148,7 @@ def aws() -> Panels:
             "Reads a version",
             "Keys read on the verified side for every sampled change, since the migration was begun.",
             "max(ddbmm_ledger_reads_total{m}) / (max(ddbmm_ledger_versions_published_total{m}) > 0)",
-            steps=[(None, GOOD), (1.5, WARN), (3, BAD)],
+            "suffix: reads",
             width=4,
             height=8,
             decimals=2,
@@ -141,14 +157,8 @@ def aws() -> Panels:
             "Keys a BatchGetItem",
             "Mean number of keys in one request; 100 is the most that DynamoDB takes.",
             [(f"{keys} / ({batches} > 0)", "{{side}}")],
+            "suffix: keys",
             high=100,
-        ),
-        lines(
-            "Credentials expire in",
-            "Time left of temporary credentials; those of a role are renewed 15 minutes before.",
-            [("min by (side) (ddbmm_credentials_expiry_timestamp_seconds{m} > 0) - time()", "{{side}}")],
-            "s",
-            width=12,
         ),
         lines(
             "Clock skew",
@@ -176,11 +186,13 @@ def resources() -> Panels:
             "Processes",
             "Processes that the supervisors keep alive, by container.",
             [("sum by (role, instance) (ddbmm_worker_processes{p})", "{{role}} {{instance}}")],
+            "suffix: processes",
         ),
         lines(
             "Restarts",
             "Processes that ended by themselves and were restarted.",
             [("sum by (role) (increase(ddbmm_worker_restarts_total{p}[$__rate_interval]))", "{{role}}")],
+            "suffix: restarts",
         ),
         lines(
             "Log lines",
@@ -194,12 +206,66 @@ def resources() -> Panels:
             [
                 ("count by (role) (ddbmm_migration_info{m})", "{{role}}"),
                 ("count by (role) (ddbmm_store_up{m})", "{{role}}"),
+                ("max by (expected_role) (ddbmm_roles_expected{m})", "expected: {{expected_role}}"),
             ],
+            "suffix: containers",
         ),
         lines(
             "Targets up",
             "Containers that answered the last scrape, by role.",
             [('sum by (role) (up{job=~"$job",instance=~"$instance",role!=""})', "{{role}}")],
+            "suffix: containers",
+        ),
+        lines(
+            "Credentials expire in",
+            "Time left of temporary credentials; those of a role are renewed 15 minutes before.",
+            [("min by (side) (ddbmm_credentials_expiry_timestamp_seconds{m} > 0) - time()", "{{side}}")],
+            "s",
+            width=8,
+        ),
+        lines(
+            "Memory of the processes",
+            "Memory that each process holds, and what its container may use (no line without a limit).",
+            [
+                ("max by (instance, process) (process_resident_memory_bytes{o})", "{{instance}} {{process}}"),
+                ("min(ddbmm_memory_limit_bytes{p})", "limit"),
+            ],
+            "bytes",
+        ),
+        lines(
+            "Processor time of the processes",
+            "Cores that each process keeps busy.",
+            [
+                (
+                    f"sum by (instance, process) (rate(process_cpu_seconds_total{{o}}{RATE}))",
+                    "{{instance}} {{process}}",
+                )
+            ],
+            "suffix: cores",
+        ),
+        lines(
+            "File descriptors, and age of the processes",
+            "Descriptors that each process holds; how many processes were started in the last ten minutes.",
+            [
+                ("max by (instance, process) (process_open_fds{o})", "{{instance}} {{process}}"),
+                ("count(time() - process_start_time_seconds{o} < 600)", "young processes"),
+            ],
+            "none",
+        ),
+        lines(
+            "Images that cannot be read",
+            "Images of change records that are not valid items: the versions are not known. The log has "
+            "the first.",
+            [(rate("ddbmm_stream_malformed_images_total"), "malformed")],
+            "cps",
+        ),
+        lines(
+            "Throttled writes of the target table",
+            "The replicator's own trouble, as CloudWatch counts it, where an exporter gives it to this "
+            "Prometheus "
+            "(docs/operations.md).",
+            [("sum by (name) (aws_dynamodb_write_throttle_events_sum)", "{{name}}")],
+            "suffix: writes",
         ),
         lines(
             "Redis memory",
@@ -207,18 +273,40 @@ def resources() -> Panels:
             [("max(redis_memory_used_bytes)", "used"), ("max(redis_memory_max_bytes)", "limit")],
             "bytes",
         ),
-        number(
-            "Redis",
-            "Whether Redis answered the monitor at the last scrape.",
-            "min(ddbmm_store_up{m})",
-            steps=[(None, BAD), (1, GOOD)],
-            height=8,
-            mappings=UP,
+        lines(
+            "Redis itself",
+            "Connections, and whether the last writes to disk went well (1) or not (0).",
+            [
+                ("max(redis_connected_clients)", "connections"),
+                ("min(redis_rdb_last_bgsave_status)", "snapshot"),
+                ("min(redis_aof_last_write_status)", "append-only file"),
+            ],
+            "none",
+        ),
+        lines(
+            "Prometheus itself",
+            "Rules that could not be evaluated and notifications that were not delivered, a second; 1 "
+            "where the last "
+            "configuration was taken.",
+            [
+                (f"sum(rate(prometheus_rule_evaluation_failures_total{RATE}))", "rules failed"),
+                (f"sum(rate(prometheus_notifications_errors_total{RATE}))", "notifications failed"),
+                (f"sum(rate(prometheus_notifications_dropped_total{RATE}))", "notifications dropped"),
+                ("min(prometheus_config_last_reload_successful)", "configuration"),
+            ],
+            "none",
+        ),
+        lines(
+            "Series in Prometheus",
+            "Series that Prometheus holds now.",
+            [("max(prometheus_tsdb_head_series)", "series")],
+            "suffix: series",
         ),
         number(
             "Unreadable metric files",
             "Slot files that had to be left out of the last scrape.",
             "sum(ddbmm_metrics_unreadable_files{p})",
+            "suffix: files",
             steps=[(None, GOOD), (1, WARN)],
             height=8,
         ),
@@ -226,6 +314,7 @@ def resources() -> Panels:
             "Builds",
             "How many different versions run; more than 1 is normal only during an upgrade.",
             "count(count by (version) (ddbmm_build_info{p}))",
+            "suffix: versions",
             steps=[(None, NEUTRAL), (2, WARN)],
             width=2,
             height=8,

@@ -1,152 +1,101 @@
-"""What the dashboard shows, row by row, from the question "may we switch?" down to its freshness.
+"""What the dashboard shows of all migrations, and of one: correctness, freshness, the whole table.
 
 Reads: nothing. Writes: nothing. Never: positions and identifiers (see generate.py).
 """
 
+from deploy.grafana.first_rows import GATE, UP
 from deploy.grafana.panels import (
     BAD,
+    FRESH_SECONDS,
     GOOD,
+    NEUTRAL,
+    UNKNOWN,
     WARN,
     Column,
     Panels,
     Steps,
     band,
+    coloured,
     dashed,
     heat,
     joined,
     lines,
     number,
-    rows_of,
-    states,
 )
 from deploy.grafana.queries import RATE, SHARE_DECIMALS, age, rate, share, store_rate
 
-MINUTE, HOUR = 60, 3600
-GATE = {"1": ("GO", GOOD), "0": ("TOO EARLY TO SAY", WARN), "-1": ("NO-GO", BAD)}
-CHECK = {"1": ("passed", GOOD), "0": ("cannot be told yet", WARN), "-1": ("failed", BAD)}
-UP = {"1": ("UP", GOOD), "0": ("DOWN", BAD)}
-GATE_STEPS: Steps = [(None, BAD), (0, WARN), (1, GOOD)]
-REDS: Steps = [(None, GOOD), (1, BAD)]
+#: One colour a kind, none of them that of good.
+KINDS = {"missing": BAD, "stale": WARN, "different": "purple", "extra": "yellow"}
+#: Known too old: its figures are not shown.
+SILENT = "-9"
+GATES = {**GATE, SILENT: ("MONITOR IS SILENT", UNKNOWN)}
+STEPS: Steps = [(None, UNKNOWN), (-1, BAD), (0, WARN), (1, GOOD)]
+FOUND: Steps = [(None, GOOD), (1, BAD)]
+
+
+def _fresh(expr: str) -> str:
+    """A figure of every migration, where it is not too old to be shown as now."""
+    age = "time() - max by (migration) (timestamp(ddbmm_store_up))"
+    return f"({expr}) and on (migration) ({age} < {FRESH_SECONDS})"
 
 
 def migrations() -> Panels:
     """All migrations, one below the other."""
+    watched = f"{SILENT} * migration:ddbmm_watched:last1d"
     return [
         joined(
             "Migrations",
             "Every migration that is watched; the rows below show the one that is chosen at the top.",
             "migration",
             [
-                Column("Switch over?", "migration:ddbmm_cutover_gate:state", steps=GATE_STEPS, mappings=GATE),
+                Column(
+                    "Switch over?",
+                    f"{_fresh('migration:ddbmm_cutover_gate:state')} or on (migration) ({watched})",
+                    steps=STEPS,
+                    mappings=GATES,
+                ),
+                Column(
+                    "Figures are",
+                    "time() - max by (migration) (timestamp(ddbmm_store_up))",
+                    "s",
+                    decimals=0,
+                ),
                 Column(
                     "Right keys",
-                    share("migration:ddbmm_keys_right:ratio"),
+                    _fresh(share("migration:ddbmm_keys_right:ratio")),
                     "percentunit",
                     decimals=SHARE_DECIMALS,
                 ),
                 Column(
                     "At least (95 %)",
-                    share("migration:ddbmm_keys_right_low_ratio:max"),
+                    _fresh(share("migration:ddbmm_keys_right_low_ratio:max")),
                     "percentunit",
                     decimals=SHARE_DECIMALS,
                 ),
-                Column("Demanded", "migration:ddbmm_cutover_objective:max", "percentunit"),
-                Column("Open findings", "migration:ddbmm_mismatches_open:sum", steps=REDS),
-                Column("Lag p99", "migration:ddbmm_replication_lag_seconds:p99_rate5m", "s", decimals=1),
+                Column("Demanded", _fresh("migration:ddbmm_cutover_objective:max"), "percentunit"),
+                Column("Open findings", _fresh("migration:ddbmm_mismatches_open:sum"), steps=FOUND),
                 Column(
-                    "Reader behind", "max by (migration) (ddbmm_stream_reader_lag_seconds)", "s", decimals=1
+                    "Lag", _fresh("max by (migration) (ddbmm_replication_delay_seconds)"), "s", decimals=1
                 ),
-                Column("Redis", "min by (migration) (ddbmm_store_up)", mappings=UP),
+                Column(
+                    "Looks overdue",
+                    _fresh("max by (migration) (ddbmm_looks_overdue_seconds)"),
+                    "s",
+                    decimals=0,
+                ),
+                Column(
+                    "Reader behind",
+                    _fresh("max by (migration) (ddbmm_stream_reader_lag_seconds)"),
+                    "s",
+                    decimals=1,
+                ),
+                Column("Validators", _fresh("max by (migration) (ddbmm_validator_processes)")),
+                Column("Redis", _fresh("min by (migration) (ddbmm_store_up)"), mappings=UP),
             ],
             24,
             6,
             "no migration is watched",
         )
-    ]
-
-
-def go_or_no_go() -> Panels:
-    """The answer, from three metres."""
-    return [
-        number(
-            "Switch over?",
-            "GO: every check of the gate passes. NO-GO: at least one fails. TOO EARLY TO SAY: none fails, "
-            "but one cannot be told yet. `dynamodb-migration-monitor gate` gives the reasons.",
-            "migration:ddbmm_cutover_gate:state{r}",
-            steps=GATE_STEPS,
-            width=6,
-            mappings=GATE,
-        ),
-        number(
-            "Right keys",
-            "Share of the distinct keys judged that have no open finding.",
-            share("migration:ddbmm_keys_right:ratio{r}"),
-            "percentunit",
-            [(None, BAD), (0.99, WARN), (0.999, GOOD)],
-            decimals=SHARE_DECIMALS,
-            nothing="none compared",
-        ),
-        number(
-            "At least (95 %)",
-            "Lower end of the 95 % interval of the share of right keys: what the sample proves.",
-            share("migration:ddbmm_keys_right_low_ratio:max{r}"),
-            "percentunit",
-            [(None, BAD), (0.99, WARN), (0.999, GOOD)],
-            decimals=SHARE_DECIMALS,
-            nothing="none compared",
-        ),
-        number(
-            "Open findings",
-            "Keys that are wrong on the verified side now. `dynamodb-migration-monitor findings` lists them.",
-            "migration:ddbmm_mismatches_open:sum{r}",
-            steps=REDS,
-        ),
-        number(
-            "Replication lag p99",
-            "99 % of the changes of the last minutes were seen on the verified side within this time.",
-            "migration:ddbmm_replication_lag_seconds:p99_rate5m{r} >= 0",
-            "s",
-            [(None, GOOD), (30, WARN), (MINUTE, BAD)],
-            decimals=1,
-            nothing="no writes",
-        ),
-        number(
-            "Reader behind",
-            "Age of the oldest change of the stream that may be unread.",
-            "max(ddbmm_stream_reader_lag_seconds{m})",
-            "s",
-            [(None, GOOD), (MINUTE, WARN), (5 * MINUTE, BAD)],
-            decimals=1,
-        ),
-        number(
-            "Keys compared",
-            "Distinct keys with a verdict. Few keys prove little, even when all of them are right.",
-            "migration:ddbmm_keys_compared:max{r}",
-            steps=[(None, BAD), (1, WARN), (1000, GOOD)],
-        ),
-        states(
-            "Gate checks",
-            "Every check of the gate over time. The gate is open while all of them pass.",
-            (
-                "min by (check) (ddbmm_cutover_check_passed{m}) "
-                "- max by (check) (ddbmm_cutover_check_failed{m})",
-                "{{check}}",
-            ),
-            CHECK,
-            14,
-            9,
-        ),
-        rows_of(
-            "Alerts",
-            "Alerts of the migration, and of processes, that fire or are about to. docs/runbook.md has a "
-            "section for each.",
-            'ALERTS{alertname=~"DynamoDBMigration.+",alertname!="DynamoDBMigrationWatchdog",'
-            'migration=~"$migration|"}',
-            ["alertname", "alertstate", "severity"],
-            10,
-            9,
-            "no alerts",
-        ),
     ]
 
 
@@ -168,13 +117,17 @@ def correctness() -> Panels:
     )
     return [
         dashed(band(share, "at least", "at most"), "demanded", BAD),
-        lines(
-            "Open findings by kind",
-            "missing: the target lacks the item. stale: an older version. different: no known version. "
-            "extra: the target holds an item that the source lacks.",
-            [("max by (kind) (ddbmm_mismatches_open{m})", "{{kind}}")],
-            width=6,
-            stacked=True,
+        coloured(
+            lines(
+                "Open findings by kind",
+                "missing: the target lacks the item. stale: an older version. different: no known version. "
+                "extra: the target holds an item that the source lacks.",
+                [("max by (kind) (ddbmm_mismatches_open{m})", "{{kind}}")],
+                "suffix: findings",
+                width=6,
+                stacked=True,
+            ),
+            KINDS,
         ),
         lines(
             "Oldest open finding",
@@ -183,15 +136,20 @@ def correctness() -> Panels:
             "s",
             width=6,
         ),
-        lines(
-            "Findings opened and recovered",
-            "Verdicts that opened a finding, by kind, and findings that a later look found right.",
-            [
-                (rate("ddbmm_validation_mismatches_total", "kind"), "{{kind}}"),
-                (store_rate("ddbmm_ledger_recovered_total"), "recovered"),
-            ],
-            "cps",
-            width=6,
+        coloured(
+            lines(
+                "Findings opened and recovered",
+                "Verdicts that opened a finding, by kind; findings that a later look found right, or that "
+                "TTL will mend.",
+                [
+                    (rate("ddbmm_validation_mismatches_total", "kind"), "{{kind}}"),
+                    (store_rate("ddbmm_ledger_recovered_total"), "recovered"),
+                    (store_rate("ddbmm_ledger_findings_excused_total"), "excused"),
+                ],
+                "cps",
+                width=6,
+            ),
+            {**KINDS, "recovered": GOOD, "excused": NEUTRAL},
         ),
         lines(
             "Looks",
@@ -211,12 +169,14 @@ def correctness() -> Panels:
                 (f"max(ddbmm_versions_{state}{{m}})", state)
                 for state in ("reached", "outstanding", "alarmed", "expired", "indeterminate", "dead")
             ],
+            "suffix: versions",
             stacked=True,
         ),
         number(
             "Accounting",
             "Whether every record that was read is accounted for, as docs/architecture.md defines it.",
             "min(ddbmm_ledger_balanced{m})",
+            "none",
             steps=[(None, BAD), (1, GOOD)],
             width=4,
             height=8,
@@ -226,6 +186,7 @@ def correctness() -> Panels:
             "Keys seen",
             "Distinct keys with at least one sampled change; those not compared yet are outstanding.",
             "max(ddbmm_keys_seen{m})",
+            "suffix: keys",
             width=4,
             height=8,
         ),
@@ -264,19 +225,36 @@ def freshness() -> Panels:
             buckets,
             8,
         ),
-        lines(
-            "Oldest change waited for",
-            "Age of the oldest change that a look missed and that no finding covers yet.",
-            [("time() - min(ddbmm_oldest_unconverged_timestamp_seconds{m})", "oldest")],
-            "s",
+        dashed(
+            lines(
+                "Oldest change waited for",
+                "Age of the oldest change that was not found, or could not be read, and that no finding "
+                "covers yet; how "
+                "long the key that has waited longest for its look has been due.",
+                [
+                    ("time() - min(ddbmm_oldest_unconverged_timestamp_seconds{m})", "oldest"),
+                    ("max(ddbmm_looks_overdue_seconds{m})", "look overdue"),
+                    ("max(ddbmm_cutover_lag_limit_seconds{m})", "allowed"),
+                ],
+                "s",
+            ),
+            "allowed",
+            BAD,
         ),
         dashed(reader, "allowed", BAD),
+        lines(
+            "Partitions furthest behind",
+            "Age of the oldest unread change of the ten partitions (of a stream: shards) that are furthest "
+            "behind, the "
+            "worst first. A line that falls is read faster than it is written.",
+            [("max by (rank) (ddbmm_partition_lag_seconds{m})", "{{rank}}")],
+            "s",
+        ),
         lines(
             "Time left until records are lost",
             "DynamoDB keeps a stream record for 24 hours; at 0 the oldest unread one is gone.",
             [("min(ddbmm_stream_retention_headroom_seconds{m})", "left")],
             "s",
-            steps=[(None, "transparent"), (6 * HOUR, BAD)],
         ),
         lines(
             "Time since",
@@ -284,7 +262,7 @@ def freshness() -> Panels:
             [
                 (age("ddbmm_stream_last_poll_timestamp_seconds"), "stream polled"),
                 (age("ddbmm_checkpoint_timestamp_seconds"), "checkpoint"),
-                (age("ddbmm_last_validation_timestamp_seconds"), "verdict"),
+                (age("ddbmm_last_verdict_timestamp_seconds"), "verdict"),
             ],
             "s",
         ),
@@ -296,7 +274,7 @@ def comparison() -> Panels:
     return [
         number(
             "Compared",
-            "Share of the segments that the latest comparison has read.",
+            "Share of the partitions that the latest comparison has read.",
             "max(ddbmm_comparison_progress_ratio{m})",
             "percentunit",
             [(None, WARN), (1, GOOD)],
@@ -321,27 +299,32 @@ def comparison() -> Panels:
                 ("max(ddbmm_comparison_suspect_keys{m})", "suspects"),
                 ("max(ddbmm_comparison_covered_keys{m})", "covered"),
             ],
+            "suffix: keys",
         ),
         lines(
             "Suspects",
             "What became of all comparisons' suspects: waiting for an answer, taken over by the stream, "
             "given up because their source never stood still, under an open finding.",
             [("max by (state) (ddbmm_suspect_keys{m})", "{{state}}")],
+            "suffix: keys",
         ),
         lines(
             "Items compared",
             "Items that the comparison has read, by table.",
             [("max by (table) (ddbmm_comparison_items{m})", "{{table}}")],
+            "suffix: items",
         ),
         lines(
             "Comparison's read units",
             "Read units that the comparison's Scans took, by table.",
             [("max by (table) (ddbmm_comparison_read_units{m})", "{{table}}")],
+            "suffix: read units",
         ),
         lines(
-            "Segments",
-            "Segments that are read, and those that are left.",
-            [("max by (state) (ddbmm_comparison_segments{m})", "{{state}}")],
+            "Partitions compared",
+            "Segments, or an export's files and then buckets, that are read, and those that are left.",
+            [("max by (phase, state) (ddbmm_comparison_partitions{m})", "{{phase}} {{state}}")],
+            "suffix: partitions",
             stacked=True,
         ),
     ]

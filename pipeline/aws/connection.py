@@ -33,6 +33,7 @@ from pipeline.aws.operations import Body, Operation, ServiceName
 from pipeline.aws.service import USER_AGENT, Service
 from pipeline.backoff import Backoff
 from pipeline.core.model import SideConfig
+from pipeline.core.quoting import masked
 from pipeline.errors import (
     AwsError,
     ConfigurationError,
@@ -136,8 +137,9 @@ class Connection:
             except UNUSABLE as error:
                 raise self._unusable(error) from error
             service = self._service("dynamodbstreams" if self.config.side == "stream" else "dynamodb")
+            _check_endpoint(self.config.side, service.endpoint)
             self.region, self.endpoint = service.region, service.endpoint
-        log.info(
+        log.debug(
             "aws session made",
             side=self.config.side,
             endpoint=self.endpoint,
@@ -272,6 +274,16 @@ class Connection:
             wait_seconds = REBUILD_BACKOFF.after(self._refusals)
             self._rebuild_at = self._clock() + wait_seconds
             log.warning("aws credentials refused", side=self.config.side, new_session_in_seconds=wait_seconds)
+
+
+def _check_endpoint(side: str, endpoint: str) -> None:
+    """Raises ConfigurationError for one with a user or a question, wherever it came from."""
+    if "@" in endpoint or "?" in endpoint:
+        raise ConfigurationError(
+            f"{side}: the endpoint {masked(endpoint)} holds a user, password or question",
+            "requests are signed with the profile's credentials: leave it out, in AWS_ENDPOINT_URL… or the "
+            "profile too",
+        )
 
 
 def _client_config(pool_size: int) -> Config:

@@ -11,7 +11,7 @@ from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
 from pipeline.aws.refusal import Refusal
-from pipeline.core.quoting import quoted
+from pipeline.core.quoting import masked, quoted
 from pipeline.errors import (
     THROTTLE_CODES,
     AccessDenied,
@@ -126,7 +126,7 @@ def asking_botocore(otherwise: type[OddAnswer | NoCredentials], *meant: type[Exc
     except (*FOREIGN, *meant):
         raise
     except Exception as error:
-        raise otherwise(f"{type(error).__name__}: {quoted(str(error))}") from error
+        raise otherwise(f"{type(error).__name__}: {quoted(masked(str(error)))}") from error
 
 
 def code_of(error: Exception) -> str:
@@ -153,14 +153,14 @@ def headers_of(error: Exception) -> Mapping[str, str]:
 def translate(error: Exception, side: str, operation: str) -> MonitorError:
     """`error` as ours, saying which side and operation it was and what to do."""
     if isinstance(error, NeedsCode):
-        return ConfigurationError(f"{side}: {quoted(str(error))}", _WITHOUT_CODE)
+        return ConfigurationError(f"{side}: {quoted(masked(str(error)))}", _WITHOUT_CODE)
     if isinstance(error, boto.MissingDependencyException):
-        return ConfigurationError(f"{side}: {quoted(str(error))}", _LOGIN_EXTRA)
+        return ConfigurationError(f"{side}: {quoted(masked(str(error)))}", _LOGIN_EXTRA)
     if isinstance(error, (*_CONFIGURATION, ValueError)):
         return ConfigurationError(
-            f"{side}: {quoted(str(error))}", f"check the {side} profile, region and endpoint"
+            f"{side}: {quoted(masked(str(error)))}", f"check the {side} profile, region and endpoint"
         )
-    says = quoted(str(error))
+    says = quoted(masked(str(error)))
     kind: type[AwsError] = AwsUnavailable
     if isinstance(error, Refusal):
         if not error.code:

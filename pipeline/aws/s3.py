@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from pipeline.aws.connection import Connection
 from pipeline.aws.errors import FOREIGN, translate
 from pipeline.aws.paging import Pages
-from pipeline.errors import AccessDenied, AwsError
+from pipeline.errors import AccessDenied, AwsError, NotFound
 
 CHUNK_BYTES = 256 * 1024
 _HTTP_NOT_FOUND, _HTTP_FORBIDDEN = 404, 403
@@ -45,8 +45,13 @@ class Bucket:
             raise
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """An object's content. Raises AwsUnavailable when the connection ends in the middle."""
-        body = self._ask("get_object", Key=path)["Body"]
+        """An object's content. Raises NotFound, and AwsUnavailable when the connection ends in the middle."""
+        try:
+            body = self._ask("get_object", Key=path)["Body"]
+        except AwsError as error:
+            if _status(error) == _HTTP_NOT_FOUND:
+                raise NotFound(f"{self.shown(path)}: is missing") from error
+            raise
         try:
             yield from body.iter_chunks(CHUNK_BYTES)
         except FOREIGN as error:

@@ -26,7 +26,8 @@ Kept = TypeVar("Kept")
 class TableInfo(msgspec.Struct, frozen=True):
     """One table as AWS describes it. `item_count` and `size_bytes` are up to 6 h old.
 
-    asked: what requests name it by, its name or, as a table of another account must be, its ARN.
+    asked: what requests name it by, its name or, as a table of another account must be, its ARN. id: tells it
+    from an earlier table of the same name; None where AWS does not say.
     """
 
     asked: str
@@ -42,6 +43,7 @@ class TableInfo(msgspec.Struct, frozen=True):
     ttl_attribute: str | None
     item_count: int
     size_bytes: int
+    id: str | None = None
 
 
 class BatchResult(msgspec.Struct, Generic[Kept], frozen=True):
@@ -83,6 +85,7 @@ def _table_info(asked: str, found: wire.WireTable, ttl_attribute: str | None) ->
         ttl_attribute=ttl_attribute,
         item_count=found.item_count,
         size_bytes=found.table_size_bytes,
+        id=found.table_id,
     )
 
 

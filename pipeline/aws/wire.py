@@ -137,6 +137,7 @@ class WireTable(Camel, frozen=True):
     attribute_definitions: list[AttributeDefinition]
     stream_specification: StreamSpecification | None = None
     latest_stream_arn: str | None = None
+    table_id: str | None = None
     item_count: int = 0
     table_size_bytes: int = 0
 

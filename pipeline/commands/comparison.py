@@ -1,16 +1,18 @@
 """`compare` but for its processes: what is checked first, the plan, watching it, what it prints in the end.
 
-Reads: both tables' descriptions and definitions, the store. Writes: standard output; the beginning of a
-comparison into the store. Never: judging. Of the items one segment is asked for, to see that Scan is allowed.
+Reads: both tables' descriptions and definitions, exports' manifests, the store. Writes: standard output; the
+beginning of a comparison into the store. Removes what an earlier comparison has spilled. Never: judging. Of
+the items one segment is asked for, to see that Scan is allowed.
 """
 
 import dataclasses
 import time
+from pathlib import Path
 
 import msgspec
 
 from pipeline import exit_codes
-from pipeline.aws import TableScanner, read_definition
+from pipeline.aws import Connection, TableInfo, TableScanner, read_definition
 from pipeline.commands import preflight
 from pipeline.commands.compare_progress import Progress
 from pipeline.commands.preflight import Tables
@@ -18,12 +20,16 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing import result
 from pipeline.core.comparing.definitions import DefinitionsCompared, compare_definitions
 from pipeline.core.comparing.keys import KeyReader, PartitionKeys
+from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.result import Answer
 from pipeline.core.comparing.segments import MAX_SEGMENTS
-from pipeline.core.comparing.state import CompareSettings, Comparison
+from pipeline.core.comparing.state import CompareSettings, Comparison, ExportSeen
 from pipeline.core.figures import Figures
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError, StateLost, StoreError
+from pipeline.producers.export.buckets import bucket_count
+from pipeline.producers.export.opened import open_for
+from pipeline.producers.export.spill import clear
 from pipeline.report import comparison_text
 from pipeline.sides import connect
 from pipeline.store import CompareStore, FiguresView, RedisConnection, StoreView
@@ -31,6 +37,9 @@ from pipeline.store.compare_store import Beginning
 
 #: How often the store is asked how far it is.
 LOOK_SECONDS = 0.5
+#: How much larger an export's items are than its compressed files, at most for most tables; a bucket that is
+#: larger than was planned costs memory, and looks at keys one by one in the end.
+UNZIPPED = 8
 _EXIT = {
     Answer.EQUAL: exit_codes.FINE,
     Answer.FINDINGS: exit_codes.FAILED,
@@ -58,35 +67,61 @@ def prepare(
             f"source {first.source}, target {first.target}",
             "check --source-table and --target-table",
         )
+    exports = {side: _export(migration, side, sides[side], tables.of(side)) for side in Side}
+    settings = msgspec.structs.replace(
+        _settled(migration, tables, exports), definitions=tuple(definitions.differences)
+    )
     for side, connection in sides.items():
         table = tables.of(side)
-        scanner = TableScanner(connection, table.name, KeyReader(table.schema))
-        preflight.asked(
-            lambda scanner=scanner: preflight.allowed(lambda: scanner.page(MAX_SEGMENTS - 1, MAX_SEGMENTS))  # type: ignore[misc]
-        )
+        if settings.mode is not Mode.CHANGES and exports[side] is None:
+            _check_scan(connection, table)
         if process.command == "compare":
             preflight.check_item_reads(connection, table)
-    settings = CompareSettings(
-        table_bytes=max(tables.source.size_bytes, tables.target.size_bytes),
-        sample_percent=migration.sample_rate,
-        segments=migration.segments,
-    )
     completed = dataclasses.replace(preflight.completed(migration, tables), comparison=settings)
     return completed, tables, definitions
+
+
+def _export(
+    migration: MigrationConfig, side: Side, connection: Connection, table: TableInfo
+) -> ExportSeen | None:
+    given = migration.export(side)
+    return None if given is None else preflight.asked(lambda: open_for(given, connection, table)).seen
+
+
+def _settled(
+    migration: MigrationConfig, tables: Tables, exports: dict[Side, ExportSeen | None]
+) -> CompareSettings:
+    """What is compared, and how. Raises ConfigurationError for exports that do not go together."""
+    given = [one for one in exports.values() if one is not None]
+    if len({one.from_ms is None for one in given}) > 1:
+        raise ConfigurationError(
+            "one export is incremental, the other is not: one says what changed, the other what there is",
+            "name two full exports, or two incremental ones, or one alone",
+        )
+    table_bytes = max(tables.source.size_bytes, tables.target.size_bytes)
+    is_full = any(one.from_ms is None for one in given)
+    return CompareSettings(
+        table_bytes=table_bytes,
+        sample_percent=migration.sample_rate,
+        segments=migration.segments,
+        source_export=exports[Side.SOURCE],
+        target_export=exports[Side.TARGET],
+        buckets=bucket_count(max(table_bytes, *(one.size * UNZIPPED for one in given))) if is_full else 0,
+    )
+
+
+def _check_scan(connection: Connection, table: TableInfo) -> None:
+    scanner = TableScanner(connection, table.name, KeyReader(table.schema))
+    preflight.asked(lambda: preflight.allowed(lambda: scanner.page(MAX_SEGMENTS - 1, MAX_SEGMENTS)))
 
 
 def plan_text(
     process: ProcessConfig, migration: MigrationConfig, tables: Tables, definitions: DefinitionsCompared
 ) -> str:
     """What `compare` would do, for --dry-run."""
-    estimate = result.estimate(
-        _settings(migration).plan(),
-        (
-            (tables.source.item_count, tables.source.size_bytes),
-            (tables.target.item_count, tables.target.size_bytes),
-        ),
-        migration.max_rcu,
-    )
+    settings = _settings(migration)
+    sizes = {side: (tables.of(side).item_count, tables.of(side).size_bytes) for side in Side}
+    estimate = result.estimate(settings, sizes, migration.max_rcu)
     where = "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}"
     return comparison_text.plan(
         {
@@ -98,6 +133,7 @@ def plan_text(
         },
         estimate,
         notes(migration, definitions),
+        settings.exports,
     )
 
 
@@ -105,7 +141,8 @@ def notes(migration: MigrationConfig, definitions: DefinitionsCompared) -> list[
     """What is to be known before it begins, a line each."""
     lines = comparison_text.definition_lines(definitions)
     settings = _settings(migration)
-    if settings.segments is None and settings.plan().total == 1:
+    scans = settings.mode is Mode.SCAN or (len(settings.exports) == 1 and settings.mode is Mode.EXPORT)
+    if scans and settings.segments is None and settings.plan().total == 1:
         lines.append(
             "one segment: AWS counts the tables as small, every 6 hours; for larger ones give --segments"
         )
@@ -140,9 +177,13 @@ def begin(process: ProcessConfig, migration: MigrationConfig) -> Comparison:
     if process.command == "comparer":
         how = Beginning.JOIN
     try:
-        return store.begin_comparison(_settings(migration), how)
+        earlier = store.figures().comparison
+        begun = store.begin_comparison(_settings(migration), how)
     finally:
         store.close()
+    if earlier is not None and earlier.id != begun.id:
+        clear(Path(process.spill(earlier.id)))
+    return begun
 
 
 class Watch:
@@ -186,6 +227,8 @@ class Watch:
             raise StateLost(
                 "the comparison is gone from Redis, or was begun anew by somebody else", "begin it again"
             )
+        if figures.comparison.finished_ms is not None:
+            clear(Path(self._process.spill(self._id)))
         answer, why = result.answer(figures.comparison, figures)
         success = result.success(figures.comparison, figures.open_total, self._wrong_partition_keys(figures))
         seconds = time.monotonic() - self._began
@@ -200,7 +243,7 @@ class Watch:
 
     def _wrong_partition_keys(self, figures: Figures) -> int:
         """Of open findings; only where a sample needs it."""
-        if figures.comparison is None or figures.comparison.whole:
+        if figures.comparison is None or figures.comparison.whole or figures.comparison.settings.exports:
             return 0
         if not self._migration.sort_key:
             return figures.open_total

@@ -9,6 +9,7 @@ check needs and could not be had is not checked again: one mistake, one line.
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -24,7 +25,11 @@ from pipeline.commands.preflight import StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
+from pipeline.core.quoting import printable
 from pipeline.errors import MonitorError
+from pipeline.producers.export.opened import open_for
+from pipeline.report import comparison_text
+from pipeline.report.words import many
 from pipeline.sides import connect
 from pipeline.store import RedisConnection, check_server
 
@@ -59,10 +64,20 @@ def run(process: ProcessConfig, migration: MigrationConfig) -> int:
         console = Console(highlight=False, soft_wrap=True)
         for line in lines:
             remedy = f"; {line.remedy}" if line.remedy else ""
-            console.print(
-                Text(f"{line.level:<5}", _STYLES[line.level]) + Text(f"{line.check}: {line.says}{remedy}")
-            )
+            said = printable(f"{line.check}: {line.says}{remedy}")
+            console.print(Text(f"{line.level:<5}", _STYLES[line.level]) + Text(said))
+        console.print(closing(lines))
     return exit_codes.CONFIGURATION if failed else exit_codes.FINE
+
+
+def closing(lines: Iterable[Line]) -> str:
+    """What it comes to, in one line."""
+    counts = Counter(line.level for line in lines)
+    warnings = f"{many(counts['warn'], 'warning')}" if counts["warn"] else "no warning"
+    if counts["fail"]:
+        failed = many(counts["fail"], "check")
+        return f"doctor: NOT READY: {failed} failed, {warnings}: mend that, then ask again"
+    return f"doctor: READY: every check passed, {warnings}"
 
 
 def examine(process: ProcessConfig, migration: MigrationConfig) -> list[Line]:
@@ -77,6 +92,7 @@ class _Examination:
         self._connections: dict[str, Connection] = {}
         self._tables: Tables | None = None
         self._stream: StreamSeen | None = None
+        self._unproven: dict[str, Line] = {}  # by side: what may be said once a call has succeeded
 
     def lines(self) -> list[Line]:
         lines = _files(self._migration)
@@ -87,6 +103,7 @@ class _Examination:
         lines += _checked("definitions", self._definitions)
         for side in Side:
             lines += _checked(f"{side} reads", lambda side=side: self._reads(side))  # type: ignore[misc]
+            lines += _checked(f"{side} export", lambda side=side: self._export(side))  # type: ignore[misc]
         lines += _checked("TTL", self._ttl)
         lines += _checked("stream", self._see_stream)
         lines += _checked("stream reads", self._stream_reads)
@@ -104,13 +121,19 @@ class _Examination:
         connection = connect(self._migration, side)
         who = preflight.asked(connection.identity)
         self._connections[side] = connection
-        if who.arn is None:
-            yield Line(f"{side} access", "ok", f"{who.endpoint}, region {who.region}, identity unknown")
+        if who.arn is None:  # nobody has answered yet: said once the table or stream was described
+            says = f"{who.endpoint}, region {who.region}, identity unknown"
+            self._unproven[side] = Line(f"{side} access", "ok", says)
         else:
             yield Line(f"{side} access", "ok", f"{who.arn} at {who.endpoint}, region {who.region}")
         expires = connection.credentials_expire_at_seconds
         if expires is not None:
             yield _expiry(side, expires - time.time())
+
+    def _proven(self, side: str) -> Iterable[Line]:
+        """That the side lets us in; nothing where that is said already."""
+        if line := self._unproven.pop(side, None):
+            yield line
 
     def _clock(self, side: str) -> Iterable[Line]:
         skew_ms = self._connections[side].skew_ms if side in self._connections else None
@@ -132,6 +155,7 @@ class _Examination:
             return
         self._tables = preflight.see_tables(self._migration, source, target)
         for side in Side:
+            yield from self._proven(side)
             yield _table_line(side, self._tables.of(side))
         preflight.check_distinct(self._tables)
 
@@ -167,6 +191,15 @@ class _Examination:
         preflight.check_item_reads(self._connections[side], table)
         yield Line(f"{side} reads", "ok", f"BatchGetItem is allowed on {table.name}")
 
+    def _export(self, side: Side) -> Iterable[Line]:
+        """Where one is named: its manifests, that all its files are there, and that they may be read."""
+        given = self._migration.export(side)
+        if given is None or self._tables is None:
+            return
+        connection, table = self._connections[side], self._tables.of(side)
+        seen = preflight.asked(lambda: open_for(given, connection, table)).seen
+        yield Line(f"{side} export", "ok", comparison_text.export_words(seen))
+
     def _ttl(self) -> Iterable[Line]:
         if self._tables is None:
             return
@@ -195,6 +228,7 @@ class _Examination:
             return
         origin = self._tables.of(self._migration.origin)
         self._stream = preflight.see_stream(self._migration, origin, connection)
+        yield from self._proven("stream")
         yield _view_line(self._stream)
 
     def _stream_reads(self) -> Iterable[Line]:
@@ -208,13 +242,7 @@ class _Examination:
             yield Line("stream reads", "warn", says, "try again once something was written to the table")
         else:
             yield Line("stream reads", "ok", "DescribeStream, GetShardIterator and GetRecords are allowed")
-        # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
-        yield Line(
-            "stream readers",
-            "warn",
-            "AWS allows 2 readers of a shard (1 for a global table): the replicator is one, this another",
-            "make sure that no third one reads this stream, such as a Lambda trigger",
-        )
+        yield _readers_line(self._migration.verify_on)
 
     # --- the rest ----------------------------------------------------------------------------------------
 
@@ -230,7 +258,13 @@ class _Examination:
         finally:
             connection.close()
         policy = f", maxmemory-policy {server.policy}" if server.policy else ""
-        yield Line("redis", "ok", f"{server.kind} {server.version_text}{policy}")
+        says = f"{server.kind} {server.version_text}{policy}"
+        if server.forgets:
+            says += ", no append-only file: its state is lost, or old, after a restart"
+            remedy = "set appendonly yes, or know that a replica and its backups keep the state"
+            yield Line("redis", "warn", says, remedy)
+        else:
+            yield Line("redis", "ok", says)
         for doubt in server.doubts:
             yield Line("redis", "warn", doubt, "give the migration a server that says so, with noeviction")
         if abs(apart_ms) >= SKEW_WARN_MS:
@@ -281,6 +315,18 @@ def _expiry(side: str, seconds: float) -> Line:
     return Line(f"{side} credentials", level, f"expire in {seconds / 60:.0f} min", remedy)
 
 
+def _readers_line(verify_on: Side) -> Line:
+    """Who else reads the stream. https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html"""
+    allowed = "AWS allows 2 readers of a shard (1 for a global table)"
+    if verify_on is Side.TARGET:
+        says = f"{allowed}: the replicator is one, this another"
+        remedy = "make sure that no third one reads it, such as a Lambda trigger"
+    else:
+        says = f"{allowed}: of the target's stream this is one; the replicator reads the source's"
+        remedy = "make sure that at most one other reads it, such as a Lambda trigger"
+    return Line("stream readers", "warn", says, remedy)
+
+
 def _table_line(side: Side, table: TableInfo) -> Line:
     says = (
         f"{table.arn}, {table.status}, about {table.item_count:,} items, {table.size_bytes / 2**20:,.1f} MiB"
@@ -312,29 +358,3 @@ def estimate(migration: MigrationConfig, verified: TableInfo) -> str:
         f"1,000 changes a second, {migration.sample_rate:g} % of keys sampled, items of {size:,.0f} bytes: "
         f"up to {units:,.0f} read units a second on the {migration.verify_on}{limit}"
     )
-
-
-# --- the plan ----------------------------------------------------------------------------------------------
-
-
-def plan(process: ProcessConfig, migration: MigrationConfig, tables: Tables, stream: StreamSeen) -> str:
-    """What `run` would do, for --dry-run."""
-    rows = [
-        ("migration", migration.name),
-        ("source", f"{tables.source.arn} at {tables.source_endpoint}"),
-        ("target", f"{tables.target.arn} at {tables.target_endpoint}"),
-        ("keys", preflight.describe_keys(tables.source)),
-        ("stream", f"{stream.info.arn} at {stream.endpoint}"),
-        ("view, shards", f"{stream.info.view}, {stream.shards}"),
-        ("begins at", f"{migration.iterator_type}, unless the migration was begun before"),
-        ("looked up on", str(migration.verify_on)),
-        ("sampled", f"{migration.sample_rate:g} % of keys"),
-        ("validators", f"{process.workers}, each with {process.in_flight} calls under way"),
-        ("reads", estimate(migration, tables.of(migration.verify_on))),
-        (
-            "state",
-            "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}",
-        ),
-        *((note.about, f"{note.says}; {note.remedy}") for note in notes(process, migration)),
-    ]
-    return "\n".join(f"{name:<13} {text}" for name, text in rows)

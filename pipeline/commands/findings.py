@@ -5,23 +5,19 @@ are written as they are read, in constant memory.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import msgspec
 
 from pipeline.commands.inspect import exit_code
 from pipeline.config import ProcessConfig
-from pipeline.core.canonical import KeySchema
-from pipeline.core.causes import Causes, Selection, key_prefix
+from pipeline.core.causes import Selection
 from pipeline.core.ledger import ClosedFinding, Finding
 from pipeline.core.model import VerdictKind
-from pipeline.errors import ConfigurationError
+from pipeline.gathering import causes_of, key_shower, prefix_shower, text_of
 from pipeline.report import findings_text as text
 from pipeline.store import StoreView
-
-#: How a key is shown: its keyed hash, or the wire JSON object.
-ShowKey = Callable[[bytes], object]
 
 
 def run(process: ProcessConfig, store: StoreView) -> int:
@@ -65,10 +61,10 @@ def _closed(process: ProcessConfig, store: StoreView, selection: Selection) -> I
 def _print_table(process: ProcessConfig, store: StoreView, selection: Selection) -> None:
     show = key_shower(store, show_keys=process.show_keys)
     if process.closed:
-        shown = ((one, _text(show(one.finding.key))) for one in _closed(process, store, selection))
+        shown = ((one, text_of(show(one.finding.key))) for one in _closed(process, store, selection))
         _print(text.closed_table(shown))
     else:
-        _print(text.findings_table((one, _text(show(one.key))) for one in _open(store, selection)))
+        _print(text.findings_table((one, text_of(show(one.key))) for one in _open(store, selection)))
 
 
 def _print_lines(process: ProcessConfig, store: StoreView, selection: Selection) -> None:
@@ -105,35 +101,3 @@ def _print_objects(objects: Iterable[dict[str, object]], columns: tuple[str, ...
         print(text.csv_line(columns))
     for one in objects:
         print(text.csv_line(one.get(name) for name in columns) if csv else text.json_line(one))
-
-
-def causes_of(store: StoreView, findings: Iterable[Finding]) -> Causes:
-    """The causes of these findings."""
-    causes, texts = Causes(), store.meta.settings.get("partition_type") != "B"
-    for finding in findings:
-        causes.add(finding, key_prefix(finding.key) if texts else "")
-    return causes
-
-
-def prefix_shower(store: StoreView, *, show_keys: bool) -> text.ShowPrefix:
-    """How the prefix of a key is shown: as keys are."""
-    return str if show_keys else lambda prefix: store.key_hash(prefix.encode("utf-8", "surrogatepass"))
-
-
-def key_shower(store: StoreView, *, show_keys: bool) -> ShowKey:
-    """How a key is shown: as its keyed hash, or with --show-keys as the wire JSON object."""
-    if not show_keys:
-        return store.key_hash
-    names = ("partition_key", "partition_type", "sort_key", "sort_type")
-    try:
-        found = {name: store.meta.settings.get(name) or None for name in names}
-        schema = msgspec.convert(found, KeySchema)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(
-            f"migration {store.migration} does not say how its keys look ({error})", "leave --show-keys out"
-        ) from error
-    return lambda key: msgspec.Raw(schema.wire(key))
-
-
-def _text(shown: object) -> str:
-    return bytes(shown).decode() if isinstance(shown, msgspec.Raw) else str(shown)

@@ -4,6 +4,7 @@ Reads: the store. Writes: standard output; `mark` alone writes to the store. Nev
 validators' writers.
 """
 
+import sys
 from typing import TypeVar
 
 import msgspec
@@ -11,13 +12,15 @@ import msgspec
 from pipeline import exit_codes
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
-from pipeline.core.gate import Limits, Result, evaluate
+from pipeline.core.gate import Limits, Result
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError
+from pipeline.gathering import gather, maker
 from pipeline.report import text
 from pipeline.store import MarkStore, StoreView
 
-_GATE_EXIT = {
+#: The gate's answer as an exit code.
+GATE_EXIT = {
     Result.PASSED: exit_codes.FINE,
     Result.FAILED: exit_codes.FAILED,
     Result.INCONCLUSIVE: exit_codes.INCONCLUSIVE,
@@ -50,19 +53,20 @@ def status(process: ProcessConfig, store: StoreView) -> int:
 
 def gate(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
     """Print whether to switch over, and why; the exit code."""
-    figures = store.figures()
-    verdict = evaluate(figures, limits)
+    facts = gather(store, limits, maker(process.redis_url), show_keys=process.show_keys)
     if process.json:
-        answer = text.gate_object(store.migration, figures.now_ms, verdict, limits)
-        print(msgspec.json.encode(answer).decode())
+        print(msgspec.json.encode(text.gate_object(facts)).decode())
     else:
-        print(text.gate_text(store.migration, verdict))
-    return _GATE_EXIT[verdict.result]
+        print(text.gate_text(facts))
+    return GATE_EXIT[facts.result]
 
 
 def mark(process: ProcessConfig, store: MarkStore) -> int:
-    """Note that a milestone is reached now."""
-    print(text.marked(process.milestone, store.mark(process.milestone)))
+    """Note that a milestone is reached now; warn where that moves it."""
+    at_ms, before_ms = store.mark(process.milestone)
+    print(text.marked(process.milestone, at_ms))
+    if before_ms is not None:
+        print(text.moved(process.milestone, before_ms), file=sys.stderr)
     return exit_codes.FINE
 
 

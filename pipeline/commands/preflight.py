@@ -39,7 +39,8 @@ from pipeline.errors import (
     Throttled,
 )
 from pipeline.sides import connect
-from pipeline.store import RedisConnection, Role, begin, check_permissions, check_server
+from pipeline.store import RedisConnection, Role, begin, check_permissions, check_server, load
+from pipeline.store.messages import Meta
 
 log = structlog.get_logger(__name__)
 
@@ -219,12 +220,12 @@ def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
 
 #: What each command does in Redis; `doctor` tries it all.
 _STORE_ROLES = {
-    "run": (Role.READER, Role.VALIDATOR, Role.VIEWER),
+    "run": (Role.READER, Role.VALIDATOR, Role.VIEWER, Role.MONITOR),
     "reader": (Role.READER,),
     "validator": (Role.VALIDATOR,),
     "comparer": (Role.COMPARER, Role.VIEWER),
     "compare": (Role.COMPARER, Role.VALIDATOR, Role.VIEWER),
-    "monitor": (Role.VIEWER,),
+    "monitor": (Role.VIEWER, Role.MONITOR),
 }
 
 
@@ -246,6 +247,14 @@ def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
         connection.close()
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """The migration as it was found. new: by nobody, it begins now. changed: times that are others now."""
+
+    new: bool
+    started_ms: int
+    changed: list[str]
+
+
 def await_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     """As `check_store`, but waits for a server that is there and will serve: it loads, or fails over."""
     said_at = float("-inf")
@@ -260,14 +269,15 @@ def await_store(process: ProcessConfig, migration: MigrationConfig) -> None:
         time.sleep(NOT_READY_SECONDS)
 
 
-def open_store(process: ProcessConfig, migration: MigrationConfig) -> None:
+def open_store(process: ProcessConfig, migration: MigrationConfig) -> Opened:
     """Begin or go on with the migration. Raises SettingsChanged, StateDamaged, and ConfigurationError."""
     while True:
         await_store(process, migration)
         connection = RedisConnection(process.redis_url, migration.name)
         try:
-            begin(connection, migration.settings())
-            return
+            new = load(connection) is None
+            meta = begin(connection, migration.settings(), migration.judged_by())
+            return _opened(migration, meta, new=new)
         except StoreUnusable as error:
             raise ConfigurationError(error.problem, error.remedy) from error
         except StoreNotReady as error:
@@ -275,6 +285,17 @@ def open_store(process: ProcessConfig, migration: MigrationConfig) -> None:
         finally:
             connection.close()
         time.sleep(NOT_READY_SECONDS)
+
+
+def _opened(migration: MigrationConfig, meta: Meta, *, new: bool) -> Opened:
+    judged_by = migration.judged_by()
+    before = meta.judged_by or judged_by
+    changed = [
+        f"--{name} {before.get(name, 'unknown')} → {now}"
+        for name, now in judged_by.items()
+        if before.get(name) != now
+    ]
+    return Opened(new, meta.started_ms, changed)
 
 
 # --- asking ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
-"""The comparer role: one process that reads `in_flight` segments at a time until it is told to stop.
+"""The comparer role: one process that reads `in_flight` partitions at a time until it is told to stop.
 
-Reads: the configuration, both tables' descriptions. Writes: nothing by itself. Never: judging.
+Reads: the configuration, both tables' descriptions, exports' manifests. Writes: nothing by itself. Never:
+judging.
 """
 
 import contextlib
@@ -8,24 +9,26 @@ import functools
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
-from pipeline.aws import Connection, ScanPage, TableInfo, TableScanner, describe_table
+from pipeline.aws import Connection, TableInfo, TableScanner, describe_table
 from pipeline.backoff import Backoff
-from pipeline.comparer.comparer import Comparer, Opened
+from pipeline.comparer.comparer import Comparer
 from pipeline.comparer.pace import SidePace
+from pipeline.comparer.work import Parts, Sizes, Spilling, TableWork, spill_part
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
-from pipeline.core.comparing.join import Join
-from pipeline.core.comparing.keys import KeyReader, PartitionKeys
-from pipeline.core.comparing.pairs import PairComparer
-from pipeline.core.comparing.state import Comparison
+from pipeline.core.comparing.keys import KeyReader
+from pipeline.core.comparing.partitions import Mode
+from pipeline.core.comparing.state import CompareSettings, Comparison
 from pipeline.core.model import Side
-from pipeline.errors import ConfigurationError, StateLost, StoreError
+from pipeline.core.sampling import Sampler
+from pipeline.errors import ConfigurationError, SpillIncomplete, StateLost, StoreError
 from pipeline.metrics import Metrics
 from pipeline.process import garbage, loops
-from pipeline.producers.scan.segment import SegmentPair, SegmentReader
+from pipeline.producers.export.opened import SideExport, open_for
 from pipeline.sides import connect, report
 from pipeline.store import AwsClocks, CompareStore, Outage, once_served
 from pipeline.store.compare_store import Beginning
@@ -36,48 +39,6 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS = 1.0
 #: Of a thread that cannot reach the store.
 BACKOFF = Backoff(1.0, 30.0)
-
-
-class _CountingReader(SegmentReader):
-    """Counts the partition keys it sees: of a sample, they are what the interval is made of."""
-
-    def __init__(self, scanner: TableScanner, segment: int, total: int, seen: PartitionKeys) -> None:
-        super().__init__(scanner, segment, total)
-        self._seen = seen
-
-    def next_page(self) -> ScanPage:
-        page = super().next_page()
-        self._seen.add(page.keys)
-        return page
-
-
-class Segments:
-    """Opens segments of both tables."""
-
-    def __init__(
-        self,
-        scanners: dict[Side, TableScanner],
-        digester: Digester,
-        *,
-        max_unmatched_bytes: int,
-        count_partitions: bool,
-    ) -> None:
-        """max_unmatched_bytes: of one segment. count_partitions: of a table with a sort key."""
-        self._scanners = scanners
-        self._digester = digester
-        self._max_unmatched_bytes = max_unmatched_bytes
-        self._count_partitions = count_partitions
-
-    def open(self, segment: int, total: int) -> Opened:
-        join = Join(PairComparer(self._digester), self._max_unmatched_bytes)
-        if not self._count_partitions:
-            readers = {side: SegmentReader(one, segment, total) for side, one in self._scanners.items()}
-            return Opened(SegmentPair(readers, join))
-        seen = PartitionKeys()
-        counting: dict[Side, SegmentReader] = {
-            side: _CountingReader(one, segment, total, seen) for side, one in self._scanners.items()
-        }
-        return Opened(SegmentPair(counting, join), seen)
 
 
 def run_comparer(
@@ -97,6 +58,7 @@ def run_comparer(
     if migration.comparison is None:
         raise ConfigurationError("nothing says what is to be compared")
     own_metrics = metrics.of(migration.name)
+    own_metrics.describe(migration.described())
     connections = {side: connect(migration, side, own_metrics) for side in Side}
     tables = {side: describe_table(connections[side], migration.table(side)) for side in Side}
     settings = migration.comparison
@@ -110,20 +72,23 @@ def run_comparer(
     if both is None:
         return
     store, comparison = both
-    plan = comparison.settings.plan()
-    max_rcu = migration.max_rcu * process.units_share("comparer")
     comparer = Comparer(
         store,
         comparison.id,
-        plan,
-        _segments(process, migration, connections, tables, sampled=not plan.whole).open,
-        {side: SidePace(max_rcu) for side in Side},
+        comparison.settings.partitions(),
+        _work(process, migration, connections, tables, store, comparison),
         owner=f"{socket.gethostname()}:{slot}",
         leads=migration.verify_on is Side.SOURCE,
         most_waiting=migration.stop_after_findings,
         stop=stop,
     )
-    log.info("comparer started", slot=slot, segments=len(plan.segments), in_flight=process.in_flight)
+    log.info(
+        "comparer started",
+        slot=slot,
+        mode=comparison.settings.mode,
+        partitions=comparison.planned,
+        in_flight=process.in_flight,
+    )
 
     def alive() -> None:
         heartbeat()
@@ -147,22 +112,81 @@ def _clocks(migration: MigrationConfig, connections: dict[Side, Connection]) -> 
     )
 
 
-def _segments(
+def _work(
     process: ProcessConfig,
     migration: MigrationConfig,
     connections: dict[Side, Connection],
     tables: dict[Side, TableInfo],
-    *,
-    sampled: bool,
-) -> Segments:
+    store: CompareStore,
+    comparison: Comparison,
+) -> TableWork:
+    settings = comparison.settings
+    exports = {side: _export(migration, side, connections, tables, settings) for side in settings.exports}
+    _refuse_others(migration, settings)
     schema = tables[Side.SOURCE].schema
     keys = KeyReader(schema)
-    return Segments(
-        {side: TableScanner(connections[side], tables[side].name, keys) for side in Side},
+    sampled_segments = settings.mode is Mode.SCAN and not settings.plan().whole
+    return TableWork(
+        keys,
         Digester(frozenset(migration.ignore_attributes)),
-        max_unmatched_bytes=max(1, process.max_unmatched_mb * 1024 * 1024 // process.in_flight),
-        count_partitions=sampled and schema.sort_key is not None,
+        {side: TableScanner(connections[side], tables[side].name, keys) for side in Side},
+        Sizes(process.max_unmatched_mb * 1024 * 1024, process.in_flight),
+        {side: SidePace(migration.max_rcu * process.units_share("comparer")) for side in Side},
+        count_partitions=sampled_segments and schema.sort_key is not None,
+        exports=exports,
+        spilling=_spilling(process, store, comparison) if settings.mode is Mode.EXPORT else None,
+        sampler=Sampler(settings.sample_percent) if exports and settings.sample_percent < 100 else None,
     )
+
+
+def _export(
+    migration: MigrationConfig,
+    side: Side,
+    connections: dict[Side, Connection],
+    tables: dict[Side, TableInfo],
+    settings: CompareSettings,
+) -> SideExport:
+    """The side's export as this host reaches it: by its own option, else as it was named at the beginning."""
+    seen = settings.exports[side]
+    opened = open_for(migration.export(side) or seen.location, connections[side], tables[side])
+    if opened.seen.identity != seen.identity:
+        raise ConfigurationError(
+            f"--{side}-export {opened.seen.location} is another export than the comparison was begun with, "
+            f"{seen.arn or seen.location}",
+            "name that one, or begin anew with --restart",
+        )
+    return opened
+
+
+def _refuse_others(migration: MigrationConfig, settings: CompareSettings) -> None:
+    for side in Side:
+        if migration.export(side) is not None and settings.export(side) is None:
+            raise ConfigurationError(
+                f"the comparison that is there scans the {side}",
+                f"leave --{side}-export out, or begin anew with `compare --restart`",
+            )
+
+
+def _spilling(process: ProcessConfig, store: CompareStore, comparison: Comparison) -> Spilling:
+    """Who joins when some is sorted already must find it here."""
+    directory = Path(process.spill(comparison.id))
+    if 0 < comparison.done < comparison.planned and not directory.is_dir():
+        raise SpillIncomplete(
+            f"{directory}: is missing, and other processes have sorted items into it",
+            "give every host the same --spill-dir, on a file system that they share; where somebody has "
+            "emptied it, begin anew with --restart",
+        )
+    partitions = comparison.settings.partitions()
+
+    def parts() -> Parts:
+        found: dict[Side, list[str]] = {side: [] for side in Side}
+        for ordinal, epoch in sorted(store.sorted_parts().items()):
+            side = partitions.at(ordinal).side
+            if side is not None:
+                found[side].append(spill_part(ordinal, epoch))
+        return found
+
+    return Spilling(directory, comparison.settings.buckets, parts)
 
 
 def _loop(comparer: Comparer, stop: threading.Event) -> None:
@@ -175,7 +199,7 @@ def _loop(comparer: Comparer, stop: threading.Event) -> None:
         except StoreError as error:
             failures += 1
             delay = BACKOFF.after(failures)
-            log.debug("no segment taken", error=str(error), retry_seconds=delay)
+            log.debug("no partition taken", error=str(error), retry_seconds=delay)
             stop.wait(delay)
             continue
         failures = 0

@@ -38,7 +38,7 @@ _EXPLICIT = re.compile(r"ignored explicit argument .*", re.DOTALL)
 #: Commands that look at AWS, and so need a table.
 _NEED_TABLE = ("run", "reader", "validator", "comparer", "compare", "doctor")
 #: Commands that look at the state alone, and so need its name.
-_NEED_NAME = ("monitor", "status", "findings", "gate", "mark")
+_NEED_NAME = ("monitor", "status", "findings", "gate", "report", "mark")
 #: Roles of several processes that find each other through one Redis.
 _NEED_REDIS = ("reader", "validator", "comparer", "monitor")
 #: Which part of an ARN is the region.
@@ -161,7 +161,7 @@ def _check_complete(process: ProcessConfig, migration: MigrationConfig) -> None:
         raise UsageError(
             "no table is named", "give --target-table (and --source-table where its name differs)"
         )
-    if process.command in _NEED_NAME and not migration.name:
+    if process.command in _NEED_NAME and not migration.name and not process.facts:
         raise UsageError("no migration is named", "give --migration or --target-table")
     if process.command in _NEED_REDIS and not process.redis_url:
         raise UsageError("roles that run apart share one Redis", f"give {process.command} its --redis-url")

@@ -23,16 +23,17 @@ from pipeline.config.parsers import (
     When,
     cause,
     duration_ms,
+    duration_text,
     instant,
     migration_name,
     not_negative,
     objective,
     one_of,
     percentage,
+    redis_url,
     side_of,
     stream_arn,
     table,
-    url,
     whole,
 )
 from pipeline.core.comparing.segments import MAX_SEGMENTS
@@ -50,6 +51,7 @@ COMMANDS = {
     "compare": "compare the whole tables, once, alone on this host or beside a run",
     "status": "show where the migration stands",
     "findings": "list the open findings",
+    "report": "the whole story on one page, to be signed and kept: HTML, text or JSON",
     "gate": "may we switch over? Every check with its reason",
     "mark": "note that a milestone of the cutover, T0 … T4, is reached now",
     "doctor": "check access, tables, stream, Redis and clock before a run",
@@ -63,6 +65,7 @@ COMMANDS = {
 TABLES, STREAM, JUDGING, STATE = "Tables and access", "Stream", "Judging", "State"
 PACE, GATE, OUTPUT = "Pace", "Gate (`gate` and the monitor's metrics)", "Output"
 FINDINGS = "Findings (`findings`)"
+REPORT = "Report (`report`)"
 COMPARING = "Comparison (`compare`, `comparer`)"
 
 
@@ -96,7 +99,8 @@ class MigrationConfig:
         one_of("LATEST", "TRIM_HORIZON"), "LATEST", metavar="TYPE")
     sample_rate: float = option(
         JUDGING, "sample-rate",
-        "percentage of keys to validate, all changes of a sampled key are followed; `compare`: of segments",
+        "percentage of keys to validate, all changes of a sampled key are followed; `compare`: of segments, "
+        "or of keys with an export",
         percentage, "100", metavar="PERCENT")
     partition_key: str | None = optional(
         JUDGING, "partition-key", "name of the partition key, checked", str, None,
@@ -158,6 +162,14 @@ class MigrationConfig:
         COMPARING, "stop-after-findings",
         "open findings at which a comparison stops; so many suspects may wait for an answer at a time",
         whole(1, 100_000_000), "100000", metavar="N")
+    source_export: str | None = optional(
+        COMPARING, "source-export",
+        "export that stands for the source: a folder, `s3://BUCKET/PREFIX` or its ARN; an incremental one "
+        "says which keys changed",
+        str, None, otherwise="the table is scanned", metavar="EXPORT")
+    target_export: str | None = optional(
+        COMPARING, "target-export", "export that stands for the target, likewise",
+        str, None, otherwise="the table is scanned", metavar="EXPORT")
     partition_type: str = ""
     sort_type: str = ""
     source_arn: str = ""
@@ -174,6 +186,10 @@ class MigrationConfig:
         """How "source", "target" or "stream" is reached."""
         return {"source": self.source, "target": self.target, "stream": self.stream}[side]
 
+    def export(self, side: Side) -> str | None:
+        """What was given for the side's export."""
+        return self.source_export if side is Side.SOURCE else self.target_export
+
     def table(self, side: Side) -> str:
         return self.source_table if side is Side.SOURCE else self.target_table
 
@@ -188,6 +204,24 @@ class MigrationConfig:
             excused=self.gate_excused / 100,
             scope=Scope(self.gate_scope),
         )
+
+    def described(self) -> dict[str, str]:
+        """What is migrated where, for people; "" where it is not known."""
+        said = {"verify_on": str(self.verify_on), "sample_percent": f"{self.sample_rate:g}"}
+        for which, arn in ((Side.SOURCE, self.source_arn), (Side.TARGET, self.target_arn)):
+            # arn:aws:dynamodb:REGION:ACCOUNT:table/NAME
+            _, _, _, region, account, table = arn.split(":", 5) if arn.count(":") >= 5 else [""] * 6
+            name = table.removeprefix("table/") or self.table(which)
+            said |= {f"{which}_table": name, f"{which}_account": account, f"{which}_region": region}
+        return said
+
+    def judged_by(self) -> dict[str, str]:
+        """The times that a restart may change, by option: what is open is judged by the new ones."""
+        return {
+            "converge-within": duration_text(self.converge_within_ms),
+            "stable-for": duration_text(self.stable_for_ms),
+            "ttl-grace": duration_text(self.ttl_grace_ms),
+        }
 
     def settings(self) -> dict[str, str]:
         """The fingerprint: what the stored state would mean something else without."""
@@ -219,7 +253,7 @@ class ProcessConfig:
     redis_url: str = optional(  # "": the embedded server
         STATE, "redis-url",
         "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` or `unix://`",
-        url("redis", "rediss", "unix"), "",
+        redis_url, "",
         otherwise="an embedded server that keeps its state in `--state-dir`", metavar="URL", secret=True)
     state_dir: str = option(
         STATE, "state-dir", "directory of the embedded server's state", str, ".ddbmm", metavar="DIR")
@@ -239,6 +273,10 @@ class ProcessConfig:
         COMPARING, "max-unmatched",
         "MB of items without a partner that each comparer holds; those beyond are looked up one by one",
         whole(1, 65_536), "48", metavar="MB")
+    spill_dir: str = optional(
+        COMPARING, "spill-dir",
+        "directory for items on their way from an export; several hosts must share it",
+        str, "", otherwise="`spill` below `--state-dir`", metavar="DIR")
     stop_after_ms: int | None = optional(
         COMPARING, "stop-after", "how long `compare` goes on at most; the next one goes on from there",
         duration_ms, None, otherwise="until it is finished", metavar="DURATION")
@@ -264,6 +302,15 @@ class ProcessConfig:
     summary: bool = switch(FINDINGS, "summary", "a sentence for each cause, and nothing else")
     closed: bool = switch(
         FINDINGS, "closed", "closed findings instead, newest first: when and why (the last 10,000 are kept)")
+    format: str = option(
+        REPORT, "format", "`html`, `text` or `json`",
+        one_of("html", "text", "json"), "html", metavar="FORMAT")
+    output: str | None = optional(
+        REPORT, "output", "file to write the report to", str, None, otherwise="standard output",
+        metavar="FILE")
+    facts: str | None = optional(
+        REPORT, "facts", "make it of the facts that `report --format json` wrote to this file", str, None,
+        otherwise="of the state", metavar="FILE")
     csv: bool = switch(FINDINGS, "csv", "print CSV")
     statistics_every_ms: int = option(
         OUTPUT, "statistics-every", "how often the monitor prints statistics",
@@ -290,6 +337,10 @@ class ProcessConfig:
     dry_run: bool = switch(OUTPUT, "dry-run", "print the plan and end (`run`, `compare`)")
     # fmt: on
 
+    def spill(self, comparison: str) -> str:
+        """The directory in which a comparison's items lie."""
+        return f"{self.spill_dir or f'{self.state_dir}/spill'}/{comparison}"
+
     def units_share(self, role: str) -> float:
         """Which share of --max-rcu one process of the role may spend. Beside comparers, validators only look
         suspects up.
@@ -301,7 +352,7 @@ class ProcessConfig:
 #: Every option, by heading and as declared; a migration's before the process's.
 OPTIONS: tuple[Option, ...] = tuple(
     one
-    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, FINDINGS, OUTPUT)
+    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, FINDINGS, REPORT, OUTPUT)
     for config in (MigrationConfig, ProcessConfig)
     for one in options_of(config)
     if one.group == heading

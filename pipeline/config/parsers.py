@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pipeline.core.model import Side
 from pipeline.core.quoting import masked, quoted
+from pipeline.core.redis_url import fault_of
 
 #: Prometheus' durations: units in this order, each at most once.
 _DURATION = re.compile(
@@ -178,14 +179,25 @@ def url(*schemes: str) -> Callable[[str], str]:
     """A parser of URLs with one of these schemes. Messages leave the text out: it may hold a password."""
 
     def parse(text: str) -> str:
-        parts = urlsplit(text)
-        if parts.scheme not in schemes or not (parts.netloc or parts.path):
+        try:
+            parts = urlsplit(text)
+            fine = parts.scheme in schemes and bool(parts.netloc or parts.path)
+        except ValueError:  # argparse would repeat the text
+            fine = False
+        if not fine:
             raise ArgumentTypeError(
                 f"not a URL that begins with {' or '.join(f'{one}://' for one in schemes)}"
             )
         return text
 
     return parse
+
+
+def redis_url(text: str) -> str:
+    """Where a Redis or Valkey is."""
+    if fault := fault_of(text):
+        raise ArgumentTypeError(f"this URL cannot be used: {fault}")
+    return text
 
 
 def endpoint(text: str) -> str:

@@ -8,6 +8,7 @@ distinct key, not a read: a hot key that is looked at a thousand times says no m
 
 import msgspec
 
+from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS, exact_interval, quantile_from_buckets
@@ -62,7 +63,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     verdict_ms: when the latest verdict was committed. validators: those with a heartbeat.
     oldest_finding_ms: when the oldest open finding was opened, None when none is open.
     marks: when the operator said that a milestone of the cutover was reached (see model.MARKS).
-    comparison: the latest one, None when there was none. watched_since_ms, gap_ms: see model.Moment.
+    comparison: the latest one, None when there was none. kept: the one of the table before it, where the
+    latest is only of what changed in a window. watched_since_ms: see model.Moment. gap_ms: when the newest
+    open gap was recorded (0 = none).
     """
 
     now_ms: int
@@ -79,6 +82,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     marks: dict[str, int] = {}
     clock: Clock = Clock()
     comparison: Comparison | None = None
+    kept: Comparison | None = None
     watched_since_ms: int = 0
     gap_ms: int = 0
 
@@ -101,6 +105,12 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
             keys=keys,
             excused=self.ledger.excused,
         )
+
+    @property
+    def of_table(self) -> Comparison | None:
+        """The latest comparison of the whole table, or of a sample of it."""
+        latest = self.comparison
+        return self.kept if latest is not None and latest.settings.mode is Mode.CHANGES else latest
 
     @property
     def lag(self) -> Lag:
@@ -132,6 +142,17 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         if not watermark_ms or watermark_ms > self.now_ms + CLOCK_BEHIND_MS:
             return None
         return max(self.now_ms - watermark_ms, 0) / 1000
+
+    @property
+    def replication_delay_seconds(self) -> float | None:
+        """The larger of p99 lag and age of the oldest change that was not found; None: neither is known.
+
+        p99 alone counts only what arrived: of a replicator that stands still it tells how fast it was.
+        """
+        found = [] if self.lag.p99 is None else [self.lag.p99]
+        if self.oldest_waiting_ms is not None:
+            found.append(max(self.now_ms - self.oldest_waiting_ms, 0) / 1000)
+        return max(found, default=None)
 
     @property
     def retention_headroom_seconds(self) -> float | None:

@@ -13,6 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from pipeline.core.comparing import result as comparing
+from pipeline.core.comparing.state import Comparison
 from pipeline.core.figures import Figures, Success
 from pipeline.core.statistics import share_text
 
@@ -196,8 +197,13 @@ def _looks(figures: Figures, limits: Limits) -> _Answer:
 
 
 def _gaps(figures: Figures, _limits: Limits) -> _Answer:
-    gaps = figures.reader.gaps
-    return _passes(gaps == 0, f"losses of stream records: {gaps:,}")
+    """A loss is open until a comparison has judged every key that changed meanwhile."""
+    reader = figures.reader
+    reason = f"losses of stream records: {reader.gaps_open:,}"
+    if reader.closed:
+        by = ", ".join(dict.fromkeys(gap.closed_by for gap in reader.closed))
+        reason += f" open, {len(reader.closed):,} closed by {by}"
+    return _passes(reader.gaps_open == 0, reason)
 
 
 def _dead(figures: Figures, _limits: Limits) -> _Answer:
@@ -214,7 +220,7 @@ def _whole_table(figures: Figures, limits: Limits) -> _Answer:
     """Equal when it was read, and watched without a gap from before that: so it is equal now."""
     if limits.scope is Scope.CHANGES:
         return Result.PASSED, "not asked for (--gate-scope changes): only keys that changed are vouched for"
-    comparison = figures.comparison
+    comparison = figures.of_table
     if comparison is None:
         return (
             Result.INCONCLUSIVE,
@@ -222,26 +228,35 @@ def _whole_table(figures: Figures, limits: Limits) -> _Answer:
         )
     if why := comparing.unproven(comparison, figures):
         return Result.INCONCLUSIVE, f"the comparison proves nothing: {why}"
-    if why := _unwatched(figures, comparison.started_ms):
-        return Result.INCONCLUSIVE, f"{why}: compare again"
+    if why := _unwatched(figures, comparison):
+        return Result.INCONCLUSIVE, why
     # Each open finding may lie under a partition key of its own.
     share = comparing.success(comparison, figures.open_total, figures.open_total)
     if share is None or comparison.whole:
         return Result.PASSED, f"the whole table was compared, {comparison.tally.keys:,} keys"
+    of = "keys" if comparison.settings.exports else "segments"
     reason = (
-        f"{comparison.settings.sample_percent:g} % of the segments were compared: at least "
+        f"{comparison.settings.sample_percent:g} % of the {of} were compared: at least "
         f"{share_text(share.low)} of the {share.unit}s are right (95 % confidence), "
         f"{share_text(limits.objective)} is demanded"
     )
     return (Result.PASSED if share.low >= limits.objective else Result.INCONCLUSIVE), reason
 
 
-def _unwatched(figures: Figures, since_ms: int) -> str:
-    """Why nobody can tell what was written since, in words; "" = the stream was watched all the time."""
+def _unwatched(figures: Figures, comparison: Comparison) -> str:
+    """Why nobody can tell what was written since, and what to do; "" = the stream was watched all the time.
+
+    Since a minute before the time of an export: of what was written later it may lack some.
+    """
+    since_ms, exports = comparison.vouches_from_ms, comparison.settings.exports
+    when = "a minute before the export's time" if exports else "the comparison began"
+    remedy = "compare again by scan, or make an export now" if exports else "compare again"
     if not figures.reader.watermark_ms or figures.watched_since_ms > since_ms:
-        return "the stream was not watched yet when the comparison began"
+        watched = "" if exports else "when "
+        return f"the stream was not watched yet {watched}{when}: {remedy}"
     if figures.gap_ms >= since_ms:
-        return "changes were lost since the comparison began"
+        closing = ", or close the gap by an incremental export of the stream's table"
+        return f"changes were lost since {when}: {remedy}{closing}"
     return ""
 
 

@@ -10,7 +10,7 @@ and no count is negative: ten versions are not 25 reached and 15 less than nothi
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 
@@ -23,12 +23,20 @@ from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Stream records lost: in which partition, why, after which position, and when it was noticed."""
+    """Stream records lost: in which partition, why, after which position, and when it was noticed.
+
+    from_ms, to_ms: when they were written (from_ms 0 = nobody knows since when). closed_ms: when a comparison
+    had judged every key that changed then, None = it is open. closed_by: that comparison, in words.
+    """
 
     partition: str
     reason: str
     position: str
     at_ms: int
+    from_ms: int = 0
+    to_ms: int = 0
+    closed_ms: int | None = None
+    closed_by: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -75,13 +83,16 @@ class ClosedFinding(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """backlog: entries in the work stream, `pending` of them handed out. outstanding: keys with a history."""
+    """backlog: entries in the work stream, `pending` of them handed out, to so many `consumers`. outstanding:
+    keys with a history.
+    """
 
     backlog: int
     pending: int
     outstanding: int
     due: int
     dead: int
+    consumers: int = 0
 
 
 class PartitionCounts(msgspec.Struct, frozen=True):
@@ -92,12 +103,22 @@ class PartitionCounts(msgspec.Struct, frozen=True):
 
 
 class ReaderState(msgspec.Struct, frozen=True):
-    """What the readers have done: watermark, partitions by producer, gaps, readers alive."""
+    """What the readers have done: watermark, partitions by producer, gaps, readers alive.
+
+    furthest_behind_ms: watermarks of the partitions that are furthest behind, the worst first.
+    gaps: all there ever were. closed: those that a comparison has closed, oldest first.
+    """
 
     watermark_ms: int
     partitions: dict[str, PartitionCounts]
     gaps: int
     readers: int
+    closed: Sequence[Gap] = ()
+    furthest_behind_ms: Sequence[int] = ()
+
+    @property
+    def gaps_open(self) -> int:
+        return self.gaps - len(self.closed)
 
     @property
     def partitions_open(self) -> int:

@@ -78,9 +78,15 @@ class VerdictKind(StrEnum):
 MISMATCHES = (VerdictKind.MISSING, VerdictKind.STALE, VerdictKind.DIFFERENT, VerdictKind.EXTRA)
 
 
-#: Milestones of a cutover: T0 stream enabled on the source, T1 S3 export begun (the baseline), T2 S3 import
-#: complete, T3 replication has caught up, T4 validation complete, switched over.
-MARKS = ("T0", "T1", "T2", "T3", "T4")
+#: The milestones of a cutover, and what each means.
+MILESTONES = {
+    "T0": "the stream is enabled on the source: from here on every change can be followed",
+    "T1": "the S3 export begins: the baseline holds the table as it was then",
+    "T2": "the S3 import is complete: the target holds the baseline",
+    "T3": "the replication has caught up: the target holds the changes since T1 as well",
+    "T4": "validation is complete: the application is switched over to the target",
+}
+MARKS = tuple(MILESTONES)
 
 
 class Phase(IntEnum):

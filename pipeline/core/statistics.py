@@ -109,6 +109,11 @@ def share_text(share: float) -> str:
     return f"{floor(share * 1e6 + 1e-9) / 1e4:.4f}%"
 
 
+def at_most_text(share: float) -> str:
+    """As `share_text`, of a share that is a bound from above: rounded up, and only 0 is 0.0000%."""
+    return f"{ceil(share * 1e6 - 1e-9) / 1e4:.4f}%"
+
+
 def _worst(rate: float) -> str:
     one_in = int(1 / rate) if rate > 0 else 0  # rounded towards the worse
     return f"1 key in {one_in:,}" if one_in >= 10 else f"{ceil(rate * 100)} % of the keys"

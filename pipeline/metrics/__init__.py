@@ -5,7 +5,7 @@ Writes: slot files. Never: redis. No key, shard name or free text is in a label.
 
 Two kinds of figures, exported in two ways:
 - what a process did (requests, records read, log lines) is counted in that process: class Metrics, and
-  MigrationMetrics for what it did for a migration (`Metrics.of`);
+  MigrationMetrics for what it did for a migration (`Metrics.of`, `of_reader`, `of_validator`);
 - what the store knows (ledger, queue, findings, reader position) is read at each scrape, by the monitor
   alone: class StoreCollector. A reader that died can then not leave "lag 0.2 s" standing on a gauge.
 
@@ -29,13 +29,16 @@ from pipeline.metrics.declared import Declared
 from pipeline.metrics.exposition import (
     UNREADABLE_FILES,
     MetricsServer,
+    Page,
+    Served,
     SlotFilesCollector,
     prepare_directory,
     reserve,
     serve,
 )
-from pipeline.metrics.migration import AwsObserver, MigrationMetrics
+from pipeline.metrics.migration import AwsObserver, MigrationMetrics, ReaderMetrics, ValidatorMetrics
 from pipeline.metrics.process import Metrics
+from pipeline.metrics.processes import MEMORY_LIMIT, PROCESS_METRICS, ProcessCollector
 from pipeline.metrics.store_figures import STORE_METRICS, STORE_UP, StoreCollector, Watched
 
 __all__ = [
@@ -44,7 +47,12 @@ __all__ = [
     "Metrics",
     "MetricsServer",
     "MigrationMetrics",
+    "Page",
+    "ProcessCollector",
+    "ReaderMetrics",
+    "Served",
     "StoreCollector",
+    "ValidatorMetrics",
     "Watched",
     "declarations",
     "prepare_directory",
@@ -78,6 +86,12 @@ def declarations(metrics: Metrics) -> list[Declared]:
     """Every metric there is, sorted by name."""
     of_the_store = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *cutover_metrics(DEFAULT_LIMITS))
     return sorted(
-        [*metrics.declared, *(m.declared for m in of_the_store), UNREADABLE_FILES],
+        [
+            *metrics.declared,
+            *(m.declared for m in of_the_store),
+            *(declared for declared, _ in PROCESS_METRICS),
+            MEMORY_LIMIT,
+            UNREADABLE_FILES,
+        ],
         key=lambda d: d.name,
     )

@@ -29,11 +29,21 @@ def _per_side(name: str, text: str, number: Callable[[Comparison, Side], float])
     return store_metric("gauge", f"comparison_{name}", text, samples, {"table": tuple(map(str, Side))})
 
 
-def _segments(figures: Figures) -> Iterable[Sample]:
+#: See `core/comparing/partitions`.
+_PHASES = ("scan", "sort", "bucket", "changes")
+
+
+def _partitions(figures: Figures) -> Iterable[Sample]:
+    """Of the phases that this comparison has."""
     comparison = figures.comparison
     if comparison is None:
         return ()
-    return ((("read",), comparison.done), (("left",), comparison.planned - comparison.done))
+    phases = comparison.settings.partitions().phases(comparison.done)
+    return [
+        ((phase, state), count)
+        for phase, (done, planned) in phases.items()
+        for state, count in (("read", done), ("left", planned - done))
+    ]
 
 
 #: What becomes of suspects → the ledger's count of it.
@@ -59,9 +69,10 @@ COMPARISON_METRICS = (
     _one("suspect_keys", "Keys handed over to be judged.", lambda c, _f: c.tally.suspects),
     _one("covered_keys", "Keys that differed, and that their stream is judging.",
          lambda c, _f: c.tally.covered),
-    store_metric("gauge", "comparison_segments", "Segments of the comparison, read or left.", _segments,
-                 {"state": ("read", "left")}),
-    _one("progress_ratio", "Share of the segments that is read, 0 to 1.",
+    store_metric("gauge", "comparison_partitions",
+                 "Segments, files and buckets of the comparison, by phase, read or left.", _partitions,
+                 {"phase": _PHASES, "state": ("read", "left")}),
+    _one("progress_ratio", "Share of the comparison's partitions that is read, 0 to 1.",
          lambda c, _f: c.done / c.planned if c.planned else None),
     _one("started_timestamp_seconds", "When the comparison began.", lambda c, _f: c.started_ms / 1000),
     _one("finished_timestamp_seconds", "When the latest comparison was finished; no sample before.",

@@ -98,6 +98,16 @@ class Family(Generic[Kind]):
         return self._metric.labels(migration, *values)
 
 
+class Named(Generic[Kind]):
+    """One metric whose labels name a migration's tables: its one label set is made when they are known."""
+
+    def __init__(self, metric: Kind) -> None:
+        self._metric = metric
+
+    def named(self, migration: str, *values: str) -> Kind:
+        return self._metric.labels(migration, *values)
+
+
 class Factory:
     """Makes the metrics that processes count, and remembers what it declared."""
 
@@ -127,6 +137,12 @@ class Factory:
         """A metric that speaks of a migration. labels, known: those after `migration`."""
         sets = [tuple(each) for each in known]
         return Family(self._make(kind, name, text, (MIGRATION, *labels), sets, **options), sets or [()])
+
+    def of_migration_named(
+        self, kind: type[Kind], name: str, text: str, labels: Sequence[str]
+    ) -> Named[Kind]:
+        """A metric whose labels name what is migrated."""
+        return Named(self._make(kind, name, text, (MIGRATION, *labels), ()))
 
     def _make(
         self,

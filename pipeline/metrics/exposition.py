@@ -1,16 +1,17 @@
 """How metrics leave the process: slot files shared by a process group, and one HTTP port.
 
 Reads: slot files. Writes: an emptied directory at boot, HTTP answers. Never: the store. What is measured is
-declared by the neighbours; nothing but /metrics and /healthz is served.
+declared by the neighbours; beside /metrics and /healthz, the pages that the caller hands in are served.
 """
 
 import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -38,6 +39,8 @@ UNREADABLE_FILES = Declared(
 #: The files of a slot, one a kind of metric, and how long they are made at once: more than they need.
 _SLOT_FILES = ("counter", "gauge_mostrecent", "histogram")
 SLOT_FILE_BYTES = 1 << 17
+#: Of every answer: its type is not guessed, and it stands in no frame.
+SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
 #: Seconds after which a client that does not finish its request is dropped.
 CLIENT_TIMEOUT_SECONDS = 10.0
 
@@ -119,6 +122,19 @@ class MetricsServer:
         self._thread.join()
 
 
+class Served(NamedTuple):
+    """An answer of a page."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str] = {}
+
+
+#: What answers a path, given the question behind it ("" = none).
+Page = Callable[[str], Served]
+
+
 class _Listener(socketserver.ThreadingTCPServer):
     # http.server.HTTPServer would look the host up in DNS at start, which may take seconds.
     daemon_threads = True
@@ -130,9 +146,14 @@ class _Listener6(_Listener):
 
 
 def serve(
-    bind: str, port: int, registry: CollectorRegistry, health: Callable[[], tuple[bool, str]]
+    bind: str,
+    port: int,
+    registry: CollectorRegistry,
+    health: Callable[[], tuple[bool, str]],
+    pages: Mapping[str, Page] | None = None,
 ) -> MetricsServer:
-    """Serve `registry` at /metrics and `health` (fine?, one line why) at /healthz: 200, or 503 if not fine.
+    """Serve `registry` at /metrics, `health` (fine?, one line why) at /healthz: 200, or 503 if not fine; and
+    `pages`, by their paths.
 
     port 0 takes any free one. Raises ConfigurationError when the address cannot be used.
     """
@@ -141,19 +162,25 @@ def serve(
         timeout = CLIENT_TIMEOUT_SECONDS
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+            path, _, question = self.path.partition("?")
             if path == "/metrics":
                 encode, content_type = choose_encoder(self.headers.get("Accept", ""))
                 self._answer(200, content_type, encode(registry))
             elif path == "/healthz":
                 fine, why = health()
                 self._answer(200 if fine else 503, "text/plain; charset=utf-8", f"{why}\n".encode())
+            elif page := (pages or {}).get(path):
+                served = page(question)
+                self._answer(served.status, served.content_type, served.body, served.headers)
             else:
                 self._answer(404, "text/plain; charset=utf-8", b"see /metrics and /healthz\n")
 
-        def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        def _answer(
+            self, status: int, content_type: str, body: bytes, headers: Mapping[str, str] | None = None
+        ) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", content_type)
+            for name, value in {"Content-Type": content_type, **SAFE_HEADERS, **(headers or {})}.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from pipeline import __version__
 from pipeline.metrics.declared import Factory
-from pipeline.metrics.migration import MigrationFamilies, MigrationMetrics
+from pipeline.metrics.migration import MigrationFamilies, MigrationMetrics, ReaderMetrics, ValidatorMetrics
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -50,5 +50,13 @@ class Metrics:
         build.labels(*versions).set(1)
 
     def of(self, migration: str) -> MigrationMetrics:
-        """What this process counts of a migration; everything is there at 0 from now on."""
+        """What every role counts of a migration; what is counted is there at 0 from now on."""
         return MigrationMetrics(self._of_migrations, migration)
+
+    def of_reader(self, migration: str, table: str) -> ReaderMetrics:
+        """The same and what a reader counts. table: the side whose stream it reads."""
+        return ReaderMetrics(self._of_migrations, migration, table)
+
+    def of_validator(self, migration: str) -> ValidatorMetrics:
+        """The same and what a validator counts."""
+        return ValidatorMetrics(self._of_migrations, migration)

@@ -48,6 +48,10 @@ VERSION_STATES = {
     "outstanding": "Versions not yet proven.",
 }
 DEAD_REASONS = ("poison", "redelivered")
+#: The roles without which nothing is proven.
+ROLES = ("reader", "validator", "monitor")
+#: So many partitions are told apart, those furthest behind, by their rank: a shard's name is in no label.
+FURTHEST_BEHIND = 10
 
 
 def _one(kind: str, name: str, text: str, number: Callable[[Figures], float | None]) -> StoreMetric:
@@ -96,10 +100,18 @@ def _seconds(ms: int | None) -> float | None:
     return None if ms is None else ms / 1000
 
 
+def _partition_lags(figures: Figures) -> Iterable[Sample]:
+    behind = figures.reader.furthest_behind_ms[:FURTHEST_BEHIND]
+    return [
+        ((str(rank),), max(figures.now_ms - at_ms, 0) / 1000) for rank, at_ms in enumerate(behind, start=1)
+    ]
+
+
 # fmt: off
 STORE_METRICS = (
     _one("gauge", "queue_backlog_entries", "Entries in the work stream.", lambda f: f.queue.backlog),
     _one("gauge", "queue_pending_entries", "Entries held by a validator.", lambda f: f.queue.pending),
+    _one("gauge", "queue_consumers", "Validators that hold entries.", lambda f: f.queue.consumers),
     _one("gauge", "queue_due_entries", "Keys waiting for their next look.", lambda f: f.queue.due),
     _one("counter", "queue_redelivered_entries_total", "Entries whose validator went silent.",
          lambda f: f.ledger.entries_redelivered),
@@ -120,6 +132,20 @@ STORE_METRICS = (
          lambda f: f.ledger.keys_sampled),
     _one("gauge", "oldest_unconverged_timestamp_seconds",
          "When the oldest version that a look missed was written.", lambda f: _seconds(f.oldest_waiting_ms)),
+    _one("gauge", "replication_delay_seconds",
+         "The larger of the last minutes' p99 replication lag and the age of the oldest change not found.",
+         lambda f: f.replication_delay_seconds),
+    _one("gauge", "looks_overdue_seconds",
+         "How long the key that has waited longest for a look has been due.", lambda f: f.overdue_seconds),
+    _one("gauge", "last_verdict_timestamp_seconds", "When a verdict was last committed.",
+         lambda f: _seconds(f.verdict_ms)),
+    _one("gauge", "validator_processes", "Validators with a heartbeat.", lambda f: f.validators),
+    _per("expected_role", ROLES, "gauge", "roles_expected",
+         "1 while a process of the role must run: until T4 is marked.",
+         lambda f: dict.fromkeys(ROLES, int("T4" not in f.marks))),
+    store_metric("gauge", "partition_lag_seconds",
+                 "Age of the oldest change that may be unread, of the partitions furthest behind.",
+                 _partition_lags, {"rank": tuple(map(str, range(1, FURTHEST_BEHIND + 1)))}),
     _one("gauge", "oldest_finding_timestamp_seconds", "When the oldest open finding was opened.",
          lambda f: _seconds(f.oldest_finding_ms)),
     _per("kind", MISMATCHES, "gauge", "mismatches_open", "Open findings.", lambda f: f.ledger.open),
@@ -135,6 +161,8 @@ STORE_METRICS = (
     _per("change", (*ChangeType, "other"), "counter", "ledger_records_total",
          "Records published, by what they did.", lambda f: _closed(f.ledger.records, ChangeType)),
     _one("counter", "stream_gaps_total", "Losses of stream records.", lambda f: f.reader.gaps),
+    _one("gauge", "stream_gaps_open", "Losses of stream records that no comparison has closed.",
+         lambda f: f.reader.gaps_open),
     _one("gauge", "reader_processes", "Stream readers with a heartbeat.", lambda f: f.reader.readers),
     _one("counter", "store_clock_steps_total", "Steps of Redis' clock, on which nothing depends.",
          lambda f: f.clock.steps),

@@ -32,7 +32,8 @@ class Batch(msgspec.Struct, frozen=True):
     watermark_ms: the partition's once this batch is published. watch_began_ms: changes before this instant
     were never meant to be read; 0 = this batch begins no watch. spacing_seconds: the least time between the
     beginnings of two calls. idle: nothing was there, and asking more slowly loses nothing. gap: why changes
-    before this batch are lost, in the words of reports.
+    before this batch are lost, in the words of reports. gap_until_ms: what was written later is not; 0 =
+    nobody knows.
     """
 
     checkpoint: Checkpoint
@@ -43,6 +44,7 @@ class Batch(msgspec.Struct, frozen=True):
     spacing_seconds: float = 0.0
     idle: bool = False
     gap: str | None = None
+    gap_until_ms: int = 0
 
 
 class Found(msgspec.Struct, frozen=True):

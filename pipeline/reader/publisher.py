@@ -38,7 +38,7 @@ from pipeline.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from pipeline.metrics import MigrationMetrics
+from pipeline.metrics import ReaderMetrics
 from pipeline.process.pulse import Heartbeat
 from pipeline.producers.base import Batch, Producer, Stop
 from pipeline.reader.discovery import DiscoveryLoop
@@ -70,7 +70,7 @@ class Publisher:
         self,
         store: ReaderStore,
         producer: Producer,
-        metrics: MigrationMetrics,
+        metrics: ReaderMetrics,
         *,
         threads: int = 8,
         max_backlog: int = 100_000,
@@ -170,7 +170,9 @@ class Publisher:
         """Publish a batch; False when the partition is not ours to read any more. Raises StoreUnavailable."""
         if batch.gap is not None:
             # A reader that was suspended and overtaken meanwhile finds trimmed what others have read.
-            reported = self._store.add_gap(held.lease, held.partition, batch.gap, held.checkpoint)
+            reported = self._store.add_gap(
+                held.lease, held.partition, batch.gap, held.checkpoint, batch.gap_until_ms
+            )
             if reported is Outcome.FENCED:
                 return False
             held.batch = batch = msgspec.structs.replace(batch, gap=None)

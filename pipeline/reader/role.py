@@ -12,7 +12,7 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
 from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
-from pipeline.metrics import Metrics, MigrationMetrics
+from pipeline.metrics import Metrics, ReaderMetrics
 from pipeline.process import garbage
 from pipeline.process.pulse import Heartbeat
 from pipeline.producers.base import Stop
@@ -41,7 +41,8 @@ def run_reader(
 
     unserved: as `Outage` calls it.
     """
-    own_metrics = metrics.of(migration.name)
+    own_metrics = metrics.of_reader(migration.name, migration.origin)
+    own_metrics.describe(migration.described())
     table = describe_table(
         connect(migration, migration.origin, own_metrics), migration.table(migration.origin)
     )
@@ -63,12 +64,12 @@ def run_reader(
         _selector(migration, table, own_metrics),
         store.clock,
         own_metrics,
-        table=migration.origin,
     )
     publisher = Publisher(
         store, producer, own_metrics, threads=process.reader_threads, max_backlog=migration.max_backlog
     )
     own_metrics.sample_ratio.set(migration.sample_rate / 100)
+    own_metrics.queue_limit_entries.set(migration.max_backlog)
     log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=process.reader_threads)
 
     def tick(*, worked: bool = True) -> None:
@@ -120,7 +121,7 @@ def _discoverer(
     )
 
 
-def _selector(migration: MigrationConfig, table: TableInfo, metrics: MigrationMetrics) -> Selector:
+def _selector(migration: MigrationConfig, table: TableInfo, metrics: ReaderMetrics) -> Selector:
     return Selector(
         table.schema,
         Sampler(migration.sample_rate),
@@ -137,5 +138,5 @@ def _stream_arn(migration: MigrationConfig, info: TableInfo) -> str:
             f"table {info.name} has no enabled stream",
             "enable one (NEW_AND_OLD_IMAGES), or give --stream-arn",
         )
-    log.info("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
+    log.debug("no --stream-arn given: using the table's latest stream", stream=info.stream_arn)
     return info.stream_arn

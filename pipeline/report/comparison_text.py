@@ -4,16 +4,19 @@ Reads: structs of the core. Writes: nothing; callers print. Never: the store. No
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from pipeline.core.comparing.definitions import DefinitionsCompared
+from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.result import Answer, Estimate, Share
-from pipeline.core.comparing.state import Comparison
+from pipeline.core.comparing.state import Comparison, ExportSeen
 from pipeline.core.figures import Figures
 from pipeline.core.model import MISMATCHES, Side
 from pipeline.core.statistics import share_text
+from pipeline.report.words import many
 
 _SAID = {
     Answer.EQUAL: "EQUAL",
@@ -22,21 +25,45 @@ _SAID = {
 }
 
 
-def plan(facts: Mapping[str, str], estimate: Estimate, notes: Sequence[str]) -> str:
+def plan(
+    facts: Mapping[str, str], estimate: Estimate, notes: Sequence[str], exports: Mapping[Side, ExportSeen]
+) -> str:
     """What `compare --dry-run` prints."""
     minutes = (
         "as fast as the tables allow" if estimate.seconds is None else f"{estimate.seconds / 60:,.1f} min"
     )
     rows = {
         **facts,
-        "segments": f"{estimate.segments:,} of {estimate.of:,}",
+        **{f"{side} export": export_words(one) for side, one in exports.items()},
+        "segments": f"{estimate.segments:,} of {estimate.of:,}" if estimate.segments else "none is scanned",
         "items": f"about {estimate.items:,} a side, {estimate.bytes_ / 1e9:,.3f} GB (AWS counts every 6 h)",
         "read units": f"about {estimate.units:,.0f} on both sides together",
         "dollars": f"about {estimate.dollars:,.4f} (on demand, us-east-1)",
         "time": minutes,
+        **({"spill": f"about {estimate.spill_bytes / 1e9:,.3f} GB on disk"} if estimate.spill_bytes else {}),
     }
     lines = [f"{name:<13} {text}" for name, text in rows.items()]
     return "\n".join([*lines, *notes])
+
+
+def export_words(export: ExportSeen) -> str:
+    """What an export is, and how much."""
+    return (
+        f"{_shown(export)}: {many(export.files, 'file')}, {export.size / 1e9:,.3f} GB compressed, "
+        f"{export.items:,} items, 0 read units"
+    )
+
+
+def _shown(export: ExportSeen) -> str:
+    """What an export is of."""
+    if export.from_ms is None:
+        return f"the table at {_second(export.to_ms)}"
+    return f"changes from {_second(export.from_ms)} to {_second(export.to_ms)}"
+
+
+def _second(ms: int) -> str:
+    """AWS dates exports to the second."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def definition_lines(definitions: DefinitionsCompared) -> list[str]:
@@ -56,23 +83,46 @@ def progress_text(comparison: Comparison, figures: Figures, keys_per_second: flo
     units = sum(tally.units(side) for side in Side)
     share = comparison.done / max(1, comparison.planned)
     return (
-        f"segments {comparison.done:,} of {comparison.planned:,}, keys {tally.keys:,} "
-        f"({keys_per_second:,.0f} a second), suspects waiting {figures.ledger.suspects_waiting:,}, "
+        f"{_phases(comparison)}, keys {tally.keys:,} ({keys_per_second:,.0f} a second), "
+        f"suspects waiting {figures.ledger.suspects_waiting:,}, "
         f"open findings {figures.open_total:,}, read units {units:,.0f} "
         f"({tally.dollars:,.4f} dollars, about {tally.dollars / share if share else 0:,.4f} in all)"
     )
+
+
+#: A phase of a comparison → what it is made of.
+_PARTS = {
+    Mode.SCAN: "segments",
+    Mode.CHANGES: "files of changes",
+    "sort": "files and segments sorted",
+    "bucket": "buckets",
+}
+
+
+def _phases(comparison: Comparison) -> str:
+    phases = comparison.settings.partitions().phases(comparison.done)
+    return ", ".join(f"{_PARTS[name]} {done:,} of {planned:,}" for name, (done, planned) in phases.items())
 
 
 def status_row(comparison: Comparison, figures: Figures) -> str:
     """The line that `status` shows."""
     tally = comparison.tally
     done = "finished" if comparison.finished_ms is not None else "under way"
-    what = "whole table" if comparison.whole else f"{comparison.settings.sample_percent:g} % of the segments"
     return (
-        f"{what}, {done}: segments {comparison.done:,} of {comparison.planned:,}, keys {tally.keys:,}, "
+        f"{_what(comparison)}, {done}: {_phases(comparison)}, keys {tally.keys:,}, "
         f"suspects {tally.suspects:,} ({figures.ledger.suspects_waiting:,} waiting), "
         f"covered {tally.covered:,}"
     )
+
+
+def _what(comparison: Comparison) -> str:
+    settings = comparison.settings
+    sample = "" if settings.sample_percent == 100 else f"{settings.sample_percent:g} % of the "
+    if settings.mode is Mode.CHANGES:
+        return f"{sample}keys that changed in a window"
+    if comparison.whole:
+        return "whole table"
+    return f"{sample}{'keys' if settings.exports else 'segments'}"
 
 
 def result_text(
@@ -84,10 +134,10 @@ def result_text(
     rows = {
         **{
             str(side): f"{tally.items(side):,} items, {tally.item_bytes(side):,} bytes, "
-            f"{tally.units(side):,.1f} read units"
+            f"{tally.units(side):,.1f} read units{_read_from(comparison, side)}"
             for side in Side
         },
-        "segments": f"{comparison.done:,} of {comparison.planned:,} read",
+        **_read(comparison),
         "keys": f"{tally.keys:,} compared: {tally.equal:,} equal, {tally.suspects:,} suspects, "
         f"{tally.covered:,} covered by the stream",
         "findings": (kinds or "none") + _excused(figures),
@@ -95,6 +145,20 @@ def result_text(
         "cost": f"{seconds:,.1f} s, {tally.dollars:,.4f} dollars (on demand, us-east-1)",
     }
     return "\n".join([_SAID[answer], *(f"  {name:<9} {text}" for name, text in rows.items())])
+
+
+def _read_from(comparison: Comparison, side: Side) -> str:
+    export = comparison.settings.export(side)
+    if export is not None:
+        return f", read from an export: {_shown(export)}"
+    return ", looked up" if comparison.settings.mode is Mode.CHANGES else ""
+
+
+def _read(comparison: Comparison) -> dict[str, str]:
+    """Which parts were read; what was sorted and joined, a row each."""
+    phases = comparison.settings.partitions().phases(comparison.done)
+    names = {"scan": "segments", "changes": "files", "sort": "sorted", "bucket": "buckets"}
+    return {names[name]: f"{done:,} of {planned:,} read" for name, (done, planned) in phases.items()}
 
 
 def _excused(figures: Figures) -> str:
@@ -106,7 +170,7 @@ def _right(success: Share | None) -> str:
     if success is None:
         return "nothing was compared"
     if success.low == success.high:
-        return f"{share_text(success.low)} of the keys"
+        return f"{share_text(success.low)} of the {success.unit}s"
     return (
         f"between {share_text(success.low)} and {share_text(success.high)} of the {success.unit}s "
         f"({success.confidence * 100:.0f} % confidence)"
@@ -136,14 +200,31 @@ def comparison_object(comparison: Comparison) -> dict[str, Any]:
                 "items": tally.items(side),
                 "bytes": tally.item_bytes(side),
                 "read_units": tally.units(side),
+                "not_sampled": tally.not_sampled(side),
+                "export": _export_object(comparison.settings.export(side)),
             }
             for side in Side
         },
+        "mode": comparison.settings.mode.value,
         "equal": tally.equal,
         "suspects": tally.suspects,
         "covered": tally.covered,
         "partitions": {"planned": comparison.planned, "read": comparison.done},
+        "phases": {
+            name: {"planned": planned, "read": done}
+            for name, (done, planned) in comparison.settings.partitions().phases(comparison.done).items()
+        },
         "whole": comparison.whole,
         "finished": comparison.finished_ms is not None,
         "dollars": round(tally.dollars, 6),
     }
+
+
+def _export_object(export: ExportSeen | None) -> dict[str, Any] | None:
+    """None: the side was scanned, or looked up. time: of a full export; from, to: of an incremental one."""
+    if export is None:
+        return None
+    named = {"arn": export.arn, "location": export.location}
+    if export.from_ms is None:
+        return {**named, "time": _second(export.to_ms)}
+    return {**named, "from": _second(export.from_ms), "to": _second(export.to_ms)}

@@ -10,16 +10,25 @@ from typing import Any
 import msgspec
 
 from pipeline.core.figures import Figures
-from pipeline.core.gate import Limits, Result, Verdict
-from pipeline.core.model import Side
+from pipeline.core.gate import Result
+from pipeline.core.ledger import Gap
+from pipeline.core.model import MILESTONES, Side
+from pipeline.core.outlook import Instant
 from pipeline.core.statistics import margin_in_words
+from pipeline.report.columns import paragraph, rows
 from pipeline.report.comparison_text import comparison_object, status_row
+from pipeline.report.facts import Facts, facts_object
 from pipeline.report.words import HOUR, instant, many, percent, span
 
 #: Below this much time until unread records are lost, every report says so.
 HEADROOM_WARNING_SECONDS = 6 * HOUR
 #: And when a key that is due has waited longer than this for a look.
 OVERDUE_WARNING_SECONDS = 30
+
+#: The gate's answer in words.
+ANSWERS = {Result.PASSED: "GO", Result.FAILED: "NO-GO", Result.INCONCLUSIVE: "TOO EARLY TO SAY"}
+#: What the strata are called, in their order.
+STRATA_SAID = ("keys that changed", "whole table")
 
 NOTHING_COMPARED = "nothing compared yet: this says neither that the tables are equal nor that they differ"
 LIMIT_OF_SOURCE = (
@@ -41,8 +50,8 @@ class Heading(msgspec.Struct, frozen=True):
 def statistics_text(figures: Figures, before: Figures | None) -> str:
     """The block that the monitor prints; rates are since `before`, or since the start without it."""
     running = span((figures.now_ms - figures.started_ms) / 1000)
-    lines = [f"statistics after {running}", *_rows(figures, before)]
-    return "\n  ".join(lines)
+    head = f"statistics after {running}, at {instant(figures.now_ms)}"
+    return "\n".join([head, rows(_rows(figures, before), 8, margin=2)])
 
 
 def statistics_fields(figures: Figures, before: Figures | None) -> dict[str, Any]:
@@ -79,10 +88,10 @@ def _records(figures: Figures) -> int:
     return figures.ledger.records_read + figures.ledger.records_repeated
 
 
-def _rows(figures: Figures, before: Figures | None) -> list[str]:
+def _rows(figures: Figures, before: Figures | None) -> list[tuple[str, str]]:
     ledger = figures.ledger
     rate = records_per_second(figures, before)
-    rows = {
+    shown = {
         "changes": f"{_records(figures):,} total, {ledger.records_read:,} unique "
         f"({', '.join(f'{name} {number:,}' for name, number in ledger.records.items())}), "
         f"{rate:,.1f} per second",
@@ -94,8 +103,8 @@ def _rows(figures: Figures, before: Figures | None) -> list[str]:
         "reader": _reader(figures),
     }
     if figures.comparison is not None:
-        rows["compare"] = status_row(figures.comparison, figures)
-    return [f"{name:<8} {text}" for name, text in rows.items()]
+        shown["compare"] = status_row(figures.comparison, figures)
+    return list(shown.items())
 
 
 def _success(figures: Figures) -> str:
@@ -134,7 +143,8 @@ def _reader(figures: Figures) -> str:
     lag, headroom = figures.reader_lag_seconds, figures.retention_headroom_seconds
     finished = figures.reader.partitions_finished
     partitions = figures.reader.partitions_open + finished
-    counted = f"partitions {partitions:,} ({finished:,} finished), gaps {figures.reader.gaps:,}"
+    closed = f" ({len(figures.reader.closed):,} closed)" if figures.reader.closed else ""
+    counted = f"partitions {partitions:,} ({finished:,} finished), gaps {figures.reader.gaps:,}{closed}"
     if lag is None or headroom is None:
         return f"position not known yet, {counted}"
     return f"{span(lag)} behind, {span(max(headroom, 0))} until records are lost, {counted}"
@@ -146,11 +156,12 @@ def _reader(figures: Figures) -> str:
 def status_text(heading: Heading, figures: Figures) -> str:
     """`status`: the monitor's rows, the accounting, and what must be known besides."""
     lines = [
-        f"migration {heading.migration}, verifying the {heading.verify_on} table, "
-        f"begun {instant(figures.started_ms)}, now {instant(figures.now_ms)}",
-        *(f"  {row}" for row in _rows(figures, None)),
-        *(f"  {row}" for row in _accounting(figures)),
-        *(f"note: {note}" for note in notes(heading, figures)),
+        paragraph(
+            f"migration {heading.migration}, verifying the {heading.verify_on} table, "
+            f"begun {instant(figures.started_ms)}, now {instant(figures.now_ms)}"
+        ),
+        rows([*_rows(figures, None), *_accounting(figures)], 8, margin=2),
+        *(paragraph(f"note: {note}") for note in notes(heading, figures)),
     ]
     return "\n".join(lines)
 
@@ -174,6 +185,8 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "retention_headroom_seconds": figures.retention_headroom_seconds,
             "partitions": msgspec.to_builtins(reader.partitions),
             "gaps": reader.gaps,
+            "gaps_open": reader.gaps_open,
+            "gaps_closed": [_closed_object(gap) for gap in reader.closed],
         },
         "comparison": comparison_object(figures.comparison) if figures.comparison else None,
         "queue": {
@@ -195,8 +208,9 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
         said.append(NOTHING_COMPARED)
     if wrong := figures.ledger.imbalance:
         said.append(f"the accounting identity does not hold: {wrong}")
-    if figures.reader.gaps:
-        said.append(f"{many(figures.reader.gaps, 'gap')}: stream records were lost before they were read")
+    if lost := figures.reader.gaps_open:
+        said.append(f"{many(lost, 'gap')}: stream records were lost before they were read")
+    said += [f"a gap {_window(gap)} was closed {_closing(gap)}" for gap in figures.reader.closed]
     if figures.reader.readers == 0:
         said.append("no stream reader is alive: what is written now is not seen until one runs")
     if figures.validators == 0:
@@ -214,7 +228,27 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
     return said
 
 
-def _accounting(figures: Figures) -> list[str]:
+def _window(gap: Gap) -> str:
+    since = f"from {instant(gap.from_ms)} " if gap.from_ms else ""
+    return f"{since}to {instant(gap.to_ms)} ({gap.reason})"
+
+
+def _closing(gap: Gap) -> str:
+    return f"at {instant(gap.closed_ms or 0)} by {gap.closed_by}"
+
+
+def _closed_object(gap: Gap) -> dict[str, Any]:
+    """from: null where nobody knows since when changes were lost."""
+    return {
+        "reason": gap.reason,
+        "from": instant(gap.from_ms) if gap.from_ms else None,
+        "to": instant(gap.to_ms),
+        "closed": instant(gap.closed_ms or 0),
+        "by": gap.closed_by,
+    }
+
+
+def _accounting(figures: Figures) -> list[tuple[str, str]]:
     """The accounting identity with its numbers."""
     ledger = figures.ledger
     states = ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
@@ -223,10 +257,16 @@ def _accounting(figures: Figures) -> list[str]:
     arrived = ledger.records_read + ledger.suspects_published
     suspects = f"+ suspects {ledger.suspects_published:,} " if ledger.suspects_published else ""
     return [
-        f"records  read {ledger.records_read:,} {suspects}{_equal(arrived, read_parts)} "
-        f"not sampled {ledger.not_sampled:,} + versions published {ledger.versions_published:,}",
-        f"versions published {ledger.versions_published:,} {_equal(ledger.versions_published, sum(counts))} "
-        + " + ".join(f"{state} {count:,}" for state, count in zip(states, counts, strict=True)),
+        (
+            "records",
+            f"read {ledger.records_read:,} {suspects}{_equal(arrived, read_parts)} "
+            f"not sampled {ledger.not_sampled:,} + versions published {ledger.versions_published:,}",
+        ),
+        (
+            "versions",
+            f"published {ledger.versions_published:,} {_equal(ledger.versions_published, sum(counts))} "
+            + " + ".join(f"{state} {count:,}" for state, count in zip(states, counts, strict=True)),
+        ),
     ]
 
 
@@ -237,23 +277,55 @@ def _equal(one: int, other: int) -> str:
 # --- gate --------------------------------------------------------------------------------------------------
 
 
-def gate_text(migration: str, verdict: Verdict) -> str:
-    """`gate`: the answer, then every check with its reason."""
-    said = {Result.PASSED: "GO", Result.FAILED: "NO-GO", Result.INCONCLUSIVE: "TOO EARLY TO SAY"}
-    rows = [f"  {check.result:<13} {check.name:<11} {check.reason}" for check in verdict.checks]
-    return "\n".join([f"migration {migration}: {said[verdict.result]}", *rows])
+def gate_text(facts: Facts) -> str:
+    """`gate`: the answer, every check with its reason, and what the answer does not cover."""
+    known = [(name, one.words) for name, one in zip(STRATA_SAID, facts.strata, strict=True)]
+    return "\n".join(
+        [
+            f"migration {facts.migration}: {ANSWERS[facts.result]}",
+            *(f"  {check.result:<13} {check.name:<11} {check.reason}" for check in facts.checks),
+            "how much was looked at:",
+            rows([*known, ("keys", facts.keys), *outlook_lines(facts)], width=24, margin=2),
+            "what this does not cover:",
+            *(paragraph(f"  - {one}", indent=4) for one in facts.unknowns),
+        ]
+    )
 
 
-def gate_object(migration: str, now_ms: int, verdict: Verdict, limits: Limits) -> dict[str, Any]:
-    """`gate --json`: `result` is passed, failed or inconclusive; limits in ratios, ms and counts."""
-    return {
-        "migration": migration,
-        "at": instant(now_ms),
-        **msgspec.to_builtins(verdict),
-        "limits": msgspec.to_builtins(limits),
-    }
+def outlook_lines(facts: Facts) -> list[tuple[str, str]]:
+    """Up to when everything is settled; and, while that is not so already, when it will be enough."""
+    ahead = facts.outlook
+    lines = [("verified up to", _said(ahead.verified_up_to, facts.at_ms))]
+    for name, when in (
+        ("enough keys compared", ahead.enough_keys),
+        ("nothing waits for a look", ahead.backlog_empty),
+    ):
+        if when.at_ms is None or when.at_ms > facts.at_ms:
+            lines.append((name, _said(when, facts.at_ms)))
+    return lines
+
+
+def _said(when: Instant, now_ms: int) -> str:
+    if when.at_ms is None:
+        return f"not known: {when.why}"
+    if when.at_ms <= now_ms:
+        return f"{instant(when.at_ms)}, {span((now_ms - when.at_ms) / 1000)} ago"
+    return f"in about {span((when.at_ms - now_ms) / 1000)}, at the rate of the last minutes"
+
+
+def gate_object(facts: Facts) -> dict[str, Any]:
+    """`gate --json`: `result` is passed, failed or inconclusive. All facts but the timeline and the keys."""
+    plain = facts_object(facts)
+    findings = {name: one for name, one in plain["findings"].items() if name not in {"listed", "closed"}}
+    rest = {name: one for name, one in plain.items() if name not in {"samples", "findings"}}
+    return {"at": instant(facts.at_ms), **rest, "findings": findings}
 
 
 def marked(milestone: str, at_ms: int) -> str:
     """What `mark` prints."""
-    return f"{milestone} marked at {instant(at_ms)}"
+    return f"{milestone} marked at {instant(at_ms)}: {MILESTONES[milestone]}"
+
+
+def moved(milestone: str, before_ms: int) -> str:
+    """The warning that a milestone had been marked before."""
+    return f"warning: {milestone} had been marked at {instant(before_ms)}, which is forgotten now"

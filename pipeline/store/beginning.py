@@ -66,7 +66,13 @@ def server_info(told: Mapping[str, str]) -> ServerInfo:
     text = told.get(f"{kind}_version", "")
     numbers = re.match(r"\d+(?:\.\d+)*", text)
     version = tuple(int(part[:9]) for part in numbers[0].split(".")[:3]) if numbers else ()
-    return ServerInfo(kind, version, text or "of an unknown version", told.get("maxmemory_policy", ""))
+    return ServerInfo(
+        kind,
+        version,
+        text or "of an unknown version",
+        told.get("maxmemory_policy", ""),
+        forgets=told.get("aof_enabled") == "0",
+    )
 
 
 def load(connection: RedisConnection) -> Meta | None:
@@ -76,13 +82,16 @@ def load(connection: RedisConnection) -> Meta | None:
     return _meta_of(raw, connection.migration) if raw else None
 
 
-def begin(connection: RedisConnection, settings: dict[str, str]) -> Meta:
-    """Begin the migration or go on with it.
+def begin(
+    connection: RedisConnection, settings: dict[str, str], judged_by: dict[str, str] | None = None
+) -> Meta:
+    """Begin the migration or go on with it. judged_by: times that may change; None leaves them as they are.
 
     Raises SettingsChanged if it was begun with other settings, and ConfigurationError as `readable` does.
     """
     encoded = msgspec.json.encode(settings)
-    flat = connection.run(scripts.BEGIN, (secrets.token_hex(16), encoded, FORMAT, GROUP))
+    times = msgspec.json.encode(judged_by) if judged_by else b""
+    flat = connection.run(scripts.BEGIN, (secrets.token_hex(16), encoded, FORMAT, GROUP, times))
     meta = _meta_of(dict(zip(flat[::2], flat[1::2], strict=True)), connection.migration)
     differing = [
         f"{name}: {meta.settings.get(name, '(unset)')} → {settings.get(name, '(unset)')}"
@@ -111,4 +120,5 @@ def readable(found: bytes | None, migration: str) -> None:
 def _meta_of(raw: dict[bytes, bytes], migration: str) -> Meta:
     readable(raw.get(b"format"), migration)
     settings = msgspec.json.decode(raw[b"settings"], type=dict[str, str])
-    return Meta(int(raw[b"started_ms"]), bytes.fromhex(raw[b"secret"].decode()), settings)
+    judged_by = msgspec.json.decode(raw.get(b"judged_by", b"{}"), type=dict[str, str])
+    return Meta(int(raw[b"started_ms"]), bytes.fromhex(raw[b"secret"].decode()), settings, judged_by)

@@ -9,13 +9,15 @@ import secrets
 import struct
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from pipeline.core.comparing.closing import Closes, closes
 from pipeline.core.comparing.join import Suspect
+from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
-from pipeline.core.model import UNKNOWN
+from pipeline.core.model import UNKNOWN, Side
 from pipeline.errors import ConfigurationError
 from pipeline.store import scripts
 from pipeline.store.messages import Outcome
@@ -63,11 +65,17 @@ class CompareStore(RoleStore):
 
     def begin_comparison(self, settings: CompareSettings, how: Beginning) -> Comparison:
         """The comparison that is there from now on; ConfigurationError for one of other settings."""
+        partitions, closing = settings.partitions(), self._closes(settings)
         args = (
             secrets.token_hex(8),
             msgspec.json.encode(settings),
-            len(settings.plan().segments),
+            partitions.planned,
             how.value,
+            partitions.sorting,
+            "changes" if partitions.mode is Mode.CHANGES else "table",
+            closing.from_ms if closing else 0,
+            "" if closing is None or closing.to_ms is None else closing.to_ms,
+            closing.by if closing else "",
         )
         flat = self._connection.run(scripts.COMPARE_BEGIN, args)
         texts = [text.decode() for text in flat]
@@ -76,10 +84,16 @@ class CompareStore(RoleStore):
             raise ConfigurationError(
                 f"an unfinished comparison of {self.migration} has other settings "
                 f"(--sample-rate {found.settings.sample_percent:g}, "
-                f"--segments {found.settings.segments or 'by size'})",
+                f"--segments {found.settings.segments or 'by size'}{_said(found.settings)})",
                 "give it those again, or begin anew with --restart",
             )
         return found
+
+    def _closes(self, settings: CompareSettings) -> Closes | None:
+        """By what the migration was begun with: its stream, and the keys of it that are kept."""
+        begun = self.meta.settings
+        verified = Side(begun.get("verify_on", Side.TARGET))
+        return closes(settings, verified.other, float(begun.get("sample_rate", 100)))
 
     def take(self, comparison: str, owner: str, ttl_ms: int) -> tuple[Standing, Part | None]:
         """A partition that is now ours (lua/compare_take.lua), or why there is none."""
@@ -111,8 +125,18 @@ class CompareStore(RoleStore):
         waiting, covered = rest
         return Published(outcome, waiting, [position - 1 for position in covered])
 
+    def sorted_parts(self) -> dict[int, int]:
+        """Of each partition that was sorted into buckets, by ordinal: the epoch of what was counted."""
+        with self._connection.asking("sorted"):
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("comparison-sorted")))
+        return {int(ordinal): int(epoch) for ordinal, epoch in raw.items()}
+
     def finish(self, comparison: str, part: Part, tally: Tally) -> Outcome:
         """Count what a partition held, once (lua/compare_finish.lua)."""
         counts = " ".join(f"{name}={getattr(tally, name)}" for name in tally.__struct_fields__)
         args = (comparison, part.ordinal, part.epoch, counts)
         return Outcome(self._connection.run(scripts.COMPARE_FINISH, args).decode())
+
+
+def _said(settings: CompareSettings) -> str:
+    return "".join(f", --{side}-export {one.arn or one.location}" for side, one in settings.exports.items())

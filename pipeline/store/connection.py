@@ -16,6 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from pipeline.core.redis_url import fault_of
 from pipeline.errors import ConfigurationError, StateLost, StoreFull
 from pipeline.store.answers import NotAllowed, translation
 from pipeline.store.clock import AwsClocks, Reading, StateClock
@@ -40,23 +41,21 @@ class RedisConnection:
         aws: the time, as AWS tells it; None in a process that cannot ask there. outage: is told what goes
         well and what does not; None for a command that looks once.
         """
+        if fault := fault_of(url):
+            raise ConfigurationError(f"--redis-url cannot be used: {fault}")
         self.migration = migration
         self._outage = outage
         self.clock = StateClock(KeptTime(self), aws)
         self._prefix = f"ddbmm:{{{migration}}}:"
         self._calls: dict[str, Callable[..., Any]] = {}
-        try:
-            self.redis = redis.Redis.from_url(
-                url,
-                protocol=3,
-                retry=Retry(NoBackoff(), 0),
-                socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                socket_timeout=CALL_TIMEOUT_SECONDS,
-                health_check_interval=HEALTH_CHECK_SECONDS,
-            )
-        except ValueError:
-            # Whatever it says, and the traceback of it, may hold a part of the password.
-            raise ConfigurationError("--redis-url is not a Redis URL") from None
+        self.redis = redis.Redis.from_url(
+            url,
+            protocol=3,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_timeout=CALL_TIMEOUT_SECONDS,
+            health_check_interval=HEALTH_CHECK_SECONDS,
+        )
 
     def close(self) -> None:
         self.redis.close()

@@ -4,7 +4,8 @@ Reads: the state directory. Writes: there, Valkey's append-only files, log and s
 `server.json`. Never: redis. There is no TCP port, no second server on one directory, and no server left
 behind by a run that was killed.
 
-In the state directory, all of it for its owner alone (the server has no password, its socket's mode is 700):
+In the state directory, all of it for its owner alone (the server has no password, its socket's mode is 700;
+`state_dir.py` sees to it):
   owner.lock     locked by the run for as long as it lives; the kernel lets go of it however the run ends
   server.json    the server's URL and the run's pid, for `status` and `findings` beside a run
   appendonlydir  the state itself; at most the last second of it is lost in a power failure
@@ -18,7 +19,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -26,11 +26,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Self
+from urllib.parse import quote
 
 import structlog
 
 from pipeline.errors import ConfigurationError
 from pipeline.process.tether import tied
+from pipeline.store import state_dir as files
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +41,12 @@ START_SECONDS = 120.0
 END_SECONDS = 20.0
 #: A `status` beside us holds the lock for about a second, a run that is stopping for a little longer.
 LOCK_SECONDS = 5.0
-CALL_SECONDS = 5.0
 RESTART_SECONDS = 1.0
 POLL_SECONDS = 0.02
 #: Bytes of a socket's path: 104 on macOS, 108 on Linux.
 SOCKET_PATH_BYTES = 100
+#: Of a note; more is none.
+NOTE_BYTES = 4_096
 
 
 @contextlib.contextmanager
@@ -58,7 +61,7 @@ def running(state_dir: str) -> Iterator[str]:
         _end_left_over(home)
         with _socket_path(home) as path, _Server(home, path) as server:
             _write_note(home, server.url)
-            log.info("embedded server started", state_dir=str(home))
+            log.debug("embedded server started", state_dir=str(home))
             yield server.url
         (home / "server.json").unlink(missing_ok=True)
 
@@ -71,7 +74,7 @@ def attached(state_dir: str) -> Iterator[str]:
     """
     home = Path(state_dir).absolute()
     url = _noted_url(home)
-    if url is not None and _answers(url):
+    if url is not None and _is_up(url, home):
         yield url
     elif (home / "appendonlydir").is_dir():
         with running(state_dir) as url:
@@ -87,8 +90,9 @@ def shared(state_dir: str) -> Iterator[tuple[str, bool]]:
     """The URL of the server that a run beside us keeps in `state_dir`, and True; else of one of our own, as
     `running` makes it, and False.
     """
-    url = _noted_url(Path(state_dir).absolute())
-    if url is not None and _answers(url):
+    home = Path(state_dir).absolute()
+    url = _noted_url(home)
+    if url is not None and _is_up(url, home):
         yield url, True
         return
     with running(state_dir) as url:
@@ -101,7 +105,7 @@ def shared(state_dir: str) -> Iterator[tuple[str, bool]]:
 def _home(state_dir: str) -> Path:
     home = Path(state_dir).absolute()
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.take(home)
     except OSError as error:
         raise ConfigurationError(
             f"--state-dir {home}: {error.strerror}", "give a directory that can be written"
@@ -111,10 +115,12 @@ def _home(state_dir: str) -> Path:
 
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    with (home / "owner.lock").open("w") as file:
+    with os.fdopen(files.opened(home / "owner.lock", os.O_RDWR), "w", encoding="utf-8") as file:
         if not _poll(lambda: _try_lock(file), LOCK_SECONDS):
+            owner = _note(home).get("run")
             raise ConfigurationError(
-                f"{home} belongs to a run that is still going (pid {_note(home).get('run', 'unknown')})",
+                f"{home} belongs to a run that is still going "
+                f"(pid {owner if isinstance(owner, int) else 'unknown'})",
                 "stop that one, or give this one another --state-dir",
             )
         yield
@@ -130,8 +136,8 @@ def _try_lock(file: IO[str]) -> bool:
 
 def _note(home: Path) -> dict[str, object]:
     try:
-        note = json.loads((home / "server.json").read_text())
-    except (OSError, ValueError):  # none, or a run was killed while it wrote it
+        note = json.loads(files.read(home / "server.json", NOTE_BYTES))
+    except (OSError, ValueError, RecursionError):  # none, or a run was killed while it wrote it
         return {}
     return note if isinstance(note, dict) else {}
 
@@ -141,22 +147,27 @@ def _noted_url(home: Path) -> str | None:
     return url if isinstance(url, str) else None
 
 
+def _url(socket_path: Path) -> str:
+    return f"unix://{quote(str(socket_path))}"
+
+
 def _write_note(home: Path, url: str) -> None:
     fresh = home / "server.json.new"
-    fresh.write_text(json.dumps({"url": url, "run": os.getpid()}))
+    with os.fdopen(files.opened(fresh, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file:
+        json.dump({"url": url, "run": os.getpid()}, file)
     fresh.replace(home / "server.json")
 
 
 @contextlib.contextmanager
 def _socket_path(home: Path) -> Iterator[Path]:
     """Where to listen: in the state directory, or in a short private one when that path is too long."""
-    path = home / "valkey.sock"
+    path = home / files.SOCKET_NAME
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
         yield path
         return
-    directory = tempfile.mkdtemp(prefix="ddbmm-")
+    directory = tempfile.mkdtemp(prefix=files.SHORT_PREFIX)
     try:
-        yield Path(directory) / "valkey.sock"
+        yield Path(directory) / files.SOCKET_NAME
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -168,7 +179,7 @@ class _Server:
     """Valkey on one directory. Should it end by itself (killed, out of memory), it is started again."""
 
     def __init__(self, home: Path, socket_path: Path) -> None:
-        self.url = f"unix://{socket_path}"
+        self.url = _url(socket_path)
         self._log_path = home / "valkey.log"
         self._command = [
             *(_binary(), "--port", "0", "--unixsocket", str(socket_path), "--unixsocketperm", "700"),
@@ -197,7 +208,7 @@ class _Server:
         self._keeper.join(END_SECONDS)
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        with self._log_path.open("ab") as sink:
+        with os.fdopen(files.opened(self._log_path, os.O_WRONLY | os.O_APPEND), "ab") as sink:
             return subprocess.Popen(
                 tied(self._command),
                 stdin=subprocess.DEVNULL,
@@ -246,42 +257,33 @@ def _binary() -> str:
 
 def _end_left_over(home: Path) -> None:
     """End the server of a run that is gone: two servers on one append-only file would ruin it."""
-    url = _noted_url(home)
-    if url is None or not _connects(url):
+    for url in dict.fromkeys((_noted_url(home), _url(home / files.SOCKET_NAME))):
+        if url is not None:
+            _end_there(home, url)
+
+
+def _end_there(home: Path, url: str) -> None:
+    there = files.serves(url, home)
+    if there is False:
         return
-    log.warning("server of an earlier run is still there: ending it", state_dir=str(home))
-    _call(url, b"SHUTDOWN\r\n")
-    if not _poll(lambda: not _connects(url), END_SECONDS):
+    if there:
+        log.warning("server of an earlier run is still there: ending it", state_dir=str(home))
+        with contextlib.suppress(OSError):
+            files.call(url, b"SHUTDOWN\r\n")
+    if not _poll(lambda: not files.connects(url), END_SECONDS):
         raise ConfigurationError(f"a server still uses {home} and does not end", "end it, then try again")
 
 
-# --- talking to it: two words of its protocol need no client ------------------------------------------------
+def _is_up(url: str, home: Path) -> bool:
+    """Whether the server on `home` answers there."""
+    return bool(files.serves(url, home)) and _answers(url)
 
 
 def _answers(url: str) -> bool:
     """False too while it loads its files."""
-    return _call(url, b"PING\r\n").startswith(b"+PONG")
-
-
-def _connects(url: str) -> bool:
-    with contextlib.suppress(OSError), _connection(url):
-        return True
+    with contextlib.suppress(OSError):
+        return files.call(url, b"PING\r\n").startswith(b"+PONG")
     return False
-
-
-def _call(url: str, command: bytes) -> bytes:
-    with contextlib.suppress(OSError), _connection(url) as line:
-        line.sendall(command)
-        return line.recv(256)
-    return b""
-
-
-@contextlib.contextmanager
-def _connection(url: str) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(CALL_SECONDS)
-        line.connect(url.removeprefix("unix://"))
-        yield line
 
 
 def _poll(condition: Callable[[], bool], seconds: float) -> bool:

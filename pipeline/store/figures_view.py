@@ -22,7 +22,10 @@ from pipeline.core.ledger import (
     partition_counts,
 )
 from pipeline.core.model import Checkpoint
+from pipeline.core.outlook import Unsettled
+from pipeline.core.samples import Sample, timeline
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.store import codec
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
 from pipeline.store.connection import GROUP, RedisConnection
@@ -32,12 +35,19 @@ from pipeline.store.messages import gap_of
 LAG_MINUTES = 5
 #: Findings that are read at a time.
 FINDINGS_PAGE = 500
+#: So many partitions that are behind are told apart.
+FURTHEST_BEHIND = 10
+#: Histories that are read at a time.
+HISTORIES_PAGE = 1_000
 #: A command and its arguments.
 Question = tuple[str | int, ...]
 
 #: Nobody says that he is alive for longer than this: who seems to be was dated by a clock that is ahead of
 #: the one that is read, and says nothing.
 ALIVE_AHEAD_MS = 120_000
+
+
+_decode_sample = msgspec.json.Decoder(Sample).decode
 
 
 class FiguresView:
@@ -74,7 +84,7 @@ class FiguresView:
         """Oldest first."""
         with self._connection.asking("gaps"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("gaps")))
-        return sorted((gap_of(field, at_ms) for field, at_ms in raw.items()), key=lambda gap: gap.at_ms)
+        return _gaps(raw)
 
     def begun_again(self) -> bool:
         """True when the state was lost once (see `ReaderStore.begin_again`)."""
@@ -97,11 +107,12 @@ class FiguresView:
         """
         now_ms = self.now_ms()
         told = self._ask(figures_questions(self._key, now_ms))
-        form, started_ms, watermark_ms, watched_since_ms, gap_ms = told["meta"]
+        form, started_ms, watermark_ms, watched_since_ms = told["meta"]
         if started_ms:
             readable(form, self.migration)
         distance_ms, clock_steps = told["clock"]
         late = [int(bucket) for bucket in told["late"]]
+        gaps = _gaps(told["gaps"])
         return Figures(
             now_ms=now_ms,
             started_ms=int(started_ms or now_ms),
@@ -112,12 +123,15 @@ class FiguresView:
                 outstanding=told["history"],
                 due=told["due"],
                 dead=told["dead"],
+                consumers=len(told["pending"]["consumers"] or ()) if told["pending"] else 0,
             ),
             reader=ReaderState(
                 watermark_ms=int(watermark_ms or 0),
                 partitions=partition_counts(_checkpoints(told["checkpoints"])),
-                gaps=told["gaps"],
+                gaps=len(gaps),
                 readers=told["readers"],
+                furthest_behind_ms=_furthest_behind_ms(told["watermarks"], told["checkpoints"]),
+                closed=[gap for gap in gaps if gap.closed_ms is not None],
             ),
             lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
             oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
@@ -127,8 +141,9 @@ class FiguresView:
             validators=told["validators"],
             clock=Clock(None if distance_ms is None else int(distance_ms), int(clock_steps or 0)),
             comparison=_comparison(told["comparison"]),
+            kept=_comparison(told["of-table"]),
             watched_since_ms=int(watched_since_ms or 0),
-            gap_ms=int(gap_ms or 0),
+            gap_ms=max((gap.at_ms for gap in gaps if gap.closed_ms is None), default=0),
             marks={name.decode(): int(at_ms) for name, at_ms in sorted(told["marks"].items())},
         )
 
@@ -176,6 +191,33 @@ class FiguresView:
             )
         return cast(list[tuple[bytes, float]], found)
 
+    def samples(self) -> list[Sample]:
+        """How the migration went, oldest first."""
+        with self._connection.asking("samples"):
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("samples")))
+        return timeline({name.decode(): _decode_sample(text) for name, text in raw.items()})
+
+    def unsettled(self, most: int) -> Unsettled:
+        """The oldest version without an answer; not asked of more than `most` keys under way.
+
+        A version that is published while this goes on may be left out: it is younger than the watermark of
+        before.
+        """
+        oldest_ms: int | None = None
+        cursor = asked = 0
+        while asked <= most:
+            with self._connection.asking("unsettled"):
+                cursor, page = cast(
+                    tuple[int, dict[bytes, bytes]],
+                    self._redis.hscan(self._key("history"), cursor, count=HISTORIES_PAGE),
+                )
+            asked += len(page)
+            found = [at_ms for at_ms in map(_unsettled_ms, page.values()) if at_ms is not None]
+            oldest_ms = min(found if oldest_ms is None else [oldest_ms, *found], default=None)
+            if cursor == 0:
+                return Unsettled(oldest_ms, complete=True)
+        return Unsettled(None, complete=False)
+
     def closed_findings(self) -> Iterator[ClosedFinding]:
         """Of the findings that were closed the latest ones, newest first; held as `findings` holds them."""
         before = "+"
@@ -194,6 +236,13 @@ class FiguresView:
                 return
 
 
+def _unsettled_ms(raw: bytes) -> int | None:
+    try:
+        return codec.decode(raw).oldest_unsettled_ms
+    except ValueError:
+        return None  # poison: it becomes a dead letter, which is counted
+
+
 def _finding(key: bytes, stored: bytes, opened_ms: float) -> Finding:
     told = msgspec.json.decode(stored)
     return msgspec.convert({**told, "key": key, "first_seen_ms": int(opened_ms)}, Finding)
@@ -205,7 +254,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
     minutes = range(this_minute - LAG_MINUTES + 1, this_minute + 1)
     return {
         "clock": ("HMGET", key("clock"), "distance_ms", "steps"),
-        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms", "gap_ms"),
+        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms"),
         "ledger": ("HGETALL", key("ledger")),
         "keys-judged": ("PFCOUNT", key("keys-judged")),
         "keys-sampled": ("PFCOUNT", key("keys-sampled")),
@@ -215,7 +264,8 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "due": ("ZCARD", key("due")),
         "dead": ("XLEN", key("dead")),
         "checkpoints": ("HGETALL", key("checkpoints")),
-        "gaps": ("HLEN", key("gaps")),
+        "watermarks": ("HGETALL", key("watermarks")),
+        "gaps": ("HGETALL", key("gaps")),
         "readers": ("ZCOUNT", key("readers"), now_ms, now_ms + ALIVE_AHEAD_MS),
         "validators": ("ZCOUNT", key("validators"), now_ms, now_ms + ALIVE_AHEAD_MS),
         "oldest-entry": ("XRANGE", key("work"), "-", "+", "COUNT", 1),
@@ -225,6 +275,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "oldest-finding": ("ZRANGE", key("findings-since"), 0, 0, "WITHSCORES"),
         "marks": ("HGETALL", key("marks")),
         "comparison": ("HGETALL", key("comparison")),
+        "of-table": ("HGETALL", key("comparison-of-table")),
         **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
     }
 
@@ -249,6 +300,16 @@ def _longest_due_ms(entries: Any, scored: list[tuple[bytes, float]]) -> int | No
 
 def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
     return {partition.decode(): Checkpoint.decode(checkpoint) for partition, checkpoint in raw.items()}
+
+
+def _furthest_behind_ms(watermarks: dict[bytes, bytes], checkpoints: dict[bytes, bytes]) -> list[int]:
+    """The oldest watermarks of partitions that are still read, the oldest first."""
+    reading = {name for name, raw in checkpoints.items() if not Checkpoint.decode(raw).finished}
+    return sorted(int(at_ms) for name, at_ms in watermarks.items() if name in reading)[:FURTHEST_BEHIND]
+
+
+def _gaps(raw: dict[bytes, bytes]) -> list[Gap]:
+    return sorted((gap_of(field, value) for field, value in raw.items()), key=lambda gap: gap.at_ms)
 
 
 def _comparison(raw: dict[bytes, bytes]) -> Comparison | None:

@@ -13,13 +13,14 @@ from pipeline.core.model import Checkpoint
 
 class ServerInfo(msgspec.Struct, frozen=True):
     """Which server answered: kind "redis" or "valkey", its version (() = it does not say), as text too, and
-    its eviction policy ("" = it does not say).
+    its eviction policy ("" = it does not say). forgets: it writes no append-only file.
     """
 
     kind: str
     version: tuple[int, ...]
     version_text: str
     policy: str
+    forgets: bool = False
 
     @property
     def doubts(self) -> list[str]:
@@ -38,11 +39,15 @@ class ServerInfo(msgspec.Struct, frozen=True):
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What the migration was begun with. secret: the key of the hashes that stand for keys in reports."""
+    """What the migration was begun with. secret: the key of the hashes that stand for keys in reports.
+
+    judged_by: the times that the last start judged by; they may change.
+    """
 
     started_ms: int
     secret: bytes
     settings: dict[str, str]
+    judged_by: dict[str, str] = {}
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -145,6 +150,12 @@ def gap_field(partition: str, reason: str, checkpoint: Checkpoint | None = None)
     return msgspec.json.encode((partition, reason, position))
 
 
-def gap_of(field: bytes, at_ms: bytes) -> Gap:
-    """The gap that a field of the hash `gaps` and its value stand for."""
-    return Gap(*msgspec.json.decode(field, type=tuple[str, str, str]), int(at_ms))
+def gap_of(field: bytes, value: bytes) -> Gap:
+    """The gap that a field of the hash `gaps` and its value stand for; earlier versions only dated it."""
+    name = msgspec.json.decode(field, type=tuple[str, str, str])
+    at_ms, *window = value.decode().split("|", 4)
+    if not window:
+        return Gap(*name, int(at_ms), 0, int(at_ms))
+    from_ms, to_ms, *closed = window
+    closed_ms, closed_by = (int(closed[0]), closed[1]) if closed else (None, "")
+    return Gap(*name, int(at_ms), int(from_ms), int(to_ms), closed_ms, closed_by)

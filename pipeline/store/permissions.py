@@ -20,10 +20,10 @@ from pipeline.store.scripts import Script
 #: `info`, which managed servers may forbid, nobody can tell whether the server is fit: `beginning` says so.)
 COMMANDS = (
     *("del", "evalsha", "exec", "exists", "expire", "getbit", "hdel", "hexists", "hget", "hgetall"),
-    *("hincrby", "hkeys", "hlen", "hmget", "hset", "hvals", "info", "multi", "pfadd", "pfcount", "ping"),
-    *("script|load", "select", "setbit", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel"),
-    *("xgroup|create", "xlen", "xpending", "xrange", "xreadgroup", "xrevrange", "zadd", "zcard", "zcount"),
-    *("zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
+    *("hincrby", "hkeys", "hlen", "hmget", "hscan", "hset", "hvals", "info", "multi", "pfadd", "pfcount"),
+    *("ping", "script|load", "select", "setbit", "time", "type", "xack", "xadd", "xautoclaim", "xclaim"),
+    *("xdel", "xgroup|create", "xlen", "xpending", "xrange", "xreadgroup", "xrevrange", "zadd", "zcard"),
+    *("zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )
 #: A name that no reader and no field has.
 _NOBODY = ""
@@ -36,6 +36,7 @@ class Role(Enum):
     VALIDATOR = "validator"
     COMPARER = "comparer"
     VIEWER = "viewer"
+    MONITOR = "monitor"
     MARK = "mark"
 
 
@@ -53,6 +54,7 @@ _SCRIPTS: dict[Role, tuple[Script, ...]] = {
         *(scripts.COMPARE_FINISH, scripts.SUSPECT, scripts.KEEP_CLOCK),
     ),
     Role.VIEWER: (),
+    Role.MONITOR: (scripts.SAMPLE,),
     Role.MARK: (scripts.MARK,),
 }
 
@@ -92,7 +94,8 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
     if role is Role.VIEWER:
         yield from figures_questions(key, 0).values()
         yield from (("HMGET", key("findings"), _NOBODY), ("ZRANGEBYSCORE", key("findings-since"), 0, 0))
-        yield ("XREVRANGE", key("findings-log"), "+", "-", "COUNT", 1)
+        yield from (("XREVRANGE", key("findings-log"), "+", "-", "COUNT", 1), ("HGETALL", key("samples")))
+        yield ("HSCAN", key("history"), 0)
     if role in (Role.VIEWER, Role.READER):
         yield from (("HGETALL", key("gaps")), ("HEXISTS", key("meta"), _NOBODY))
         yield from (("HGETALL", key("checkpoints")), ("HGETALL", key("watermarks")), ("XLEN", key("work")))
@@ -100,6 +103,8 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
         yield ("ZREM", key("validators"), _NOBODY)
     if role is Role.READER:
         yield ("ZREM", key("readers"), _NOBODY)
+    if role is Role.COMPARER:
+        yield ("HGETALL", key("comparison-sorted"))
 
 
 def _refused_scripts(connection: RedisConnection, roles: Sequence[Role]) -> Iterator[str]:

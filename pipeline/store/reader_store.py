@@ -139,14 +139,20 @@ class ReaderStore(RoleStore):
             return int(self._redis.xlen(self._key("work")))
 
     def add_gap(
-        self, lease: Lease, partition: str, reason: str, checkpoint: Checkpoint | None = None
+        self,
+        lease: Lease,
+        partition: str,
+        reason: str,
+        checkpoint: Checkpoint | None = None,
+        until_ms: int = 0,
     ) -> Outcome:
         """Record that changes are lost, once (lua/add_gap.lua); FENCED when the lease is not ours any more.
 
-        checkpoint: where in the partition; None when the gap is not inside of one.
+        checkpoint: where in the partition; None when the gap is not inside of one. until_ms: what was written
+        later is not lost, 0 = nobody knows.
         """
         gap = gap_field(partition, reason, checkpoint)
-        args = (lease.partition, lease.epoch, gap)
+        args = (lease.partition, lease.epoch, gap, partition, until_ms)
         answer = self._connection.run(scripts.ADD_GAP, args)
         return Outcome(answer.decode())
 

@@ -22,6 +22,7 @@ BEGIN_AGAIN = Script(
         *("due", "history", "checkpoints", "leases", "watermarks", "readers", "validators", "late"),
         *("findings", "findings-since", "findings-log", "dead", "trials", "keys-sampled", "keys-judged"),
         *("comparison", "comparison-leases", "comparison-read"),
+        *("comparison-sorted", "comparison-of-table"),
     ),
 )
 HEARTBEAT = Script("heartbeat", ("readers",))
@@ -33,15 +34,24 @@ RELEASE = Script("release", ("leases",))
 PUBLISH = Script(
     "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
 )
-ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta"))
+ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta", "watermarks"))
 KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
+SAMPLE = Script("sample", ("samples", "meta"))
 CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger", "readers"))
 CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "trials", "readers"))
-COMPARE_BEGIN = Script("compare_begin", ("comparison", "comparison-leases", "comparison-read", "ledger"))
-COMPARE_TAKE = Script("compare_take", ("comparison", "comparison-leases", "ledger"))
+COMPARE_BEGIN = Script(
+    "compare_begin",
+    (
+        *("comparison", "comparison-leases", "comparison-read", "ledger"),
+        *("comparison-sorted", "comparison-of-table"),
+    ),
+)
+COMPARE_TAKE = Script("compare_take", ("comparison", "comparison-leases", "ledger", "gaps"))
 COMPARE_RENEW = Script("compare_renew", ("comparison", "comparison-leases"))
-COMPARE_FINISH = Script("compare_finish", ("comparison", "comparison-leases", "comparison-read"))
+COMPARE_FINISH = Script(
+    "compare_finish", ("comparison", "comparison-leases", "comparison-read", "comparison-sorted")
+)
 SUSPECT = Script(
     "suspect", ("comparison", "comparison-leases", "history", "work", "ledger", "keys-sampled", "due")
 )

@@ -7,14 +7,13 @@ The line is written by the process whose commit did it, after Redis has said so:
 is looked at or the commit is tried again. Where that answer is lost the line is lost, and not the finding.
 """
 
-from datetime import UTC, datetime
-
 import msgspec
 import structlog
 
 from pipeline.core.differing import CUT
 from pipeline.core.judging.history import FindingChange
 from pipeline.core.quoting import quoted
+from pipeline.report.words import instant
 from pipeline.store.messages import FindingCommitted
 from pipeline.validator.batch import Case, Decided
 
@@ -86,4 +85,4 @@ def _written(case: Case) -> str | None:
     if history.suspect or not history.versions:
         return None
     created_ms = history.versions[min(history.lo, len(history.versions) - 1)][1]
-    return datetime.fromtimestamp(created_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return instant(created_ms)

@@ -19,7 +19,7 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
 from pipeline.errors import AwsError, StoreError, StoreUnavailable
-from pipeline.metrics import Metrics, MigrationMetrics
+from pipeline.metrics import Metrics, ValidatorMetrics
 from pipeline.process import garbage, loops
 from pipeline.sides import connect, report
 from pipeline.store import AwsClocks, Outage, ValidatorStore, once_served
@@ -52,7 +52,8 @@ def run_validator(
 
     unserved: as `Outage` calls it.
     """
-    own_metrics = metrics.of(migration.name)
+    own_metrics = metrics.of_validator(migration.name)
+    own_metrics.describe(migration.described())
     connections = {side: connect(migration, side, own_metrics) for side in Side}
     max_rcu = migration.max_rcu * process.units_share("validator")
     readers = {
@@ -111,7 +112,7 @@ def _side_reader(
     migration: MigrationConfig,
     side: Side,
     connection: Connection,
-    metrics: MigrationMetrics,
+    metrics: ValidatorMetrics,
     max_rcu: float,
     stop: threading.Event,
 ) -> SideReader:

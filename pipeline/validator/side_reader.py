@@ -17,7 +17,7 @@ from pipeline.core.canonical import Digester, Item, MalformedItem
 from pipeline.core.model import ABSENT, Side
 from pipeline.core.ttl import will_be_deleted
 from pipeline.errors import AwsError
-from pipeline.metrics import MigrationMetrics
+from pipeline.metrics import ValidatorMetrics
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,7 @@ class SideReader:
         self,
         side: Side,
         table: TableReader,
-        metrics: MigrationMetrics,
+        metrics: ValidatorMetrics,
         *,
         digester: Digester,
         ttl_attribute: str | None = None,

@@ -21,7 +21,7 @@ from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.ledger import buried
 from pipeline.core.model import Look, Policy, VerdictKind
 from pipeline.errors import AwsError
-from pipeline.metrics import MigrationMetrics
+from pipeline.metrics import ValidatorMetrics
 from pipeline.store import ValidatorStore, codec
 from pipeline.store.messages import Commit, Entry
 from pipeline.validator import findings
@@ -56,7 +56,7 @@ class Validator:
         verified: SideReader,
         origin: SideReader,
         policy: Policy,
-        metrics: MigrationMetrics,
+        metrics: ValidatorMetrics,
         *,
         consumer: str,
         ignore: frozenset[str] = frozenset(),
@@ -294,8 +294,6 @@ class Validator:
         judged = [(one.case, one.judgement) for one in committed if one.judgement and one.case]
         verdicts = [(case, one) for case, one in judged if one.verdict is not None]
         looked = [one for case, one in judged if case.look]
-        if looked:
-            metrics.last_validation_timestamp_seconds.set(self._store.now_ms() / 1000)
         metrics.validations.inc(len(looked))
         metrics.validations_undecided.inc(sum(one.verdict is None for one in looked))
         metrics.replication_lag_seconds.observe_all(

@@ -4,7 +4,6 @@ import msgspec
 import pytest
 
 from pipeline.core.comparing.result import Answer, answer, estimate, success, unproven
-from pipeline.core.comparing.segments import plan_segments
 from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
 from pipeline.core.figures import Figures
 from pipeline.core.ledger import Ledger, Queue, ReaderState
@@ -77,12 +76,12 @@ def test_of_a_whole_table_the_share_is_exact_and_of_a_sample_it_is_an_interval()
 
 def test_costs_are_those_of_both_sides_and_fall_with_the_sample() -> None:
     gigabyte = 2**30
-    sizes = ((1_000, gigabyte), (1_000, gigabyte))
-    whole = estimate(plan_segments(gigabyte), sizes, max_rcu=100)
+    sizes = dict.fromkeys(Side, (1_000, gigabyte))
+    whole = estimate(CompareSettings(gigabyte), sizes, max_rcu=100)
     assert whole.units == pytest.approx(2 * gigabyte / 8_192 + 43, rel=0.01)
     assert whole.dollars == pytest.approx(whole.units * 0.125 / 1e6)
     assert whole.seconds == pytest.approx(whole.units / 2 / 90)
-    tenth = estimate(plan_segments(gigabyte, 10), sizes, max_rcu=0)
+    tenth = estimate(CompareSettings(gigabyte, 10), sizes, max_rcu=0)
     assert tenth.units < whole.units / 5 and tenth.seconds is None
 
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
+from pipeline.core.comparing.state import CompareSettings, Comparison, ExportSeen, Tally
 from pipeline.core.figures import Figures
 from pipeline.core.gate import CHECKS, Limits, Result, Scope, evaluate, keys_needed
-from pipeline.core.ledger import Ledger, Queue, ReaderState
+from pipeline.core.ledger import Gap, Ledger, Queue, ReaderState
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS, exact_interval
 
 NOW = 1_800_000_000_000
@@ -261,6 +261,37 @@ def test_a_whole_table_is_vouched_for_only_by_a_comparison_and_a_watch_since_bef
 
 def test_a_gap_from_before_the_comparison_does_not_matter_to_it() -> None:
     assert results(figures(gap_ms=NOW - 1_900_000)) == {}
+
+
+def test_a_closed_gap_is_told_and_closes_no_gate() -> None:
+    gap = Gap("p", "trimmed", "", NOW, NOW - 9, NOW, NOW, "incremental export arn of the source")
+    reader = ReaderState(NOW - 2_000, {}, 2, 1, [gap])
+    [check] = [one for one in evaluate(figures(reader=reader), LIMITS).checks if one.name == "gaps"]
+    assert check.result is Result.FAILED
+    assert check.reason == (
+        "losses of stream records: 1 open, 1 closed by incremental export arn of the source"
+    )
+    assert results(figures(reader=msgspec.structs.replace(reader, gaps=1))) == {}
+
+
+def test_an_export_is_vouched_for_since_a_minute_before_its_time() -> None:
+    export = ExportSeen("/there", None, "abc", 1, 1, 1, to_ms=NOW - 1_900_000)
+    settings = CompareSettings(0, source_export=export, buckets=1)
+    of = compared(settings=settings, planned=1, done=1)
+    since = export.to_ms - 60_000
+    assert results(figures(comparison=of, watched_since_ms=since)) == {}
+    late = figures(comparison=of, watched_since_ms=since + 1)
+    [check] = [one for one in evaluate(late, LIMITS).checks if one.name == "whole-table"]
+    assert check.result is Result.INCONCLUSIVE
+    assert "not watched yet a minute before the export's time" in check.reason and "scan" in check.reason
+    assert results(figures(comparison=of, gap_ms=since)) == {"whole-table": Result.INCONCLUSIVE}
+
+
+def test_what_changed_in_a_window_is_not_the_table() -> None:
+    changes = ExportSeen("/there", None, "abc", 1, 1, 1, to_ms=NOW, from_ms=NOW - 1)
+    of = compared(settings=CompareSettings(0, source_export=changes), planned=1, done=1)
+    assert results(figures(comparison=of)) == {"whole-table": Result.INCONCLUSIVE}
+    assert results(figures(comparison=of, kept=compared())) == {}
 
 
 def test_a_sample_passes_with_its_bound() -> None:

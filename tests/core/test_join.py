@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.canonical import Digester, KeySchema
-from pipeline.core.comparing.join import Join, JoinCounts, Showed, Suspect
+from pipeline.core.comparing.join import HELD_BYTES, Join, JoinCounts, Showed, Suspect
 from pipeline.core.comparing.keys import KeyReader
 from pipeline.core.comparing.pairs import PairComparer
 from pipeline.core.model import ABSENT, UNKNOWN, Side
@@ -49,6 +49,13 @@ def test_pairs_leave_at_once_whatever_the_order() -> None:
     counts = joined.counts
     assert (counts.equal, counts.source_items, counts.target_items) == (3, 3, 3)
     assert counts.balanced
+
+
+def test_small_items_count_as_what_they_take_in_memory() -> None:
+    """A bound of their bytes alone would let a table of tiny items take several times as much."""
+    joined = join(20_000)
+    suspects = add(joined, S, *map(item, range(1_000)))
+    assert 1_000 - len(suspects) <= 20_000 / HELD_BYTES
 
 
 def test_a_pair_that_differs_is_a_suspect_with_what_the_source_holds_whichever_came_first() -> None:

@@ -27,6 +27,7 @@ RUNBOOK = ROOT / "docs" / "runbook.md"
 #: What Grafana puts into a query before it is sent.
 VARIABLES = {
     "$__rate_interval": "1m",
+    "$__range": "5m",
     "$migration": "demo",
     "$job": ".+",
     "$instance": ".+",
@@ -58,6 +59,13 @@ FOREIGN = {
     "prometheus_tsdb_retention_limit_bytes": {"job", "instance"},
     "prometheus_tsdb_storage_blocks_bytes": {"job", "instance"},
     "prometheus_tsdb_wal_writes_failed_total": {"job", "instance"},
+    "redis_connected_clients": {"job", "instance"},
+    "redis_rdb_last_bgsave_status": {"job", "instance"},
+    "redis_aof_last_write_status": {"job", "instance"},
+    "prometheus_rule_group_interval_seconds": {"job", "instance", "rule_group"},
+    "prometheus_rule_group_last_evaluation_timestamp_seconds": {"job", "instance", "rule_group"},
+    "prometheus_tsdb_head_series": {"job", "instance"},
+    "aws_dynamodb_write_throttle_events_sum": {"job", "instance", "name"},
 }
 
 

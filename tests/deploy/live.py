@@ -167,9 +167,11 @@ class Live:
         del made["alerting"]
         roles = [{"targets": [f"127.0.0.1:{self.ports[r]}"], "labels": {"role": r}} for r in ROLES]
         exporter = [{"targets": [f"127.0.0.1:{self.ports['exporter']}"]}]
+        prometheus = [{"targets": [f"127.0.0.1:{self.ports['prometheus']}"]}]
         made["scrape_configs"] = [
             {"job_name": "ddbmm", "static_configs": roles},
             {"job_name": "redis", "static_configs": exporter},
+            {"job_name": "prometheus", "static_configs": prometheus},
         ]
         (home / "rules").mkdir()
         for file in artifacts.RULES:

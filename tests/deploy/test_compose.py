@@ -204,6 +204,26 @@ def test_grafana_reads_what_prometheus_scrapes_as_often() -> None:
     assert mounted == [f"./deploy/grafana/dashboards:{provider['options']['path']}:ro"]
 
 
+def test_what_watches_real_tables_holds_nothing_that_only_the_demo_needs() -> None:
+    """moto alone brings a web server and a client of docker's socket along."""
+    pinned = {
+        name: re.findall(r"(?m)^([a-z0-9.-]+)==", (ROOT / name).read_text(encoding="utf-8"))
+        for name in ("requirements.lock", "requirements-demo.lock")
+    }
+    of_the_demo = {"moto", "flask", "flask-cors", "werkzeug", "docker", "jinja2", "requests", "cryptography"}
+    assert of_the_demo <= set(pinned["requirements-demo.lock"])
+    assert not (of_the_demo - {"jinja2"}) & set(pinned["requirements.lock"])
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    stages = re.findall(r"(?m)^FROM (\S+) AS (\S+)$", dockerfile)
+    assert stages[-1] == ("base", "runtime"), "what is built without a target"
+    assert dockerfile.rstrip().endswith("COPY --from=build /opt/venv /opt/venv")
+    for name, service in SERVICES.items():
+        if "build" in service:
+            target, image = service["build"]["target"], service["image"]
+            assert (target == "demo") is (name in DEMO)
+            assert image.startswith("dynamodb-migration-monitor-demo:") is (name in DEMO)
+
+
 def test_nothing_reaches_the_image_but_what_the_dockerfile_copies() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert ignored[1] == "*"

@@ -8,13 +8,10 @@ from tests.deploy import artifacts
 NOT_SHOWN = {
     "ddbmm_ledger_records_total": "the panel Changes read shows the same by type, from the reader",
     "ddbmm_ledger_records_read_total": "as ledger_records_total",
-    "ddbmm_stream_malformed_images_total": "0 but for a defect; the log tells the first one as an error",
     "ddbmm_ledger_looks_without_progress_total": "the panel Looks shows validations_undecided_total",
     "ddbmm_ledger_matches_total": "the panel Looks shows validation_matches_total",
     "ddbmm_ledger_mismatches_total": "the panel Findings opened and recovered shows the validators' count",
-    "ddbmm_ledger_findings_excused_total": "the panels show the keys and versions that are excused now",
-    "ddbmm_keys_excused": "said beside the success rate by statistics, status and gate; its panel is to come",
-    "ddbmm_cutover_excused_limit_ratio": "as keys_excused",
+    "ddbmm_stream_gaps_total": "the panel Losses of records shows those that are open; status lists all",
     "ddbmm_comparison_started_timestamp_seconds": "the panel Comparison finished tells what matters of it",
     "ddbmm_ledger_reads_strong_total": "a share of ledger_reads_total that only a developer asks for",
 }

@@ -160,6 +160,10 @@ class Control:
         with self._fake.lock:
             self._stream(table).expire_iterators()
 
+    def describe_export_as(self, arn: str, description: dict[str, Any]) -> None:
+        """What DescribeExport answers."""
+        self._fake.world.exports[arn] = description
+
     # Faults and facts
 
     def fail(self, kind: str, operation: str = "*", *, calls: int | None = 1, detail: float = 1) -> None:

@@ -64,8 +64,13 @@ class JoinCounts(msgspec.Struct):
         return self.source_items == pairs + self.source_only and self.target_items == pairs + self.target_only
 
 
+#: What Python takes for an item and its key beside their bytes, in a dict that doubles as it grows. Of small
+#: items it is most of what they take.
+HELD_BYTES = 150
+
+
 class _Half:
-    """One side's unmatched items, oldest first, and how many bytes they and their keys are."""
+    """One side's unmatched items, oldest first, and how many bytes of memory they and their keys take."""
 
     def __init__(self) -> None:
         self.items: dict[bytes, bytes] = {}
@@ -78,7 +83,7 @@ class _Half:
         for key, item in self.items.items():
             if freed >= size:
                 break
-            freed += len(key) + len(item)
+            freed += len(key) + len(item) + HELD_BYTES
             taken.append((key, item))
         for key, _ in taken:
             del self.items[key]
@@ -121,7 +126,7 @@ class Join:
         if not mine.items.keys().isdisjoint(keys) or len(set(keys)) < len(keys):
             return self._meet(side, keys, wires)
         mine.items.update(zip(keys, wires, strict=True))
-        mine.bytes += sum(map(len, keys)) + sum(map(len, wires))
+        mine.bytes += sum(map(len, keys)) + sum(map(len, wires)) + len(keys) * HELD_BYTES
         return []
 
     def _meet(self, side: Side, keys: list[bytes], wires: list[bytes]) -> list[Suspect]:
@@ -134,9 +139,9 @@ class Join:
                 if key in mine.items:
                     suspects.append(self._repeated(side, key))
                 mine.items[key] = wire
-                mine.bytes += len(key) + len(wire)
+                mine.bytes += len(key) + len(wire) + HELD_BYTES
                 continue
-            matched += len(key) + len(partner)
+            matched += len(key) + len(partner) + HELD_BYTES
             if partner == wire or self._pairs.equal(partner, wire):
                 self.counts.equal += 1
             else:
@@ -170,7 +175,7 @@ class Join:
         """The older of two items that a side showed of one key."""
         mine = self._unmatched[side]
         item = mine.items.pop(key)
-        mine.bytes -= len(key) + len(item)
+        mine.bytes -= len(key) + len(item) + HELD_BYTES
         return self._alone(side, key, item, ended=False)
 
     def _different(self, key: bytes, source: bytes) -> Suspect:

@@ -93,6 +93,17 @@ class History(msgspec.Struct, frozen=True):
         return self.versions[index] if index < len(self.versions) else None
 
     @property
+    def oldest_unsettled_ms(self) -> int | None:
+        """When the oldest version was written that has no answer yet; None = all have one.
+
+        A finding and an excuse are answers; that all are reached is none before the settling look.
+        """
+        if self.phase is Phase.SETTLING:
+            return self.versions[-1][1]
+        index = self.lo + max(0, self.alarmed + self.excused - self.skipped)
+        return self.versions[index][1] if index < len(self.versions) else None
+
+    @property
     def operation(self) -> ChangeType | None:
         """What made the newest version; None where the history cannot tell, or no change was seen."""
         newest = self.versions[-1][0]

@@ -4,7 +4,7 @@ Reads: exports, segments, the spill. Writes: the spill. Never: the store. No mor
 items is in memory.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -59,9 +59,11 @@ def _sampled(keys: list[bytes], items: Sequence[Wire], sampler: Sampler) -> tupl
     return [key for key, _ in kept], [item for _, item in kept]
 
 
-def join_bucket(spill: Spill, bucket: int, join: Join) -> Iterator[Suspect]:
-    """Join one bucket of both sides; afterwards the join's counts are the bucket's."""
+def join_bucket(
+    spill: Spill, bucket: int, join: Join, partitions: Mapping[Side, Sequence[str]]
+) -> Iterator[Suspect]:
+    """Join one bucket of both sides' partitions; afterwards the join's counts are the bucket's."""
     for side in Side:
-        for keys, items in spill.bucket(side, bucket):
+        for keys, items in spill.bucket(side, bucket, partitions[side]):
             yield from join.add(side, keys, items)
     yield from join.finish()

@@ -74,7 +74,8 @@ class Export(msgspec.Struct, frozen=True):
     """An export whose manifests have been checked; its data files have not.
 
     from_ms, to_ms: the window of an incremental export, inclusive and exclusive. A full one shows the table
-    as it was at to_ms (give or take a minute), and has no from_ms.
+    as it was at to_ms (give or take a minute), and has no from_ms. checksum: of both manifests, and so of all
+    that they list.
     """
 
     kind: ExportKind
@@ -85,6 +86,7 @@ class Export(msgspec.Struct, frozen=True):
     items: int
     from_ms: int | None
     to_ms: int
+    checksum: str
 
     @property
     def size(self) -> int:
@@ -104,8 +106,8 @@ def open_export(files: Files, start: str) -> Export:
     )
     resolver = _Resolver(files, path)
     listed_at = resolver.find(summary.manifest_files_key)
-    lines = _lines(_checked(files, listed_at), files.shown(listed_at))
-    data = tuple(_data_files(lines, resolver))
+    listed = _checked(files, listed_at)
+    data = tuple(_data_files(_lines(listed, files.shown(listed_at)), resolver))
     items = sum(file.items for file in data)
     if items != summary.item_count:
         raise ExportDamaged(
@@ -122,6 +124,7 @@ def open_export(files: Files, start: str) -> Export:
         items=items,
         from_ms=from_ms,
         to_ms=to_ms,
+        checksum=_md5(_md5(raw) + _md5(listed)).hex(),
     )
 
 

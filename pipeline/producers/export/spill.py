@@ -2,7 +2,8 @@
 
 Reads: pages of items. Writes: one file for each partition read (a file of an export, a segment), in a
 directory that nobody else may enter. Never: the store, AWS. A partition's file is there whole or not at all,
-and no item is outside that directory.
+and no item is outside that directory. Which files count is the caller's to know: one that was overtaken
+while it sorted may have left a part too.
 
 The files hold items, so the directory is made 0700 and each file 0600, and both go when the comparison ends.
 A file is written beside its place and moved there when it is whole: a partition that is read again, after a
@@ -17,7 +18,7 @@ import contextlib
 import os
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +31,7 @@ from isal.igzip_lib import IsalError
 
 from pipeline.core.comparing.pairs import Wire
 from pipeline.core.model import Side
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, SpillIncomplete
 
 #: Held in memory by a writer before it goes to disk: with 10,000 buckets a section is then some KB.
 RUN_BYTES = 32 * 1024 * 1024
@@ -64,15 +65,25 @@ class Spill:
 
     def writer(self, side: Side, partition: str, run_bytes: int = RUN_BYTES) -> "SpillWriter":
         """Of one partition's part; a context manager. What an earlier reading left stays until `finish`."""
-        name = sha256(partition.encode()).hexdigest()[:32]
-        return SpillWriter(self.directory / f"{side}-{name}.items", self.buckets, run_bytes)
+        return SpillWriter(self._path(side, partition), self.buckets, run_bytes)
 
-    def bucket(self, side: Side, bucket: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        """A bucket's keys and items of all partitions' parts, some at a time. Raises ConfigurationError."""
-        for path in sorted(self.directory.glob(f"{side}-*.items")):
+    def bucket(
+        self, side: Side, bucket: int, partitions: Iterable[str]
+    ) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """A bucket's keys and items of these partitions' parts, some at a time.
+
+        Raises SpillIncomplete where a part is not there, and ConfigurationError.
+        """
+        for path in (self._path(side, partition) for partition in partitions):
             try:
                 with path.open("rb") as file:
                     yield from _sections(file, bucket, self.buckets, path)
+            except FileNotFoundError as error:
+                raise SpillIncomplete(
+                    f"{path}: is missing, and another process has sorted items into it",
+                    "give every host the same --spill-dir, on a file system that they share; where somebody "
+                    "has emptied it, begin anew with --restart",
+                ) from error
             except OSError as error:
                 raise _unusable(path, error) from error
             except (IsalError, struct.error) as error:  # type: ignore[misc]  # isal types it as an instance
@@ -81,12 +92,16 @@ class Spill:
                     "check the disk, then begin anew with --restart",
                 ) from error
 
-    def clear(self) -> None:
-        """Remove the files and the directory, as far as they are ours."""
-        for path in self.directory.glob("*.items*"):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # somebody put other files there: theirs stay
-            self.directory.rmdir()
+    def _path(self, side: Side, partition: str) -> Path:
+        return self.directory / f"{side}-{sha256(partition.encode()).hexdigest()[:32]}.items"
+
+
+def clear(directory: Path) -> None:
+    """Remove a spill's files and its directory, as far as they are ours. Several processes may do so."""
+    for path in directory.glob("*.items*"):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # somebody put other files there: theirs stay
+        directory.rmdir()
 
 
 class SpillWriter:

@@ -18,9 +18,9 @@ import msgspec
 import structlog
 
 from pipeline.aws import IteratorKind, Record, RecordsPage, StreamClient
-from pipeline.core.model import Checkpoint, Side
+from pipeline.core.model import Checkpoint
 from pipeline.errors import IteratorExpired, NotFound, Trimmed
-from pipeline.metrics import MigrationMetrics
+from pipeline.metrics import ReaderMetrics
 from pipeline.producers.base import Batch, Clock, Discovery
 from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.position import (
@@ -58,17 +58,14 @@ class StreamProducer:
         discoverer: Discoverer,
         selector: Selector,
         clock: Clock,
-        metrics: MigrationMetrics,
-        *,
-        table: Side,
+        metrics: ReaderMetrics,
     ) -> None:
-        """table: whose stream it is."""
         self.client = client
         self.discoverer = discoverer
         self.selector = selector
         self.clock = clock
         self._metrics = metrics
-        self._records_read = metrics.records_read[table]
+        self._records_read = metrics.records_read
 
     def discover(self, tracked: Mapping[str, Checkpoint], watermarks: Mapping[str, int]) -> Discovery:
         return self.discoverer.discover(tracked, watermarks)
@@ -192,7 +189,11 @@ class ShardReader:
         )
         self._skip_before_ms = 0
         self._watermark_ms = 0
-        return self._batch(Position(PositionKind.TRIM_HORIZON, at_ms=now_ms), gap=reason)
+        # Whatever is younger than that the stream still keeps, and it is read now.
+        kept_ms = now_ms - OVERDUE_MS
+        return self._batch(
+            Position(PositionKind.TRIM_HORIZON, at_ms=now_ms), gap=reason, gap_until_ms=kept_ms
+        )
 
     def _batch(self, position: Position | None = None, finished: bool = False, **more: Any) -> Batch:
         """The position moves to `position`; the last page of a shard and its end are one batch."""

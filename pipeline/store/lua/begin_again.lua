@@ -7,7 +7,7 @@
 local meta   = key(1, 'hash', 'HMGET HSET DEL')
 local work   = key(2, 'stream', 'EXISTS XGROUP DEL')
 local ledger = key(3, 'hash', 'HINCRBY DEL')
-local gaps   = key(4, 'hash', 'HSET DEL') -- gap -> when it was recorded (ms)
+local gaps   = key(4, 'hash', 'HSET DEL') -- gap -> "recorded|from|to" (ms)
 for number = 5, #KEYS do key(number, nil, 'DEL') end -- everything else of the migration
 if checked() then return refused end
 local secret, started_ms, settings, format = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -20,7 +20,7 @@ if stored_secret and stored_started_ms and redis.call('EXISTS', work) == 1 then
   if stored_secret == secret or tonumber(stored_started_ms) <= tonumber(started_ms) then return 0 end
 end
 redis.call('DEL', unpack(KEYS))
-redis.call('HSET', gaps, gap, now)
+redis.call('HSET', gaps, gap, string.format('%s|0|%s', now, now)) -- who knows since when
 redis.call('HINCRBY', ledger, 'gaps', 1)
 redis.call('XGROUP', 'CREATE', work, group, '0', 'MKSTREAM')
 redis.call('HSET', meta, 'secret', secret, 'started_ms', started_ms, 'settings', settings, 'format', format,

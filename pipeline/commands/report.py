@@ -1,0 +1,84 @@
+"""`report`: the facts as a page, a text or JSON, of the state as it is now or of facts that were kept.
+
+Reads: the store, or a file of facts. Writes: standard output, or the file that was asked for. Never: AWS, the
+store's writers.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from pipeline.commands.inspect import GATE_EXIT
+from pipeline.config import ProcessConfig
+from pipeline.core.gate import Limits
+from pipeline.errors import ConfigurationError
+from pipeline.gathering import gather, maker
+from pipeline.report import report_text
+from pipeline.report.facts import FORM, Facts, fingerprint
+from pipeline.store import StoreView
+
+
+def of_state(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
+    """Report the state as it is now; the exit code of the gate."""
+    return _write(process, gather(store, limits, maker(process.redis_url), show_keys=process.show_keys))
+
+
+def of_file(process: ProcessConfig, path: str) -> int:
+    """Report the facts that `report --format json` wrote; the exit code that the gate had then."""
+    return _write(process, read_facts(Path(path)))
+
+
+def read_facts(path: Path) -> Facts:
+    """The facts of a file. Raises ConfigurationError where it holds others than its fingerprint says."""
+    try:
+        kept = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+        said = msgspec.json.decode(kept["sha256"], type=str)
+        plain = msgspec.json.decode(kept["facts"])
+        facts = msgspec.convert(plain, Facts)
+    except OSError as error:
+        raise ConfigurationError(f"--facts {path}: {error.strerror}") from error
+    except (KeyError, msgspec.DecodeError) as error:
+        raise ConfigurationError(
+            f"{path} holds no facts of form {FORM}", "give what `report --format json` wrote"
+        ) from error
+    found = fingerprint(plain)
+    if found != said or facts.form != FORM:
+        raise ConfigurationError(
+            f"{path} was changed: the SHA-256 of its facts is {found}, not {said}", "take the original"
+        )
+    return facts
+
+
+def _write(process: ProcessConfig, facts: Facts) -> int:
+    text = _rendered("json" if process.json else process.format, facts)
+    if process.output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        _replace(Path(process.output), text)
+    return GATE_EXIT[facts.result]
+
+
+def _rendered(form: str, facts: Facts) -> str:
+    if form == "html":
+        from pipeline.report import html
+
+        return html.page(facts)
+    return report_text.as_json(facts) if form == "json" else report_text.as_text(facts)
+
+
+def _replace(path: Path, text: str) -> None:
+    """The whole file or the old one: a report that breaks off in the middle is none."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--output {path}: {error.strerror}", "give a file that can be written"
+        ) from error

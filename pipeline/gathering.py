@@ -1,0 +1,124 @@
+"""Gathers from the store what `report`, `gate --json` and the live page say: the facts, once for all of them.
+
+Reads: the store. Writes: nothing. Never: AWS, the store's writers. Findings of any number are read in a
+bounded memory: causes are added up, the first keys are listed.
+"""
+
+import getpass
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import msgspec
+
+from pipeline import __version__
+from pipeline.core.canonical import KeySchema
+from pipeline.core.causes import Causes, key_prefix
+from pipeline.core.gate import Limits
+from pipeline.core.ledger import Finding
+from pipeline.core.outlook import outlook
+from pipeline.core.quoting import masked
+from pipeline.errors import ConfigurationError
+from pipeline.report import facts as made
+from pipeline.report.facts import Facts, Maker
+from pipeline.report.findings_text import ShowPrefix
+from pipeline.store import StoreView
+
+#: How a key is shown: its keyed hash, or the wire JSON object.
+ShowKey = Callable[[bytes], object]
+#: Keys under way that are asked for their oldest version, by who waits for the answer.
+ASKED_BY_COMMAND, ASKED_BY_PAGE = 1_000_000, 20_000
+#: So many causes, keys with a finding, and closed findings stand in a report.
+CAUSES_SHOWN, KEYS_SHOWN, CLOSED_SHOWN = 20, 500, 100
+
+
+def maker(state: str) -> Maker:
+    """Who runs this, on which state (a URL, or the directory of the embedded server)."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user that has no name
+        user = f"uid {os.getuid()}"
+    return Maker(__version__, f"{user}@{socket.gethostname()}", masked(state))
+
+
+def gather(
+    store: StoreView,
+    limits: Limits,
+    maker: Maker,
+    *,
+    show_keys: bool = False,
+    ask_at_most: int = ASKED_BY_COMMAND,
+) -> Facts:
+    """All that is known of the migration now.
+
+    ask_at_most: keys under way that are asked for their oldest version.
+    """
+    figures, samples = store.figures(), store.samples()
+    unsettled = store.unsettled(ask_at_most)
+    show, prefix = key_shower(store, show_keys=show_keys), prefix_shower(store, show_keys=show_keys)
+    first: list[Finding] = []
+    causes = causes_of(store, _kept(store.findings(), first))
+    return made.make(
+        made.Sources(
+            migration=store.migration,
+            settings=store.meta.settings,
+            figures=figures,
+            limits=limits,
+            samples=samples,
+            outlook=outlook(figures, samples, limits, unsettled),
+            gaps=store.gaps(),
+            maker=maker,
+        ),
+        made.shown_findings(
+            causes,
+            [made.shown_finding(one, text_of(show(one.key))) for one in first],
+            [
+                made.shown_closed(one, text_of(show(one.finding.key)))
+                for one in islice(store.closed_findings(), CLOSED_SHOWN)
+            ],
+            prefix,
+            CAUSES_SHOWN,
+        ),
+    )
+
+
+def _kept(findings: Iterable[Finding], first: list[Finding]) -> Iterator[Finding]:
+    """All of them; the first ones are put aside on the way."""
+    for finding in findings:
+        if len(first) < KEYS_SHOWN:
+            first.append(finding)
+        yield finding
+
+
+def causes_of(store: StoreView, findings: Iterable[Finding]) -> Causes:
+    """The causes of these findings."""
+    causes, texts = Causes(), store.meta.settings.get("partition_type") != "B"
+    for finding in findings:
+        causes.add(finding, key_prefix(finding.key) if texts else "")
+    return causes
+
+
+def prefix_shower(store: StoreView, *, show_keys: bool) -> ShowPrefix:
+    """How the prefix of a key is shown: as keys are."""
+    return str if show_keys else lambda prefix: store.key_hash(prefix.encode("utf-8", "surrogatepass"))
+
+
+def key_shower(store: StoreView, *, show_keys: bool) -> ShowKey:
+    """How a key is shown: as its keyed hash, or with --show-keys as the wire JSON object."""
+    if not show_keys:
+        return store.key_hash
+    names = ("partition_key", "partition_type", "sort_key", "sort_type")
+    try:
+        found = {name: store.meta.settings.get(name) or None for name in names}
+        schema = msgspec.convert(found, KeySchema)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            f"migration {store.migration} does not say how its keys look ({error})", "leave --show-keys out"
+        ) from error
+    return lambda key: msgspec.Raw(schema.wire(key))
+
+
+def text_of(shown: object) -> str:
+    """The key as a text, however it is shown."""
+    return bytes(shown).decode() if isinstance(shown, msgspec.Raw) else str(shown)

@@ -1,0 +1,137 @@
+"""The facts as one page of HTML that needs nothing else: no script, no request; light, dark, printed.
+
+Reads: facts, the page's files. Writes: nothing; callers print or serve. Never: the store. Every text is
+escaped by Jinja; names from outside are isolated, so that they cannot turn the direction of what stands
+around them.
+"""
+
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from pipeline.core.model import MILESTONES
+from pipeline.core.quoting import printable
+from pipeline.core.statistics import LAG_BUCKETS_SECONDS, at_most_text, share_text
+from pipeline.report import charts
+from pipeline.report.charts import Bounds, Line
+from pipeline.report.facts import Facts, facts_object, failing, fingerprint
+from pipeline.report.text import ANSWERS, STRATA_SAID, outlook_lines
+from pipeline.report.words import instant, many, minute, span
+
+#: How often the live page is loaded again.
+REFRESH_SECONDS = 30
+
+
+def page(facts: Facts, *, live: bool = False, refreshed: bool = True) -> str:
+    """The whole page. live: served by the monitor. refreshed: it is loaded again by itself."""
+    return _template().render(
+        facts=facts,
+        answer=ANSWERS[facts.result],
+        failing=failing(facts.checks),
+        strata=list(zip(STRATA_SAID, facts.strata, strict=True)),
+        outlook=outlook_lines(facts),
+        milestones=[(name, MILESTONES[name], facts.marks_ms.get(name)) for name in MILESTONES],
+        timeline=_timeline(facts),
+        lags=charts.bars("Replication lag of the last minutes", _lags(facts)),
+        sha256=fingerprint(facts_object(facts)),
+        css=Markup(_style()),  # noqa: S704 - a file of ours
+        policy=content_policy(framed=False),
+        limits=msgspec.to_builtins(facts.limits).items(),
+        live=live,
+        refreshed=refreshed,
+        every=REFRESH_SECONDS,
+    )
+
+
+def content_policy(*, framed: bool = True) -> str:
+    """The content security policy: the page's own style, and nothing else.
+
+    framed: with what only a header may say.
+    """
+    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'"
+    policy += "; form-action 'none'"
+    return f"{policy}; frame-ancestors 'none'" if framed else policy
+
+
+def _timeline(facts: Facts) -> list[tuple[str, Markup]]:
+    """What each chart shows, and the chart."""
+    samples, marks = facts.samples, facts.marks_ms
+    at_ms = [one.at_ms for one in samples]
+    right = [None if one.wrong is None else 100 * (1 - one.wrong) for one in samples]
+    at_least = [None if one.unseen is None else 100 * (1 - one.unseen) for one in samples]
+    least = min((one for one in (*right, *at_least) if one is not None), default=0)
+
+    def chart(title: str, unit: str, *lines: Line, bounds: Bounds = (0, 0)) -> tuple[str, Markup]:
+        return title, charts.over_time(title, at_ms, lines, unit, marks, bounds)
+
+    return [
+        chart(
+            "Right keys, of those that changed (solid), and at least so many with 95 % confidence (dashed)",
+            "%",
+            Line("right keys", right),
+            Line("at least", at_least),
+            bounds=(next(bottom for bottom in (99.9, 99, 90, 0) if bottom <= least), 100),
+        ),
+        chart("Open findings", "keys", Line("open findings", [one.open for one in samples])),
+        chart(
+            "Replication lag: half of the changes (solid), 99 % of them (dashed)",
+            "s",
+            Line("half", [one.lag_p50 for one in samples]),
+            Line("99 %", [one.lag_p99 for one in samples]),
+        ),
+        chart("Age of the oldest unread change", "s", Line("reader lag", [one.reader for one in samples])),
+        chart("Keys compared, of those that changed", "keys", Line("keys", [one.keys for one in samples])),
+        chart(
+            "Progress of the whole table's comparison",
+            "%",
+            Line("segments", [None if one.compared is None else 100 * one.compared for one in samples]),
+            bounds=(0, 100),
+        ),
+    ]
+
+
+def _lags(facts: Facts) -> dict[str, int]:
+    """From the first bucket that holds something to the last."""
+    labels = [f"≤ {bound:g} s" for bound in LAG_BUCKETS_SECONDS]
+    named = list(zip([*labels, f"> {LAG_BUCKETS_SECONDS[-1]:g} s"], facts.lag_counts, strict=True))
+    held = [number for number, (_, count) in enumerate(named) if count]
+    return dict(named[held[0] : held[-1] + 1]) if held else {}
+
+
+@cache
+def _template() -> jinja2.Template:
+    loader = jinja2.FunctionLoader(_file)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "instant": instant,
+        "minute": minute,
+        "span": span,
+        "share": share_text,
+        "at_most": at_most_text,
+        "many": many,
+        "name": _name,
+        "capitalize_first": lambda text: text[:1].upper() + text[1:],
+    }
+    return environment.get_template("report.html")
+
+
+def _name(text: object) -> Markup:
+    """A text from outside: no control character, and its direction ends with it."""
+    return Markup("<bdi>{}</bdi>").format(printable(str(text)))
+
+
+@cache
+def _style() -> str:
+    return _file("report.css")
+
+
+def _file(name: str) -> str:
+    return resources.files("pipeline.report").joinpath("page", name).read_text(encoding="utf-8")

@@ -1,0 +1,120 @@
+"""What `run` says first, what `status` says, in 80 columns and with the longest names that are legal."""
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+
+from pipeline.aws import StreamInfo, TableInfo
+from pipeline.commands import opening
+from pipeline.commands.preflight import Opened, StreamSeen, Tables
+from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.canonical import KeySchema
+from pipeline.core.model import Side, StreamView
+from pipeline.report.text import Heading, statistics_text, status_text
+from tests.test_report import running, troubled
+
+NOON_MS = 1_795_435_200_000
+NAME = "T" * 255
+ARN = f"arn:aws-us-gov:dynamodb:us-gov-west-1:123456789012:table/{NAME}"
+ENDPOINT = "https://vpce-0123456789abcdef0-01234567.streams.dynamodb.us-gov-west-1.vpce.amazonaws.com:443"
+
+
+def table() -> TableInfo:
+    return TableInfo(
+        asked=NAME,
+        name=NAME,
+        arn=ARN,
+        account="123456789012",
+        region="us-gov-west-1",
+        schema=KeySchema("p" * 255, "S", "s" * 255, "N"),
+        status="ACTIVE",
+        stream_arn=f"{ARN}/stream/2026-01-01T00:00:00.000",
+        stream_enabled=True,
+        view=StreamView.NEW_AND_OLD_IMAGES,
+        ttl_attribute="t" * 255,
+        item_count=10**12,
+        size_bytes=10**15,
+    )
+
+
+def seen() -> tuple[Tables, StreamSeen]:
+    arn = f"{ARN}/stream/2026-01-01T00:00:00.000"
+    info = StreamInfo(arn, NAME, enabled=True, view=StreamView.NEW_AND_OLD_IMAGES)
+    return Tables(table(), table(), ENDPOINT, ENDPOINT), StreamSeen(info, 99_999, "shardId-1", ENDPOINT)
+
+
+def migration() -> MigrationConfig:
+    return MigrationConfig(name=NAME, target_table=NAME, source_table=NAME)
+
+
+def fits(text: str) -> bool:
+    return all(len(line) <= 80 for line in text.split("\n"))
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("state", [".ddbmm", "/" + "d" * 250 + "/" + "e" * 250])
+def test_the_block_fits_80_columns_and_says_what_begins(
+    new: bool, state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opening.announce(ProcessConfig(state_dir=state), migration(), Opened(new, NOON_MS, []), seen())
+    said = capsys.readouterr().out
+    assert fits(said)
+    flat = "".join(said.split())
+    assert ("anew" in flat) is new and ("2026-11-23T12:00:00.000Z;resumed" in flat) is not new
+    assert "embeddedserverin/" in flat  # in full: a relative one depends on where one stands
+    assert NAME in flat and ARN in flat
+
+
+def test_the_plan_is_the_same_block_before_anything_is_begun() -> None:
+    said = opening.plan(ProcessConfig(dry_run=True), migration(), *seen())
+    assert fits(said)
+    assert "unless the migration was begun before" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_roles_and_json_logs_say_it_in_one_line(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    process = ProcessConfig(command="reader", log_format=form, redis_url="redis://:SECRET@h:1")
+    with structlog.testing.capture_logs() as lines:
+        opening.announce(process, migration(), Opened(False, NOON_MS, []), None)
+    (line,) = lines
+    assert (line["event"], line["since"]) == ("migration resumed", "2026-11-23T12:00:00.000Z")
+    assert "SECRET" not in str(line)
+    assert capsys.readouterr().out == ""
+
+
+def test_times_that_changed_since_the_last_start_are_said() -> None:
+    with structlog.testing.capture_logs() as lines:
+        opened = Opened(False, NOON_MS, ["--converge-within 1m → 30s"])
+        opening.announce(ProcessConfig(log_format="json"), migration(), opened, seen())
+    assert lines[-1]["log_level"] == "warning"
+    assert lines[-1]["changed"] == "--converge-within 1m → 30s"
+
+
+def huge() -> Any:
+    """Figures of a migration of years."""
+    ledger = msgspec.structs.replace(
+        running().ledger,
+        records_read=10**15,
+        not_sampled=10**14,
+        versions_published=10**15 - 10**14,
+        reached=10**15 - 10**14 - 60,
+        records={"INSERT": 10**15, "MODIFY": 10**15, "REMOVE": 10**15},
+        keys_judged=10**12,
+        excused=10**9,
+    )
+    return msgspec.structs.replace(troubled(), ledger=ledger)
+
+
+@pytest.mark.parametrize("figures", [running(), troubled(), huge()], ids=["running", "troubled", "huge"])
+@pytest.mark.parametrize("side", list(Side))
+def test_status_and_statistics_fit_80_columns(figures: Any, side: Side) -> None:
+    assert fits(status_text(Heading(NAME, side), figures))
+    assert fits(statistics_text(figures, None))
+
+
+def test_each_block_of_statistics_has_its_clock_time() -> None:
+    first = statistics_text(running(), None).splitlines()[0]
+    assert re.fullmatch(r"statistics after 5 min 30 s, at 2026-11-23T12:05:30\.000Z", first)
