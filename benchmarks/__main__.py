@@ -201,9 +201,9 @@ def compare_memory(run: Run) -> None:
 
 
 def compare_scaling(run: Run) -> None:
-    segments = run.sized(8, 16)
+    segments = run.sized(15, 60)
     # Small pages: waiting is to be the limit of two comparers and two stubs on two cores, not CPU.
-    slow: dict[str, Any] = {"latency_ms": 20, "page_bytes": 100_000}
+    slow: dict[str, Any] = {"latency_ms": 20, "page_bytes": 100_000, "scan_items": comparers.SCALING_ITEMS}
     with stub.serve(**slow) as source, stub.serve(**slow) as target:
         one, two = (
             [comparers.scaling((source, target), run.redis_url, run.directory, count, segments * count)]

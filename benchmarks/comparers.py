@@ -21,6 +21,8 @@ DONE_SECONDS = 900.0
 WARM = 16
 #: Segments under way in each comparer where waiting is to be the limit, not CPU.
 SCALING_IN_FLIGHT = 1
+#: In each segment there: several are read in a few seconds.
+SCALING_ITEMS = 5_000
 #: No segment waits for suspects to be answered: nobody answers them here.
 UNANSWERED = "--stop-after-findings 100000000"
 
@@ -81,7 +83,7 @@ def scaling(
         ended, after = time.monotonic(), program.store.segments_done()
     if after - before < 0.3 * segments:
         raise AssertionError("too little was left when all comparers were at work")
-    return {"pairs_per_second": (after - before) * SCAN_ITEMS / (ended - began)}
+    return {"pairs_per_second": (after - before) * SCALING_ITEMS / (ended - began)}
 
 
 class Published(NamedTuple):

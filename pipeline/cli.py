@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from pipeline import exit_codes
 from pipeline.config import PROGRAM, Effective, MigrationConfig, ProcessConfig, load, split_command
-from pipeline.core.quoting import printable
+from pipeline.core.quoting import printable, printable_json
 from pipeline.errors import ConfigurationError, MonitorError
-from pipeline.process import logs
+from pipeline.process import logs, streams
 from pipeline.process.traces import trace_of
 
 if TYPE_CHECKING:
@@ -36,21 +36,41 @@ _ROLES = {
 
 def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
     """Run one command; its exit code. --help and --version leave by SystemExit(0)."""
+    streams.prepare()
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv), environment or os.environ)
+        code = _guarded(list(sys.argv[1:] if argv is None else argv), environment or os.environ)
+    except SystemExit:
+        if (lost := streams.flush()) is None:
+            raise
+        return _unwritten(lost)
+    lost = streams.flush()
+    return code if lost is None else _unwritten(lost)
+
+
+def _guarded(argv: list[str], environment: Mapping[str, str]) -> int:
+    try:
+        return _dispatch(argv, environment)
     except MonitorError as error:
-        print(f"{PROGRAM}: {printable(str(error))}", file=sys.stderr)
+        streams.say(f"{PROGRAM}: {printable(str(error))}")
         return error.exit_code
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # Python flushes standard output once more at exit, and would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - whatever nobody foresaw ends with the code of a defect
-        print(trace_of(error), file=sys.stderr)
-        print(f"{PROGRAM}: this is a defect of the program: please report it", file=sys.stderr)
+        if isinstance(error, OSError) and streams.flush() is not None:
+            return exit_codes.UNWRITTEN
+        streams.say(trace_of(error))
+        streams.say(f"{PROGRAM}: this is a defect of the program: please report it")
         return exit_codes.DEFECT
+
+
+def _unwritten(lost: OSError) -> int:
+    """An answer that nobody can read is none, whatever it was."""
+    if isinstance(lost, BrokenPipeError):
+        return exit_codes.BROKEN_PIPE
+    streams.say(f"{PROGRAM}: standard output cannot be written: {lost.strerror}: give it another place")
+    return exit_codes.UNWRITTEN
 
 
 def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
@@ -118,10 +138,11 @@ def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
         print(comparison.plan_text(process, prepared, tables, definitions))
         return exit_codes.FINE
     for line in comparison.notes(prepared, definitions):
-        print(line, file=sys.stderr)
+        streams.say(line)
     with _shared_store(process) as with_store:
         prepared = comparison.as_begun(with_store, prepared)
-        preflight.open_store(with_store, prepared)
+        for change in preflight.open_store(with_store, prepared).changed:
+            print(f"the run's times are not those of this comparison: {change}", file=sys.stderr)
         begun = comparison.begin(with_store, prepared)
         if process.command == "comparer":
             return supervisor.run(with_store, prepared, _ROLES["comparer"])
@@ -189,6 +210,12 @@ def _report(process: ProcessConfig, migration: MigrationConfig) -> int:
     return _look(process, migration, StoreView, lambda store: report.of_state(process, limits, store))
 
 
+def _plan(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.commands import plan
+
+    return plan.run(process, migration.max_rcu)
+
+
 def _mark(process: ProcessConfig, migration: MigrationConfig) -> int:
     from pipeline.commands import inspect
     from pipeline.store import MarkStore
@@ -227,12 +254,12 @@ def _show_config(process: ProcessConfig, effective: Sequence[Effective]) -> int:
 
     if process.json:
         options = {one.option.name: {"value": shown(one), "source": one.source} for one in effective}
-        print(msgspec.json.format(msgspec.json.encode(options)).decode())
+        print(printable_json(msgspec.json.format(msgspec.json.encode(options)).decode()))
         return 0
     for one in effective:
         value = shown(one)
         text = ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
-        print(f"{one.option.name:<22} {text:<40} {one.source}".rstrip())
+        print(printable(f"{one.option.name:<22} {text:<40} {one.source}".rstrip()))
     return 0
 
 
@@ -275,6 +302,7 @@ _COMMANDS: dict[str, Callable[[ProcessConfig, MigrationConfig], int]] = {
     "findings": _findings,
     "gate": _gate,
     "report": _report,
+    "plan": _plan,
     "mark": _mark,
     "doctor": _doctor,
 }

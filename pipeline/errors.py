@@ -47,10 +47,12 @@ THROTTLE_CODES = frozenset(
 class MonitorError(Exception):
     """Root of everything this program raises on purpose; `exit_code` is what the process ends with.
 
-    remedy: what to do about it; "" where an operator can do nothing.
+    remedy: what to do about it; "" where an operator can do nothing. is_final: starting again changes
+    nothing, whatever has worked before.
     """
 
     exit_code = exit_codes.COULD_NOT_ASK
+    is_final = False
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem, remedy)
@@ -74,11 +76,11 @@ class SettingsChanged(ConfigurationError):
 
 
 class SpillIncomplete(ConfigurationError):
-    pass
+    is_final = True
 
 
 class ExportRefused(ConfigurationError):
-    pass
+    is_final = True
 
 
 class ExportDamaged(ExportRefused):

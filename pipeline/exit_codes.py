@@ -12,6 +12,8 @@ CONFIGURATION = 4
 COULD_NOT_ASK = 5
 #: EX_SOFTWARE of sysexits.h.
 DEFECT = 70
+#: EX_IOERR.
+UNWRITTEN = 74
 #: What a shell reports for SIGINT, and for SIGPIPE: the reader of the output went away (`findings | head`).
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -29,6 +31,7 @@ MEANINGS: dict[int, str] = {
     "start; `doctor` says which",
     COULD_NOT_ASK: "Redis or AWS cannot be asked now: nothing is said about the tables",
     DEFECT: "a defect of this program: please report the traceback",
+    UNWRITTEN: "the answer could not be written to standard output, such as to a full disk",
     INTERRUPTED: "interrupted (Ctrl-C)",
     BROKEN_PIPE: "the reader of the output went away",
 }

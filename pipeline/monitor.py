@@ -16,6 +16,7 @@ from pipeline.core.figures import Figures
 from pipeline.core.samples import sample_of
 from pipeline.errors import StoreError
 from pipeline.metrics import StoreCollector, Watched
+from pipeline.process import streams
 from pipeline.report import text
 from pipeline.store import FiguresView, Outage, RedisConnection, SampleStore
 
@@ -90,8 +91,9 @@ def _report(process: ProcessConfig, store: SampleStore, before: Figures | None) 
         log.warning("no sample for the timeline", error=str(error))
     if process.log_format == "json":
         log.info("statistics", **text.statistics_fields(figures, before))
-    else:
-        print(text.statistics_text(figures, before), flush=True)
+    elif lost := streams.show(text.statistics_text(figures, before)):
+        every = process.statistics_every_ms / 1000
+        log.warning("statistics cannot be printed", error=lost.strerror, retry_seconds=every)
     if wrong := figures.ledger.imbalance:
         log.error(
             "accounting identity does not hold", wrong=wrong, ledger=msgspec.to_builtins(figures.ledger)

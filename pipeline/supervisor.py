@@ -14,12 +14,12 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -29,7 +29,7 @@ from pipeline import exit_codes, live_page, metrics, monitor
 from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import MonitorError
-from pipeline.process import logs, tether
+from pipeline.process import logs, scratch, streams, tether
 from pipeline.process.pulse import Pulse
 
 log = structlog.get_logger(__name__)
@@ -45,6 +45,8 @@ GRACE_SECONDS = 25.0
 #: Not healthy is who has been without Redis for longer; it restarts nothing, and nothing is lost by waiting.
 UNSERVED_SECONDS = 30.0
 TICK_SECONDS = 0.2
+#: EX_CONFIG of sysexits.h: a child says that no restart helps, though it has worked. Nobody else sees it.
+FINAL_EXIT = 78
 
 
 #: Asked several times a second: the exit code when the work is done, None while it is not.
@@ -57,10 +59,16 @@ def run(
     """Run the roles ("reader", "validator", "comparer", "monitor") until a signal or `until`; the exit code.
 
     0 after SIGTERM, 130 after SIGINT, 2 or 4 when a role that has not worked yet cannot work with this
-    configuration. One that has worked is started again however it ended.
+    configuration. One that has worked is started again however it ended, unless its error is final.
     """
-    with tempfile.TemporaryDirectory(prefix="ddbmm-metrics-") as directory:
+    with scratch.directory(_home(process)) as directory:
         return _Supervisor(process, migration, roles, directory).run(until)
+
+
+def _home(process: ProcessConfig) -> str | None:
+    """The state directory where this host keeps the state: nobody cleans there."""
+    embedded = process.redis_url.startswith("unix:") and Path(process.state_dir).is_dir()
+    return process.state_dir if embedded else None
 
 
 @dataclass(frozen=True)
@@ -88,8 +96,9 @@ class _Child:
     def spawn(self, context: Any) -> None:
         self.pulse.begin()
         arguments = (self._work, self.pulse, os.getpid())
-        self.process = context.Process(target=_child_main, args=arguments, name=self.slot)
-        self.process.start()
+        process = context.Process(target=_child_main, args=arguments, name=self.slot)
+        process.start()
+        self.process = process
         log.info("process started", slot=self.slot, pid=self.process.pid)
 
     def alive(self) -> bool:
@@ -168,6 +177,7 @@ class _Supervisor:
                 code = self._tend(child)
                 if code in exit_codes.HALTING:
                     return code
+            self._metrics.keep()
             self._metrics.worker_processes.set(sum(child.alive() for child in self._children))
             self._wakeup.wait(TICK_SECONDS)
         log.info("stopping", signal=signal.Signals(self._stop_signal).name)
@@ -188,6 +198,8 @@ class _Supervisor:
             code = child.process.exitcode
             child.process.join()
             child.process = None
+            if code == FINAL_EXIT:
+                return exit_codes.CONFIGURATION
             if code in exit_codes.HALTING and not self._has_worked(child.role):
                 return code
             child.failures += 1
@@ -258,6 +270,7 @@ def _slots(process: ProcessConfig, role: str) -> list[str]:
 def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
     """Entry point of a spawned process."""
     tether.die_with(parent)
+    streams.prepare()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
@@ -268,14 +281,20 @@ def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
         _run_role(work, stop, own_metrics, pulse)
     except MonitorError as error:
         log.error(str(error), role=work.role)
-        sys.exit(error.exit_code)
+        sys.exit(FINAL_EXIT if error.is_final else error.exit_code)
     except Exception:
         log.exception("process failed", role=work.role)
         sys.exit(exit_codes.DEFECT)
+    finally:
+        streams.flush()
 
 
 def _run_role(work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, pulse: Pulse) -> None:
-    told = (stop, own_metrics, pulse.beat)
+    def heartbeat(*, worked: bool = True) -> None:
+        pulse.beat(worked=worked)
+        own_metrics.keep()
+
+    told = (stop, own_metrics, heartbeat)
     unserved = pulse.unserved
     # A role's imports (boto3 is 40 MB) are paid only by the process that plays it.
     if work.role == "reader":

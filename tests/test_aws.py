@@ -811,6 +811,34 @@ def test_a_stop_ends_the_wait_for_the_budget() -> None:
     assert not limiter.acquire(stop)
 
 
+def test_who_has_read_much_pays_while_the_others_go_on() -> None:
+    """And all of them together spend what is allowed."""
+    stop = Stop()
+    limiter = RateLimiter(10, clock=lambda: stop.now)
+    limiter.charge(10 + 1000, lane=1)  # what was saved, and 100 s' worth
+    limiter.charge(5, lane=2)
+    assert [limiter.debt_seconds(lane) for lane in (1, 2, 3)] == [100, 0.5, 0]
+    stop.now += 1
+    assert [limiter.debt_seconds(lane) for lane in (1, 2)] == [pytest.approx(99.5), 0]
+    spent, began = 1010.0 + 5.0, 1.0
+    while stop.now < 1000:
+        if not limiter.debt_seconds(2):
+            limiter.charge(7, lane=2)
+            spent += 7
+        stop.now += 0.25
+    assert limiter.debt_seconds(1) == 0
+    assert spent <= 10 + 10 * (stop.now + began) + 7
+
+
+@pytest.mark.parametrize("units", [0.0, 1e-300, 0.5, 1e6])
+def test_every_debt_ends(units: float) -> None:
+    stop = Stop()
+    limiter = RateLimiter(5, clock=lambda: stop.now)
+    for lane in range(8):
+        limiter.charge(units, lane)
+    assert all(limiter.acquire(stop, lane) for lane in range(8))
+
+
 def test_no_budget_is_no_limit() -> None:
     stop = Stop()
     limiter = RateLimiter(0, clock=lambda: stop.now)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import boto3
 import pytest
 
-from benchmarks import picture, results, stub
+from benchmarks import comparers, picture, results, stub
 from benchmarks.measure import Spread
 from benchmarks.subjects import SCHEMA, HostClock, shard_reader
 from pipeline.aws import Connection, SideConfig, TableReader
@@ -81,6 +81,29 @@ def test_the_picture_is_well_formed_and_names_every_required_row():
     curve = {1: {"us": 2.0}, 1000: {"us": 2.2}}
     drawn = picture.draw(results.Results("a machine", False, [row], curve, curve))
     assert "reader <400 B>" in "".join(ElementTree.fromstring(drawn).itertext())
+
+
+def scanned(segment: int, **options: Any) -> list[dict[str, Any]]:
+    with stub.serve(**options) as server:
+        client = boto3.client("dynamodb", endpoint_url=server.url, region_name=REGION)
+        pages = client.get_paginator("scan").paginate(TableName=stub.TABLE, Segment=segment, TotalSegments=9)
+        return [item for page in pages for item in page["Items"]]
+
+
+def test_a_scan_can_lack_items_lie_apart_and_be_one_item_collection():
+    numbers = [number for number in range(7_000) if number % 1_000]
+    apart = scanned(2, scan_items=7_000, lacks=1_000, apart=3)
+    assert [item["pk"]["S"] for item in apart] == [stub.key_of(5, number) for number in numbers]
+    collection = scanned(2, scan_items=7_000, collection=1)
+    assert {item["pk"]["S"] for item in collection} == {"one"}
+    assert [item["sk"]["S"] for item in collection] == [stub.key_of(2, number) for number in range(7_000)]
+
+
+def test_what_follows_tells_what_was_measured_from_what_was_not():
+    lines = comparers.extrapolated(us=4.8, item_bytes=400)
+    assert [line.partition(":")[0] for line in lines][:2] == ["measured", "extrapolated"]
+    # 0.5e9 × 4.8 µs on 16 cores; 2 × 0.5e9 × 400 B at 8,192 B a unit, 0.125 dollars a million.
+    assert "2.5 min" in lines[1] and "6.10 dollars" in lines[1]
 
 
 def test_a_scan_shows_every_item_of_a_segment_in_both_tables_once_and_equal():

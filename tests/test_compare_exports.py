@@ -277,6 +277,20 @@ def test_a_file_that_is_damaged_while_it_is_compared_ends_the_run(tables: Tables
     assert code == 4 and "ends in the middle" in message
 
 
+def test_a_damaged_file_ends_the_run_however_long_it_went_well(
+    tables: Tables, tmp_path: Path, fake: FakeProcess
+) -> None:
+    """A comparer that has worked is started again when it ends; not for this."""
+    tables.fill(30)
+    words = exports(tables, tmp_path, "target")
+    path = data_file(Path(words[1]), 1)
+    path.write_bytes(path.read_bytes()[:-9])
+    fake.steer("fail", kind="slow", operation="Scan", calls=None, detail=0.5)
+    code, message = tables.refused(*words, "--segments", "8", "--workers", "1", "--in-flight", "1")
+    assert code == 4 and "ends in the middle" in message
+    assert '"comparer started"' in message and "process ended: restarting" not in message
+
+
 def test_a_full_and_an_incremental_export_do_not_go_together(tables: Tables, tmp_path: Path) -> None:
     tables.fill(3)
     changes = changes_of(tables.target, tmp_path / "changes", ["cold-1"], 0, 1)
@@ -284,17 +298,25 @@ def test_a_full_and_an_incremental_export_do_not_go_together(tables: Tables, tmp
     assert code == 4 and "one says what changed, the other what there is" in message
 
 
+def interrupted(tables: Tables, fake: FakeProcess, *words: str) -> None:
+    """Begin a comparison, and stop it by Ctrl-C when some of it is sorted."""
+    fake.steer("fail", kind="slow", operation="Scan", calls=None, detail=1)
+    with tables.comparing(*words, "--workers", "1", "--in-flight", "2") as child:
+        url = eventually(lambda: _noted_url(tables), 60)
+        state = watch(url, tables.migration)
+        eventually(lambda: (found := state.figures().comparison) and found.done >= 4, 60)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(60) == 130
+    fake.steer("clear_faults")
+    assert spilled(tables)
+
+
 def test_an_unfinished_comparison_goes_on_with_its_own_export_and_no_other(
     tables: Tables, tmp_path: Path, fake: FakeProcess
 ) -> None:
     tables.fill()
     words = [*exports(tables, tmp_path / "one", "source"), "--segments", "200"]
-    fake.steer("fail", kind="slow", operation="Scan", calls=None, detail=1)
-    few = ("--workers", "1", "--in-flight", "2", "--stop-after", "5s")
-    code, found = tables.compare(*words, *few)
-    assert (code, found["answer"]) == (3, "inconclusive")
-    assert 0 < found["phases"]["sort"]["read"] < 203 and spilled(tables)
-    fake.steer("clear_faults")
+    interrupted(tables, fake, *words)
     other = exports(tables, tmp_path / "two", "source", id=f"{EXPORT_ID[:-1]}0")
     for asked in ([*other, "--segments", "200"], ["--segments", "200"]):
         code, message = tables.refused(*asked)
@@ -310,11 +332,7 @@ def test_what_an_abandoned_comparison_has_spilled_goes_when_another_is_begun(
     tables: Tables, tmp_path: Path, fake: FakeProcess
 ) -> None:
     tables.fill()
-    fake.steer("fail", kind="slow", operation="Scan", calls=None, detail=1)
-    few = ("--workers", "1", "--in-flight", "2", "--stop-after", "5s", "--segments", "200")
-    tables.compare(*exports(tables, tmp_path, "source"), *few)
-    assert spilled(tables)
-    fake.steer("clear_faults")
+    interrupted(tables, fake, *exports(tables, tmp_path, "source"), "--segments", "200")
     code, _ = tables.compare("--restart")
     assert code == 0 and spilled(tables) == []
 
@@ -445,6 +463,7 @@ def test_an_incremental_export_closes_a_gap_and_the_gate_tells(
     assert gate["gaps"][0] == "passed" and "1 closed by incremental export" in gate["gaps"][1]
     assert gate["whole-table"][0] == "passed"
     status = _json(tables, "status")
+    assert (status["comparison"]["mode"], status["comparison_of_table"]["mode"]) == ("changes", "scan")
     [told] = status["reader"]["gaps_closed"]
     assert told["from"] == instant(now_ms - 20_000) and "export" in told["by"]
     assert (status["reader"]["gaps"], status["reader"]["gaps_open"]) == (1, 0)

@@ -64,16 +64,15 @@ def test_a_defect_of_a_command_has_its_own_code_and_a_traceback(
 def test_a_defect_of_a_role_has_its_own_code(tmp_path: Path) -> None:
     program = (
         "import os, sys\n"
-        "from multiprocessing import sharedctypes\n"
         "from pipeline import metrics, supervisor\n"
         "from pipeline.config import load\n"
+        "from pipeline.process.pulse import Pulse\n"
         "loaded = load(['run', '--target-table', 'orders'], {})\n"
         "supervisor._run_role = lambda *_: 1 // 0\n"
         "metrics.prepare_directory(sys.argv[1])\n"
-        "beat = sharedctypes.RawValue('d', 0.0)\n"
         "work = supervisor._Work(role='reader', slot='reader-0', process=loaded.process, "
         "migration=loaded.migration, directory=sys.argv[1])\n"
-        "supervisor._child_main(work, beat, os.getppid())\n"
+        "supervisor._child_main(work, Pulse(), os.getppid())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)],

@@ -181,3 +181,25 @@ def test_motos_own_export_turned_into_the_layout_is_read(
     files, start = locate(f"s3://{s3.bucket}/made", connection)
     check_table(open_export(files, start), arn, None)
     assert read(f"s3://{s3.bucket}/made", connection) == EXPECTED
+
+
+def test_files_are_looked_for_by_listing_their_folder_once(
+    s3: S3, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export may have fifty thousand: asking for each takes longer than a process may take to start."""
+    folder = ExportWriter(prefix="p", files=40).full(tmp_path, ITEMS * 10)
+    s3.upload(tmp_path)
+    asked: list[str] = []
+    ask = Connection.ask
+
+    def counting(self: Connection, service: str, method: str, **params: Any) -> dict[str, Any]:
+        asked.append(method)
+        return ask(self, service, method, **params)
+
+    monkeypatch.setattr(Connection, "ask", counting)
+    files, start = locate(f"s3://{s3.bucket}/{folder.relative_to(tmp_path)}", connection)
+    export = open_export(files, start)
+    assert len(export.files) == 41 and export.size == sum(
+        path.stat().st_size for path in (folder / "data").iterdir()
+    )
+    assert len(asked) <= 12

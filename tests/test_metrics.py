@@ -1,10 +1,14 @@
 """The declared metrics, slot files shared by processes, what the store knows and the /metrics port."""
 
+import http.client
 import os
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -109,6 +113,7 @@ def test_labels_are_closed_sets_that_never_name_a_role_key_or_shard() -> None:
                     "code",
                     "level",
                     "state",
+                    "stratum",
                     "phase",
                     "reason",
                 ),
@@ -283,6 +288,60 @@ def test_a_broken_slot_file_is_left_out_and_counted(tmp_path: Path, content: byt
     found = scrape(tmp_path)
     assert found["ddbmm_validations_total", ORDERS] == 7
     assert found["ddbmm_metrics_unreadable_files", ()] == 1
+
+
+KEEPER = """
+import sys
+from pipeline import metrics as m
+from pipeline.process import logs
+logs.configure("json", "info")
+own = m.start(sys.argv[1], sys.argv[2])
+of = own.of_validator("orders")
+of.validations.inc(7)
+own.of_reader("orders", "source").checkpoint_timestamp_seconds.set(500)
+of.replication_lag_seconds.observe_all([1.0, 2.0])
+print("begun", flush=True)
+for line in sys.stdin:
+    print("counted", flush=True)
+    own.keep()
+    of.validations.inc()
+"""
+
+
+@pytest.mark.parametrize(
+    "removed",
+    ["counter_*", "gauge_*", "*.db", "."],
+    ids=["counters", "gauges", "every file", "the directory"],
+)
+def test_files_that_a_cleaner_removed_are_made_anew_and_nothing_is_lost(tmp_path: Path, removed: str) -> None:
+    directory = tmp_path / "metrics"
+    command = [sys.executable, "-c", KEEPER, str(directory), "validator-0"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdin is not None and worker.stdout is not None and worker.stderr is not None
+        assert worker.stdout.readline() == "begun\n"
+        for rounds in (1, 2, 3):  # the cleaner comes every night
+            before = scrape(directory)
+            if removed == ".":
+                shutil.rmtree(directory)
+            else:
+                for file in directory.glob(removed):
+                    file.unlink()
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+            assert worker.stdout.readline() == "counted\n"
+            key = ("ddbmm_validations_total", ORDERS)
+            expected = 7 + rounds
+            servers.eventually(lambda: directory.exists() and scrape(directory).get(key) == expected)  # noqa: B023
+            assert scrape(directory).keys() == before.keys()
+        worker.stdin.close()
+        worker.wait(30)
+        said = worker.stderr.read()
+    assert said.count("metrics files were removed: made anew") == 3, said
+    found = scrape(directory)
+    assert found["ddbmm_checkpoint_timestamp_seconds", ORDERS] == 500
+    assert found["ddbmm_replication_lag_seconds_count", ORDERS] == 2
 
 
 def test_preparing_the_directory_wipes_slot_files_and_nothing_else(tmp_path: Path) -> None:
@@ -497,6 +556,32 @@ def test_health_is_200_when_fine_and_503_with_the_reason_when_not() -> None:
         assert get(server.port, "/healthz") == (503, "validator-1 is not answering\n")
     finally:
         server.close()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/admin"])
+def test_head_is_answered_as_get_is_but_for_the_body(server: m.MetricsServer, path: str) -> None:
+    lengths = {}
+    for method in ("GET", "HEAD"):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request(method, path)
+        answer = connection.getresponse()
+        lengths[method] = answer.status, len(answer.read()), answer.headers["Content-Type"]
+        connection.close()
+    assert lengths["HEAD"] == (lengths["GET"][0], 0, lengths["GET"][2])
+
+
+def test_a_scrape_that_is_aborted_prints_nothing(
+    server: m.MetricsServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = threading.active_count()
+    for sent in (b"GET /metrics HTTP/1.1\r\n\r\n", b"GET /metr", b"\x16\x03\x01", b""):
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.port)) as line:
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+                line.sendall(sent)
+    servers.eventually(lambda: threading.active_count() <= before, what="every request is through")
+    assert get(server.port, "/healthz")[0] == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_a_client_that_never_finishes_its_request_does_not_hold_up_others(server: m.MetricsServer) -> None:

@@ -1,6 +1,8 @@
 """What `run` says first, what `status` says, in 80 columns and with the longest names that are legal."""
 
+import dataclasses
 import re
+import uuid
 from typing import Any
 
 import msgspec
@@ -8,7 +10,7 @@ import pytest
 import structlog
 
 from pipeline.aws import StreamInfo, TableInfo
-from pipeline.commands import opening
+from pipeline.commands import opening, preflight
 from pipeline.commands.preflight import Opened, StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import KeySchema
@@ -91,6 +93,19 @@ def test_times_that_changed_since_the_last_start_are_said() -> None:
         opening.announce(ProcessConfig(log_format="json"), migration(), opened, seen())
     assert lines[-1]["log_level"] == "warning"
     assert lines[-1]["changed"] == "--converge-within 1m → 30s"
+
+
+def test_a_comparison_keeps_its_times_to_itself(valkey_url: str) -> None:
+    """They are said to differ from the run's, and the run's next start finds its own."""
+    mine = MigrationConfig(name=f"times-{uuid.uuid4().hex}", target_table="t", converge_within_ms=30_000)
+    run = ProcessConfig(redis_url=valkey_url)
+    first = preflight.open_store(run, mine)
+    assert (first.new, first.changed) == (True, [])
+    other = dataclasses.replace(mine, converge_within_ms=60_000)
+    compared = preflight.open_store(dataclasses.replace(run, command="compare"), other)
+    assert compared.changed == ["--converge-within 30s → 1m"]
+    again = preflight.open_store(run, mine)
+    assert (again.new, again.changed) == (False, [])
 
 
 def huge() -> Any:

@@ -13,7 +13,7 @@ from pipeline.core.figures import Figures
 from pipeline.core.ledger import Finding, Ledger, PartitionCounts, Queue, ReaderState
 from pipeline.core.model import Side, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
-from pipeline.report.findings_text import ROWS_MEASURED, finding_object, findings_table, json_line
+from pipeline.report.findings_text import ROWS_MEASURED, csv_line, finding_object, findings_table, json_line
 from pipeline.report.text import (
     Heading,
     notes,
@@ -198,6 +198,7 @@ def test_status_json_has_the_agreed_fields() -> None:
     assert reported["success"].keys() == {"ratio", "low", "high", "confidence", "keys", "excused"}
     assert reported["open"] == {"missing": 2, "stale": 1, "different": 0, "extra": 0}
     assert reported["lag_seconds"].keys() == {"p50", "p95", "p99"}
+    assert reported["replication_delay_seconds"] == 10.0  # of the change that was not found; p99 is less
     assert reported["reader"] == {
         "lag_seconds": 0.9,
         "retention_headroom_seconds": 24 * 3600 - 0.9,
@@ -239,6 +240,8 @@ def test_an_attribute_s_name_moves_no_terminal(name: str) -> None:
     assert line.isprintable()
     assert json.loads(line)["attributes"] == [name]
     assert json.loads(line)["key"] == {"pk": name}
+    cells = finding_object(hostile, msgspec.Raw(msgspec.json.encode({"pk": name})))
+    assert csv_line(cells.values()).isprintable()
 
 
 def test_paths_that_were_cut_are_said_to_be() -> None:

@@ -73,7 +73,7 @@ def publishing(store_url: str) -> Iterator[Publishing]:
 
 
 digests = st.sampled_from([ABSENT, UNKNOWN, A, B, C])
-instants = st.integers(0, 2**45)
+instants = st.integers(0, 2**44)
 looks = st.builds(
     HeldLook,
     st.builds(Look, digests, instants, st.integers(0, 9), st.booleans(), st.none() | digests),
@@ -84,24 +84,25 @@ looks = st.builds(
 @st.composite
 def stored(draw: st.DrawFn) -> History:
     versions = tuple(draw(st.lists(st.tuples(digests, instants), min_size=1, max_size=12)))
-    lo = draw(st.integers(0, len(versions)))
+    phase = draw(st.sampled_from(Phase))
+    lo = len(versions) if phase is Phase.SETTLING else draw(st.integers(0, len(versions) - 1))
     counted = draw(st.integers(0, len(versions) - lo))
-    excused = draw(st.booleans())
+    excused, alarmed = phase is Phase.EXCUSED, phase is Phase.ALARMED
     return History(
         versions,
         lo,
-        phase=draw(st.sampled_from(Phase)),
+        phase=phase,
         first=draw(st.integers(0, 70_000)),
-        alarmed=0 if excused else counted,
+        alarmed=counted if alarmed else 0,
         excused=counted if excused else 0,
         excused_since_ms=draw(instants) if excused and counted else 0,
         skipped=draw(st.integers(0, 70_000)),
-        kind=draw(st.sampled_from([None, VerdictKind.STALE])),
+        kind=VerdictKind.STALE if alarmed else None,
         settle=draw(st.booleans()),
         incomplete=draw(st.booleans()),
         looked_ms=draw(instants),
         late=draw(st.integers(0, 2**31)),
-        held=draw(st.none() | looks),
+        held=None if alarmed else draw(st.none() | looks),
     )
 
 

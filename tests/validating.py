@@ -62,7 +62,14 @@ class World:
             stop=self.stop,
         )
 
-    def side_reader(self, side: Side, connection: Connection) -> SideReader:
+    def side_reader(
+        self,
+        side: Side,
+        connection: Connection,
+        *,
+        max_rcu: float = 0,
+        stop: threading.Event | None = None,
+    ) -> SideReader:
         return SideReader(
             side,
             TableReader(connection, side, self.schema),
@@ -70,7 +77,8 @@ class World:
             digester=Digester(),
             ttl_attribute=self.ttl,
             ttl_every_seconds=self.ttl_every_seconds,
-            stop=self.stop,
+            max_rcu=max_rcu,
+            stop=stop or self.stop,
         )
 
     def item(self, key: str, value: str, **more: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Draw the dashboard from its JSON and a real Prometheus: a preview for the docs, not Grafana's picture.
 
-    python tools/render_dashboard.py PROMETHEUS_URL OUT.png [--migration demo] [--minutes 5] [--rows 3]
+    python tools/render_dashboard.py URL OUT.png [--migration demo] [--minutes 5] [--first 1] [--rows 3]
 
 Reads: deploy/grafana/dashboards/cutover.json, Prometheus. Writes: the picture. Never: a panel that is not in
 the JSON; what it cannot draw it names in its place.
@@ -11,6 +11,7 @@ Needs matplotlib (`pip install -e .[pictures]`). A world to draw: `python -m tes
 import argparse
 import json
 import sys
+import textwrap
 import time
 import urllib.parse
 import urllib.request
@@ -40,9 +41,15 @@ COLOURS = {
 }
 UNKNOWN = "#808080"
 CYCLE = ("#3a6ea8", "#e08b1b", "#3f9c55", "#8e5ea2", "#c7362f", "#4db6ac", "#a1887f", "#7f8c8d")
-VARIABLES = {"$__rate_interval": "30s", "$job": ".+", "$instance": ".+", "$read_price": "0.125"}
+VARIABLES = {
+    "$__rate_interval": "30s",
+    "$__range": "1h",
+    "$job": ".+",
+    "$instance": ".+",
+    "$read_price": "0.125",
+}
 #: Where the columns of a table of labels begin, in shares of its width.
-LABEL_COLUMNS = (0.02, 0.66, 0.83)
+LABEL_COLUMNS = (0.02, 0.4, 0.55, 0.7, 0.85)
 Panel = dict[str, Any]
 Series = list[dict[str, Any]]
 
@@ -79,7 +86,11 @@ def main(argv: list[str]) -> None:
     args = _parse(argv)
     end = time.time()
     source = Prometheus(args.prometheus, args.migration, end - args.minutes * 60, end)
-    panels = _shown(json.loads(JSON.read_text(encoding="utf-8"))["panels"], args.rows)
+    panels = _shown(json.loads(JSON.read_text(encoding="utf-8"))["panels"], args.first, args.rows)
+    top = min(panel["gridPos"]["y"] for panel in panels)
+    for panel in panels:
+        panel["gridPos"]["y"] -= top
+        panel["title"] = panel["title"].replace("$migration", args.migration)
     lines = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     figure = pyplot.figure(figsize=(COLUMNS * INCHES_A_COLUMN, lines * INCHES_A_LINE), facecolor="#f4f5f6")
     grid = figure.add_gridspec(
@@ -101,17 +112,18 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--migration", default="demo")
     parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--rows", type=int, default=99, help="how many rows of the dashboard, from the top")
+    parser.add_argument("--first", type=int, default=1, help="the row of the dashboard to begin with")
+    parser.add_argument("--rows", type=int, default=99, help="how many rows")
     parser.add_argument("--dpi", type=int, default=80)
     return parser.parse_args(argv)
 
 
-def _shown(panels: list[Panel], rows: int) -> list[Panel]:
-    """The panels of the first rows; those of folded rows are left out."""
+def _shown(panels: list[Panel], first: int, rows: int) -> list[Panel]:
+    """The panels of so many rows; those of folded rows are left out."""
     shown, seen = [], 0
     for panel in panels:
         seen += panel["type"] == "row"
-        if seen <= rows and not panel.get("collapsed"):
+        if first <= seen < first + rows and not panel.get("collapsed"):
             shown.append(panel)
     return shown
 
@@ -133,14 +145,36 @@ def _draw(axes: Axes, panel: Panel, source: Prometheus) -> None:
 
 def _stat(axes: Axes, panel: Panel, source: Prometheus) -> None:
     defaults = panel["fieldConfig"]["defaults"]
-    found = source.now(panel["targets"][0]["expr"])
-    value = float(found[0]["value"][1]) if found else None
-    text, colour = _stated(defaults, value)
-    coloured = panel["options"]["colorMode"] == "background"
-    axes.set_facecolor(colour if coloured else "white")
-    size = min(panel["gridPos"]["w"] * 9, 900 / max(len(text), 1) / 8 * panel["gridPos"]["w"] / 3)
-    ink = "white" if coloured else colour
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=size, color=ink)
+    fixed = {o["matcher"]["options"]: o["properties"][0]["value"] for o in panel["fieldConfig"]["overrides"]}
+    mode, coloured = panel["options"]["textMode"], panel["options"]["colorMode"] == "background"
+    shown: list[tuple[str, str, str]] = []  # large, small, colour
+    for target in panel["targets"]:
+        for series in source.now(target["expr"]):
+            text, colour = _stated(defaults, float(series["value"][1]))
+            said = _legend(target["legendFormat"], series["metric"])
+            if target["refId"] in fixed:
+                colour = COLOURS.get(fixed[target["refId"]]["fixedColor"], UNKNOWN)
+            if mode == "name":
+                text, said = said, ""
+            shown.append((text, said if mode == "value_and_name" else "", colour))
+    if not shown:
+        shown = [(*_stated(defaults, None)[:1], "", UNKNOWN)]
+        coloured = coloured or mode == "name"
+    axes.set_facecolor(shown[0][2] if coloured else "white")
+    for position, (text, said, colour) in enumerate(shown):
+        middle = 1 - (position + 0.5) / len(shown)
+        ink = "white" if coloured else colour
+        wrapped = textwrap.fill(text, 5 * panel["gridPos"]["w"])
+        longest = max(map(len, wrapped.splitlines()), default=1)
+        size = min(
+            panel["gridPos"]["w"] * 8 / len(shown) ** 0.5, 75 * panel["gridPos"]["w"] / 1.7 / max(longest, 1)
+        )
+        place = {"transform": axes.transAxes, "ha": "center", "color": ink}
+        axes.text(0.5, middle + (0.08 if said else 0), wrapped, va="center", fontsize=size, **place)
+        if said:
+            axes.text(
+                0.5, 0.12, textwrap.fill(said, 9 * panel["gridPos"]["w"]), va="center", fontsize=8, **place
+            )
     _plain(axes)
 
 
@@ -201,7 +235,14 @@ def _curve(
     elif properties.get("custom.lineWidth") != 0 and not stacked:
         fixed = properties.get("color", {}).get("fixedColor")
         style = "--" if "custom.lineStyle" in properties else "-"
-        axes.plot(times, heights, style, label=name, linewidth=1.3, color=COLOURS[fixed] if fixed else colour)
+        axes.plot(
+            times,
+            heights,
+            style,
+            label=name,
+            linewidth=1.3,
+            color=COLOURS.get(fixed, fixed) if fixed else colour,
+        )
 
 
 def _stack(axes: Axes, drawn: dict[str, tuple[list[Any], list[float]]]) -> None:
@@ -257,7 +298,9 @@ def _heat(axes: Axes, panel: Panel, source: Prometheus) -> None:
 def _rows(axes: Axes, panel: Panel, source: Prometheus) -> None:
     joined = panel["transformations"][0]["id"] == "joinByField"
     heading, found = (_joined if joined else _labels)(panel, source)
-    starts = [0.02 + at * 0.98 / len(heading) for at in range(len(heading))] if joined else LABEL_COLUMNS
+    wide = 0.46 if panel["gridPos"]["w"] < COLUMNS else 0.1
+    others = [wide + at * (1 - wide) / (len(heading) - 1) for at in range(len(heading) - 1)]
+    starts = [0.02, *others] if joined else LABEL_COLUMNS
     height = 0.6 / panel["gridPos"]["h"] * 1.2
     _plain(axes)
     for line, cells in enumerate([[(text, "black") for text in heading], *sorted(found)]):
@@ -284,12 +327,15 @@ def _joined(panel: Panel, source: Prometheus) -> tuple[list[str], list[list[tupl
     label = panel["transformations"][0]["options"]["byField"]
     names = panel["transformations"][-1]["options"]["renameByName"]
     overrides = {one["matcher"]["options"]: one["properties"] for one in panel["fieldConfig"]["overrides"]}
+    of_label = {one["id"]: one["value"] for one in overrides.get(names[label], [])}
+    said = of_label["mappings"][0]["options"] if "mappings" in of_label else {}
     rows: dict[str, list[tuple[str, str]]] = {}
     for position, target in enumerate(panel["targets"]):
         properties = {one["id"]: one["value"] for one in overrides[names[f"Value #{target['refId']}"]]}
         for series in source.now(target["expr"]):
             key = series["metric"][label]
-            cells = rows.setdefault(key, [(key, "black"), *[("", "black")] * len(panel["targets"])])
+            first = (said[key]["text"] if key in said else key, "black")
+            cells = rows.setdefault(key, [first, *[("", "black")] * len(panel["targets"])])
             text, colour = _stated({"thresholds": {"steps": []}, **properties}, float(series["value"][1]))
             cells[position + 1] = (text, colour if "thresholds" in properties else "black")
     return list(names.values()), list(rows.values())
@@ -323,20 +369,28 @@ def _legend(form: str, labels: dict[str, str]) -> str:
 
 
 def _number(value: float, unit: str, decimals: int | None) -> str:
-    if unit == "percentunit":
-        return f"{value * 100:.{2 if decimals is None else min(decimals, 2)}f} %"
-    if unit == "s":
-        for size, name in ((3600, "h"), (60, "min")):
-            if abs(value) >= size:
-                return f"{value / size:.3g} {name}"
-        return f"{value:.3g} s" if abs(value) >= 1 or value == 0 else f"{value * 1000:.3g} ms"
-    if unit == "currencyUSD":
-        return f"${value:.{decimals or 2}f}"
-    if unit == "bytes":
-        return f"{value / 2**20:.3g} MiB"
-    if abs(value) >= 1000:
-        return f"{value / 1000:.3g} k"
-    return f"{value:.3g}"
+    if unit.startswith("suffix:"):
+        return f"{_number(value, 'none', decimals)} {unit.removeprefix('suffix:').strip()}"
+    form = FORMS.get(unit)
+    if form is not None:
+        return form(value, decimals)
+    return f"{value / 1000:.3g} k" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _seconds(value: float, _decimals: int | None) -> str:
+    for size, name in ((3600, "h"), (60, "min")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {name}"
+    return f"{value:.3g} s" if abs(value) >= 1 or value == 0 else f"{value * 1000:.3g} ms"
+
+
+FORMS: dict[str, Callable[[float, int | None], str]] = {
+    "dateTimeAsLocal": lambda value, _: time.strftime("%H:%M:%S", time.localtime(value / 1000)),
+    "percentunit": lambda value, decimals: f"{value * 100:.{2 if decimals is None else decimals}f} %",
+    "s": _seconds,
+    "currencyUSD": lambda value, decimals: f"${value:.{decimals or 2}f}",
+    "bytes": lambda value, _: f"{value / 2**20:.3g} MiB",
+}
 
 
 def _plain(axes: Axes) -> None:

@@ -292,6 +292,19 @@ def comparison() -> Panels:
             nothing="not finished",
         ),
         lines(
+            "Could have gone unseen",
+            "Largest share of wrong keys that could have gone unseen, with 95 % confidence: of the keys that "
+            "changed, and of the whole table once its comparison proves something.",
+            [("max by (stratum) (ddbmm_stratum_unseen_ratio{m})", "{{stratum}}")],
+            "percentunit",
+        ),
+        lines(
+            "Keys compared, by stratum",
+            "Keys that changed and have an answer; keys of the whole table that were compared.",
+            [("max by (stratum) (ddbmm_stratum_keys{m})", "{{stratum}}")],
+            "suffix: keys",
+        ),
+        lines(
             "Keys compared whole",
             "Keys found equal, those handed over to be judged, and those that their stream is judging.",
             [

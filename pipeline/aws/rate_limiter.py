@@ -1,4 +1,4 @@
-"""Paces reads: a token bucket with debt, in read capacity units.
+"""Paces reads: a token bucket with debts, in read capacity units.
 
 Reads: a monotonic clock. Writes: nothing. Never: AWS.
 """
@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+#: Of a unit: less is no debt, but what a float leaves over.
+_NOTHING = 1e-6
+
 
 class Waitable(Protocol):
     """An event: `wait` returns True as soon as it is set, False after `timeout` seconds."""
@@ -16,7 +19,10 @@ class Waitable(Protocol):
 
 
 class RateLimiter:
-    """What a read costs is known only afterwards, so a read may overdraw and the next ones wait.
+    """What a read costs is known only afterwards, so a read may overdraw, and its lane waits for that.
+
+    Lanes share what is earned equally: one that has read 16 MB of large items pays for a long time, and the
+    others go on meanwhile, more slowly. All of them together spend no more than the rate.
 
     `units_per_second` of 0 means unlimited. Up to one second's worth is saved while idle. Thread-safe.
     """
@@ -25,27 +31,40 @@ class RateLimiter:
         self._rate = units_per_second
         self._clock = clock
         self._lock = threading.Lock()
-        self._balance = units_per_second
+        self._saved = units_per_second
+        self._debts: dict[int, float] = {}  # lane → units
         self._counted_at = clock()
 
-    def acquire(self, stop: Waitable) -> bool:
-        """Wait while in debt, then True; False as soon as `stop` is set."""
-        while (debt_seconds := self._debt_seconds()) > 0:
-            if stop.wait(debt_seconds):
+    def acquire(self, stop: Waitable, lane: int = 0) -> bool:
+        """Wait while the lane is in debt, then True; False as soon as `stop` is set."""
+        while (seconds := self.debt_seconds(lane)) > 0:
+            if stop.wait(seconds):
                 return False
         return True
 
-    def charge(self, units: float) -> None:
+    def charge(self, units: float, lane: int = 0) -> None:
         """Book what a read consumed."""
         if self._rate > 0:
             with self._lock:
-                self._balance -= units
+                self._settle()
+                left = units - self._saved
+                self._saved = max(0.0, -left)
+                if left > 0:
+                    self._debts[lane] = self._debts.get(lane, 0.0) + left
 
-    def _debt_seconds(self) -> float:
-        if self._rate <= 0:
-            return 0.0
+    def debt_seconds(self, lane: int = 0) -> float:
+        """How long the lane has to wait at least; longer while others pay, too."""
         with self._lock:
-            now = self._clock()
-            self._balance = min(self._rate, self._balance + (now - self._counted_at) * self._rate)
-            self._counted_at = now
-            return -self._balance / self._rate
+            self._settle()
+            return self._debts[lane] / self._rate if lane in self._debts else 0.0
+
+    def _settle(self) -> None:
+        """Give what was earned to the lanes in debt, in equal parts, and save the rest."""
+        now = self._clock()
+        earned, self._counted_at = (now - self._counted_at) * self._rate, now
+        while earned > _NOTHING and self._debts:
+            paid = min(earned / len(self._debts), *self._debts.values())
+            earned -= paid * len(self._debts)
+            left = {lane: debt - paid for lane, debt in self._debts.items()}
+            self._debts = {lane: debt for lane, debt in left.items() if debt > _NOTHING}
+        self._saved = min(self._rate, self._saved + earned)

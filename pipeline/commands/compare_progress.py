@@ -3,7 +3,6 @@
 Reads: figures. Writes: standard error. Never: the store.
 """
 
-import sys
 import time
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.progress import Progress as Bar
 
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.figures import Figures
+from pipeline.process import streams
 from pipeline.report.comparison_text import progress_text
 
 LINE_EVERY_SECONDS = 30.0
@@ -45,7 +45,7 @@ class Progress:
             self._bar.update(self._task, completed=comparison.done, description=text)
         elif time.monotonic() - self._printed_at >= LINE_EVERY_SECONDS:
             self._printed_at = time.monotonic()
-            print(text, file=sys.stderr, flush=True)
+            streams.say(text)
 
     def close(self) -> None:
         if self._bar is not None:

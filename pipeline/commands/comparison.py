@@ -161,12 +161,11 @@ def as_begun(process: ProcessConfig, migration: MigrationConfig) -> MigrationCon
             migration if process.command == "comparer" else dataclasses.replace(migration, sample_rate=100.0)
         )
     store.close()
-    settings = store.meta.settings
     return dataclasses.replace(
         migration,
-        verify_on=Side(settings["verify_on"]),
-        iterator_type=settings["iterator_type"],
-        sample_rate=float(settings["sample_rate"]),
+        verify_on=Side(store.setting("verify_on")),
+        iterator_type=store.setting("iterator_type"),
+        sample_rate=float(store.setting("sample_rate")),
     )
 
 

@@ -25,7 +25,7 @@ from pipeline.commands.preflight import StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
-from pipeline.core.quoting import printable
+from pipeline.core.quoting import printable, printable_json
 from pipeline.errors import MonitorError
 from pipeline.producers.export.opened import open_for
 from pipeline.report import comparison_text
@@ -59,7 +59,8 @@ def run(process: ProcessConfig, migration: MigrationConfig) -> int:
     lines = examine(process, migration)
     failed = any(line.level == "fail" for line in lines)
     if process.json:
-        print(msgspec.json.format(msgspec.json.encode({"passed": not failed, "checks": lines})).decode())
+        answer = msgspec.json.encode({"passed": not failed, "checks": lines})
+        print(printable_json(msgspec.json.format(answer).decode()))
     else:
         console = Console(highlight=False, soft_wrap=True)
         for line in lines:

@@ -43,7 +43,7 @@ def begun(process: ProcessConfig, migration: MigrationConfig, kind: type[View]) 
 def status(process: ProcessConfig, store: StoreView) -> int:
     """Print where the migration stands; the exit code."""
     figures = store.figures()
-    heading = text.Heading(store.migration, Side(store.meta.settings["verify_on"]))
+    heading = text.Heading(store.migration, Side(store.setting("verify_on")))
     if process.json:
         print(msgspec.json.encode(text.status_object(heading, figures)).decode())
     else:

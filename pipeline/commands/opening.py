@@ -3,7 +3,6 @@
 Reads: what the preflight has seen. Writes: standard output, one log line. Never: AWS, the store.
 """
 
-import contextlib
 from pathlib import Path
 
 import structlog
@@ -12,6 +11,7 @@ from pipeline.commands import doctor, preflight
 from pipeline.commands.notes import notes
 from pipeline.commands.preflight import Opened, StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.process import streams
 from pipeline.report.columns import rows
 from pipeline.report.words import instant
 
@@ -32,8 +32,7 @@ def announce(
     """Say what begins. seen: what `run` has looked at; the roles of several hosts log one line."""
     if seen is not None and process.log_format == "console":
         block = _block(process, migration, *seen, [("begun", _begun(migration, opened))])
-        with contextlib.suppress(OSError):  # nobody reads: the run goes on
-            print(block, flush=True)
+        streams.show(block)  # if nobody reads, the run goes on all the same
     else:
         event = "migration begun" if opened.new else "migration resumed"
         since, state = instant(opened.started_ms), _state(process)

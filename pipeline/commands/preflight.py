@@ -229,6 +229,10 @@ _STORE_ROLES = {
 }
 
 
+#: Their times are their own, and not the run's.
+_BESIDE_A_RUN = ("compare", "comparer")
+
+
 def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     """Raises ConfigurationError for a server that cannot be reached or used, or not by this user, and
     StoreNotReady for one that serves nobody for a while.
@@ -276,7 +280,8 @@ def open_store(process: ProcessConfig, migration: MigrationConfig) -> Opened:
         connection = RedisConnection(process.redis_url, migration.name)
         try:
             new = load(connection) is None
-            meta = begin(connection, migration.settings(), migration.judged_by())
+            times = None if process.command in _BESIDE_A_RUN else migration.judged_by()
+            meta = begin(connection, migration.settings(), times)
             return _opened(migration, meta, new=new)
         except StoreUnusable as error:
             raise ConfigurationError(error.problem, error.remedy) from error

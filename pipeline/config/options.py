@@ -31,6 +31,7 @@ from pipeline.config.parsers import (
     one_of,
     percentage,
     redis_url,
+    share,
     side_of,
     stream_arn,
     table,
@@ -53,6 +54,7 @@ COMMANDS = {
     "findings": "list the open findings",
     "report": "the whole story on one page, to be signed and kept: HTML, text or JSON",
     "gate": "may we switch over? Every check with its reason",
+    "plan": "which sample finds which defect, what it costs, how long it takes; nothing is read",
     "mark": "note that a milestone of the cutover, T0 … T4, is reached now",
     "doctor": "check access, tables, stream, Redis and clock before a run",
     "config": "show the effective value of every option, and where it came from",
@@ -65,6 +67,7 @@ COMMANDS = {
 TABLES, STREAM, JUDGING, STATE = "Tables and access", "Stream", "Judging", "State"
 PACE, GATE, OUTPUT = "Pace", "Gate (`gate` and the monitor's metrics)", "Output"
 FINDINGS = "Findings (`findings`)"
+PLAN = "Plan (`plan`)"
 REPORT = "Report (`report`)"
 COMPARING = "Comparison (`compare`, `comparer`)"
 
@@ -302,6 +305,12 @@ class ProcessConfig:
     summary: bool = switch(FINDINGS, "summary", "a sentence for each cause, and nothing else")
     closed: bool = switch(
         FINDINGS, "closed", "closed findings instead, newest first: when and why (the last 10,000 are kept)")
+    keys: int | None = optional(
+        PLAN, "keys", "keys of the table", whole(1, 1_000_000_000_000_000), None, metavar="N")
+    detect: float = option(  # percent of keys, as sample_rate
+        PLAN, "detect", "share of wrong keys that is to be found", share, "0.1", metavar="PERCENT")
+    item_bytes: int = option(
+        PLAN, "item-bytes", "size of an item, on average", whole(1, 409_600), "400", metavar="BYTES")
     format: str = option(
         REPORT, "format", "`html`, `text` or `json`",
         one_of("html", "text", "json"), "html", metavar="FORMAT")
@@ -352,7 +361,7 @@ class ProcessConfig:
 #: Every option, by heading and as declared; a migration's before the process's.
 OPTIONS: tuple[Option, ...] = tuple(
     one
-    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, FINDINGS, REPORT, OUTPUT)
+    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, FINDINGS, PLAN, REPORT, OUTPUT)
     for config in (MigrationConfig, ProcessConfig)
     for one in options_of(config)
     if one.group == heading

@@ -114,6 +114,16 @@ def objective(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A percentage above 0 and below 100, with or without its sign."""
+    value = _number(text.removesuffix("%").rstrip())
+    if not 0 < value < 100:
+        raise ArgumentTypeError(
+            f"{text!r} is not a share: write a percentage above 0 and below 100, such as 0.1%"
+        )
+    return value
+
+
 def not_negative(text: str) -> float:
     """A finite number from 0 up."""
     value = _number(text)

@@ -211,6 +211,8 @@ class Ledger(msgspec.Struct, frozen=True):
         plain = {}
         for field, count in fields.items():
             group, _, label = field.partition(":")
+            if label and group != "records" and label not in groups[group]:
+                raise ValueError("no such label")  # labels of metrics are a closed set
             if label:
                 groups[group][label] = count
             else:

@@ -122,4 +122,4 @@ def _would_show(units: int, defect: float, unit: str) -> str:
     defective = f"a defect in {defect * 100:g} % of the {unit}s"
     if expected < 1:
         return f"{defective} would most likely not have shown"
-    return f"{defective} would have shown about {expected:,.0f} times"
+    return f"{defective} would have shown about {'once' if expected < 1.5 else f'{expected:,.0f} times'}"

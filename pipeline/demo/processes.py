@@ -58,7 +58,7 @@ class Child:
         return self.process.poll() is None
 
     def failed(self, why: str) -> ChildFailed:
-        tail = self.log.read_text(errors="replace").splitlines()[-15:]
+        tail = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
         return ChildFailed("\n".join([f"{self.name} {why}; the end of its log {self.log}:", *tail]))
 
     def wait_until_said(self, name: str, seconds: float) -> Any:

@@ -156,7 +156,9 @@ class Stage:
     def _ask(self, command: str, *options: str) -> str:
         """What a command that looks once prints."""
         line = [sys.executable, *COMMAND, command, *self._state(), *options]
-        ended = subprocess.run(line, capture_output=True, text=True, env=self._crew.env, check=False)
+        ended = subprocess.run(
+            line, capture_output=True, text=True, encoding="utf-8", env=self._crew.env, check=False
+        )
         if ended.returncode not in (exit_codes.FINE, exit_codes.FAILED, exit_codes.INCONCLUSIVE):
             raise ChildFailed(f"`{command}` ended with code {ended.returncode}: {ended.stderr.strip()}")
         return ended.stdout

@@ -32,14 +32,14 @@ from pipeline.metrics.exposition import (
     Page,
     Served,
     SlotFilesCollector,
-    prepare_directory,
-    reserve,
     serve,
 )
 from pipeline.metrics.migration import AwsObserver, MigrationMetrics, ReaderMetrics, ValidatorMetrics
 from pipeline.metrics.process import Metrics
 from pipeline.metrics.processes import MEMORY_LIMIT, PROCESS_METRICS, ProcessCollector
+from pipeline.metrics.slot_files import SlotFiles, prepare_directory
 from pipeline.metrics.store_figures import STORE_METRICS, STORE_UP, StoreCollector, Watched
+from pipeline.metrics.strata import STRATA_METRICS
 
 __all__ = [
     "AwsObserver",
@@ -73,18 +73,20 @@ def start(directory: str | None, slot: str) -> Metrics:
         raise ValueError(f"slot {slot!r}: use letters, digits and dashes (file names are split at '_')")
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    if directory is None or not reserve(directory, slot):
+    files = None if directory is None else SlotFiles(directory, slot)
+    if directory is None or files is None or not files.reserve():
         values.ValueClass = values.MutexValue
         return Metrics(registry, registry)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(files)  # type: ignore[no-untyped-call]
     registry.register(SlotFilesCollector(directory))
-    return Metrics(None, registry)
+    return Metrics(None, registry, files)
 
 
 def declarations(metrics: Metrics) -> list[Declared]:
     """Every metric there is, sorted by name."""
-    of_the_store = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *cutover_metrics(DEFAULT_LIMITS))
+    figures = (*STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS)
+    of_the_store = (STORE_UP, *figures, *cutover_metrics(DEFAULT_LIMITS))
     return sorted(
         [
             *metrics.declared,

@@ -1,12 +1,13 @@
 """How metrics leave the process: slot files shared by a process group, and one HTTP port.
 
-Reads: slot files. Writes: an emptied directory at boot, HTTP answers. Never: the store. What is measured is
-declared by the neighbours; beside /metrics and /healthz, the pages that the caller hands in are served.
+Reads: slot files. Writes: HTTP answers. Never: the store. What is measured is declared by the neighbours;
+beside /metrics and /healthz, the pages that the caller hands in are served.
 """
 
 import socket
 import socketserver
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
@@ -36,42 +37,10 @@ UNREADABLE_FILES = Declared(
     "supervisor",
 )
 
-#: The files of a slot, one a kind of metric, and how long they are made at once: more than they need.
-_SLOT_FILES = ("counter", "gauge_mostrecent", "histogram")
-SLOT_FILE_BYTES = 1 << 17
 #: Of every answer: its type is not guessed, and it stands in no frame.
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
 #: Seconds after which a client that does not finish its request is dropped.
 CLIENT_TIMEOUT_SECONDS = 10.0
-
-
-def prepare_directory(path: str) -> None:
-    """Make `path` an empty directory for slot files. At boot only: no process may be writing there.
-
-    What an earlier run left is wiped: a file of length 0 would fail every scrape, and a slot that does
-    not exist any more would be counted for ever. Only `*.db` files are touched.
-    """
-    directory = Path(path)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for file in directory.glob("*.db"):
-        file.unlink(missing_ok=True)
-
-
-def reserve(path: str, slot: str) -> bool:
-    """Take the room of a slot's files now; False when the directory is full.
-
-    prometheus_client maps files with holes: where a hole cannot be filled, the process dies of SIGBUS.
-    """
-    try:
-        for kind in _SLOT_FILES:
-            with (Path(path) / f"{kind}_{slot}.db").open("ab") as file:
-                file.write(bytes(max(0, SLOT_FILE_BYTES - file.tell())))
-    except OSError as error:
-        log.error(
-            "no room for metrics files: this process counts for itself alone", slot=slot, error=str(error)
-        )
-        return False
-    return True
 
 
 class SlotFilesCollector(Collector):
@@ -140,6 +109,12 @@ class _Listener(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
+    def handle_error(self, *_: object) -> None:
+        """A client that went away is no news, and nothing goes to standard error but log lines."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.error("a request for metrics failed", exc_info=error)
+
 
 class _Listener6(_Listener):
     address_family = socket.AF_INET6
@@ -183,7 +158,10 @@ def serve(
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET  # noqa: N815 - as http.server names it
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as http.server names it
             """A line for every scrape says nothing."""

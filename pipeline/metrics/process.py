@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from pipeline import __version__
 from pipeline.metrics.declared import Factory
 from pipeline.metrics.migration import MigrationFamilies, MigrationMetrics, ReaderMetrics, ValidatorMetrics
+from pipeline.metrics.slot_files import SlotFiles
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -21,8 +22,11 @@ class Metrics:
     `registry` is what a port of this process (or, with a shared directory, of this process group) serves.
     """
 
-    def __init__(self, own: CollectorRegistry | None, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, own: CollectorRegistry | None, registry: CollectorRegistry, files: SlotFiles | None = None
+    ) -> None:
         self.registry = registry
+        self._files = files
         make = Factory(own)
         self.worker_processes = make.of_process(
             Gauge, "worker_processes", "Processes that the supervisor keeps alive."
@@ -48,6 +52,11 @@ class Metrics:
             (versions,),
         )
         build.labels(*versions).set(1)
+
+    def keep(self) -> None:
+        """See that what is counted is seen: to be called about once a second."""
+        if self._files is not None and self._files.is_missing():
+            self.worker_restarts.inc(0)  # any change makes the files anew
 
     def of(self, migration: str) -> MigrationMetrics:
         """What every role counts of a migration; what is counted is there at 0 from now on."""

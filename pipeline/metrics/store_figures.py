@@ -21,6 +21,7 @@ from pipeline.errors import MonitorError
 from pipeline.metrics.comparison import COMPARISON_METRICS
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared, Sample, StoreMetric, store_metric
+from pipeline.metrics.strata import STRATA_METRICS
 
 log = structlog.get_logger(__name__)
 
@@ -200,7 +201,7 @@ class StoreCollector(Collector):
     CACHE_SECONDS = 1.0
 
     def __init__(self, watched: Sequence[Watched]) -> None:
-        of_all = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS)
+        of_all = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS)
         self._watched = [(one, (*of_all, *cutover_metrics(one.limits))) for one in watched]
         self._lock = threading.Lock()
         self._read_at = float("-inf")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from pipeline.core.quoting import printable_json, quoted
+from pipeline.process import streams
 from pipeline.process.traces import trace_of
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _rendering(form: str) -> list[Any]:
     if form == "json":
         json = structlog.processors.JSONRenderer(ensure_ascii=False)
         return [exceptions, _fitted, lambda *event: printable_json(str(json(*event)))]
-    return [exceptions, _fitted, _Console(colors=sys.stderr.isatty())]
+    return [exceptions, _fitted, _Console(colors=streams.colored(sys.stderr))]
 
 
 def _fitted(_logger: Any, _method: str, event: Event) -> Event:

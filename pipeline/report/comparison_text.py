@@ -15,6 +15,7 @@ from pipeline.core.comparing.result import Answer, Estimate, Share
 from pipeline.core.comparing.state import Comparison, ExportSeen
 from pipeline.core.figures import Figures
 from pipeline.core.model import MISMATCHES, Side
+from pipeline.core.quoting import printable
 from pipeline.core.statistics import share_text
 from pipeline.report.words import many
 
@@ -69,7 +70,7 @@ def _second(ms: int) -> str:
 def definition_lines(definitions: DefinitionsCompared) -> list[str]:
     """What differs between the tables' definitions, a line each, and what could not be asked."""
     lines = [
-        f"definition: {one.what} differs: source {one.source}, target {one.target}"
+        printable(f"definition: {one.what} differs: source {one.source}, target {one.target}")
         for one in definitions.differences
     ]
     if definitions.unknown:

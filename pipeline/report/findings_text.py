@@ -87,7 +87,8 @@ def csv_line(values: Iterable[object]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    plain = str(value) if isinstance(value, str | int) else msgspec.json.encode(value).decode()
+    is_text = isinstance(value, str | int)
+    plain = str(value) if is_text else printable_json(msgspec.json.encode(value).decode())
     return f"'{plain}" if plain.startswith(_FORMULA) else plain
 
 

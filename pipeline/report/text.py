@@ -15,6 +15,7 @@ from pipeline.core.ledger import Gap
 from pipeline.core.model import MILESTONES, Side
 from pipeline.core.outlook import Instant
 from pipeline.core.statistics import margin_in_words
+from pipeline.core.strata import in_words, strata
 from pipeline.report.columns import paragraph, rows
 from pipeline.report.comparison_text import comparison_object, status_row
 from pipeline.report.facts import Facts, facts_object
@@ -104,6 +105,8 @@ def _rows(figures: Figures, before: Figures | None) -> list[tuple[str, str]]:
     }
     if figures.comparison is not None:
         shown["compare"] = status_row(figures.comparison, figures)
+    if (kept := figures.of_table) is not None and kept is not figures.comparison:
+        shown["table"] = status_row(kept, figures)
     return list(shown.items())
 
 
@@ -135,8 +138,19 @@ def _open(by_kind: Mapping[str, int]) -> str:
 def _lag(figures: Figures) -> str:
     lag = figures.lag
     if lag.p50 is None or lag.p95 is None or lag.p99 is None:
-        return "no lag measured yet"
-    return f"p50 {span(lag.p50)}, p95 {span(lag.p95)}, p99 {span(lag.p99)} (write to first matching look)"
+        return f"no lag measured yet{_not_found(figures)}"
+    quantiles = (
+        f"p50 {span(lag.p50)}, p95 {span(lag.p95)}, p99 {span(lag.p99)} (write to first matching look)"
+    )
+    return quantiles + _not_found(figures)
+
+
+def _not_found(figures: Figures) -> str:
+    """Said beside the quantiles, which know only what arrived."""
+    if figures.oldest_waiting_ms is None:
+        return ""
+    age = max(figures.now_ms - figures.oldest_waiting_ms, 0) / 1000
+    return f"; a change of {span(age)} ago was not found yet"
 
 
 def _reader(figures: Figures) -> str:
@@ -155,12 +169,13 @@ def _reader(figures: Figures) -> str:
 
 def status_text(heading: Heading, figures: Figures) -> str:
     """`status`: the monitor's rows, the accounting, and what must be known besides."""
+    known = [(name, in_words(one)) for name, one in zip(("changed", "whole"), strata(figures), strict=True)]
     lines = [
         paragraph(
             f"migration {heading.migration}, verifying the {heading.verify_on} table, "
             f"begun {instant(figures.started_ms)}, now {instant(figures.now_ms)}"
         ),
-        rows([*_rows(figures, None), *_accounting(figures)], 8, margin=2),
+        rows([*_rows(figures, None), *known, *_accounting(figures)], 8, margin=2),
         *(paragraph(f"note: {note}") for note in notes(heading, figures)),
     ]
     return "\n".join(lines)
@@ -180,6 +195,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
         "success": msgspec.to_builtins(figures.success),
         "open": ledger["open"],
         "lag_seconds": msgspec.to_builtins(figures.lag),
+        "replication_delay_seconds": figures.replication_delay_seconds,
         "reader": {
             "lag_seconds": figures.reader_lag_seconds,
             "retention_headroom_seconds": figures.retention_headroom_seconds,
@@ -188,7 +204,9 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "gaps_open": reader.gaps_open,
             "gaps_closed": [_closed_object(gap) for gap in reader.closed],
         },
+        "strata": [{**msgspec.to_builtins(one), "unseen": one.unseen} for one in strata(figures)],
         "comparison": comparison_object(figures.comparison) if figures.comparison else None,
+        "comparison_of_table": comparison_object(figures.of_table) if figures.of_table else None,
         "queue": {
             "backlog": figures.queue.backlog,
             "outstanding": figures.queue.outstanding,

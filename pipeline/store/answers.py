@@ -6,9 +6,13 @@ Whoever plays a role waits through all of it; a start ends with what waiting doe
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import msgspec
 import redis
 
+from pipeline.core.judging.history import MAX_MS
 from pipeline.core.quoting import quoted
 from pipeline.errors import (
     StateDamaged,
@@ -45,8 +49,13 @@ _WORDS: dict[type[redis.RedisError], str] = {
     redis.exceptions.ClusterCrossSlotError: "CROSSSLOT",
     redis.exceptions.NoScriptError: "NOSCRIPT",
 }
-#: How the scripts say that a value is not what they ever wrote.
-_DAMAGED = ("holds no number at", "holds something else than a history")
+#: How scripts and commands say that a value is not what they ever wrote.
+_DAMAGED = re.compile(
+    r"holds no number at|hash value is not an integer|INVALIDOBJ|"
+    r"user_script:\d+: (?:attempt to (?!call)|bad argument|data string too short)"
+)
+#: The largest that Redis counts to.
+MOST_COUNTED = 2**63 - 1
 _NO_CLUSTER = "use a server without cluster mode (cluster-enabled no), or one whose one node has every slot"
 #: redis-py puts this in front, with the whole command.
 _OF_A_PIPELINE = re.compile(r"\ACommand # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
@@ -97,7 +106,7 @@ def _of_state(word: str, said: str) -> StoreError | None:
             f"a key of the migration holds something else: {said}",
             "delete that key, or give the migration a Redis of its own",
         )
-    if any(words in said for words in _DAMAGED):
+    if _DAMAGED.search(said):
         return damaged(said)
     return None
 
@@ -108,6 +117,31 @@ def _unforeseen(error: Exception, said: str) -> StoreError:
             "what answers at --redis-url does not speak as Redis does", "check its host, port and scheme"
         )
     return Unexpected(f"Redis refused a call: {said}")
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Whatever cannot be read of the state is damaged: one error of ours. what: the key, as for `damaged`."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise damaged(what) from error
+
+
+def whole(raw: bytes | str | float) -> int:
+    """A number that was counted. Raises ValueError for one that nobody counts to."""
+    number = int(raw)
+    if abs(number) > MOST_COUNTED:
+        raise ValueError("no count is as large")
+    return number
+
+
+def instant_ms(raw: bytes | str | float | None) -> int:
+    """An instant, 0 = none. Raises ValueError for one that is none."""
+    at_ms = int(raw or 0)
+    if not 0 <= at_ms <= MAX_MS:
+        raise ValueError("no instant of ours")
+    return at_ms
 
 
 def damaged(what: str) -> StateDamaged:

@@ -10,10 +10,11 @@ from typing import cast
 
 import msgspec
 
+from pipeline.core.model import Side
 from pipeline.core.quoting import quoted
 from pipeline.errors import ConfigurationError, SettingsChanged
 from pipeline.store import scripts
-from pipeline.store.answers import NotAllowed, Unexpected
+from pipeline.store.answers import NotAllowed, Unexpected, instant_ms, reading
 from pipeline.store.connection import GROUP, RedisConnection
 from pipeline.store.messages import Meta, ServerInfo
 
@@ -109,7 +110,8 @@ def begin(
 def readable(found: bytes | None, migration: str) -> None:
     """Raises ConfigurationError for state whose `format` is not ours."""
     if found != b"%d" % FORMAT:
-        of = f"has format {found.decode()}" if found else "was made before the first release"
+        form = quoted(found.decode(errors="replace"), 20) if found else ""
+        of = f"has format {form}" if form else "was made before the first release"
         raise ConfigurationError(
             f"the state of migration {migration} in this Redis {of}, and this version reads format {FORMAT}",
             "begin anew under another --migration name, or delete it with "
@@ -119,6 +121,11 @@ def readable(found: bytes | None, migration: str) -> None:
 
 def _meta_of(raw: dict[bytes, bytes], migration: str) -> Meta:
     readable(raw.get(b"format"), migration)
-    settings = msgspec.json.decode(raw[b"settings"], type=dict[str, str])
-    judged_by = msgspec.json.decode(raw.get(b"judged_by", b"{}"), type=dict[str, str])
-    return Meta(int(raw[b"started_ms"]), bytes.fromhex(raw[b"secret"].decode()), settings, judged_by)
+    with reading(f"ddbmm:{{{migration}}}:meta"):
+        settings = msgspec.json.decode(raw[b"settings"], type=dict[str, str])
+        judged_by = msgspec.json.decode(raw.get(b"judged_by", b"{}"), type=dict[str, str])
+        Side(settings.get("verify_on", Side.TARGET))
+        float(settings.get("sample_rate", 100))
+        return Meta(
+            instant_ms(raw[b"started_ms"]), bytes.fromhex(raw[b"secret"].decode()), settings, judged_by
+        )

@@ -16,7 +16,7 @@ Layout (little endian), which `lua/prelude.lua` knows as well:
 import struct
 from itertools import starmap
 
-from pipeline.core.judging.history import HeldLook, History
+from pipeline.core.judging.history import HeldLook, History, fault_of
 from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind
 
 FORMAT = 2
@@ -84,7 +84,7 @@ def decode(raw: bytes) -> History:
         raise ValueError("not a history: wrong length") from error
     if form != FORMAT or phase not in _PHASES or kind not in _KINDS or not versions or lo > len(versions):
         raise ValueError("not a history: unknown format")
-    return History(
+    history = History(
         versions=versions,
         lo=lo,
         phase=_PHASES[phase],
@@ -101,6 +101,9 @@ def decode(raw: bytes) -> History:
         excused_since_ms=excuse[1],
         suspect=bool(flags & FLAG_SUSPECT),
     )
+    if fault := fault_of(history):
+        raise ValueError(f"not a history: {fault}")
+    return history
 
 
 def _encode_held(held: HeldLook) -> bytes:

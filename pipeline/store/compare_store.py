@@ -20,6 +20,7 @@ from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
 from pipeline.core.model import UNKNOWN, Side
 from pipeline.errors import ConfigurationError
 from pipeline.store import scripts
+from pipeline.store.answers import reading
 from pipeline.store.messages import Outcome
 from pipeline.store.role_store import RoleStore
 
@@ -78,8 +79,9 @@ class CompareStore(RoleStore):
             closing.by if closing else "",
         )
         flat = self._connection.run(scripts.COMPARE_BEGIN, args)
-        texts = [text.decode() for text in flat]
-        found = Comparison.from_fields(dict(zip(texts[::2], texts[1::2], strict=True)))
+        with reading(self._key("comparison")):
+            texts = [text.decode() for text in flat]
+            found = Comparison.from_fields(dict(zip(texts[::2], texts[1::2], strict=True)))
         if how is Beginning.BEGIN and not found.settings.same_as(settings):
             raise ConfigurationError(
                 f"an unfinished comparison of {self.migration} has other settings "
@@ -129,7 +131,8 @@ class CompareStore(RoleStore):
         """Of each partition that was sorted into buckets, by ordinal: the epoch of what was counted."""
         with self._connection.asking("sorted"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("comparison-sorted")))
-        return {int(ordinal): int(epoch) for ordinal, epoch in raw.items()}
+        with reading(self._key("comparison-sorted")):
+            return {int(ordinal): int(epoch) for ordinal, epoch in raw.items()}
 
     def finish(self, comparison: str, part: Part, tally: Tally) -> Outcome:
         """Count what a partition held, once (lua/compare_finish.lua)."""

@@ -10,12 +10,13 @@ now, while the one that they lead to is alive, takes no writes, and keeps them o
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from pipeline.core.judging.history import MAX_MS
 from pipeline.core.redis_url import fault_of
 from pipeline.errors import ConfigurationError, StateLost, StoreFull
 from pipeline.store.answers import NotAllowed, translation
@@ -111,6 +112,15 @@ class RedisConnection:
         return seconds * 1000 + micros // 1000
 
 
+def _distance(raw: bytes | None, time_ms: int) -> int | None:
+    """None also for one that is damaged: whoever knows the time keeps another one."""
+    with suppress(ValueError):
+        distance_ms = int(raw or "")
+        if 0 < time_ms + distance_ms <= MAX_MS:
+            return distance_ms
+    return None
+
+
 class KeptTime:
     """The clock as Redis keeps it; see `clock.RedisTime`."""
 
@@ -123,9 +133,18 @@ class KeptTime:
             pipe.time()
             pipe.hget(self._connection.key("clock"), "distance_ms")
             (seconds, micros), distance_ms = pipe.execute()
-        return Reading(seconds * 1000 + micros // 1000, None if distance_ms is None else int(distance_ms))
+        time_ms = seconds * 1000 + micros // 1000
+        return Reading(time_ms, _distance(distance_ms, time_ms))
+
+    def _raw(self) -> bytes:
+        """What stands there, damaged perhaps."""
+        with self._connection.asking("clock"):
+            return (
+                cast(bytes | None, self._connection.redis.hget(self._connection.key("clock"), "distance_ms"))
+                or b""
+            )
 
     def set(self, before_ms: int | None, distance_ms: int, *, step: bool) -> bool:
-        before = "" if before_ms is None else before_ms
+        before = self._raw() if before_ms is None else before_ms
         args = (before, distance_ms, int(step), GROUP)
         return bool(self._connection.run(KEEP_CLOCK, args))

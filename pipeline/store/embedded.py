@@ -56,14 +56,18 @@ def running(state_dir: str) -> Iterator[str]:
     Call it from the main thread (the server is tied to it). Raises ConfigurationError when another run
     has the directory, when it cannot be written, or when the server does not start.
     """
-    home = _home(state_dir)
-    with _locked(home):
-        _end_left_over(home)
-        with _socket_path(home) as path, _Server(home, path) as server:
+    home = Path(state_dir).absolute()
+    with contextlib.ExitStack() as stack:
+        with _refused_there(home):
+            files.take(home)
+            stack.enter_context(_locked(home))
+            stack.callback(_forget_note, home)
+            _end_left_over(home)
+            path = stack.enter_context(_socket_path(home))
+            server = stack.enter_context(_Server(home, path))
             _write_note(home, server.url)
-            log.debug("embedded server started", state_dir=str(home))
-            yield server.url
-        (home / "server.json").unlink(missing_ok=True)
+        log.debug("embedded server started", state_dir=str(home))
+        yield server.url
 
 
 @contextlib.contextmanager
@@ -74,9 +78,11 @@ def attached(state_dir: str) -> Iterator[str]:
     """
     home = Path(state_dir).absolute()
     url = _noted_url(home)
+    with _refused_there(home):
+        there = (home / "appendonlydir").is_dir()
     if url is not None and _is_up(url, home):
         yield url
-    elif (home / "appendonlydir").is_dir():
+    elif there:
         with running(state_dir) as url:
             yield url
     else:
@@ -102,15 +108,19 @@ def shared(state_dir: str) -> Iterator[tuple[str, bool]]:
 # --- the directory -----------------------------------------------------------------------------------------
 
 
-def _home(state_dir: str) -> Path:
-    home = Path(state_dir).absolute()
+@contextlib.contextmanager
+def _refused_there(home: Path) -> Iterator[None]:
+    """What the file system refuses, whatever it is: somebody else's directory, a read-only or full disk, a
+    file in the way, no place for temporary files.
+    """
     try:
-        files.take(home)
+        yield
     except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
         raise ConfigurationError(
-            f"--state-dir {home}: {error.strerror}", "give a directory that can be written"
+            f"--state-dir {home} cannot be used: {error.strerror or error}{where}",
+            "give a directory of your own that can be written, or --redis-url",
         ) from error
-    return home
 
 
 @contextlib.contextmanager
@@ -158,6 +168,11 @@ def _write_note(home: Path, url: str) -> None:
     fresh.replace(home / "server.json")
 
 
+def _forget_note(home: Path) -> None:
+    with contextlib.suppress(OSError):
+        (home / "server.json").unlink()
+
+
 @contextlib.contextmanager
 def _socket_path(home: Path) -> Iterator[Path]:
     """Where to listen: in the state directory, or in a short private one when that path is too long."""
@@ -196,7 +211,7 @@ class _Server:
             self._child.poll() is not None
         ):
             self._end()
-            tail = " / ".join(self._log_path.read_text(errors="replace").splitlines()[-3:])
+            tail = " / ".join(self._log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
             raise ConfigurationError(f"the embedded server does not start ({tail})", f"see {self._log_path}")
         self._keeper.start()
         return self

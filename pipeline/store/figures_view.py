@@ -4,7 +4,7 @@ Reads: the migration's keys (see `pipeline/store/__init__.py`). Writes: nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -25,7 +25,9 @@ from pipeline.core.model import Checkpoint
 from pipeline.core.outlook import Unsettled
 from pipeline.core.samples import Sample, timeline
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.errors import StateDamaged
 from pipeline.store import codec
+from pipeline.store.answers import damaged, instant_ms, reading, whole
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
 from pipeline.store.connection import GROUP, RedisConnection
@@ -35,6 +37,7 @@ from pipeline.store.messages import gap_of
 LAG_MINUTES = 5
 #: Findings that are read at a time.
 FINDINGS_PAGE = 500
+Answer = TypeVar("Answer")
 #: So many partitions that are behind are told apart.
 FURTHEST_BEHIND = 10
 #: Histories that are read at a time.
@@ -78,13 +81,15 @@ class FiguresView:
         with self._connection.asking("partitions"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("checkpoints")))
         mine = f"{producer}:" if producer else ""
-        return {name: at for name, at in _checkpoints(raw).items() if name.startswith(mine)}
+        with reading(self._key("checkpoints")):
+            return {name: at for name, at in _checkpoints(raw).items() if name.startswith(mine)}
 
     def gaps(self) -> list[Gap]:
         """Oldest first."""
         with self._connection.asking("gaps"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("gaps")))
-        return _gaps(raw)
+        with reading(self._key("gaps")):
+            return _gaps(raw)
 
     def begun_again(self) -> bool:
         """True when the state was lost once (see `ReaderStore.begin_again`)."""
@@ -106,17 +111,23 @@ class FiguresView:
         Raises StoreUnavailable, and ConfigurationError for state that this version cannot read.
         """
         now_ms = self.now_ms()
-        told = self._ask(figures_questions(self._key, now_ms))
-        form, started_ms, watermark_ms, watched_since_ms = told["meta"]
-        if started_ms:
-            readable(form, self.migration)
-        distance_ms, clock_steps = told["clock"]
-        late = [int(bucket) for bucket in told["late"]]
-        gaps = _gaps(told["gaps"])
+        questions = figures_questions(self._key, now_ms)
+        told = self._ask(questions)
+
+        def read(name: str, parse: Callable[[Any], Answer]) -> Answer:
+            with reading(str(questions[name][1])):
+                return parse(told[name])
+
+        if told["meta"][1]:
+            readable(told["meta"][0], self.migration)
+        started_ms, watermark_ms, watched_since_ms = read(
+            "meta", lambda raw: [instant_ms(one) for one in raw[1:]]
+        )
+        gaps = read("gaps", _gaps)
         return Figures(
             now_ms=now_ms,
-            started_ms=int(started_ms or now_ms),
-            ledger=_ledger(told),
+            started_ms=started_ms or now_ms,
+            ledger=read("ledger", lambda _: _ledger(told)),
             queue=Queue(
                 backlog=told["work"],
                 pending=told["pending"]["pending"] if told["pending"] else 0,
@@ -126,25 +137,27 @@ class FiguresView:
                 consumers=len(told["pending"]["consumers"] or ()) if told["pending"] else 0,
             ),
             reader=ReaderState(
-                watermark_ms=int(watermark_ms or 0),
-                partitions=partition_counts(_checkpoints(told["checkpoints"])),
+                watermark_ms=watermark_ms,
+                partitions=read("checkpoints", lambda raw: partition_counts(_checkpoints(raw))),
                 gaps=len(gaps),
                 readers=told["readers"],
-                furthest_behind_ms=_furthest_behind_ms(told["watermarks"], told["checkpoints"]),
+                furthest_behind_ms=read(
+                    "watermarks", lambda raw: _furthest_behind_ms(raw, told["checkpoints"])
+                ),
                 closed=[gap for gap in gaps if gap.closed_ms is not None],
             ),
-            lag_counts=_bucket_counts(told[name] for name in told if name.startswith("lag:")),
-            oldest_waiting_ms=min(late) * LATE_BUCKET_MS if late else None,
-            oldest_finding_ms=_first_ms(told["oldest-finding"]),
-            longest_due_ms=_longest_due_ms(told["oldest-entry"], told["oldest-due"]),
-            verdict_ms=_number(told["verdict"]),
+            lag_counts=_added(read(name, _bucket_counts) for name in told if name.startswith("lag:")),
+            oldest_waiting_ms=read("late", _oldest_bucket_ms),
+            oldest_finding_ms=read("oldest-finding", _first_ms),
+            longest_due_ms=read("oldest-due", lambda raw: _longest_due_ms(told["oldest-entry"], raw)),
+            verdict_ms=read("verdict", lambda raw: None if raw is None else instant_ms(raw)),
             validators=told["validators"],
-            clock=Clock(None if distance_ms is None else int(distance_ms), int(clock_steps or 0)),
-            comparison=_comparison(told["comparison"]),
-            kept=_comparison(told["of-table"]),
-            watched_since_ms=int(watched_since_ms or 0),
+            clock=read("clock", _clock),
+            comparison=read("comparison", _comparison),
+            kept=read("of-table", _comparison),
+            watched_since_ms=watched_since_ms,
             gap_ms=max((gap.at_ms for gap in gaps if gap.closed_ms is None), default=0),
-            marks={name.decode(): int(at_ms) for name, at_ms in sorted(told["marks"].items())},
+            marks=read("marks", _marks),
         )
 
     def _ask(self, questions: dict[str, Question]) -> dict[str, Any]:
@@ -167,6 +180,7 @@ class FiguresView:
         or not.
         """
         after_ms = float(from_ms)
+        unreadable = 0
         known: set[bytes] = set()  # of those opened at after_ms: the next page begins with them again
         while page := [
             one for one in self._opened(after_ms, until_ms, FINDINGS_PAGE + len(known)) if one[0] not in known
@@ -178,8 +192,17 @@ class FiguresView:
                 known = known if at_ms == after_ms else set()
                 known.add(key)
                 after_ms = at_ms
-                if stored is not None:
-                    yield _finding(key, stored, at_ms)
+                if stored is None:
+                    continue
+                try:
+                    with reading(self._key("findings")):
+                        finding = _finding(key, stored, at_ms)
+                except StateDamaged:
+                    unreadable += 1  # the others are shown first
+                else:
+                    yield finding
+        if unreadable:
+            raise damaged(f"{unreadable:,} of the findings in {self._key('findings')} cannot be read")
 
     def _opened(self, from_ms: float, until_ms: int | None, count: int) -> list[tuple[bytes, float]]:
         """The next keys with a finding, and when each was opened."""
@@ -195,7 +218,8 @@ class FiguresView:
         """How the migration went, oldest first."""
         with self._connection.asking("samples"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("samples")))
-        return timeline({name.decode(): _decode_sample(text) for name, text in raw.items()})
+        with reading(self._key("samples")):
+            return timeline({name.decode(): _decode_sample(text) for name, text in raw.items()})
 
     def unsettled(self, most: int) -> Unsettled:
         """The oldest version without an answer; not asked of more than `most` keys under way.
@@ -229,11 +253,19 @@ class FiguresView:
                 )
             for entry, told in log:
                 before = f"({entry.decode()}"
-                if told[b"finding"]:
-                    finding = _finding(told[b"k"], told[b"finding"], float(told[b"since"]))
-                    yield ClosedFinding(finding, int(told[b"closed"]), Closing(told[b"why"].decode()))
+                with reading(self._key("findings-log")):
+                    closed = _closed(told)
+                if closed is not None:
+                    yield closed
             if len(log) < FINDINGS_PAGE:
                 return
+
+
+def _closed(told: dict[bytes, bytes]) -> ClosedFinding | None:
+    if not told[b"finding"]:
+        return None
+    finding = _finding(told[b"k"], told[b"finding"], float(told[b"since"]))
+    return ClosedFinding(finding, instant_ms(told[b"closed"]), Closing(told[b"why"].decode()))
 
 
 def _unsettled_ms(raw: bytes) -> int | None:
@@ -245,7 +277,10 @@ def _unsettled_ms(raw: bytes) -> int | None:
 
 def _finding(key: bytes, stored: bytes, opened_ms: float) -> Finding:
     told = msgspec.json.decode(stored)
-    return msgspec.convert({**told, "key": key, "first_seen_ms": int(opened_ms)}, Finding)
+    finding = msgspec.convert({**told, "key": key, "first_seen_ms": instant_ms(opened_ms)}, Finding)
+    instant_ms(finding.last_looked_ms)
+    whole(finding.versions_behind)
+    return finding
 
 
 def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Question]:
@@ -280,13 +315,22 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
     }
 
 
-def _number(raw: bytes | None) -> int | None:
-    return None if raw is None else int(raw)
-
-
 def _first_ms(scored: list[tuple[bytes, float]]) -> int | None:
     """The score of the first member."""
-    return int(scored[0][1]) if scored else None
+    return instant_ms(scored[0][1]) if scored else None
+
+
+def _oldest_bucket_ms(buckets: list[bytes]) -> int | None:
+    return instant_ms(min(whole(bucket) for bucket in buckets) * LATE_BUCKET_MS) if buckets else None
+
+
+def _clock(raw: list[bytes | None]) -> Clock:
+    distance_ms, steps = raw
+    return Clock(None if distance_ms is None else whole(distance_ms), whole(steps or 0))
+
+
+def _marks(raw: dict[bytes, bytes]) -> dict[str, int]:
+    return {name.decode(): instant_ms(at_ms) for name, at_ms in sorted(raw.items())}
 
 
 def _longest_due_ms(entries: Any, scored: list[tuple[bytes, float]]) -> int | None:
@@ -294,8 +338,9 @@ def _longest_due_ms(entries: Any, scored: list[tuple[bytes, float]]) -> int | No
 
     entries: the oldest one of `work`. What is in it without a date (nobody here puts it there) has none.
     """
-    since = [int(fields[b"t"]) for _, fields in entries if fields.get(b"t", b"").isdigit()]
-    return min([*since, *filter(None, [_first_ms(scored)])], default=None)
+    since = [instant_ms(fields[b"t"]) for _, fields in entries if fields.get(b"t", b"").isdigit()]
+    due = [whole(score) for _, score in scored]
+    return min([*since, *filter(None, due)], default=None)
 
 
 def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
@@ -304,8 +349,8 @@ def _checkpoints(raw: dict[bytes, bytes]) -> dict[str, Checkpoint]:
 
 def _furthest_behind_ms(watermarks: dict[bytes, bytes], checkpoints: dict[bytes, bytes]) -> list[int]:
     """The oldest watermarks of partitions that are still read, the oldest first."""
-    reading = {name for name, raw in checkpoints.items() if not Checkpoint.decode(raw).finished}
-    return sorted(int(at_ms) for name, at_ms in watermarks.items() if name in reading)[:FURTHEST_BEHIND]
+    open_ones = {name for name, raw in checkpoints.items() if not Checkpoint.decode(raw).finished}
+    return sorted(int(at_ms) for name, at_ms in watermarks.items() if name in open_ones)[:FURTHEST_BEHIND]
 
 
 def _gaps(raw: dict[bytes, bytes]) -> list[Gap]:
@@ -317,15 +362,20 @@ def _comparison(raw: dict[bytes, bytes]) -> Comparison | None:
 
 
 def _ledger(told: dict[str, Any]) -> Ledger:
-    fields = {name.decode(): int(value) for name, value in told["ledger"].items() if name != b"verdict_ms"}
+    fields = {name.decode(): whole(value) for name, value in told["ledger"].items() if name != b"verdict_ms"}
     # HyperLogLog is off by a percent either way; there are never more keys than histories were begun.
     begun = fields.get("versions_published", 0) - fields.get("keys_coalesced", 0)
     return Ledger.from_fields(fields, min(told["keys-judged"], begun), min(told["keys-sampled"], begun))
 
 
-def _bucket_counts(hashes: Iterable[dict[bytes, bytes]]) -> list[int]:
+def _bucket_counts(fields: dict[bytes, bytes]) -> list[int]:
     counts = [0] * (len(LAG_BUCKETS_SECONDS) + 1)
-    for fields in hashes:
-        for bucket, count in fields.items():
-            counts[int(bucket)] += int(count)
+    for bucket, count in fields.items():
+        if int(bucket) < 0:
+            raise ValueError("no bucket has such a number")
+        counts[int(bucket)] = whole(count)
     return counts
+
+
+def _added(minutes: Iterable[list[int]]) -> list[int]:
+    return [sum(counts) for counts in zip(*minutes, strict=True)]

@@ -15,6 +15,7 @@ from pipeline.core.judging.divergence import WATCH_MIN_MS
 from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
+from pipeline.store.answers import instant_ms, reading
 from pipeline.store.beginning import FORMAT
 from pipeline.store.connection import GROUP
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
@@ -59,7 +60,12 @@ class ReaderStore(RoleStore):
         with self._connection.asking("watermarks"):
             raw = cast(dict[bytes, bytes], self._redis.hgetall(self._key("watermarks")))
         mine = f"{producer}:".encode()
-        return {partition.decode(): int(ms) for partition, ms in raw.items() if partition.startswith(mine)}
+        with reading(self._key("watermarks")):
+            return {
+                partition.decode(): instant_ms(ms)
+                for partition, ms in raw.items()
+                if partition.startswith(mine)
+            }
 
     def track(
         self,

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from typing import Self
 
+from pipeline.store.answers import reading
 from pipeline.store.beginning import load
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
@@ -26,6 +27,11 @@ class StoreView(FiguresView):
         connection = RedisConnection(url, migration)
         meta = load(connection)
         return cls(connection, meta) if meta else None
+
+    def setting(self, name: str) -> str:
+        """One of the settings that every migration is begun with."""
+        with reading(self._key("meta")):
+            return self.meta.settings[name]
 
     def key_hash(self, key: bytes) -> str:
         """The keyed hash that stands for a key where keys are not to be shown."""

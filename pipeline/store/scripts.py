@@ -32,7 +32,7 @@ LEASE = Script("lease", ("leases", "meta"))
 RENEW = Script("renew", ("leases", "watermarks", "meta", "checkpoints", "work"))
 RELEASE = Script("release", ("leases",))
 PUBLISH = Script(
-    "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta")
+    "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta", "dead")
 )
 ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta", "watermarks"))
 KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
@@ -53,7 +53,7 @@ COMPARE_FINISH = Script(
     "compare_finish", ("comparison", "comparison-leases", "comparison-read", "comparison-sorted")
 )
 SUSPECT = Script(
-    "suspect", ("comparison", "comparison-leases", "history", "work", "ledger", "keys-sampled", "due")
+    "suspect", ("comparison", "comparison-leases", "history", "work", "ledger", "keys-sampled", "due", "dead")
 )
 
 

@@ -5,11 +5,13 @@ item's values only the key is stored. The scripts may be repeated, so callers ma
 StoreUnavailable.
 """
 
+import contextlib
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.store import scripts
+from pipeline.store.answers import instant_ms, reading
 from pipeline.store.connection import GROUP
 from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
 from pipeline.store.role_store import RoleStore
@@ -56,14 +58,15 @@ class ValidatorStore(RoleStore):
         """Commit what was found, each entry whole or not at all (lua/commit.lua)."""
         args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits)]
         refused, lost, findings = self._connection.run(scripts.commit(now_ms // 60_000), args)
-        return Committed(
-            [Refused(number - 1, raw) for number, raw in _in_tuples(refused, 2)],
-            [number - 1 for number in lost],
-            [
-                FindingCommitted(number - 1, int(float(since)), before)
-                for number, since, before in _in_tuples(findings, 3)
-            ],
-        )
+        with reading(self._key("findings-since")):
+            return Committed(
+                [Refused(number - 1, raw) for number, raw in _in_tuples(refused, 2)],
+                [number - 1 for number in lost],
+                [
+                    FindingCommitted(number - 1, int(float(since)), before)
+                    for number, since, before in _in_tuples(findings, 3)
+                ],
+            )
 
 
 def _in_tuples(flat: Sequence[Any], each: int) -> Iterator[tuple[Any, ...]]:
@@ -72,7 +75,23 @@ def _in_tuples(flat: Sequence[Any], each: int) -> Iterator[tuple[Any, ...]]:
 
 def _claim(answer: Sequence[Any]) -> Claim:
     now, watermark, gap, watched_since, readers, flat = answer
-    return Claim(now, int(watermark), int(gap), int(watched_since), readers > 0, _entries(flat))
+    # What is damaged is taken for what proves least.
+    return Claim(
+        now,
+        _earlier(watermark, now, otherwise=0),
+        _earlier(gap, now, otherwise=now),
+        _earlier(watched_since, now, otherwise=now),
+        readers > 0,
+        _entries(flat),
+    )
+
+
+def _earlier(raw: bytes | str, now_ms: int, otherwise: int) -> int:
+    """An instant that is not after now."""
+    with contextlib.suppress(ValueError):
+        if (at_ms := instant_ms(raw)) <= now_ms:
+            return at_ms
+    return otherwise
 
 
 def _entries(flat: Sequence[Any]) -> list[Entry]:

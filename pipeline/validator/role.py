@@ -148,6 +148,8 @@ def _loop(validator: Validator, number: int, active: list[float], stop: threadin
     stop.wait(number * IDLE_SECONDS / len(active))
     while not stop.is_set():
         active[number] = time.monotonic()
+        if not validator.pay():
+            continue
         try:
             claimed = validator.step()
         except (AwsError, StoreError) as error:

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 READ_TRIES = 4
 #: Between them.
 RETRIES = Backoff(0.5, 2.0)
+#: One wait for read units: a lane that pays beside others is asked again and again.
+PAY_SECONDS_MIN, PAY_SECONDS_MAX = 0.01, 1.0
 #: A read that may lead to a verdict asks what TTL deletes when the last answer is older than this, at most.
 #: While nothing is suspicious, nothing is asked.
 TTL_EVERY_SECONDS = 10.0
@@ -98,13 +100,28 @@ class SideReader:
         left = keys
         keep = self._keeper(request)
         for attempt in range(READ_TRIES):
-            if not left or (attempt and self._stop.wait(RETRIES.after(attempt))):
+            if not left or (attempt and (self._owes() or self._stop.wait(RETRIES.after(attempt)))):
                 break
             result = self._batch_get(left, keep, request.strong)
             found.update(result.items)
             found.update(dict.fromkeys(result.absent, NOTHING))
             left = result.unprocessed
         return found, set(left)
+
+    def pay(self) -> bool:
+        """Whether this thread's reads are paid for by now; waits for that, for a second at most.
+
+        To be called before work is taken: what is in hand while its reader waits would be taken for lost by
+        others, and keep small items waiting behind large ones.
+        """
+        if (owed := self._owes()) > 0:
+            began = time.monotonic()
+            self._stop.wait(min(max(owed, PAY_SECONDS_MIN), PAY_SECONDS_MAX))
+            self._waited.inc(time.monotonic() - began)
+        return not self._owes()
+
+    def _owes(self) -> float:
+        return self._limiter.debt_seconds(threading.get_ident())
 
     def probe(self) -> None:
         """Read a key that no item has: done before what may be blamed on another one. Raises AwsError."""
@@ -128,11 +145,8 @@ class SideReader:
     def _batch_get(
         self, keys: list[bytes], keep: Callable[[bytes, Item], ItemRead], strong: bool
     ) -> BatchResult[ItemRead]:
-        began = time.monotonic()
-        self._limiter.acquire(self._stop)
-        self._waited.inc(time.monotonic() - began)
         result = self._table.batch_get(keys, keep, strong)
-        self._limiter.charge(result.consumed_units)
+        self._limiter.charge(result.consumed_units, threading.get_ident())
         self._batch_keys.observe(len(keys))
         return result
 

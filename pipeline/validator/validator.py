@@ -81,6 +81,10 @@ class Validator:
         self._quarantine = Quarantine()
         self._survived = b""  # the entry that was tried alone last
 
+    def pay(self) -> bool:
+        """Whether this thread may read again (--max-rcu); waits a second at most, with nothing in hand."""
+        return self._verified.pay() and self._origin.pay()
+
     def step(self) -> int:
         """One batch: claim, read, judge, commit. Returns how many entries were claimed (0 = nothing is due).
 

@@ -32,7 +32,7 @@ tar -C root -c . | docker import \
   -c 'CMD ["python3"]' - python:3.13-slim-trixie
 
 stand_in() { docker build -q -t "$1" -f - files; }
-stand_in redis:8.0-trixie <<'DOCKERFILE'
+stand_in redis:8.4.4-trixie <<'DOCKERFILE'
 FROM python:3.13-slim-trixie
 RUN mkdir -p /data && chown redis:redis /data
 USER redis

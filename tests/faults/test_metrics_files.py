@@ -1,13 +1,16 @@
-"""The directory of the metrics: full, or with a file of length 0. Neither stops a process or a scrape."""
+"""The directory of the metrics: full, with a file of length 0, or cleaned away: nothing stops."""
 
+import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.faults.world import SLOTS, World
+from tests.servers import eventually
 
 
 @pytest.fixture
@@ -52,3 +55,35 @@ def scrape(world: World) -> bytes:
     [served] = world.logged("metrics served")
     with urllib.request.urlopen(served["url"], timeout=10) as answer:
         return bytes(answer.read())
+
+
+def test_a_cleaner_of_temporary_files_takes_no_metric_away(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with world.watching():
+        world.plant()
+        eventually(lambda: "ddbmm_validations" in names(scrape(world)), 30)
+        world.settle("metrics files, before they are removed")
+        before = scrape(world)
+        for directory in tmp_path.glob("ddbmm-metrics-*"):
+            shutil.rmtree(directory)
+        eventually(lambda: len(world.logged("metrics files were removed: made anew")) == 5, 30)
+        eventually(lambda: names(scrape(world)) >= names(before), 30)
+        world.kill(world.pids("validator-0")[-1])
+        world.wait_for("validator-0", 2)
+        world.plant()
+        world.settle("metrics files removed, validator killed")
+        assert count(scrape(world)) > count(before)
+
+
+def names(exposition: bytes) -> set[str]:
+    return {family.name for family in text_string_to_metric_families(exposition.decode())}
+
+
+def count(exposition: bytes) -> float:
+    """Looks of all validators."""
+    families = text_string_to_metric_families(exposition.decode())
+    return sum(
+        one.value for each in families for one in each.samples if one.name == "ddbmm_validations_total"
+    )

@@ -24,6 +24,8 @@ LATE_BUCKET_MS = 10_000
 #: Older, reached versions that are kept to tell "stale" from "different": an overtaken write of a hot item
 #: comes back many versions later. A cold item, which most are, never has that many.
 KEEP_REACHED = 16
+#: Instants are before the year 3000, and ordinals are far from what their bytes hold.
+MAX_MS, MAX_ORDINAL = 32_503_680_000_000, 1 << 31
 #: A history longer than this is thinned to its newest half: a replica that far behind is late anyway.
 MAX_VERSIONS = 2_048
 
@@ -147,6 +149,31 @@ class Judgement(msgspec.Struct, frozen=True):
     finding: FindingChange = FindingChange.NONE
     versions_behind: int = 0
     escalate: bool = False
+
+
+def fault_of(history: History) -> str:
+    """Why no look and no publish can have left a history like this; "" = one can.
+
+    What is stored may be damaged, and the rule takes for granted what is said here.
+    """
+    settling, alarmed = history.phase is Phase.SETTLING, history.phase is Phase.ALARMED
+    if (history.lo == len(history.versions)) != settling:
+        return "its phase and what is reached of it contradict each other"
+    if (history.kind is not None) != alarmed or (history.alarmed and not alarmed):
+        return "its phase and its finding contradict each other"
+    if history.held and alarmed:
+        return "its phase and its held look contradict each other"
+    if history.excused and history.phase is not Phase.EXCUSED:
+        return "its phase and its excuse contradict each other"
+    if history.outstanding < 0:
+        return "more of its versions are counted than there are"
+    if max(history.first, history.skipped) > MAX_ORDINAL:
+        return "no key has that many versions"
+    held = history.held
+    held_ms = (held.since_ms, held.look.at_ms, held.look.answered_ms) if held else ()
+    if max(history.excused_since_ms, *held_ms, *(at_ms for _, at_ms in history.versions)) > MAX_MS:
+        return "nobody wrote or looked at that time"
+    return ""
 
 
 def trim(history: History) -> History:

@@ -30,6 +30,10 @@ class Files(Protocol):
         """Every file of that name in the folder and below it."""
         ...
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Every file right in the folder, by path: its bytes. Nothing where there is no such folder."""
+        ...
+
     def shown(self, path: str) -> str:
         """The path as a person would write it."""
         ...
@@ -63,6 +67,14 @@ class Folder:
                 f"{self.shown(folder)}: no such folder", "name the folder that holds the export"
             )
         return sorted(found.relative_to(self._root).as_posix() for found in there.rglob(name))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        there = self._root / folder
+        try:
+            files = [one for one in there.iterdir() if one.is_file()] if there.is_dir() else []
+            return {one.relative_to(self._root).as_posix(): one.stat().st_size for one in files}
+        except OSError as error:
+            raise _refused(error, self.shown(folder)) from error
 
     def shown(self, path: str) -> str:
         return str(self._root / path)

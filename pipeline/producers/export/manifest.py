@@ -245,11 +245,10 @@ def _instant(text: str | None, field: str, where: str) -> int:
 def _data_files(lines: Iterable[_Line], resolver: "_Resolver") -> Iterator[DataFile]:
     seen: set[str] = set()
     for line in lines:
-        path = resolver.find(line.data_file_key)
+        path, size = resolver.find_listed(line.data_file_key)
         if path in seen:
             raise ExportDamaged(f"{resolver.files.shown(path)}: listed twice in the manifest", COPY_AGAIN)
         seen.add(path)
-        size = resolver.files.size(path) or 0
         yield DataFile(path, line.item_count, md5_of(line.md5_checksum, quoted(line.data_file_key)), size)
 
 
@@ -261,13 +260,27 @@ class _Resolver:
         self._base = summary_path.rpartition("/")[0]
         before, found, _ = self._base.rpartition(AWS_FOLDER)
         self._holder = before.rstrip("/") if found else self._base
+        self._folders: dict[str, dict[str, int]] = {}
 
     def find(self, key: str) -> str:
         """Raises ExportDamaged where the file is at none of its places."""
         for path in self._places(key):
             if self.files.size(path) is not None:
                 return path
-        raise ExportDamaged(f"{self.files.shown(self._base)}: {quoted(key)} is missing", COPY_AGAIN)
+        raise self._missing(key)
+
+    def find_listed(self, key: str) -> tuple[str, int]:
+        """As `find`, and how many bytes it has, where an export has thousands: a folder is listed once."""
+        for path in self._places(key):
+            folder = path.rpartition("/")[0]
+            if folder not in self._folders:
+                self._folders[folder] = self.files.sizes(folder)
+            if (size := self._folders[folder].get(path)) is not None:
+                return path, size
+        raise self._missing(key)
+
+    def _missing(self, key: str) -> ExportDamaged:
+        return ExportDamaged(f"{self.files.shown(self._base)}: {quoted(key)} is missing", COPY_AGAIN)
 
     def _places(self, key: str) -> Iterator[str]:
         """As it stands; below the folder that holds AWSDynamoDB; beside the manifest, by its name alone."""

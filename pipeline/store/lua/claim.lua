@@ -20,7 +20,7 @@ local now = now_ms()
 
 -- Where the judging rule's `wake` closes without a look, whatever the moment.
 local function is_over(bytes)
-  return bytes and #bytes > HEADER_BYTES and string.byte(bytes, AT_FORMAT) == FORMAT
+  return bytes and is_history(bytes)
     and string.byte(bytes, AT_PHASE) == SETTLING and bit.band(string.byte(bytes, AT_FLAGS), SETTLE + HELD) == 0
 end
 

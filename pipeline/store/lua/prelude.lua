@@ -59,6 +59,23 @@ local function lease_of(leases, partition)
   return epoch, tonumber(expires_ms or 0), owner
 end
 
+-- Whether these bytes can be a history, as far as a script goes by them; codec.py looks closer.
+local function is_history(bytes)
+  if #bytes < HEADER_BYTES + VERSION_BYTES or string.byte(bytes, AT_FORMAT) ~= FORMAT then return false end
+  local flags = string.byte(bytes, AT_FLAGS)
+  local versions = (#bytes - HEADER_BYTES - (bit.band(flags, EXCUSE) ~= 0 and EXCUSE_BYTES or 0)
+    - (bit.band(flags, HELD) ~= 0 and HELD_BYTES or 0)) / VERSION_BYTES
+  return versions >= 1 and versions == math.floor(versions) and string.byte(bytes, AT_PHASE) <= EXCUSED
+    and string.byte(bytes, AT_LO) <= versions
+end
+
+-- A history that is none becomes a dead letter. What it counted nobody can tell: it stays outstanding in the ledger.
+local function bury_damaged(dead, ledger, due, name, bytes)
+  redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'k', name, 'history', bytes)
+  redis.call('HINCRBY', ledger, 'dead_entries:poison', 1)
+  redis.call('ZREM', due, name)
+end
+
 -- Call with the list's items as arguments, a thousand at a time: unpack of a large table overflows the Lua stack.
 local function in_slices(list, call)
   for first = 1, #list, 1000 do

@@ -13,6 +13,7 @@ local due          = key(5, 'zset', 'ZSCORE ZADD ZREM') -- key -> when to look n
 local ledger       = key(6, 'hash', 'HMGET HINCRBY')
 local keys_sampled = key(7, 'string', 'PFADD')        -- HyperLogLog
 local meta         = key(8, 'hash', 'HGET HSET')      -- watched_since_ms: when the latest watch began
+local dead         = key(9, 'stream', 'XADD')         -- dead letters
 if checked() then return refused end
 local partition, epoch, expected, checkpoint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local records_read, not_sampled = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -142,16 +143,16 @@ local function extended(bytes, change)
   return thinned(string.char(FORMAT, phase, flags) .. string.sub(bytes, AT_KIND) .. versions)
 end
 
--- What will stand in `histories`, by the number of the key; nothing in `old`: the key had no history.
-local old, new, fresh = {}, {}, {}
+-- What will stand in `histories`, by the number of the key; nothing in `old`: the key had no history, or one that
+-- is damaged: with that nothing can be said of it, but the change that comes now can be watched.
+local old, new, fresh, damaged = {}, {}, {}, {}
 local taken_over, found = 0, 0 -- suspects of a comparison that wait, and those under an open finding
 for number, name in ipairs(names) do
   local bytes = redis.call('HGET', histories, name)
-  if not bytes then
+  if not bytes or not is_history(bytes) then
     new[number] = begun(first[number])
     fresh[#fresh + 1] = name
-  elseif #bytes < HEADER_BYTES + VERSION_BYTES or string.byte(bytes, AT_FORMAT) ~= FORMAT then
-    error({err = 'ERR ' .. histories .. ' holds something else than a history'})
+    if bytes then damaged[#damaged + 1] = {name, bytes} end
   else
     old[number], new[number] = bytes, extended(bytes, first[number])
     if bit.band(string.byte(bytes, AT_FLAGS), SUSPECT) ~= 0 then
@@ -170,7 +171,7 @@ local counts = {
 for name, number in string.gmatch(by_name, '(%S+)=(%d+)') do
   counts['records:' .. name] = tonumber(number)
 end
-local fields = {}
+local fields = {'dead_entries:poison'}
 for field in pairs(counts) do fields[#fields + 1] = field end
 countable(ledger, fields)
 
@@ -191,6 +192,7 @@ local function bring_forward(name, bytes)
   end
 end
 
+for _, one in ipairs(damaged) do bury_damaged(dead, ledger, due, one[1], one[2]) end
 for number, name in ipairs(names) do
   if old[number] then
     bring_forward(name, old[number])

@@ -16,6 +16,12 @@ local secret, owner, ttl_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local FIRST, FIELDS = 4, 4 -- the partitions, in fours: name, epoch, checkpoint, watermark (ms)
 local now = now_ms()
 
+-- A watermark as it was posted; one that is damaged, or lies in the future, proves nothing.
+local function posted(text)
+  local ms = tonumber(text)
+  return ms and ms >= 0 and ms <= now and ms or 0
+end
+
 if redis.call('HGET', meta, 'secret') ~= secret or redis.call('EXISTS', work) == 0 then
   return redis.error_reply('STATELOST the state of this migration is gone')
 end
@@ -26,7 +32,7 @@ for i = FIRST, #ARGV, FIELDS do
     redis.call('HSET', leases, partition, string.format('%s|%d|%s', epoch, now + ttl_ms, owner))
     local same = redis.call('HGET', checkpoints, partition) == checkpoint
     local posted_ms = redis.call('HGET', watermarks, partition)
-    if same and posted_ms and tonumber(watermark_ms) > tonumber(posted_ms) then
+    if same and posted_ms and tonumber(watermark_ms) > posted(posted_ms) then
       redis.call('HSET', watermarks, partition, watermark_ms)
     end
     kept[#kept + 1] = partition
@@ -35,7 +41,7 @@ for i = FIRST, #ARGV, FIELDS do
 end
 local least_ms
 for _, posted_ms in ipairs(redis.call('HVALS', watermarks)) do
-  local ms = tonumber(posted_ms)
+  local ms = posted(posted_ms)
   if not least_ms or ms < least_ms then least_ms = ms end
 end
 if least_ms then redis.call('HSET', meta, 'watermark_ms', string.format('%d', least_ms)) end

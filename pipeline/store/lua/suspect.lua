@@ -11,6 +11,7 @@ local work         = key(4, 'stream', 'XADD')       -- one entry a key: {k: key,
 local ledger       = key(5, 'hash', 'HMGET HINCRBY')
 local keys_sampled = key(6, 'string', 'PFADD')      -- HyperLogLog
 local due          = key(7, 'zset', 'ZREM')         -- key -> when to look next (ms)
+local dead         = key(8, 'stream', 'XADD')       -- dead letters
 if checked() then return refused end
 local id, ordinal, epoch = ARGV[1], ARGV[2], ARGV[3]
 -- The suspects, one after the other (little endian): length of the key (u16), digest of what the origin showed (16),
@@ -18,6 +19,7 @@ local id, ordinal, epoch = ARGV[1], ARGV[2], ARGV[3]
 local packed = ARGV[4]
 local COUNTED = {'suspects_published', 'suspects_waiting', 'versions_published', 'outstanding'}
 countable(ledger, COUNTED)
+countable(ledger, {'dead_entries:poison'})
 local now = now_ms()
 
 if redis.call('HMGET', comparison, 'id')[1] ~= id or lease_of(leases, ordinal) ~= epoch then return {'fenced'} end
@@ -29,15 +31,16 @@ end
 
 -- What will be written: histories of new suspects, histories that are to be looked at once more before they close.
 local fresh, again, covered, place, number = {}, {}, {}, 1, 0
-local begun = {}
+local begun, damaged = {}, {}
 while place <= #packed do
   local length = struct.unpack('<I2', packed, place)
   local digest = string.sub(packed, place + 2, place + 17)
   local name = string.sub(packed, place + 18, place + 17 + length)
   place, number = place + 18 + length, number + 1
   local bytes = redis.call('HGET', histories, name)
-  if bytes and (#bytes < HEADER_BYTES + VERSION_BYTES or string.byte(bytes, AT_FORMAT) ~= FORMAT) then
-    error({err = 'ERR ' .. histories .. ' holds something else than a history'})
+  if bytes and not begun[name] and not is_history(bytes) then
+    damaged[#damaged + 1] = {name, bytes}
+    bytes = false
   end
   local phase = bytes and string.byte(bytes, AT_PHASE)
   local flags = bytes and string.byte(bytes, AT_FLAGS)
@@ -56,6 +59,7 @@ while place <= #packed do
 end
 
 local names = {}
+for _, one in ipairs(damaged) do bury_damaged(dead, ledger, due, one[1], one[2]) end
 for _, one in ipairs(fresh) do
   names[#names + 1] = one[1]
   -- A key with a history is in `due` or in `work`, never in both.

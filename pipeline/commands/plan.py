@@ -1,0 +1,26 @@
+"""`plan`: which sample finds which defect.
+
+Reads: nothing. Writes: standard output. Never: AWS, the store.
+"""
+
+import msgspec
+
+from pipeline import exit_codes
+from pipeline.config import ProcessConfig
+from pipeline.core.planning import Question, plans
+from pipeline.errors import UsageError
+from pipeline.report.plan_text import plan_object, plan_text
+
+
+def run(process: ProcessConfig, max_rcu: float) -> int:
+    """Print the plan; the exit code."""
+    if process.keys is None:
+        raise UsageError(
+            "a plan needs the number of keys", "give --keys, as DescribeTable's ItemCount says it"
+        )
+    question = Question(process.keys, process.detect / 100, process.item_bytes, max_rcu)
+    if process.json:
+        print(msgspec.json.encode(plan_object(question, plans(question))).decode())
+    else:
+        print(plan_text(question, plans(question)))
+    return exit_codes.FINE

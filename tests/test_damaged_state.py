@@ -1,0 +1,242 @@
+"""One damaged value in Redis, of every kind: one clear error, no traceback, and the rest goes on."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.core.comparing.state import CompareSettings
+from pipeline.core.model import ABSENT, Change, Checkpoint, Counts
+from pipeline.errors import ConfigurationError, MonitorError, StateDamaged
+from pipeline.report import text
+from pipeline.store import StoreView, codec
+from pipeline.store.compare_store import Beginning
+from pipeline.store.messages import Outcome
+from tests.store_world import BEGIN, NEXT, A, B, StoreWorld
+from tests.whole_store import WholeStore
+
+SETTINGS = {"target_table": "orders", "verify_on": "target", "partition_key": "pk", "partition_type": "S"}
+ODD = (
+    b"",
+    b"x",
+    b"\xff\xfe",
+    b"-1",
+    b"1e400",
+    b"inf",
+    b"nan",
+    b"9" * 30,
+    b"{",
+    b"[]",
+    b"null",
+    b"{}",
+    b"\x00",
+)
+COUNTS = "reads outstanding open:missing open:new lag_ms_sum \udcff verdict_ms dead_entries:poison open:extra"
+FIELDS = [
+    *(("meta", field) for field in ["started_ms", "watermark_ms", "watched_since_ms", "secret", "settings"]),
+    *(("meta", field) for field in ("format", "epoch", "judged_by")),
+    *(("ledger", field) for field in (*COUNTS.split(), "nobody:knows")),
+    *(("clock", field) for field in ("distance_ms", "steps")),
+    *(
+        ("comparison", field)
+        for field in ["id", "settings", "planned", "done", "started_ms", "finished_ms", "keys"]
+    ),
+    ("checkpoints", "test:1"),
+    ("watermarks", "test:1"),
+    ("leases", "test:1"),
+    ("gaps", "gap"),
+    ("late", "x"),
+    ("marks", "T1"),
+    ("findings", "found"),
+    ("comparison-leases", "0"),
+]
+KEYS = (
+    *("ledger", "checkpoints", "gaps", "late", "marks", "findings", "findings-since", "work", "due"),
+    *(
+        "history",
+        "keys-judged",
+        "keys-sampled",
+        "readers",
+        "dead",
+        "clock",
+        "comparison",
+        "leases",
+        "watermarks",
+    ),
+)
+FINDING = json.dumps({"kind": "missing", "versions_behind": 1, "attributes": [], "last_looked_ms": 5})
+
+
+@pytest.fixture
+def world(store_url: str) -> StoreWorld:
+    world = StoreWorld(store_url)
+    world.admin.hset(world.store._key("findings"), b"found", FINDING)
+    return world
+
+
+def look(world: StoreWorld) -> None:
+    """What the commands and the monitor do with the state."""
+    store = StoreView.open(world.url, world.store.migration)
+    assert store is not None
+    figures = store.figures()
+    json.dumps(text.statistics_fields(figures, None), default=str)
+    text.statistics_text(figures, None)
+    list(store.findings())
+    list(store.closed_findings())
+    store.gaps()
+    store.close()
+
+
+def work(world: StoreWorld) -> None:
+    """What the roles do with it."""
+    store = WholeStore.begin(world.url, world.store.migration, {"target_table": "orders"})
+    store.partitions("test")
+    store.watermarks("test")
+    store.clock.now_ms()
+    store.heartbeat("test", "reader", 1_000)
+    lease = store.lease("test:1", "reader", 600_000)
+    if lease is not None:
+        store.renew("reader", [lease], {"test:1": (BEGIN, 5)}, 1_000)
+        store.publish(lease, BEGIN, NEXT, [Change(b"k", A, B, 1)], Counts(1, 0, {"MODIFY": 1}))
+    store.claim("v", 10, 1, adopt=True)
+    store.begin_comparison(CompareSettings(table_bytes=0, segments=3), Beginning.JOIN)
+    store.take(world.comparison, "comparer", 1_000)
+    store.close()
+
+
+def fine_or_damaged(act: Callable[[StoreWorld], None], world: StoreWorld) -> None:
+    """A refusal is one of ours, with what to do, and short."""
+    refused: MonitorError | None = None
+    try:
+        act(world)
+    except (StateDamaged, ConfigurationError) as error:
+        refused = error
+    assert refused is None or (refused.remedy and len(str(refused)) < 800)
+
+
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize(("key", "field"), FIELDS)
+def test_a_damaged_field_is_one_clear_error_or_none(
+    world: StoreWorld, key: str, field: str, value: bytes
+) -> None:
+    world.admin.hset(world.store._key(key), field.encode("utf-8", "surrogateescape"), value)
+    fine_or_damaged(look, world)
+    fine_or_damaged(work, world)
+
+
+@pytest.mark.parametrize("kind", ["string", "list", "stream"])
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_of_another_type_is_one_clear_error(world: StoreWorld, key: str, kind: str) -> None:
+    name = world.store._key(key)
+    world.admin.delete(name)
+    make = {
+        "string": lambda: world.admin.set(name, b"\xff"),
+        "list": lambda: world.admin.rpush(name, b"x"),
+        "stream": lambda: world.admin.xadd(name, {b"x": b"y"}),
+    }
+    make[kind]()
+    if key == "work" and kind == "stream":
+        return  # a queue without its group is another matter
+    fine_or_damaged(look, world)
+    fine_or_damaged(work, world)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.sampled_from(FIELDS), value=st.binary(max_size=40))
+def test_any_bytes_in_any_field(world: StoreWorld, at: tuple[str, str], value: bytes) -> None:
+    key, field = world.store._key(at[0]), at[1].encode("utf-8", "surrogateescape")
+    before = world.admin.hget(key, field)
+    world.admin.hset(key, field, value)
+    try:
+        fine_or_damaged(look, world)
+    finally:
+        if before is None:
+            world.admin.hdel(key, field)
+        else:
+            world.admin.hset(key, field, before)
+
+
+@pytest.mark.parametrize("score", ["inf", "1e300", "1e17"])
+def test_a_finding_of_no_time_does_not_hide_the_others(world: StoreWorld, score: str) -> None:
+    world.admin.hset(world.store._key("findings"), b"odd", FINDING)
+    world.admin.execute_command("ZADD", world.store._key("findings-since"), score, b"odd")
+    found = world.store.findings()
+    assert next(found).key == b"found"
+    with pytest.raises(StateDamaged, match="1 of the findings"):
+        next(found)
+
+
+# --- a damaged history -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\x02", b"\x07rubbish", b"\x02\x09" + bytes(60), b"\x02\x00" + bytes(70)]
+)
+def test_a_damaged_history_stops_no_batch_and_becomes_a_dead_letter(world: StoreWorld, raw: bytes) -> None:
+    """It stopped the reader of its partition for as long as it stood there."""
+    world.admin.hset(world.store._key("history"), b"odd", raw)
+    before = world.store.ledger()
+    changes = [Change(b"odd", A, B, 1), Change(b"fine", ABSENT, A, 1)]
+    reply = world.store.publish(world.lease, BEGIN, NEXT, changes, Counts(2, 0, {"MODIFY": 2}))
+    assert reply.outcome is Outcome.PUBLISHED
+    ledger = world.store.ledger()
+    assert (ledger.versions_published, ledger.balanced) == (before.versions_published + 2, before.balanced)
+    assert ledger.dead_entries["poison"] == before.dead_entries["poison"] + 1
+    [(_, letter)] = world.everything()[world.store._key("dead").encode()][0]  # type: ignore[index]
+    assert letter == {b"k": b"odd", b"history": raw}
+    again = world.admin.hget(world.store._key("history"), b"odd")
+    assert isinstance(again, bytes) and codec.decode(again).versions == ((A, 0), (B, 1))
+
+
+def test_it_is_buried_once_however_often_the_batch_is_repeated(world: StoreWorld) -> None:
+    world.admin.hset(world.store._key("history"), b"odd", b"rubbish")
+    for _ in range(3):
+        world.store.publish(world.lease, BEGIN, NEXT, [Change(b"odd", A, B, 1)], Counts(1, 0, {"MODIFY": 1}))
+    assert world.store.queue().dead == 1
+
+
+def test_a_damaged_watermark_proves_nothing_and_heals(world: StoreWorld) -> None:
+    for odd in (b"9" * 18, b"x", b"inf", b"-5"):
+        world.admin.hset(world.store._key("watermarks"), "test:1", odd)
+        world.admin.hset(world.store._key("meta"), "watermark_ms", odd)
+        claim = world.store.claim("v", 1, 0)
+        assert claim.watermark_ms == 0
+        world.store.renew("reader", [world.lease], {"test:1": (BEGIN, 7)}, 600_000)
+        assert world.store.watermarks("test")["test:1"] == 7
+
+
+def test_a_damaged_distance_of_the_clock_is_replaced(world: StoreWorld) -> None:
+    kept = world.store._connection.clock._redis
+    for odd in (b"x", b"9" * 14, b"9" * 30, b"-" + b"9" * 13, b""):
+        world.admin.hset(world.store._key("clock"), "distance_ms", odd)
+        assert kept.read().distance_ms is None
+        assert kept.set(None, 5, step=False)
+        assert kept.read().distance_ms == 5
+
+
+def test_a_command_says_what_is_damaged_and_what_to_do(store_url: str) -> None:
+    world = StoreWorld(store_url)
+    world.admin.hset(world.store._key("meta"), "settings", json.dumps(SETTINGS))
+    world.admin.hset(world.store._key("late"), "rubbish", 1)
+    for command in ("status", "gate", "findings"):
+        words = [command, "--redis-url", store_url, "--migration", world.store.migration]
+        words = [sys.executable, "-m", "pipeline.cli", *words]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 5 and "is damaged: " in done.stderr and "backup" in done.stderr
+
+
+def test_redis_itself_finds_a_broken_estimate(world: StoreWorld) -> None:
+    world.admin.set(world.store._key("keys-judged"), b"HYLL" + bytes([0]) * 40)
+    fine_or_damaged(look, world)
+
+
+def test_checkpoints_that_nobody_wrote_stop_with_one_error(world: StoreWorld) -> None:
+    assert Checkpoint.decode(b"ox").position == b"x"
+    world.admin.hset(world.store._key("checkpoints"), b"\xff", b"o")
+    with pytest.raises(StateDamaged, match="checkpoints"):
+        world.store.partitions("test")

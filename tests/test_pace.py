@@ -1,0 +1,90 @@
+"""Read units that are limited: who reads large items waits, with nothing in hand, and starves nobody."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pipeline import metrics
+from pipeline.aws import Connection, SideConfig
+from pipeline.core.model import Change, Side
+from pipeline.validator import role
+from pipeline.validator.validator import Validator
+from tests.fake import Fake
+from tests.servers import eventually
+from tests.validating import AT_ONCE, World, digest_of, own_store
+
+MAX_RCU, LARGE, SMALL = 5, 60, 200
+
+
+@pytest.fixture
+def world(valkey_url: str) -> Iterator[World]:
+    with Fake() as fake, own_store(valkey_url) as store:
+        yield World(fake, store)
+
+
+@contextmanager
+def validating(world: World, threads: int = 4) -> Iterator[Validator]:
+    """A validator that reads 5 units a second, in threads of its own."""
+    stop = threading.Event()
+    connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=world.fake.url))
+    sides = {side: world.side_reader(side, connection, max_rcu=MAX_RCU, stop=stop) for side in Side}
+    validator = Validator(
+        world.store,
+        sides[Side.TARGET],
+        sides[Side.SOURCE],
+        AT_ONCE,
+        metrics.start(None, "paced").of_validator("test"),
+        consumer="paced",
+        reclaim_after_ms=1,
+        stop=stop,
+    )
+    serving = threading.Thread(target=role._serve, args=(validator, threads, stop, lambda: None))
+    serving.start()
+    try:
+        yield validator
+    finally:
+        stop.set()
+        serving.join(30)
+
+
+def publish(world: World, items: list[dict[str, object]]) -> None:
+    changes = []
+    for item in items:
+        world.fake.control.put("target", item)
+        key = world.schema.compact_of(item)
+        changes.append(Change(key, digest_of(None), digest_of(dict(item)), world.store.now_ms() - 2_000))
+    world.publish(changes)
+
+
+def test_large_items_starve_no_small_ones_and_nothing_is_delivered_twice(world: World) -> None:
+    """60 items of 300 KB cost 7 minutes' worth of --max-rcu 5; 200 small ones 20 seconds'."""
+    publish(world, [world.item(f"large-{n}", "x" * 300_000) for n in range(LARGE)])
+    publish(world, [world.item(f"small-{n}", "x") for n in range(SMALL)])
+    with validating(world):
+        eventually(lambda: world.store.ledger().reached >= SMALL, 90, "the small ones are judged")
+        eventually(lambda: pending(world) == 0, 30, "who waits has nothing in hand")
+        more = [world.item(f"later-{n}", "x") for n in range(20)]
+        publish(world, more)
+        eventually(lambda: world.store.ledger().reached >= SMALL + LARGE + 20, 90, "later ones, too")
+    assert world.fake.control.keys_read() <= LARGE + SMALL + 20 + 16, "each once, but for what 16 MB cut off"
+    assert world.store.ledger().dead == 0
+
+
+def pending(world: World) -> int:
+    return int(world.store._redis.xpending(world.store._key("work"), "validators")["pending"])
+
+
+def test_a_thread_that_pays_is_no_thread_that_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(role, "HANGING_SECONDS", 2.0)
+    publish(world, [world.item(f"large-{n}", "x" * 300_000) for n in range(LARGE)])
+    beats: list[int] = []
+    stop = threading.Event()
+    with validating(world, threads=1) as validator:
+        eventually(lambda: world.store.ledger().reached >= 50, 60)
+        serving = threading.Thread(target=role._serve, args=(validator, 1, stop, lambda: beats.append(1)))
+        serving.start()
+        eventually(lambda: len(beats) > 5, 30, "beats for longer than it may hang")
+        stop.set()
+        serving.join(30)
