@@ -45,6 +45,8 @@ SETTINGS = {"gate-objective": 90, "gate-scope": "changes", "gate-lag": "30s", "g
 #: So slow that its comparison is not finished when it dies.
 SLOW_COMPARER = {"DDBMM_MAX_RCU": "0.05", "DDBMM_SEGMENTS": "30"}
 ROLES = ("reader", "validator", "monitor")
+#: The tile that says go or no-go.
+ANSWER = "Switch over?"
 DURATION = re.compile(r"(\d+)(ms|s|m|h|d)\b")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -83,7 +85,7 @@ class World(Live):
             self._watched()
             self.start_role("comparer")
         self._watch(None)
-        servers.eventually(lambda: self.tiles()[first_tile()] == "GO", GO_SECONDS, "GO on the wall")
+        servers.eventually(lambda: self.answer() == "GO", GO_SECONDS, "GO on the wall")
 
     def close(self) -> None:
         super().close()
@@ -229,12 +231,16 @@ class World(Live):
         self._stack.enter_context(servers.process(command, log=self.directory / "alertmanager.log"))
         self._answers("alertmanager", "/-/ready")
 
+    def answer(self) -> str:
+        return next(self._said(panel) for panel in tile_panels() if panel["title"] == ANSWER)
+
     def tiles(self) -> dict[str, str]:
         """What each tile says, as Grafana would write it."""
         return {panel["title"]: self._said(panel) for panel in tile_panels()}
 
     def _said(self, panel: dict[str, Any]) -> str:
-        found = self.query(artifacts.filled(panel["targets"][0]["expr"]))
+        asked = (self.query(artifacts.filled(target["expr"])) for target in panel["targets"])
+        found = next(filter(None, asked), [])
         drawn = panel["fieldConfig"]["defaults"]
         if not found:
             return str(drawn.get("noValue", "no data"))
@@ -254,13 +260,6 @@ def tile_panels() -> list[dict[str, Any]]:
         if panel["type"] == "stat" and "go or no-go" in row.lower():
             found.append(panel)
     return found
-
-
-def first_tile() -> str:
-    return str(tile_panels()[0]["title"])
-
-
-# --- deaths ------------------------------------------------------------------------------------------------
 
 
 class Death(NamedTuple):
@@ -304,25 +303,25 @@ class Outcome(NamedTuple):
 def observe(world: World, death: Death, seconds: float, enough: Callable[[Outcome], bool]) -> Outcome:
     """Let it die, and note what follows, for so long or until that is enough."""
     before, since = world.tiles(), len(world.receivers.told)
-    answers = [(0.0, before[first_tile()])]
+    answers = [(0.0, before[ANSWER])]
     began = time.time()
     death.kill(world)
     died = time.monotonic()
     while True:
-        now = world.tiles()
+        answer = world.answer()
         passed = time.monotonic() - died
-        if now[first_tile()] != answers[-1][1]:
-            answers.append((passed, now[first_tile()]))
+        if answer != answers[-1][1]:
+            answers.append((passed, answer))
         told: dict[tuple[str, str], float] = {}
         for one in world.receivers.told[since:]:
             if one.firing and _epoch(one.began) >= began - 1 and one.receiver != "watchdog":
                 name = one.labels["alertname"].removeprefix("DynamoDBMigration")
                 role = f" ({one.labels['role']})" if name.startswith("Role") else ""
                 told.setdefault((one.receiver, name + role), one.at_seconds - died)
-        tiles = {title: (before[title], now[title]) for title in now}
-        found = Outcome(death.who, answers, tiles, [(*who, at) for who, at in told.items()])
+        found = Outcome(death.who, answers, {}, [(*who, at) for who, at in told.items()])
         if enough(found) or passed > seconds:
-            return found
+            now = world.tiles()
+            return found._replace(tiles={title: (before[title], now[title]) for title in now})
         time.sleep(0.2 if world.factor > 1 else 1.0)
 
 
@@ -366,7 +365,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--only", choices=DEATHS, action="append", help="one death; may be repeated")
     parser.add_argument("--at-once", type=int, default=2, help="worlds side by side")
     parser.add_argument("--seconds", type=float, default=OBSERVED_SECONDS, help="to wait for what follows")
-    parser.add_argument("--details", action="store_true", help="print every tile, before and after")
+    parser.add_argument("--details", action="store_true", help="print every tile too")
     args = parser.parse_args(argv)
     if args.only and len(args.only) == 1:
         print(json.dumps(_alone(args.only[0], args.factor, args.seconds)), flush=True)
