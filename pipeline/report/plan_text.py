@@ -35,7 +35,7 @@ def _row(plan: Plan) -> tuple[str, ...]:
         f"{plan.keys:,}",
         f"± {_percent(plan.margin_usual)}",
         f"± {_percent(plan.margin_worst)}",
-        f"{plan.shows:,.0f} ×" if plan.shows >= 1 else f"with {1 - plan.misses:.0%}",
+        f"{plan.shows:,.0f} ×" if plan.shows >= 1 else f"{plan.shows:.2g} ×",
         _percent(plan.proves),
         f"{plan.dollars:,.2f}",
         "-" if plan.seconds is None else span(plan.seconds),
