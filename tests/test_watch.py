@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.report.watch_text import Line, Rates, Tone, fitted, picture, rates, shown_in, sparkline
+from pipeline.core.gate import Result
+from pipeline.report.watch_text import Line, Rates, fitted, picture, rates, shown_in, sparkline
 from pipeline.report.words import instant
 from tests import servers
 from tests.report_states import STATES, facts_of, healthy, hostile
@@ -49,7 +50,7 @@ def test_a_tall_window_has_every_check_in_a_line_with_its_reason() -> None:
 
 def test_figures_that_are_old_are_said_to_be_and_their_answer_is_no_go_that_counts() -> None:
     lines = picture(STATES["healthy"](), None, "Redis cannot be reached", 35, tall=False)
-    assert lines[0].tone is Tone.UNSURE
+    assert lines[0].tone is Result.INCONCLUSIVE
     assert lines[1].text == "NO NEWER FIGURES: Redis cannot be reached"
     assert lines[2].text == "these figures are 35 s old, and nobody knows what came since"
 

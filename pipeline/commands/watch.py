@@ -32,12 +32,13 @@ from rich.text import Text
 from pipeline import exit_codes
 from pipeline.commands.inspect import begun
 from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.gate import Result
 from pipeline.errors import MonitorError, UsageError
 from pipeline.gathering import ASKED_BY_PAGE, gather, maker
 from pipeline.process import streams
 from pipeline.report.columns import paragraph
 from pipeline.report.facts import Facts
-from pipeline.report.watch_text import TALL, Line, Rates, Tone, picture, rates, shown_in
+from pipeline.report.watch_text import TALL, Line, Rates, picture, rates, shown_in
 from pipeline.store import StoreView, embedded
 
 #: Figures are gathered anew after so long, and after so many times as long as that took.
@@ -48,7 +49,11 @@ REDRAW_SECONDS = 1.0
 RATES_MS = 60_000
 #: A terminal that does not say its size.
 USUAL_SIZE = (80, 24)
-_STYLES = {Tone.GOOD: "bold green", Tone.BAD: "bold red", Tone.UNSURE: "bold yellow", Tone.DIM: "dim"}
+_STYLES = {
+    Result.PASSED: "bold green",
+    Result.FAILED: "bold red",
+    Result.INCONCLUSIVE: "bold yellow",
+}
 _ESCAPE = b"\x1b"
 _DRAWN = "▁█…×–"
 
@@ -259,12 +264,12 @@ def _framed(lines: list[Line], size: tuple[int, int], *, typed: bool) -> list[Li
     columns, height = size
     kept = shown_in(lines, columns, height - 1)
     filler = [Line("")] * (height - 1 - len(kept))
-    return [*kept, *filler, Line(f"{ends}; renewed every {LEAST_SECONDS:g} s", Tone.DIM)][:height]
+    return [*kept, *filler, Line(f"{ends}; renewed every {LEAST_SECONDS:g} s")][:height]
 
 
 def _drawn(lines: list[Line]) -> Text:
     """Each line in one of the screen's: what is too long for it ends in an ellipsis."""
-    parts = [(one.text + "\n", _STYLES.get(one.tone, "")) for one in lines]
+    parts = [(one.text + "\n", _STYLES[one.tone] if one.tone else "") for one in lines]
     drawn = Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
     drawn.rstrip()
     return drawn

@@ -6,7 +6,6 @@ same without them.
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 
 import msgspec
 
@@ -28,24 +27,11 @@ _NAME = 9
 _BLANK, _CAUSE, _MORE, _NEEDED = 9, 6, 3, 0
 
 
-class Tone(StrEnum):
-    """What a line is like."""
-
-    PLAIN = "plain"
-    GOOD = "good"
-    BAD = "bad"
-    UNSURE = "unsure"
-    DIM = "dim"
-
-
-_TONES = {Result.PASSED: Tone.GOOD, Result.FAILED: Tone.BAD, Result.INCONCLUSIVE: Tone.UNSURE}
-
-
 class Line(msgspec.Struct, frozen=True):
-    """One line. weight: the heaviest are left out first; 0 stays. indent: of what is too long for it."""
+    """One line. tone: whose colour it has. weight: the heaviest are left out first; 0 stays. indent: of its rest."""
 
     text: str
-    tone: Tone = Tone.PLAIN
+    tone: Result | None = None
     weight: int = _NEEDED
     indent: int = 4
 
@@ -79,10 +65,10 @@ def picture(
 ) -> list[Line]:
     """The lines. trouble: why there are no newer figures, "" = there are. age_seconds: of these figures."""
     head = f"{facts.migration}: {ANSWERS[facts.result]}"
-    lines = [Line(f"{head}  at {instant(facts.at_ms)}", _TONES[facts.result] if not trouble else Tone.UNSURE)]
+    lines = [Line(f"{head}  at {instant(facts.at_ms)}", facts.result if not trouble else Result.INCONCLUSIVE)]
     if trouble:
         old = f"these figures are {span(age_seconds)} old, and nobody knows what came since"
-        lines += [Line(f"NO NEWER FIGURES: {trouble}", Tone.BAD), Line(old, Tone.BAD)]
+        lines += [Line(f"NO NEWER FIGURES: {trouble}", Result.FAILED), Line(old, Result.FAILED)]
     lines += [*_checks(facts, tall=tall), Line("", weight=_BLANK)]
     lines += [_row(name, text, weight=_MORE) for name, text in _known(facts)]
     lines += [Line("", weight=_BLANK)]
@@ -128,18 +114,18 @@ def _folded(line: Line, columns: int) -> list[Line]:
     return [msgspec.structs.replace(line, text=part) for part in parts]
 
 
-def _row(name: str, text: str, tone: Tone = Tone.PLAIN, weight: int = _NEEDED) -> Line:
+def _row(name: str, text: str, tone: Result | None = None, weight: int = _NEEDED) -> Line:
     return Line(f"  {name:<{_NAME}} {text}", tone, weight, indent=_NAME + 3)
 
 
-def _check(result: str, name: str, reason: str, tone: Tone = Tone.PLAIN, weight: int = _NEEDED) -> Line:
+def _check(result: str, name: str, reason: str, tone: Result | None = None, weight: int = _NEEDED) -> Line:
     return Line(f"  {result:<13} {name:<11} {reason}", tone, weight, indent=28)
 
 
 def _checks(facts: Facts, *, tall: bool) -> Iterable[Line]:
     """Those that did not pass, failed ones first; the others in one line, or one each."""
     for one in failing(facts.checks):
-        yield _check(one.result, one.name, one.reason, _TONES[one.result])
+        yield _check(one.result, one.name, one.reason, one.result)
     passed = [one for one in facts.checks if one.result is Result.PASSED]
     if tall:
         for one in passed:
@@ -209,7 +195,7 @@ def _comparison(facts: Facts) -> str:
 def _findings(facts: Facts) -> Iterable[Line]:
     found = facts.findings
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.by_kind.items() if count)
-    tone = Tone.BAD if found.total else Tone.PLAIN
+    tone = Result.FAILED if found.total else None
     yield _row("findings", f"{found.total:,} open{f': {kinds}' if kinds else ''}", tone)
     for number, one in enumerate(found.causes):
         yield Line(f"    {one.sentence}", weight=_CAUSE + (number > 2), indent=6)
