@@ -186,8 +186,13 @@ def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
 
 
 def _findings(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.store import KeyView, StoreView
+
+    if process.explain is not None:
+        from pipeline.commands import explain
+
+        return _look(process, migration, KeyView, lambda store: explain.run(process, migration, store))
     from pipeline.commands import findings
-    from pipeline.store import StoreView
 
     return _look(process, migration, StoreView, lambda store: findings.run(process, store))
 

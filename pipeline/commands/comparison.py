@@ -69,7 +69,9 @@ def prepare(
         )
     exports = {side: _export(migration, side, sides[side], tables.of(side)) for side in Side}
     settings = msgspec.structs.replace(
-        _settled(migration, tables, exports), definitions=tuple(definitions.differences)
+        _settled(migration, tables, exports),
+        definitions=tuple(definitions.differences),
+        definitions_unknown=tuple(definitions.unknown),
     )
     for side, connection in sides.items():
         table = tables.of(side)
@@ -229,7 +231,7 @@ class Watch:
         if figures.comparison.finished_ms is not None:
             clear(Path(self._process.spill(self._id)))
         answer, why = result.answer(figures.comparison, figures)
-        success = result.success(figures.comparison, figures.open_total, self._wrong_partition_keys(figures))
+        success = result.success(figures.comparison, figures, self._wrong_partition_keys(figures))
         seconds = time.monotonic() - self._began
         if self._process.json:
             shown = comparison_text.result_object(figures.comparison, figures, answer, success, seconds)
@@ -240,12 +242,12 @@ class Watch:
         self._store.close()
         return code if code == exit_codes.INTERRUPTED else _EXIT[answer]
 
-    def _wrong_partition_keys(self, figures: Figures) -> int:
-        """Of open findings; only where a sample needs it."""
+    def _wrong_partition_keys(self, figures: Figures) -> int | None:
+        """Of open findings; only where a sample needs it, and keys share them."""
         if figures.comparison is None or figures.comparison.whole or figures.comparison.settings.exports:
-            return 0
+            return None
         if not self._migration.sort_key:
-            return figures.open_total
+            return None
         wrong = PartitionKeys(most=figures.open_total)
         wrong.add(finding.key for finding in self._store.findings())
         return wrong.count

@@ -142,7 +142,7 @@ def result_text(
         "keys": f"{tally.keys:,} compared: {tally.equal:,} equal, {tally.suspects:,} suspects, "
         f"{tally.covered:,} covered by the stream",
         "findings": (kinds or "none") + _excused(figures),
-        "right": _right(success),
+        "right": _right(comparison, success),
         "cost": f"{seconds:,.1f} s, {tally.dollars:,.4f} dollars (on demand, us-east-1)",
     }
     return "\n".join([_SAID[answer], *(f"  {name:<9} {text}" for name, text in rows.items())])
@@ -167,15 +167,21 @@ def _excused(figures: Figures) -> str:
     return f"; {excused:,} more differ in what TTL itself will remove" if excused else ""
 
 
-def _right(success: Share | None) -> str:
+def _right(comparison: Comparison, success: Share | None) -> str:
     if success is None:
-        return "nothing was compared"
+        return "nothing can be said yet" if comparison.tally.keys else "nothing was compared"
     if success.low == success.high:
         return f"{share_text(success.low)} of the {success.unit}s"
-    return (
-        f"between {share_text(success.low)} and {share_text(success.high)} of the {success.unit}s "
-        f"({success.confidence * 100:.0f} % confidence)"
-    )
+    said = f"{_between(success.low, success.high)} of the {success.unit}s"
+    if success.confidence < 1:
+        said += f" ({success.confidence * 100:.0f} % confidence"
+        alone = success.by_partition_key
+        said += f"; {_between(*alone)} if differences are spread evenly)" if alone else ")"
+    return said
+
+
+def _between(low: float, high: float) -> str:
+    return f"between {share_text(low)} and {share_text(high)}"
 
 
 def result_object(
