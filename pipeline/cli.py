@@ -146,7 +146,8 @@ def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
         begun = comparison.begin(with_store, prepared)
         if process.command == "comparer":
             return supervisor.run(with_store, prepared, _ROLES["comparer"])
-        watch = comparison.Watch(with_store, prepared, begun)
+        is_embedded = not process.redis_url
+        watch = comparison.Watch(with_store, prepared, begun, is_embedded=is_embedded)
         return watch.finish(supervisor.run(with_store, prepared, _ROLES["compare"], watch.ended))
 
 

@@ -47,6 +47,24 @@ def plan(
     return "\n".join([*lines, *notes])
 
 
+def plan_object(
+    facts: Mapping[str, str], estimate: Estimate, notes: Sequence[str], exports: Mapping[Side, ExportSeen]
+) -> dict[str, Any]:
+    """`compare --dry-run --json`. segments: None where no side is scanned; seconds: None without a limit."""
+    return {
+        **facts,
+        "exports": {str(side): _export_object(exports.get(side)) for side in Side},
+        "segments": {"planned": estimate.segments, "of": estimate.of} if estimate.segments else None,
+        "items": estimate.items,
+        "bytes": estimate.bytes_,
+        "read_units": round(estimate.units, 1),
+        "dollars": round(estimate.dollars, 6),
+        "seconds": None if estimate.seconds is None else round(estimate.seconds, 1),
+        "spill_bytes": estimate.spill_bytes,
+        "notes": list(notes),
+    }
+
+
 def export_words(export: ExportSeen) -> str:
     """What an export is, and how much."""
     return (
