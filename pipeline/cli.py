@@ -146,7 +146,8 @@ def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
         begun = comparison.begin(with_store, prepared)
         if process.command == "comparer":
             return supervisor.run(with_store, prepared, _ROLES["comparer"])
-        watch = comparison.Watch(with_store, prepared, begun)
+        is_embedded = not process.redis_url
+        watch = comparison.Watch(with_store, prepared, begun, is_embedded=is_embedded)
         return watch.finish(supervisor.run(with_store, prepared, _ROLES["compare"], watch.ended))
 
 
@@ -186,8 +187,13 @@ def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
 
 
 def _findings(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.store import KeyView, StoreView
+
+    if process.explain is not None:
+        from pipeline.commands import explain
+
+        return _look(process, migration, KeyView, lambda store: explain.run(process, migration, store))
     from pipeline.commands import findings
-    from pipeline.store import StoreView
 
     return _look(process, migration, StoreView, lambda store: findings.run(process, store))
 

@@ -304,6 +304,11 @@ class ProcessConfig:
     limit: int | None = optional(
         FINDINGS, "limit", "at most so many lines", whole(1, 1_000_000_000), None,
         otherwise="all of them", metavar="N")
+    explain: str | None = optional(
+        FINDINGS, "explain",
+        "one key instead, as JSON or as the hash shown: read both items now, and say what is concluded",
+        str, None, otherwise="findings are listed", metavar="KEY")
+    show_values: bool = switch(FINDINGS, "show-values", "with --explain, show the values of attributes too")
     summary: bool = switch(FINDINGS, "summary", "a sentence for each cause, and nothing else")
     closed: bool = switch(
         FINDINGS, "closed", "closed findings instead, newest first: when and why (the last 10,000 are kept)")

@@ -107,7 +107,9 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
         yield from figures_questions(key, 0).values()
         yield from (("HMGET", key("findings"), _NOBODY), ("ZRANGEBYSCORE", key("findings-since"), 0, 0))
         yield from (("XREVRANGE", key("findings-log"), "+", "-", "COUNT", 1), ("HGETALL", key("samples")))
-        yield ("HSCAN", key("history"), 0)
+        yield from (("HSCAN", key("history"), 0), ("HGET", key("history"), _NOBODY))
+        yield from (("ZSCORE", key("due"), _NOBODY), ("ZSCORE", key("findings-since"), _NOBODY))
+        yield ("XREVRANGE", key("dead"), "+", "-", "COUNT", 1)
     if role in (Role.VIEWER, Role.READER):
         yield from (("HGETALL", key("gaps")), ("HEXISTS", key("meta"), _NOBODY))
         yield from (("HGETALL", key("checkpoints")), ("HGETALL", key("watermarks")), ("XLEN", key("work")))
