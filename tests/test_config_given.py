@@ -290,3 +290,8 @@ def test_a_share_that_is_none_is_refused(detect: str) -> None:
 @pytest.mark.parametrize("flag", ["--since", "--cause"])
 def test_a_wrong_value_is_shown_short(flag: str) -> None:
     assert len(refused("findings", *TABLE, flag, "x" * 60_000)) < 300
+
+
+@pytest.mark.parametrize("place", ["https://u:SECRET@h/x", "file://SECRET@/x", "s3://k:SECRET@bucket/x"])
+def test_an_export_is_no_other_url(place: str) -> None:
+    assert "an export is a folder" in refused("compare", *TABLE, "--source-export", place)

@@ -25,6 +25,7 @@ from pipeline.config.parsers import (
     cause,
     duration_ms,
     duration_text,
+    export,
     instant,
     migration_name,
     not_negative,
@@ -171,10 +172,10 @@ class MigrationConfig:
         COMPARING, "source-export",
         "export that stands for the source: a folder, `s3://BUCKET/PREFIX` or its ARN; an incremental one "
         "says which keys changed",
-        str, None, otherwise="the table is scanned", metavar="EXPORT")
+        export, None, otherwise="the table is scanned", metavar="EXPORT")
     target_export: str | None = optional(
         COMPARING, "target-export", "export that stands for the target, likewise",
-        str, None, otherwise="the table is scanned", metavar="EXPORT")
+        export, None, otherwise="the table is scanned", metavar="EXPORT")
     partition_type: str = ""
     sort_type: str = ""
     source_arn: str = ""

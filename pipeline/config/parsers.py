@@ -221,6 +221,13 @@ def redis_url(text: str) -> str:
     return text
 
 
+def export(text: str) -> str:
+    """Where an export lies. Another URL would be taken for a folder, and repeated with all that it holds."""
+    if "://" in text and (not text.startswith("s3://") or "@" in text):
+        raise ArgumentTypeError("an export is a folder, s3://BUCKET/PREFIX or its ARN, and no other URL")
+    return text
+
+
 def endpoint(text: str) -> str:
     """The URL of a service of AWS, or of what stands in its place. It names no user: requests are signed."""
     checked = url("http", "https")(text)
