@@ -180,6 +180,10 @@ def _store_of(process: ProcessConfig, *, begin: bool) -> Iterator[ProcessConfig]
 
 
 def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
+    if process.watch:
+        from pipeline.commands import watch
+
+        return watch.run(process, migration)
     from pipeline.commands import inspect
     from pipeline.store import StoreView
 

@@ -346,6 +346,8 @@ class ProcessConfig:
     log_level: str = option(
         OUTPUT, "log-level", "`debug`, `info`, `warning` or `error`",
         one_of("debug", "info", "warning", "error"), "info", metavar="LEVEL")
+    watch: bool = switch(
+        OUTPUT, "watch", "`status`: go on showing it, renewed in place on a terminal, until `q`")
     verbose: bool = switch(OUTPUT, "verbose", "log every verdict, matches too")
     show_keys: bool = switch(
         OUTPUT, "show-keys", "show keys themselves; without it, keyed hashes stand for them")
