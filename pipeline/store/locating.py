@@ -1,6 +1,6 @@
 """Where the migration's server is, asked of Sentinels or of a cluster's nodes for every new connection.
 
-Reads: what they say. Writes: nothing. Never: waiting, repeating a call.
+Reads: what they say. Writes: nothing. Never: waiting. No call is repeated here.
 
 A migration is one hash slot, so one node has all of it, and a connection to that node is all that is needed.
 redis-py's own cluster client repeats calls whose answer was lost, and asks any node for TIME: both are wrong.
