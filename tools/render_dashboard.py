@@ -309,7 +309,7 @@ def _rows(axes: Axes, panel: Panel, source: Prometheus) -> None:
     starts = [0.02, *others] if joined else LABEL_COLUMNS
     height = 0.6 / panel["gridPos"]["h"] * 1.2
     _plain(axes)
-    for line, cells in enumerate([[(text, "black") for text in heading], *sorted(found)]):
+    for line, cells in enumerate([[(text, "black") for text in heading], *found]):
         for at, (text, colour) in zip(starts, cells, strict=False):
             weight = "bold" if line == 0 else "normal"
             y = 0.93 - line * height
@@ -322,10 +322,15 @@ def _rows(axes: Axes, panel: Panel, source: Prometheus) -> None:
 
 
 def _labels(panel: Panel, source: Prometheus) -> tuple[list[str], list[list[tuple[str, str]]]]:
-    """A table of labels, one row a series: its heading, and its cells with their colours."""
+    """A table with one row a series: its heading, and its cells with their colours."""
     columns = panel["transformations"][0]["options"]["include"]["names"]
+    names = panel["transformations"][-1]["options"]["renameByName"]
     found = source.now(panel["targets"][0]["expr"])
-    return columns, [[(series["metric"].get(name, ""), "black") for name in columns] for series in found]
+    cells = [{**one["metric"], "Value": _number(float(one["value"][1]), "none", None)} for one in found]
+    # By numbers as numbers: the tenth rank comes last.
+    rows = sorted([one.get(name, "") for name in columns] for one in cells)
+    rows.sort(key=lambda row: int(row[0]) if row[0].isdigit() else 0)
+    return [names[name] for name in columns], [[(text, "black") for text in row] for row in rows]
 
 
 def _joined(panel: Panel, source: Prometheus) -> tuple[list[str], list[list[tuple[str, str]]]]:
@@ -348,7 +353,7 @@ def _joined(panel: Panel, source: Prometheus) -> tuple[list[str], list[list[tupl
             cells = rows.setdefault(key, [first, *[("", "black")] * len(panel["targets"])])
             text, colour = _stated({"thresholds": {"steps": []}, **properties}, float(series["value"][1]))
             cells[position + 1] = (text, colour if "thresholds" in properties else "black")
-    return list(names.values()), list(rows.values())
+    return list(names.values()), sorted(rows.values())
 
 
 KINDS: dict[str, Callable[[Axes, Panel, Prometheus], None]] = {

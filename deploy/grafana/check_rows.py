@@ -93,7 +93,7 @@ def checks() -> Panels:
             "each.",
             'ALERTS{alertname=~"DynamoDBMigration.+",alertname!="DynamoDBMigrationWatchdog",'
             'migration=~"$migration|"}',
-            ["alertname", "alertstate", "severity", "migration", "role"],
+            {name: name for name in ("alertname", "alertstate", "severity", "migration", "role")},
             24,
             6,
             "no alerts",

@@ -61,7 +61,7 @@ def _notes(question: Question) -> list[str]:
         "DOLLARS and TIME: of `compare --sample-rate` by Scans of both sides, on demand, us-east-1, and at "
         f"--max-rcu. Watching costs about 1.5 looks of {look_units:g} units for each change of a key.",
         "The unit is a distinct key, not a record. A comparison samples segments: there it is the partition "
-        "key. 100 % leaves nothing to estimate.",
+        "key, or the segment, where what is wrong lies together. 100 % leaves nothing to estimate.",
     ]
 
 
