@@ -177,6 +177,28 @@ def test_a_password_and_tls_for_sentinels_and_servers_alike(tmp_path: Path) -> N
         assert "sentinel_password" in refused.value.remedy
 
 
+def test_a_cluster_behind_tls(tmp_path: Path) -> None:
+    """Redis 7.0 tells the port for TLS only with tls-cluster."""
+    certificate, key = servers.certificate(tmp_path)
+    port, plain, bus = servers.free_port(), servers.free_port(), servers.free_port()
+    options = [
+        *("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
+        *("--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"),
+        *("--tls-cluster", "yes", "--cluster-enabled", "yes", "--cluster-port", str(bus)),
+    ]
+    with servers.redis_like(servers.redis_binary(), tmp_path / "node", *options, port=plain) as url:
+        redis.Redis.from_url(url).execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        connection = RedisConnection(f"rediss+cluster://localhost:{port}?ssl_ca_certs={certificate}", "m")
+
+        def begun() -> StoreView | None:
+            with contextlib.suppress(StoreNotReady):
+                return StoreView(connection, begin(connection, {"target_table": "t"}))
+            return None
+
+        assert eventually(begun, 30, "the cluster").ledger().balanced
+        assert connection.silent_hosts() == []
+
+
 # --- what a URL can get wrong ------------------------------------------------------------------------------
 
 
