@@ -112,6 +112,12 @@ def test_70_a_defect_of_the_program() -> None:
     assert ends_by("1 / 0") == 70
 
 
+def test_74_the_answer_cannot_be_written() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-m", "pipeline.cli", "config"], stdout=full, check=False)
+    assert done.returncode == 74
+
+
 def test_130_interrupted() -> None:
     assert ends_by("(_ for _ in ()).throw(KeyboardInterrupt)") == 130
 

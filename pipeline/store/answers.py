@@ -55,6 +55,8 @@ _DAMAGED = re.compile(
     r"holds no number at|hash value is not an integer|INVALIDOBJ|"
     r"user_script:\d+: (?:attempt to (?!call)|bad argument|data string too short)"
 )
+#: What redis-py, or we, raise over an answer of another type, or over a handshake that is none.
+CHOKED = (ValueError, TypeError, AttributeError, LookupError)
 #: The largest that Redis counts to.
 MOST_COUNTED = 2**63 - 1
 _NO_CLUSTER = "use a server without cluster mode (cluster-enabled no), or one whose one node has every slot"
@@ -71,8 +73,8 @@ class Unexpected(StoreUnusable):
     """A refusal that nobody foresaw."""
 
 
-def translation(error: redis.RedisError | ValueError | AttributeError) -> StoreError:
-    """Our error for one of redis-py's; ValueError, AttributeError: it choked on an answer that is none."""
+def translation(error: Exception) -> StoreError:
+    """Our error for one of redis-py's, or of CHOKED."""
     text = _OF_A_PIPELINE.sub("", str(error))
     word = _WORDS.get(type(error)) or text.partition(" ")[0]  # type: ignore[arg-type]
     said = quoted(text if text.startswith(word) else f"{word} {text}")
@@ -113,7 +115,7 @@ def _of_state(word: str, said: str) -> StoreError | None:
 
 
 def _unforeseen(error: Exception, said: str) -> StoreError:
-    if isinstance(error, (redis.InvalidResponse, ValueError, AttributeError)):
+    if isinstance(error, (redis.InvalidResponse, *CHOKED)):
         return StoreUnusable(
             "what answers at --redis-url does not speak as Redis does", "check its host, port and scheme"
         )
