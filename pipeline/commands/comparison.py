@@ -30,7 +30,7 @@ from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnav
 from pipeline.producers.export.buckets import bucket_count
 from pipeline.producers.export.opened import open_for
 from pipeline.producers.export.spill import clear
-from pipeline.report import comparison_text
+from pipeline.report import columns, comparison_text
 from pipeline.report.findings_text import json_line
 from pipeline.report.words import many
 from pipeline.sides import connect
@@ -265,7 +265,7 @@ class Watch:
             print(json_line(shown), flush=True)
         else:
             text = comparison_text.result_text(figures.comparison, figures, answer, success, seconds)
-            print(f"{text}\n{why}" if why else text, flush=True)
+            print(f"{text}\n{columns.paragraph(why)}" if why else text, flush=True)
         self._store.close()
         return code if code == exit_codes.INTERRUPTED else _EXIT[answer]
 
