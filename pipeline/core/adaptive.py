@@ -10,7 +10,7 @@ A deadline does not shrink under a version: a smaller one is not judged by befor
 Where nobody knows how late the replication is (nothing was measured; readers or validators are behind), the
 deadline is the longest one.
 
-Nothing is seen before the lag is over, so a key is first looked at after the median. One key in 16, a probe,
+Nothing is seen before the lag is over, so a key is first looked at after the median. One key in 32, a probe,
 is looked at at once: by these alone the median is known, or it could never fall.
 """
 
@@ -32,7 +32,7 @@ DEADLINE_MINUTES, MEDIAN_MINUTES = 15, 5
 #: Readers or validators that are behind by more do not know the lag; so long it stays unknown afterwards.
 BLIND_MS, BLIND_AFTER_MS = 30_000, 60_000
 #: One key in so many is a probe; fewer of them than this do not tell the median.
-PROBE_ONE_IN, PROBES_NEEDED = 16, 5
+PROBE_ONE_IN, PROBES_NEEDED = 32, 5
 #: Where nothing came through lately, so many keys that wait are late rather than wrong.
 WAITING_NEEDED = 100
 #: Deadlines are rounded up to this, so there are few to hold.
@@ -71,6 +71,10 @@ class Adaptive(msgspec.Struct, frozen=True):
     first_look_ms: int
     adapted_ms: int
     held: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def in_words(self) -> str:
+        return f"adaptive deadline in use: {self.converge_within_ms / 1000:.0f} s"
 
 
 def adapt(observed: Observed, at_most_ms: int, before: Adaptive | None) -> Adaptive:
@@ -124,7 +128,7 @@ def _first_look(observed: Observed, deadline_ms: int) -> int:
         median_ms = int(TIMES_LAG * quantile_from_buckets(LAG_BUCKETS_SECONDS, counts, 0.5) * 1000)
     else:
         return 0
-    return min(median_ms, deadline_ms // TIMES_LAG)
+    return min(median_ms, 2 * deadline_ms // 3)
 
 
 def _with_waiting(counts: Sequence[int], observed: Observed) -> list[int]:

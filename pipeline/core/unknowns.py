@@ -48,10 +48,9 @@ def _deadline(figures: Figures, limits: Limits) -> Iterator[str]:
     """The deadline in use, where it follows the lag."""
     if (adaptive := figures.adaptive) is None:
         return
-    seconds = adaptive.converge_within_ms / 1000
-    allowed = limits.lag_ms / 1000
-    said = f", although --gate-lag allows {allowed:.0f} s" if seconds > allowed else ""
-    yield f"adaptive deadline in use: {seconds:.0f} s; what is late by less is not told of yet{said}"
+    late = adaptive.converge_within_ms > limits.lag_ms
+    also = f", although --gate-lag allows {limits.lag_ms / 1000:.0f} s" if late else ""
+    yield f"{adaptive.in_words}; what is late by less is not told of yet{also}"
 
 
 def _shares(figures: Figures, settings: Mapping[str, str]) -> Iterator[str]:

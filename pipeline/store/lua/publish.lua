@@ -179,9 +179,9 @@ countable(ledger, fields)
 local since = string.format('%d', now)
 
 -- When a key is worth a first look: at once, or where the lag is known (core/adaptive.py), when half of the changes
--- have come through, but for one key in 16.
+-- have come through, but for one key in 32.
 local function worth_from_ms(name, change)
-  if first_look_ms == 0 or tonumber(string.sub(redis.sha1hex(name), 1, 2), 16) < 16 then return 0 end
+  if first_look_ms == 0 or tonumber(string.sub(redis.sha1hex(name), 1, 2), 16) < 8 then return 0 end
   return struct.unpack('<I8', changes, change + 2) + first_look_ms
 end
 
