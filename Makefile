@@ -4,12 +4,13 @@ PYTEST_FLAGS ?=
 BENCH_FLAGS ?=
 SOAK_FLAGS ?=
 DRILL_FLAGS ?=
+WATCH_FLAGS ?=
 SCALE ?= 10
 VENV := .venv
 DEMO_VENV := .venv-demo
 COMMAND := dynamodb-migration-monitor
 
-.PHONY: help test faults soak drill simulate demo bench compose-test lock docs clean
+.PHONY: help test faults soak drill simulate demo bench compose-test watch-test lock docs clean
 
 help:
 	@echo "make test   lint, types and tests, in their own environment ($(VENV)); in CI the fault tests as well"
@@ -21,6 +22,8 @@ help:
 	@echo "make demo   the whole system on embedded servers, against planted faults ($(DEMO_VENV))"
 	@echo "make bench  what it costs, against plain boto3 in the same run (BENCH_FLAGS=--quick: a minute; needs cc)"
 	@echo "make compose-test   the stack in real containers, with the demo (root, docker, Debian 12)"
+	@echo "make watch-test   kill each part of a watched migration: what the wall shows, what pages after how long (half an"
+	@echo "            hour; needs Debian's prometheus, prometheus-alertmanager and prometheus-redis-exporter)"
 	@echo "make lock   pin the dependencies anew (requirements*.lock)"
 	@echo "make docs   write what is generated: docs/configuration.md, docs/metrics.md, docs/runbook.html, the dashboard and the links to it"
 	@echo "make clean  remove caches and both environments"
@@ -80,6 +83,10 @@ docs: $(VENV)/.installed
 # The stand-in images are kept in COMPOSE_TEST_DIR, if that is set.
 compose-test:
 	$(PYTHON) tests/compose/run.py
+
+# The table in docs/operations.md, with the rules and waits that are shipped.
+watch-test: $(VENV)/.installed
+	$(VENV)/bin/python -m tests.deploy.watch $(WATCH_FLAGS)
 
 clean:
 	rm -rf $(VENV) $(DEMO_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,7 +4,7 @@ Reads: options. Writes: results.json, results.md and results.svg into --output. 
 
   --quick          fewer rounds and smaller sizes: under a minute, for a look
   --output DIR     where the files go (default: build/benchmarks)
-  --only WORD …    only these parts: reader validator whole delay scaling growth compare comparers
+  --only WORD …    only these parts: reader validator whole delay scaling growth compare comparers report
 """
 
 import argparse
@@ -20,7 +20,18 @@ from typing import Any
 import msgspec
 import structlog
 
-from benchmarks import baselines, comparers, comparing, growth, picture, results, stub, subjects, whole
+from benchmarks import (
+    baselines,
+    comparers,
+    comparing,
+    growth,
+    picture,
+    reporting,
+    results,
+    stub,
+    subjects,
+    whole,
+)
 from benchmarks.measure import Figures, bench, take_turns
 from benchmarks.results import Results, at_most, cheaper, faster
 from pipeline.store import embedded
@@ -220,6 +231,15 @@ def comparers_whole(run: Run) -> None:
     compare_scaling(run)
 
 
+def report(run: Run) -> None:
+    """One page of 100,000 open findings; `status` and `gate` read less."""
+    with bench(reporting.page, run.redis_url, str(run.directory)) as ours:
+        [rounds] = take_turns(run.repeats, ours)
+    for name, unit, need in (("cpu_s", "s", 5), ("memory_mb", "MB", 200), ("page_mb", "MB", 5)):
+        what = f"report of 100,000 findings, {name.partition('_')[0]}"
+        run.add(at_most(what, unit, [one[name] for one in rounds], need))
+
+
 PARTS: dict[str, Callable[[Run], None]] = {
     "reader": reader,
     "validator": validator,
@@ -229,6 +249,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "growth": growth_curves,
     "compare": compare,
     "comparers": comparers_whole,
+    "report": report,
 }
 
 

@@ -146,7 +146,8 @@ def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
         begun = comparison.begin(with_store, prepared)
         if process.command == "comparer":
             return supervisor.run(with_store, prepared, _ROLES["comparer"])
-        watch = comparison.Watch(with_store, prepared, begun)
+        is_embedded = not process.redis_url
+        watch = comparison.Watch(with_store, prepared, begun, is_embedded=is_embedded)
         return watch.finish(supervisor.run(with_store, prepared, _ROLES["compare"], watch.ended))
 
 
@@ -179,6 +180,10 @@ def _store_of(process: ProcessConfig, *, begin: bool) -> Iterator[ProcessConfig]
 
 
 def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
+    if process.watch:
+        from pipeline.commands import watch
+
+        return watch.run(process, migration)
     from pipeline.commands import inspect
     from pipeline.store import StoreView
 
@@ -186,8 +191,13 @@ def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
 
 
 def _findings(process: ProcessConfig, migration: MigrationConfig) -> int:
+    from pipeline.store import KeyView, StoreView
+
+    if process.explain is not None:
+        from pipeline.commands import explain
+
+        return _look(process, migration, KeyView, lambda store: explain.run(process, migration, store))
     from pipeline.commands import findings
-    from pipeline.store import StoreView
 
     return _look(process, migration, StoreView, lambda store: findings.run(process, store))
 

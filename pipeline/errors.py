@@ -4,7 +4,8 @@
     ├── UsageError                  2    the command line or a value in it is wrong
     ├── ConfigurationError          4    configuration, credentials, permissions, wrong table
     │   ├── SettingsChanged         4    the state in Redis was made with other settings
-    │   ├── SpillIncomplete         4    items that were sorted are not in this host's --spill-dir
+    │   ├── SpillUnusable           4    no place to sort items into
+    │   │   └── SpillIncomplete     4    items that were sorted are not in this host's --spill-dir
     │   └── ExportRefused           4    an export that cannot stand for the table it is named for
     │       └── ExportDamaged       4    an export whose checksums or counts are wrong
     ├── StoreError                  5    Redis answered something the store cannot accept
@@ -75,8 +76,12 @@ class SettingsChanged(ConfigurationError):
     """A restart with settings that would make the stored state mean something else."""
 
 
-class SpillIncomplete(ConfigurationError):
+class SpillUnusable(ConfigurationError):
     is_final = True
+
+
+class SpillIncomplete(SpillUnusable):
+    pass
 
 
 class ExportRefused(ConfigurationError):

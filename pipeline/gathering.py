@@ -108,15 +108,19 @@ def key_shower(store: StoreView, *, show_keys: bool) -> ShowKey:
     """How a key is shown: as its keyed hash, or with --show-keys as the wire JSON object."""
     if not show_keys:
         return store.key_hash
+    schema = schema_of(store, "leave --show-keys out")
+    return lambda key: msgspec.Raw(schema.wire(key))
+
+
+def schema_of(store: StoreView, otherwise: str) -> KeySchema:
+    """The key that the migration was begun with. otherwise: what to do where it does not say."""
     names = ("partition_key", "partition_type", "sort_key", "sort_type")
     try:
-        found = {name: store.meta.settings.get(name) or None for name in names}
-        schema = msgspec.convert(found, KeySchema)
+        return msgspec.convert({name: store.meta.settings.get(name) or None for name in names}, KeySchema)
     except msgspec.ValidationError as error:
         raise ConfigurationError(
-            f"migration {store.migration} does not say how its keys look ({error})", "leave --show-keys out"
+            f"migration {store.migration} does not say how its keys look ({error})", otherwise
         ) from error
-    return lambda key: msgspec.Raw(schema.wire(key))
 
 
 def text_of(shown: object) -> str:

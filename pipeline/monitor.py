@@ -14,6 +14,7 @@ import structlog
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
 from pipeline.core.samples import sample_of
+from pipeline.counted_causes import CountedCauses
 from pipeline.errors import StoreError
 from pipeline.metrics import StoreCollector, Watched
 from pipeline.process import streams
@@ -36,7 +37,8 @@ def store_collector(process: ProcessConfig, migration: MigrationConfig) -> Store
         store.check_takes_writes()
         return store.figures()
 
-    return StoreCollector([Watched(migration.name, figures, migration.gate_limits())])
+    causes = CountedCauses(store).of
+    return StoreCollector([Watched(migration.name, figures, migration.gate_limits(), causes)])
 
 
 def run_monitor(

@@ -54,6 +54,7 @@ class StoreWorld:
         store._redis.zadd(store._key("findings-since"), {b"found": 1})
         claim = store.claim("v", 10, 0)
         [self.entry], self.now_ms = claim.entries, claim.now_ms
+        self.admin.xgroup_createconsumer(store._key("work"), GROUP, "gone")
         self.put(b"due", NEW, 1, "outstanding")
         self.put(b"over", OVER, 1, "reached")
         self.put(b"settling", SETTLING, FAR_MS, "reached")
@@ -121,7 +122,7 @@ def publish(world: StoreWorld, store: WholeStore) -> None:
 
 
 def claim(_: StoreWorld, store: WholeStore) -> None:
-    found = store.claim("v", 10, 1, adopt=True).entries
+    found = store.claim("v", 10, 1, adopt=True, forget_after_ms=0).entries
     assert {entry.key for entry in found} == {b"found", b"due"}
 
 

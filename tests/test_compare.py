@@ -11,13 +11,20 @@ from pathlib import Path
 import pytest
 import redis
 
+from pipeline import exit_codes
+from pipeline.commands import comparison
+from pipeline.commands.comparison import Watch
+from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.comparing.state import CompareSettings
+from pipeline.errors import StoreUnavailable
 from pipeline.store import embedded
+from pipeline.store.compare_store import Beginning
 from tests import servers
 from tests.comparing import COLD, PLANTED, Tables
 from tests.fake import FakeProcess
 from tests.servers import eventually
 from tests.system import FakeTable, RealTable, System
-from tests.whole_store import watch
+from tests.whole_store import WholeStore, watch
 
 
 @pytest.fixture
@@ -106,13 +113,17 @@ def test_a_sample_says_what_it_proves(tables: Tables) -> None:
     assert code == 0 and found["partitions"] == {"planned": 40, "read": 40}
     assert not found["whole"] and 0 < found["equal"] < 400
     success = found["success"]
-    assert (success["unit"], success["high"]) == ("partition key", 1.0) and 0.9 < success["low"] < 1
+    assert (success["unit"], success["high"]) == ("partition key", 1.0)
+    assert success["by_partition_key"] == [success["by_partition_key"][0], 1.0]
+    # 40 segments, however many keys they hold: differences may lie together.
+    assert success["low"] == success["by_segment"][0] == pytest.approx(0.025 ** (1 / 40))
+    assert success["low"] < success["by_partition_key"][0] < 1
 
 
 def test_the_plan_costs_nothing(tables: Tables, fake: FakeProcess) -> None:
     tables.fill(10)
     done = subprocess.run(
-        tables.command("compare", "--dry-run", "--max-rcu", "100"),
+        [word for word in tables.command("compare", "--dry-run", "--max-rcu", "100") if word != "--json"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0
@@ -120,6 +131,18 @@ def test_the_plan_costs_nothing(tables: Tables, fake: FakeProcess) -> None:
     for word in ("segments", "items", "read units", "dollars", "time"):
         assert word in done.stdout
     assert not tables.state_dir.exists()
+
+
+def test_the_plan_is_an_object_too_and_a_sample_that_is_none_is_said(tables: Tables) -> None:
+    tables.fill(10)
+    done = subprocess.run(
+        tables.command("compare", "--dry-run", "--json", "--sample-rate", "5", "--segments", "20"),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["segments"]) == (0, {"planned": 20, "of": 20})
+    assert found["items"] == 10 and found["read_units"] > 0 and found["exports"]["source"] is None
+    assert any("all of 20 segments are read" in note for note in found["notes"])
 
 
 def test_tables_with_other_keys_are_refused(tmp_path: Path, fake: FakeProcess) -> None:
@@ -205,6 +228,26 @@ def test_beside_a_run_on_the_same_directory_it_shares_the_state(tables: Tables) 
         )  # fmt: skip
     checks = {one["name"]: one["result"] for one in json.loads(gate.stdout)["checks"]}
     assert (checks["whole-table"], checks["mismatches"], gate.returncode) == ("passed", "failed", 1)
+
+
+def test_when_the_run_that_keeps_the_state_is_gone_it_ends_and_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server went with it, and nobody begins it again: that is no reason to wait for ever."""
+    settings = CompareSettings(table_bytes=0)
+    migration = MigrationConfig(name="gone", target_table="t")
+    with servers.redis_like(servers.valkey_binary(), tmp_path) as url:
+        process = ProcessConfig(command="compare", redis_url=url, state_dir="/kept")
+        store = WholeStore.begin(url, migration.name, migration.settings())
+        begun = store.begin_comparison(settings, Beginning.BEGIN)
+        beside = Watch(process, migration, begun, is_embedded=True)
+        alone = Watch(process, migration, begun)
+    monkeypatch.setattr(comparison, "UNSERVED_SECONDS", 0.0)
+    assert alone.ended() is None  # a Redis of its own comes back
+    assert beside.ended() == exit_codes.COULD_NOT_ASK
+    with pytest.raises(StoreUnavailable) as refused:
+        beside.finish(exit_codes.COULD_NOT_ASK)
+    assert "goes on where it was" in refused.value.remedy and "/kept" in refused.value.remedy
 
 
 @pytest.mark.parametrize("keys", [{"pk": "S", "sk": "N"}, {"pk": "S", "sk": "B"}, {"pk": "N", "sk": "B"}])

@@ -9,17 +9,18 @@ import pytest
 
 from pipeline.aws import Connection, SideConfig, TableScanner
 from pipeline.comparer.comparer import Comparer
-from pipeline.comparer.hand import SUSPECTS
+from pipeline.comparer.hand import SUSPECTS, Hand
 from pipeline.comparer.pace import TABLE_SEGMENTS, SidePace
 from pipeline.comparer.work import Sizes, TableWork
 from pipeline.core.canonical import Digester, KeySchema
 from pipeline.core.comparing.keys import KeyReader
-from pipeline.core.comparing.state import CompareSettings, Comparison
+from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
 from pipeline.core.model import Side
 from pipeline.errors import StateLost
 from pipeline.store.compare_store import Beginning, Standing
 from tests.fake import Fake, errors
 from tests.fake.faults import Kind
+from tests.servers import eventually
 from tests.validating import own_store
 from tests.whole_store import WholeStore
 
@@ -264,6 +265,43 @@ def test_a_comparer_that_is_stopped_gives_its_partition_back(fake: Fake, store: 
     assert bench.comparison().done == 0
     bench.stop.clear()
     assert bench.run(owner="other").tally.equal == 100
+
+
+def test_a_partition_that_was_lost_may_come_back_to_another_thread_of_the_same_process(
+    fake: Fake, store: WholeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that slept: the lease ran out, and the next thread to ask takes it while the first is at it."""
+    equal_items(fake, 100)
+    bench = Bench(fake, store, segments=1)
+    comparer = bench.comparer()
+    read = comparer._read
+    kept: list[set[int]] = []
+
+    def interrupted(hand: Hand) -> Tally:
+        monkeypatch.setattr(comparer, "_read", kept_while_read)
+        store._redis.hset(store._key("comparison-leases"), "0", "1|0|me")
+        thread = threading.Thread(target=comparer.step)
+        thread.start()
+        eventually(lambda: len(comparer._in_hand) == 2)
+        hand.lost = True
+        overtaken.set()
+        try:
+            return read(hand)
+        finally:
+            threads.append(thread)
+
+    def kept_while_read(hand: Hand) -> Tally:
+        overtaken.wait(20)
+        eventually(lambda: len(comparer._in_hand) == 1)
+        kept.append({part.epoch for part in comparer._in_hand})
+        return read(hand)
+
+    overtaken, threads = threading.Event(), list[threading.Thread]()
+    monkeypatch.setattr(comparer, "_read", interrupted)
+    comparer.step()
+    threads[0].join(30)
+    assert kept == [{2}]
+    assert (bench.comparison().done, bench.comparison().tally.equal) == (1, 100)
 
 
 def test_a_comparer_that_died_in_the_middle_counts_nothing_twice(

@@ -21,7 +21,7 @@ from pipeline.core.comparing.keys import KeyReader
 from pipeline.core.comparing.state import CompareSettings, Comparison
 from pipeline.core.model import UNKNOWN, Side
 from pipeline.core.sampling import Sampler
-from pipeline.errors import AwsUnavailable, ExportDamaged, NotFound, SpillIncomplete
+from pipeline.errors import AwsUnavailable, ExportDamaged, NotFound, SpillIncomplete, SpillUnusable
 from pipeline.producers.export.files import Files
 from pipeline.producers.export.opened import SideExport, open_for
 from pipeline.store import codec
@@ -267,6 +267,7 @@ def test_a_spill_that_cannot_be_used_ends_it(fake: Fake, store: WholeStore, tmp_
     else:
         (there / bench.id).mkdir(parents=True)
         (there / bench.id).chmod(0o755)
-    with pytest.raises(Exception, match="--spill-dir"):
+    with pytest.raises(SpillUnusable, match="--spill-dir") as refused:
         bench.comparer().step()
+    assert refused.value.is_final  # starting a comparer again makes no room
     assert bench.comparison().done == 0

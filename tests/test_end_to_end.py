@@ -1,7 +1,9 @@
 """The main job with real processes: planted truth equals findings, key by key; nothing is lost to kill -9."""
 
+import json
 import os
 import signal
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +61,21 @@ def test_tables_may_be_named_by_their_arns(tmp_path: Path, store_url: str, fake:
         plant(system, 0, keys=5)
         eventually(system.at_rest, 60)
     assert system.findings() == system.truth()
+
+
+def test_the_live_page_of_a_run_tells_what_was_planted_and_draws_its_timeline(system: System) -> None:
+    with system.running():
+        plant(system, 0, keys=10)
+        eventually(system.at_rest, 60)
+        [served] = system.logged("metrics served")
+        eventually(lambda: len(system.store.samples()) > 1, 60)
+        with urllib.request.urlopen(f"{served['page']}report.json", timeout=30) as answer:
+            facts = json.load(answer)["facts"]
+        with urllib.request.urlopen(served["page"], timeout=30) as answer:
+            page = answer.read().decode()
+    assert facts["findings"]["total"] == len(system.truth()) and facts["result"] == "failed"
+    assert {one["kind"] for one in facts["findings"]["causes"]} == set(system.truth().values())
+    assert len(facts["samples"]) > 1 and "NO-GO" in page and "<polyline" in page
 
 
 def test_planted_truth_is_found_key_by_key_and_nothing_else(system: System) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline import metrics as m
+from pipeline.core.causes import Causes
 from pipeline.core.figures import Figures
 from pipeline.core.gate import CHECKS, DEFAULT_LIMITS, Limits
 from pipeline.core.ledger import Ledger, Queue, ReaderState
@@ -32,6 +34,7 @@ from pipeline.metrics.exposition import SlotFilesCollector
 from pipeline.metrics.migration import INFO_LABELS
 from pipeline.process.usage import memory_limit_bytes
 from tests import servers
+from tests.report_states import finding
 from tests.whole_store import watch
 
 #: Endings that name a unit or a convention (Prometheus, "Metric and label naming").
@@ -44,7 +47,7 @@ COUNTS = {
     *("ddbmm_cutover_keys_needed", "ddbmm_cutover_whole_table_demanded", "ddbmm_queue_consumers"),
     *("ddbmm_roles_expected", "process_open_fds"),
     *("ddbmm_comparison_items", "ddbmm_comparison_read_units", "ddbmm_comparison_partitions"),
-    "ddbmm_stream_gaps_open",
+    *("ddbmm_stream_gaps_open", "ddbmm_findings_by_cause"),
     *(
         f"ddbmm_versions_{s}"
         for s in ("reached", "alarmed", "expired", "indeterminate", "dead", "outstanding")
@@ -127,9 +130,10 @@ def test_labels_are_closed_sets_that_never_name_a_role_key_or_shard() -> None:
                     "rank",
                     "process",
                 ),
+                *(("cause",) if one.name == "ddbmm_findings_by_cause" else ()),
                 *(INFO_LABELS if one.name == "ddbmm_migration_info" else ()),
             }
-            known = bool(values) or label in {"migration", "process"} or label in INFO_LABELS
+            known = bool(values) or label in {"migration", "process", "cause"} or label in INFO_LABELS
             assert known, f"{one.name} does not say which values {label} takes"
 
 
@@ -433,6 +437,30 @@ def test_the_partitions_furthest_behind_are_told_apart_by_rank() -> None:
     found = of_orders(registry)
     lags = {labels: v for (name, labels), v in found.items() if name == "ddbmm_partition_lag_seconds"}
     assert lags == {(("rank", "1"),): 600, (("rank", "2"),): 1}
+
+
+def test_the_biggest_causes_are_told_apart_by_rank_and_named_by_their_id() -> None:
+    causes = Causes()
+    for number in range(12):
+        operation = None if number else ChangeType.MODIFY
+        for _ in range(20 - number):
+            causes.add(finding("k", attributes=[f"a{number}"], operation=operation), "")
+    registry = CollectorRegistry()
+    registry.register(m.StoreCollector([m.Watched("orders", figures, causes=lambda _: causes.ranked())]))
+    found = {
+        dict(labels)["rank"]: (dict(labels), value)
+        for (name, labels), value in of_orders(registry).items()
+        if name == "ddbmm_findings_by_cause"
+    }
+    [declared] = [one for one in m.declarations(m.start(None, "test")) if one.name.endswith("_by_cause")]
+    assert set(found) == set(declared.labels["rank"])
+    for labels, _ in found.values():
+        assert labels["kind"] in declared.labels["kind"]
+        assert labels["operation"] in declared.labels["operation"]
+        assert re.fullmatch("[0-9a-f]{8}", labels["cause"])
+    assert [found[str(rank)][1] for rank in range(1, 11)] == list(range(20, 10, -1))
+    assert (found["1"][0]["operation"], found["2"][0]["operation"]) == ("MODIFY", "none")
+    assert found["1"][0]["cause"] == causes.ranked()[0].id
 
 
 def test_the_roles_are_expected_until_the_migration_was_signed_off() -> None:

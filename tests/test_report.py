@@ -22,6 +22,7 @@ from pipeline.report.text import (
     status_object,
     status_text,
 )
+from pipeline.report.words import span
 
 GOLDEN = Path(__file__).parent / "golden"
 #: 2026-11-23T12:00:00Z
@@ -262,3 +263,11 @@ def test_a_long_table_is_made_row_by_row() -> None:
 
     next(findings_table(many()))
     assert taken == ROWS_MEASURED
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.04, "0.0 s"), (59, "59 s"), (61, "1 min 1 s"), (7_260, "2 h 1 min"), (3 * 86_400 + 7_200, "3 d 2 h")],
+)
+def test_a_duration_is_told_in_its_two_largest_units(seconds: float, said: str) -> None:
+    assert span(seconds) == said

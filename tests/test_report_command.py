@@ -16,7 +16,7 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from pipeline import live_page, metrics, monitor
+from pipeline import gathering, live_page, metrics, monitor
 from pipeline.cli import main
 from pipeline.commands import inspect, report
 from pipeline.config import MigrationConfig, ProcessConfig
@@ -285,3 +285,63 @@ def test_the_facts_are_a_closed_form() -> None:
     for facts in (*(make() for make in STATES.values()), hostile()):
         again = msgspec.json.decode(msgspec.json.encode(facts_object(facts)), type=Facts)
         assert again == facts and fingerprint(facts_object(again)) == fingerprint(facts_object(facts))
+
+
+def test_many_findings_are_counted_all_and_listed_in_part(process, store, tmp_path) -> None:
+    put(store, *(f"c#{number}" for number in range(600)))
+    kept = json.loads(made(process, store, tmp_path / "facts.json", "json"))["facts"]["findings"]
+    assert kept["total"] == 600 and len(kept["listed"]) == 500
+
+
+def test_a_user_without_a_name_makes_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert gathering.maker("x").by.startswith("uid ")
+
+
+def test_facts_that_are_not_there_are_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        report.read_facts(tmp_path / "none.json")
+
+
+def test_whoever_asks_often_is_shown_what_was_gathered_a_moment_ago(process, store) -> None:
+    page = live_page.LivePage(process, MigrationConfig(name=store.migration))
+    first = page.json("").body
+    put(store, "c#1")
+    assert page.json("").body == first
+
+
+def test_the_text_says_what_is_left_out_and_what_was_not_compared() -> None:
+    from pipeline.report.report_text import as_text
+    from tests.report_states import facts_of, finding, healthy, nothing_compared
+
+    said = as_text(nothing_compared())
+    assert "not compared here" in said and "findings by cause:\n  none" in said
+    many = [
+        finding(f"c#{number}", attributes=[f"a{number}-{part}" for part in range(7)]) for number in range(25)
+    ]
+    said = as_text(facts_of(healthy(), many))
+    assert "keys c#…" in said
+    spread = [finding(f"{n}#1", attributes=["a"]) for n in range(20)] + [finding("plain", attributes=["b"])]
+    shown = as_text(facts_of(healthy(), spread))
+    assert "keys of many prefixes" in shown and "keys without a prefix" in shown
+    assert "and 5 findings of other causes" in said and "and 2 more paths" in said
+    alike = healthy()
+    settings = msgspec.structs.replace(alike.comparison.settings, definitions=())  # type: ignore[union-attr]
+    comparison = msgspec.structs.replace(alike.comparison, settings=settings)  # type: ignore[type-var]
+    said = as_text(facts_of(msgspec.structs.replace(alike, comparison=comparison)))
+    assert "definitions that differ:\n  none" in said
+
+
+def test_a_chart_shows_a_single_value_as_a_dot_and_nothing_for_a_line_without_any() -> None:
+    from pipeline.report.charts import Line, over_time
+
+    lone = [None, 5.0, None, None]
+    chart = over_time(
+        "x", [1, 2, 3, 4], [Line("a", lone), Line("b", [None] * 4), Line("c", lone)], "s", {}, (0, 0)
+    )
+    assert chart.count("<circle") == 1 and "<polyline" not in chart and "b:" not in chart
+    second = over_time("x", [1, 2], [Line("a", [1.0, None]), Line("b", [2.0, None])], "s", {}, (0, 0))
+    assert "dot1" in second and "dot2" in second

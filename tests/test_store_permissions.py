@@ -19,7 +19,7 @@ from tests.system import FakeTable, System
 
 ROOT = Path(__file__).parent.parent
 #: What the test does itself, what no ACL can refuse, and what nobody misses.
-_OTHER = {"config|resetstat", "config|get", "hello", "auth", "client|setinfo"}
+_OTHER = {"config|resetstat", "config|get", "xgroup|createconsumer", "hello", "auth", "client|setinfo"}
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import msgspec
+
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, TableReader, describe_table
 from pipeline.core.canonical import Digester
@@ -14,7 +16,7 @@ from pipeline.core.ledger import Finding, Ledger
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Policy, Side
 from pipeline.errors import AwsError
 from pipeline.store import codec
-from pipeline.store.messages import Lease
+from pipeline.store.messages import Claim, Lease
 from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import Validator
 from tests.fake import Fake
@@ -48,6 +50,7 @@ class World:
         assert lease is not None
         self.lease: Lease = lease
         self.checkpoint = BEGIN
+        self.reads_on = False
         connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
         self.schema = describe_table(connection, "source").schema
         self.metrics, self.stop = metrics.start(None, "test").of_validator("test"), threading.Event()
@@ -61,6 +64,19 @@ class World:
             reclaim_after_ms=1,
             stop=self.stop,
         )
+        claim, claim_alone = store.claim, store.claim_alone
+
+        def claimed_alone(*asked: Any) -> tuple[Claim, int]:
+            alone, trials = claim_alone(*asked)
+            return self._read(alone), trials
+
+        store.claim = lambda *asked, **how: self._read(claim(*asked, **how))  # type: ignore[method-assign]
+        store.claim_alone = claimed_alone  # type: ignore[assignment, method-assign]
+
+    def _read(self, claim: Claim) -> Claim:
+        """With a watermark that no reader can post: of an hour to come."""
+        ahead_ms = claim.now_ms + 3_600_000
+        return msgspec.structs.replace(claim, watermark_ms=ahead_ms) if self.reads_on else claim
 
     def side_reader(
         self,
@@ -109,9 +125,14 @@ class World:
 
     def read_through(self) -> None:
         """The reader has read through everything, for an hour to come."""
-        self.read_until(self.store.now_ms() + 3_600_000)
+        self.reads_on = True
+        self._post(self.store.now_ms())
 
     def read_until(self, watermark_ms: int) -> None:
+        self.reads_on = False
+        self._post(watermark_ms)
+
+    def _post(self, watermark_ms: int) -> None:
         watermarks = {"test:shard": (self.checkpoint, watermark_ms)}
         self.store.renew("reader", [self.lease], watermarks, 600_000)
 

@@ -14,7 +14,8 @@ processes on one. What each process exports is summed over the processes of a `r
 in Prometheus. What the monitor exports is read from Redis at each scrape. Every metric that speaks of a
 migration carries its name in the label `migration`; one that speaks of a process does not. No label carries a
 key, a shard or free text. Known label values are there from the start, at 0; a figure that was not measured
-has no sample.
+has no sample. `cause` is the name of a cause as `findings --by cause` shows it, eight hexadecimal digits; at
+most ten are there at a time.
 
 | Metric | Type | Labels | Meaning | Exported by |
 |---|---|---|---|---|

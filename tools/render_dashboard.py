@@ -84,7 +84,7 @@ class Prometheus:
 def main(argv: list[str]) -> None:
     """Draw what the arguments say."""
     args = _parse(argv)
-    end = time.time()
+    end = time.time() - args.ago
     source = Prometheus(args.prometheus, args.migration, end - args.minutes * 60, end)
     panels = _shown(json.loads(JSON.read_text(encoding="utf-8"))["panels"], args.first, args.rows)
     top = min(panel["gridPos"]["y"] for panel in panels)
@@ -114,6 +114,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--first", type=int, default=1, help="the row of the dashboard to begin with")
     parser.add_argument("--rows", type=int, default=99, help="how many rows")
+    parser.add_argument("--ago", type=float, default=0, help="seconds since the instant to draw")
     parser.add_argument("--dpi", type=int, default=80)
     return parser.parse_args(argv)
 
@@ -153,7 +154,7 @@ def _stat(axes: Axes, panel: Panel, source: Prometheus) -> None:
             text, colour = _stated(defaults, float(series["value"][1]))
             said = _legend(target["legendFormat"], series["metric"])
             if target["refId"] in fixed:
-                colour = COLOURS.get(fixed[target["refId"]]["fixedColor"], UNKNOWN)
+                colour = COLOURS.get(*[fixed[target["refId"]]["fixedColor"]] * 2)
             if mode == "name":
                 text, said = said, ""
             shown.append((text, said if mode == "value_and_name" else "", colour))
@@ -190,7 +191,7 @@ def _stated(defaults: dict[str, Any], value: float | None) -> tuple[str, str]:
     for step in defaults["thresholds"]["steps"]:
         if step["value"] is None or value >= step["value"]:
             colour = step["color"]
-    return _number(value, defaults["unit"], defaults.get("decimals")), COLOURS[colour]
+    return _number(value, defaults["unit"], defaults.get("decimals")), COLOURS.get(colour, colour)
 
 
 def _curves(axes: Axes, panel: Panel, source: Prometheus) -> None:
@@ -259,7 +260,12 @@ def _limits(axes: Axes, defaults: dict[str, Any]) -> None:
     if defaults.get("custom", {}).get("thresholdsStyle", {}).get("mode") == "dashed":
         for step in defaults["thresholds"]["steps"]:
             if step["value"] is not None:
-                axes.axhline(step["value"], color=COLOURS[step["color"]], linestyle="--", linewidth=1)
+                axes.axhline(
+                    step["value"],
+                    color=COLOURS.get(step["color"], step["color"]),
+                    linestyle="--",
+                    linewidth=1,
+                )
 
 
 def _states(axes: Axes, panel: Panel, source: Prometheus) -> None:
@@ -303,7 +309,7 @@ def _rows(axes: Axes, panel: Panel, source: Prometheus) -> None:
     starts = [0.02, *others] if joined else LABEL_COLUMNS
     height = 0.6 / panel["gridPos"]["h"] * 1.2
     _plain(axes)
-    for line, cells in enumerate([[(text, "black") for text in heading], *sorted(found)]):
+    for line, cells in enumerate([[(text, "black") for text in heading], *found]):
         for at, (text, colour) in zip(starts, cells, strict=False):
             weight = "bold" if line == 0 else "normal"
             y = 0.93 - line * height
@@ -316,16 +322,25 @@ def _rows(axes: Axes, panel: Panel, source: Prometheus) -> None:
 
 
 def _labels(panel: Panel, source: Prometheus) -> tuple[list[str], list[list[tuple[str, str]]]]:
-    """A table of labels, one row a series: its heading, and its cells with their colours."""
+    """A table with one row a series: its heading, and its cells with their colours."""
     columns = panel["transformations"][0]["options"]["include"]["names"]
+    names = panel["transformations"][-1]["options"]["renameByName"]
     found = source.now(panel["targets"][0]["expr"])
-    return columns, [[(series["metric"].get(name, ""), "black") for name in columns] for series in found]
+    cells = [{**one["metric"], "Value": _number(float(one["value"][1]), "none", None)} for one in found]
+    # By numbers as numbers: the tenth rank comes last.
+    rows = sorted([one.get(name, "") for name in columns] for one in cells)
+    rows.sort(key=lambda row: int(row[0]) if row[0].isdigit() else 0)
+    return [names[name] for name in columns], [[(text, "black") for text in row] for row in rows]
 
 
 def _joined(panel: Panel, source: Prometheus) -> tuple[list[str], list[list[tuple[str, str]]]]:
     """A table with a row for each value of a label and a column for each query."""
     label = panel["transformations"][0]["options"]["byField"]
-    names = panel["transformations"][-1]["options"]["renameByName"]
+    ordered = panel["transformations"][-1]["options"]
+    names = {
+        name: ordered["renameByName"][name]
+        for name in sorted(ordered["indexByName"], key=ordered["indexByName"].get)
+    }
     overrides = {one["matcher"]["options"]: one["properties"] for one in panel["fieldConfig"]["overrides"]}
     of_label = {one["id"]: one["value"] for one in overrides.get(names[label], [])}
     said = of_label["mappings"][0]["options"] if "mappings" in of_label else {}
@@ -338,7 +353,7 @@ def _joined(panel: Panel, source: Prometheus) -> tuple[list[str], list[list[tupl
             cells = rows.setdefault(key, [first, *[("", "black")] * len(panel["targets"])])
             text, colour = _stated({"thresholds": {"steps": []}, **properties}, float(series["value"][1]))
             cells[position + 1] = (text, colour if "thresholds" in properties else "black")
-    return list(names.values()), list(rows.values())
+    return list(names.values()), sorted(rows.values())
 
 
 KINDS: dict[str, Callable[[Axes, Panel, Prometheus], None]] = {

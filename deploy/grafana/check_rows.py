@@ -12,6 +12,7 @@ CHECKS = {
     "mismatches": "mismatches: open findings",
     "success": "success: share of right keys, at least (95 %)",
     "whole-table": "whole-table: share of the tables compared",
+    "definitions": "definitions: differences that were named",
     "excused": "excused: share of keys that TTL will mend",
     "lag": "lag: p99 of the replication lag, s",
     "waiting": "waiting: age of the oldest change not found, s",
@@ -28,6 +29,7 @@ _LIMITS: dict[str, tuple[str, str | int]] = {
     "success": ("≥", "ddbmm_cutover_objective_ratio"),
     "compared": ("≥", "ddbmm_cutover_keys_needed"),
     "whole-table": ("≥", "ddbmm_cutover_whole_table_demanded"),
+    "definitions": ("≥", 0),  # compared at all: what differs is the operator's to judge
     "validators": ("≥", 1),
     "excused": ("≤", "ddbmm_cutover_excused_limit_ratio"),
     "lag": ("≤", "ddbmm_cutover_lag_limit_seconds"),
@@ -91,7 +93,7 @@ def checks() -> Panels:
             "each.",
             'ALERTS{alertname=~"DynamoDBMigration.+",alertname!="DynamoDBMigrationWatchdog",'
             'migration=~"$migration|"}',
-            ["alertname", "alertstate", "severity", "migration", "role"],
+            {name: name for name in ("alertname", "alertstate", "severity", "migration", "role")},
             24,
             6,
             "no alerts",

@@ -135,15 +135,8 @@ def _any(value: str, some: str, none: str) -> list[Judged]:
     return [Judged(some, f"{value} > 0", GOOD), Judged(none, f"{value} == 0", BAD)]
 
 
-def _enough(value: str, low: str, limit: str, colours: tuple[str, str]) -> list[Judged]:
-    """A share, cut to what is shown, and judged by what it really is."""
-    return [
-        Judged("as demanded", f"{value} and on () ({_against(low, '>=', limit)})", colours[0]),
-        Judged("less than demanded", f"{value} and on () ({_against(low, '<', limit)})", colours[1]),
-    ]
-
-
-LOW, RIGHT = "migration:ddbmm_keys_right_low_ratio:max{r}", "migration:ddbmm_keys_right:ratio{r}"
+LOW, HIGH = "migration:ddbmm_keys_right_low_ratio:max{r}", "migration:ddbmm_keys_right_high_ratio:max{r}"
+RIGHT = "migration:ddbmm_keys_right:ratio{r}"
 OVERDUE = "max(ddbmm_looks_overdue_seconds{m})"
 DELAY = "max(ddbmm_replication_delay_seconds{m})"
 #: Nobody looks: then nobody knows how far the other side is.
@@ -163,7 +156,18 @@ def _figures() -> Panels:
             "At least (95 %)",
             "Lower end of the 95 % interval of the share of right keys: what the sample proves.",
             "percentunit",
-            _enough(share(LOW), LOW, OBJECTIVE, (GOOD, BAD)),
+            [
+                Judged("as demanded", f"{share(LOW)} and on () ({_against(LOW, '>=', OBJECTIVE)})", GOOD),
+                Judged(
+                    "not proven yet",
+                    f"{share(LOW)} and on () ({_against(LOW, '<', OBJECTIVE)}) "
+                    f"and on () ({_against(HIGH, '>=', OBJECTIVE)})",
+                    WARN,
+                ),
+                Judged(
+                    "fewer than demanded", f"{share(LOW)} and on () ({_against(HIGH, '<', OBJECTIVE)})", BAD
+                ),
+            ],
             decimals=SHARE_DECIMALS,
             nothing="none compared",
         ),
@@ -256,7 +260,14 @@ def _progress() -> Panels:
             "Right keys",
             "Share of the distinct keys judged that have no open finding.",
             "percentunit",
-            _enough(share(RIGHT), RIGHT, OBJECTIVE, (GOOD, BAD)),
+            [
+                Judged("as demanded", f"{share(RIGHT)} and on () ({_against(RIGHT, '>=', OBJECTIVE)})", GOOD),
+                Judged(
+                    "fewer than demanded",
+                    f"{share(RIGHT)} and on () ({_against(RIGHT, '<', OBJECTIVE)})",
+                    BAD,
+                ),
+            ],
             decimals=SHARE_DECIMALS,
             nothing="none compared",
         ),

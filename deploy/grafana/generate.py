@@ -12,12 +12,10 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
 from deploy.grafana import check_rows, first_rows, machine_rows, rows
-from deploy.grafana.panels import DATASOURCE
+from deploy.grafana.panels import DATASOURCE, RUNBOOK
 
 UID = "ddbmm-cutover"
 TITLE = "DynamoDB migration: cutover"
-#: Grafana serves it itself, so that the link holds wherever it is opened (docker-compose.yml mounts it).
-RUNBOOK = "/public/runbook.html"
 #: Title, panels, folded away.
 ROWS = (
     ("All migrations", rows.migrations, False),

@@ -19,6 +19,8 @@ from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+#: Grafana serves it itself, so that the link holds wherever it is opened (docker-compose.yml mounts it).
+RUNBOOK = "/public/runbook.html"
 #: What stands for a selector in a query, and the selector.
 SELECTORS = {
     "{m}": '{migration="$migration",instance=~"$instance"}',
@@ -281,18 +283,20 @@ def heat(title: str, text: str, expr: str, width: int, height: int = 8) -> heatm
 
 
 def rows_of(
-    title: str, text: str, expr: str, columns: list[str], width: int, height: int, no_value: str
+    title: str, text: str, expr: str, columns: dict[str, str], width: int, height: int, no_value: str
 ) -> table.Panel:
-    """A table of the labels in `columns`, one row a series."""
+    """A table with one row a series. columns: labels, or `Value` for the number, and their headings."""
     panel = _dress(table.Panel(), title, text, "none", width, height, [])
     panel.with_target(_target(expr, "", "A").format(PromQueryFormat.TABLE).instant())
     panel.no_value(no_value)
     names = {name: index for index, name in enumerate(columns)}
     return panel.with_transformation(
-        dashboard.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": columns}})
+        dashboard.DataTransformerConfig(
+            id_val="filterFieldsByName", options={"include": {"names": list(columns)}}
+        )
     ).with_transformation(
         dashboard.DataTransformerConfig(
-            id_val="organize", options={"indexByName": names, "excludeByName": {}, "renameByName": {}}
+            id_val="organize", options={"indexByName": names, "excludeByName": {}, "renameByName": columns}
         )
     )
 

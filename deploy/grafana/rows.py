@@ -3,12 +3,17 @@
 Reads: nothing. Writes: nothing. Never: positions and identifiers (see generate.py).
 """
 
+from grafana_foundation_sdk.builders import common, table
+from grafana_foundation_sdk.models import dashboard
+
 from deploy.grafana.first_rows import GATE, UP
 from deploy.grafana.panels import (
     BAD,
+    FRESH,
     FRESH_SECONDS,
     GOOD,
     NEUTRAL,
+    RUNBOOK,
     UNKNOWN,
     WARN,
     Column,
@@ -21,6 +26,7 @@ from deploy.grafana.panels import (
     joined,
     lines,
     number,
+    rows_of,
 )
 from deploy.grafana.queries import RATE, SHARE_DECIMALS, age, rate, share, store_rate
 
@@ -190,7 +196,27 @@ def correctness() -> Panels:
             width=4,
             height=8,
         ),
+        _causes(),
     ]
+
+
+def _causes() -> table.Panel:
+    by = "rank, cause, kind, operation"
+    panel = rows_of(
+        "Findings by cause",
+        "Defects are systematic: the ten biggest causes of the open findings, of at most the 10,000 that "
+        "were opened first, counted every 30 s. Operation: what made the newest version; none: a comparison "
+        "found it, of a key that did not change. The paths that differ stand in `findings --by cause` and on "
+        "the page at `/` of the monitor's port, the keys in `findings --cause ID`.",
+        f"max by ({by}) (ddbmm_findings_by_cause{{m}}) and on () {FRESH}",
+        {"rank": "#", "cause": "Cause", "kind": "Kind", "operation": "Operation", "Value": "Findings"},
+        24,
+        8,
+        "no open findings, or not known: see the tile Open findings",
+    )
+    asked = {"title": "findings --cause ${__value.raw}", "url": f"{RUNBOOK}#openmismatches"}
+    panel.override_by_name("Cause", [dashboard.DynamicConfigValue(id_val="links", value=[asked])])
+    return panel.sort_by([common.TableSortByFieldState().display_name("Findings").desc(True)])
 
 
 def freshness() -> Panels:

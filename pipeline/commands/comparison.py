@@ -22,21 +22,24 @@ from pipeline.core.comparing.definitions import DefinitionsCompared, compare_def
 from pipeline.core.comparing.keys import KeyReader, PartitionKeys
 from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.result import Answer
-from pipeline.core.comparing.segments import MAX_SEGMENTS
+from pipeline.core.comparing.segments import LEAST_SAMPLED, MAX_SEGMENTS
 from pipeline.core.comparing.state import CompareSettings, Comparison, ExportSeen
 from pipeline.core.figures import Figures
 from pipeline.core.model import Side
-from pipeline.errors import ConfigurationError, StateLost, StoreError
+from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnavailable
 from pipeline.producers.export.buckets import bucket_count
 from pipeline.producers.export.opened import open_for
 from pipeline.producers.export.spill import clear
 from pipeline.report import comparison_text
+from pipeline.report.words import many
 from pipeline.sides import connect
 from pipeline.store import CompareStore, FiguresView, RedisConnection, StoreView
 from pipeline.store.compare_store import Beginning
 
 #: How often the store is asked how far it is.
 LOOK_SECONDS = 0.5
+#: How long an embedded server may be away: it loads a large state anew, or went with the run that kept it.
+UNSERVED_SECONDS = 180.0
 #: How much larger an export's items are than its compressed files, at most for most tables; a bucket that is
 #: larger than was planned costs memory, and looks at keys one by one in the end.
 UNZIPPED = 8
@@ -69,7 +72,9 @@ def prepare(
         )
     exports = {side: _export(migration, side, sides[side], tables.of(side)) for side in Side}
     settings = msgspec.structs.replace(
-        _settled(migration, tables, exports), definitions=tuple(definitions.differences)
+        _settled(migration, tables, exports),
+        definitions=tuple(definitions.differences),
+        definitions_unknown=tuple(definitions.unknown),
     )
     for side, connection in sides.items():
         table = tables.of(side)
@@ -118,31 +123,36 @@ def _check_scan(connection: Connection, table: TableInfo) -> None:
 def plan_text(
     process: ProcessConfig, migration: MigrationConfig, tables: Tables, definitions: DefinitionsCompared
 ) -> str:
-    """What `compare` would do, for --dry-run."""
+    """What `compare` would do, for --dry-run; with --json as an object."""
     settings = _settings(migration)
     sizes = {side: (tables.of(side).item_count, tables.of(side).size_bytes) for side in Side}
     estimate = result.estimate(settings, sizes, migration.max_rcu)
     where = "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}"
-    return comparison_text.plan(
-        {
-            "migration": migration.name,
-            "source": f"{tables.source.arn} at {tables.source_endpoint}",
-            "target": f"{tables.target.arn} at {tables.target_endpoint}",
-            "keys": preflight.describe_keys(tables.source),
-            "state": where,
-        },
-        estimate,
-        notes(migration, definitions),
-        settings.exports,
-    )
+    facts = {
+        "migration": migration.name,
+        "source": f"{tables.source.arn} at {tables.source_endpoint}",
+        "target": f"{tables.target.arn} at {tables.target_endpoint}",
+        "keys": preflight.describe_keys(tables.source),
+        "state": where,
+    }
+    said = facts, estimate, notes(migration, definitions), settings.exports
+    if process.json:
+        return msgspec.json.encode(comparison_text.plan_object(*said)).decode()
+    return comparison_text.plan(*said)
 
 
 def notes(migration: MigrationConfig, definitions: DefinitionsCompared) -> list[str]:
     """What is to be known before it begins, a line each."""
     lines = comparison_text.definition_lines(definitions)
     settings = _settings(migration)
+    plan = settings.plan()
+    if settings.mode is Mode.SCAN and settings.sample_percent < 100 and plan.whole:
+        lines.append(
+            f"no sample: all of {many(plan.total, 'segment')} are read, as a sample is of {LEAST_SAMPLED} at "
+            "least; --segments makes more of them"
+        )
     scans = settings.mode is Mode.SCAN or (len(settings.exports) == 1 and settings.mode is Mode.EXPORT)
-    if scans and settings.segments is None and settings.plan().total == 1:
+    if scans and settings.segments is None and plan.total == 1:
         lines.append(
             "one segment: AWS counts the tables as small, every 6 hours; for larger ones give --segments"
         )
@@ -188,12 +198,21 @@ def begin(process: ProcessConfig, migration: MigrationConfig) -> Comparison:
 class Watch:
     """Watches a comparison to its end, and says how it is."""
 
-    def __init__(self, process: ProcessConfig, migration: MigrationConfig, comparison: Comparison) -> None:
+    def __init__(
+        self,
+        process: ProcessConfig,
+        migration: MigrationConfig,
+        comparison: Comparison,
+        *,
+        is_embedded: bool = False,
+    ) -> None:
+        """is_embedded: the state is in a server of this host, which a run beside us may keep."""
+        self._is_embedded = is_embedded
         self._process = process
         self._migration = migration
         self._id = comparison.id
         self._store = FiguresView(RedisConnection(process.redis_url, migration.name))
-        self._began = time.monotonic()
+        self._began = self._served_at = time.monotonic()
         self._looked_at = float("-inf")
         self._progress = Progress(comparison)
 
@@ -205,8 +224,10 @@ class Watch:
         self._looked_at = now
         try:
             figures = self._store.figures()
-        except StoreError:
-            return None  # the processes say so
+        except StoreError:  # the processes say so
+            is_gone = self._is_embedded and now - self._served_at >= UNSERVED_SECONDS
+            return exit_codes.COULD_NOT_ASK if is_gone else None
+        self._served_at = now
         comparison = figures.comparison
         if comparison is None or comparison.id != self._id:
             return exit_codes.COULD_NOT_ASK if comparison is not None else None
@@ -221,7 +242,14 @@ class Watch:
         self._progress.close()
         if code in exit_codes.HALTING:
             return code
-        figures = self._store.figures()
+        try:
+            figures = self._store.figures()
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                error.problem,
+                "give the same command again: it goes on where it was"
+                + (f" (the run that kept {self._process.state_dir} has ended)" if self._is_embedded else ""),
+            ) from error
         if figures.comparison is None or figures.comparison.id != self._id:
             raise StateLost(
                 "the comparison is gone from Redis, or was begun anew by somebody else", "begin it again"
@@ -229,7 +257,7 @@ class Watch:
         if figures.comparison.finished_ms is not None:
             clear(Path(self._process.spill(self._id)))
         answer, why = result.answer(figures.comparison, figures)
-        success = result.success(figures.comparison, figures.open_total, self._wrong_partition_keys(figures))
+        success = result.success(figures.comparison, figures, self._wrong_partition_keys(figures))
         seconds = time.monotonic() - self._began
         if self._process.json:
             shown = comparison_text.result_object(figures.comparison, figures, answer, success, seconds)
@@ -240,12 +268,12 @@ class Watch:
         self._store.close()
         return code if code == exit_codes.INTERRUPTED else _EXIT[answer]
 
-    def _wrong_partition_keys(self, figures: Figures) -> int:
-        """Of open findings; only where a sample needs it."""
+    def _wrong_partition_keys(self, figures: Figures) -> int | None:
+        """Of open findings; only where a sample needs it, and keys share them."""
         if figures.comparison is None or figures.comparison.whole or figures.comparison.settings.exports:
-            return 0
+            return None
         if not self._migration.sort_key:
-            return figures.open_total
+            return None
         wrong = PartitionKeys(most=figures.open_total)
         wrong.add(finding.key for finding in self._store.findings())
         return wrong.count

@@ -82,11 +82,19 @@ def _block(
             ("sampled", f"{migration.sample_rate:g} % of keys"),
             ("judged by", times),
             ("validators", f"{process.workers}, each with {process.in_flight} calls under way"),
+            ("live page", _page(process)),
             ("reads", doctor.estimate(migration, tables.of(migration.verify_on))),
             *((note.about, f"{note.says}; {note.remedy}") for note in notes(process, migration)),
         ],
         NAME_COLUMNS,
     )
+
+
+def _page(process: ProcessConfig) -> str:
+    """Where the report is served; a port that is chosen by the system is known and logged later."""
+    if not process.metrics_port:
+        return "on any free port, which is logged"
+    return f"http://{process.bind_address}:{process.metrics_port}/"
 
 
 def _state(process: ProcessConfig) -> str:

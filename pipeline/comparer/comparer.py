@@ -73,7 +73,7 @@ class Comparer:
         self._most_waiting = most_waiting
         self._stop = stop
         self._lock = threading.Lock()
-        self._in_hand: dict[int, Hand] = {}
+        self._in_hand: dict[Part, Hand] = {}  # an ordinal may come back while who lost it is still at it
 
     def step(self) -> bool:
         """Take one partition and read it to its end; False when there is none to take now.
@@ -114,12 +114,12 @@ class Comparer:
             stop=self._stop,
         )
         with self._lock:
-            self._in_hand[part.ordinal] = hand
+            self._in_hand[part] = hand
         try:
             yield hand
         finally:
             with self._lock:
-                del self._in_hand[part.ordinal]
+                del self._in_hand[part]
             self._work.forget(hand.partition)
 
     def _compare(self, hand: Hand) -> None:

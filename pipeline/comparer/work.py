@@ -125,7 +125,8 @@ class TableWork:
         tally = _counted(pair.join.counts)
         for side, reader in readers.items():
             _count_units(tally, side, reader)
-        tally.partition_keys = seen.count if seen else tally.keys
+        # A key that left the join without its partner is counted twice among the keys, and once on each side.
+        tally.partition_keys = seen.count if seen else max(tally.source_items, tally.target_items)
         return tally
 
     # --- with an export ------------------------------------------------------------------------------------

@@ -157,7 +157,10 @@ def _stream_side(origin: SideConfig, arn: str | None, values: Mapping[str, Any])
 
 
 def _check_complete(process: ProcessConfig, migration: MigrationConfig) -> None:
-    if process.command in _NEED_TABLE and not migration.target_table:
+    looks_at_tables = process.command in _NEED_TABLE or (
+        process.command == "findings" and process.explain is not None
+    )
+    if looks_at_tables and not migration.target_table:
         raise UsageError(
             "no table is named", "give --target-table (and --source-table where its name differs)"
         )

@@ -318,6 +318,11 @@ class ProcessConfig:
     limit: int | None = optional(
         FINDINGS, "limit", "at most so many lines", whole(1, 1_000_000_000), None,
         otherwise="all of them", metavar="N")
+    explain: str | None = optional(
+        FINDINGS, "explain",
+        "one key instead, as JSON or as the hash shown: read both items now, and say what is concluded",
+        str, None, otherwise="findings are listed", metavar="KEY")
+    show_values: bool = switch(FINDINGS, "show-values", "with --explain, show the values of attributes too")
     summary: bool = switch(FINDINGS, "summary", "a sentence for each cause, and nothing else")
     closed: bool = switch(
         FINDINGS, "closed", "closed findings instead, newest first: when and why (the last 10,000 are kept)")
@@ -354,6 +359,8 @@ class ProcessConfig:
     log_level: str = option(
         OUTPUT, "log-level", "`debug`, `info`, `warning` or `error`",
         one_of("debug", "info", "warning", "error"), "info", metavar="LEVEL")
+    watch: bool = switch(
+        OUTPUT, "watch", "`status`: go on showing it, renewed in place on a terminal, until `q`")
     verbose: bool = switch(OUTPUT, "verbose", "log every verdict, matches too")
     show_keys: bool = switch(
         OUTPUT, "show-keys", "show keys themselves; without it, keyed hashes stand for them")

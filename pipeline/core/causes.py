@@ -87,10 +87,8 @@ def key_prefix(key: bytes) -> str:
 
 def cause_id(finding: Finding) -> str:
     """Eight hexadecimal digits that findings of the same cause share."""
-    paths, types = _places(finding)
-    return sha256(
-        repr((finding.kind, finding.operation, paths, types)).encode("utf-8", "replace")
-    ).hexdigest()[:8]
+    same = (str(finding.kind), str(finding.operation or ""), *_places(finding))
+    return sha256(repr(same).encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def _places(finding: Finding) -> tuple[list[str], list[str]]:

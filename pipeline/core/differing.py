@@ -75,8 +75,8 @@ _Difference = tuple[str, str]
 def _map_paths(a: Item, b: Item, path: str) -> Iterator[_Difference]:
     differing = [name for name in a.keys() | b.keys() if a.get(name) != b.get(name)]
     for name in sorted(differing):
-        inner = f"{path}.{_shown(name)}" if path else _shown(name)
-        yield from _value_paths(a.get(name), b.get(name), _shortened(inner))
+        inner = f"{path}.{shown_name(name)}" if path else shown_name(name)
+        yield from _value_paths(a.get(name), b.get(name), shortened(inner))
 
 
 def _value_paths(a: Item | None, b: Item | None, path: str) -> Iterator[_Difference]:
@@ -87,7 +87,7 @@ def _value_paths(a: Item | None, b: Item | None, path: str) -> Iterator[_Differe
         for position in range(max(len(a["L"]), len(b["L"]))):
             left, right = (side["L"][position : position + 1] or [None] for side in (a, b))
             if left[0] != right[0]:  # safe from Python's True == 1: no canonical value holds a number
-                yield from _value_paths(left[0], right[0], _shortened(f"{path}[{position}]"))
+                yield from _value_paths(left[0], right[0], shortened(f"{path}[{position}]"))
     else:
         yield path, _type_change(a, b)
 
@@ -97,14 +97,15 @@ def _type_change(a: Item | None, b: Item | None) -> str:
     return f"{one} → {other}" if one and other and one != other else ""
 
 
-def _shown(name: str) -> str:
+def shown_name(name: str) -> str:
     """The name, in quotes where it would read as something else, and at most so much of it."""
     part = name[:NAME_CHARACTERS]
     shown = part if _PLAIN_NAME.fullmatch(part) else _encode(part).decode()
     return shown if part == name else shown + CUT
 
 
-def _shortened(path: str) -> str:
+def shortened(path: str) -> str:
+    """The path, or its beginning and its end."""
     if len(path) <= HEAD_CHARACTERS + TAIL_CHARACTERS:
         return path
     return f"{path[:HEAD_CHARACTERS]}{CUT}{path[-TAIL_CHARACTERS:]}"

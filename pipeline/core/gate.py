@@ -15,7 +15,8 @@ import msgspec
 from pipeline.core.comparing import result as comparing
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.figures import Figures, Success
-from pipeline.core.statistics import share_text
+from pipeline.core.quoting import printable
+from pipeline.core.statistics import CONFIDENCE, share_text
 
 
 class Result(StrEnum):
@@ -230,8 +231,7 @@ def _whole_table(figures: Figures, limits: Limits) -> _Answer:
         return Result.INCONCLUSIVE, f"the comparison proves nothing: {why}"
     if why := _unwatched(figures, comparison):
         return Result.INCONCLUSIVE, why
-    # Each open finding may lie under a partition key of its own.
-    share = comparing.success(comparison, figures.open_total, figures.open_total)
+    share = comparing.success(comparison, figures)
     if share is None or comparison.whole:
         return Result.PASSED, f"the whole table was compared, {comparison.tally.keys:,} keys"
     of = "keys" if comparison.settings.exports else "segments"
@@ -240,7 +240,39 @@ def _whole_table(figures: Figures, limits: Limits) -> _Answer:
         f"{share_text(share.low)} of the {share.unit}s are right (95 % confidence), "
         f"{share_text(limits.objective)} is demanded"
     )
-    return (Result.PASSED if share.low >= limits.objective else Result.INCONCLUSIVE), reason
+    if share.low >= limits.objective:
+        return Result.PASSED, reason
+    return Result.INCONCLUSIVE, reason + _sample_needed(comparison, limits)
+
+
+def _sample_needed(comparison: Comparison, limits: Limits) -> str:
+    """Differences may lie together in a segment, so it takes as many segments as keys."""
+    if comparison.settings.exports or limits.objective >= 1:
+        return ""
+    needed = keys_needed(limits.objective, CONFIDENCE)
+    if comparison.planned >= needed:
+        return ""
+    return (
+        f": {comparison.planned:,} segments were read, {needed:,} are needed when all are right "
+        "(--segments makes more of them, --sample-rate 100 reads all)"
+    )
+
+
+def _definitions(figures: Figures, limits: Limits) -> _Answer:
+    """What differs is named, and is the operator's to judge: a migration may be made to change it. Keys that
+    differ are refused by `compare`, so here they are not compared yet.
+    """
+    comparison = figures.comparison
+    if comparison is None:
+        if limits.scope is Scope.CHANGES:
+            return Result.PASSED, "not compared (--gate-scope changes): `doctor` compares them"
+        return Result.INCONCLUSIVE, "the tables' definitions were not compared: `compare` does that"
+    differences = comparison.settings.definitions
+    differing = [f"{one.what} (source {one.source}, target {one.target})" for one in differences]
+    said = f"differ in {', '.join(differing)}" if differing else "are alike"
+    unknown = comparison.settings.definitions_unknown
+    not_asked = f"; could not be asked: {', '.join(unknown)}" if unknown else ""
+    return Result.PASSED, printable(f"when the comparison began, the tables' definitions {said}{not_asked}")
 
 
 def _unwatched(figures: Figures, comparison: Comparison) -> str:
@@ -282,6 +314,7 @@ CHECKS: dict[str, Callable[[Figures, Limits], _Answer]] = {
     "mismatches": _mismatches,
     "success": _success,
     "whole-table": _whole_table,
+    "definitions": _definitions,
     "excused": _excused,
     "lag": _lag,
     "waiting": _waiting,

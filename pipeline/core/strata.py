@@ -75,11 +75,11 @@ def _changed(figures: Figures) -> Stratum:
 
 def _whole(figures: Figures) -> Stratum:
     comparison, wrong = figures.of_table, figures.open_total
-    share = comparing.success(comparison, wrong, wrong) if comparison else None
+    share = comparing.success(comparison, figures) if comparison else None
     if comparison is None or share is None:
-        why = (
-            "no comparison of the whole table was made" if comparison is None else "nothing was compared yet"
-        )
+        why = "no comparison of the whole table was made"
+        if comparison is not None:
+            why = comparing.unproven(comparison, figures)
         return Stratum(StratumName.WHOLE, 0, 0, "key", wrong, None, None, None, open_question=why)
     units = comparison.tally.keys if comparison.whole else max(comparison.tally.partition_keys, wrong)
     return Stratum(
@@ -104,7 +104,8 @@ def in_words(stratum: Stratum) -> str:
     if stratum.exact:
         said = f"every one of the {stratum.keys:,} keys was compared, {stratum.wrong:,} of them wrong"
     else:
-        said = f"{_bound(stratum)}; {_would_show(stratum.units, EXAMPLE_DEFECT, stratum.unit)}"
+        spread = " if it is spread evenly" if stratum.unit == comparing.PARTITION_KEY else ""
+        said = f"{_bound(stratum)}; {_would_show(stratum.units, EXAMPLE_DEFECT, stratum.unit)}{spread}"
     return f"{said} (not proven yet: {stratum.open_question})" if stratum.open_question else said
 
 

@@ -59,7 +59,8 @@ def _shares(figures: Figures, settings: Mapping[str, str]) -> Iterator[str]:
         yield f"{rate:g} % of the keys are followed; of the others only the interval speaks"
     comparison = figures.of_table
     if comparison and not comparison.whole:
-        yield f"{comparison.settings.sample_percent:g} % of the segments of the tables were compared"
+        of = "keys" if comparison.settings.exports else "segments"
+        yield f"{comparison.settings.sample_percent:g} % of the {of} of the tables were compared"
     if ignored := settings.get("ignore_attributes"):
         yield f"attributes that are not compared: {ignored.replace(',', ', ')}"
     if settings.get("iterator_type") == "LATEST":

@@ -23,6 +23,7 @@ import os
 from prometheus_client import CollectorRegistry, disable_created_metrics, values
 
 from pipeline.core.gate import DEFAULT_LIMITS
+from pipeline.metrics.causes import FINDINGS_BY_CAUSE
 from pipeline.metrics.comparison import COMPARISON_METRICS
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared
@@ -92,6 +93,7 @@ def declarations(metrics: Metrics) -> list[Declared]:
             *metrics.declared,
             *(m.declared for m in of_the_store),
             *(declared for declared, _ in PROCESS_METRICS),
+            FINDINGS_BY_CAUSE,
             MEMORY_LIMIT,
             UNREADABLE_FILES,
         ],

@@ -27,6 +27,7 @@ VALUES: dict[str, Callable[[Figures], float | None]] = {
     "mismatches": lambda f: f.open_total,
     "success": lambda f: f.success.low,
     "whole-table": _compared_share,
+    "definitions": lambda f: None if f.comparison is None else len(f.comparison.settings.definitions),
     "excused": _excused_share,
     "lag": lambda f: f.lag.p99,
     "waiting": lambda f: max(f.now_ms - (f.oldest_waiting_ms or f.now_ms), 0) / 1000,

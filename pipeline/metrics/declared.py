@@ -3,9 +3,9 @@
 Reads: nothing. Writes: counters in memory or in this process's slot files (see `metrics.start`). Never:
 redis. No key, shard name or free text is in a label.
 
-Label sets are closed and made at start, so that the first mismatch is a step from 0 and `rate()` sees it. One
-label is open, `migration`: it is the first of every metric that speaks of a migration, and its label sets are
-made when a process takes the migration up.
+Label sets are closed and made at start, so that the first mismatch is a step from 0 and `rate()` sees it. Two
+labels are open. `migration` is the first of every metric that speaks of a migration, and its label sets are
+made when a process takes the migration up. `cause` takes ten values at a time (causes.py).
 """
 
 from bisect import bisect_left

@@ -1,7 +1,8 @@
 """The metrics that the store knows of each migration, read at each scrape by the monitor alone.
 
-Reads: the store's figures, through a callable. Writes: nothing. Never: redis. A figure is held for a second
-at most, so a reader that died cannot leave "lag 0.2 s" standing.
+Reads: the store's figures, and the causes of findings, through callables. Writes: nothing. Never: redis. A
+figure is held for a second at most, so a reader that died cannot leave "lag 0.2 s" standing; causes are those
+of the last half minute.
 """
 
 import threading
@@ -14,10 +15,12 @@ import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pipeline.core.causes import Cause
 from pipeline.core.figures import Figures
 from pipeline.core.gate import DEFAULT_LIMITS, Limits
 from pipeline.core.model import MISMATCHES, ChangeType
 from pipeline.errors import MonitorError
+from pipeline.metrics.causes import FINDINGS_BY_CAUSE, cause_samples
 from pipeline.metrics.comparison import COMPARISON_METRICS
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared, Sample, StoreMetric, store_metric
@@ -189,11 +192,16 @@ STORE_UP = store_metric(
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """One migration whose figures are exported. figures: reads the store; may raise MonitorError."""
+    """One migration whose figures are exported.
+
+    figures: reads the store; may raise MonitorError. causes: those behind the open findings of such figures,
+    biggest first; raises nothing.
+    """
 
     migration: str
     figures: Callable[[], Figures]
     limits: Limits = DEFAULT_LIMITS
+    causes: Callable[[Figures], Sequence[Cause]] = lambda _figures: ()
 
 
 class StoreCollector(Collector):
@@ -238,6 +246,7 @@ def _samples(watched: Watched, metrics: Sequence[StoreMetric]) -> Iterator[tuple
         return
     for metric in metrics:
         yield metric.declared, metric.samples(figures)
+    yield FINDINGS_BY_CAUSE, cause_samples(watched.causes(figures))
 
 
 def _family(declared: Declared) -> CounterMetricFamily | GaugeMetricFamily:

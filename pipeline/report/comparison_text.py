@@ -47,6 +47,24 @@ def plan(
     return "\n".join([*lines, *notes])
 
 
+def plan_object(
+    facts: Mapping[str, str], estimate: Estimate, notes: Sequence[str], exports: Mapping[Side, ExportSeen]
+) -> dict[str, Any]:
+    """`compare --dry-run --json`. segments: None where no side is scanned; seconds: None without a limit."""
+    return {
+        **facts,
+        "exports": {str(side): _export_object(exports.get(side)) for side in Side},
+        "segments": {"planned": estimate.segments, "of": estimate.of} if estimate.segments else None,
+        "items": estimate.items,
+        "bytes": estimate.bytes_,
+        "read_units": round(estimate.units, 1),
+        "dollars": round(estimate.dollars, 6),
+        "seconds": None if estimate.seconds is None else round(estimate.seconds, 1),
+        "spill_bytes": estimate.spill_bytes,
+        "notes": list(notes),
+    }
+
+
 def export_words(export: ExportSeen) -> str:
     """What an export is, and how much."""
     return (
@@ -142,7 +160,7 @@ def result_text(
         "keys": f"{tally.keys:,} compared: {tally.equal:,} equal, {tally.suspects:,} suspects, "
         f"{tally.covered:,} covered by the stream",
         "findings": (kinds or "none") + _excused(figures),
-        "right": _right(success),
+        "right": _right(comparison, success),
         "cost": f"{seconds:,.1f} s, {tally.dollars:,.4f} dollars (on demand, us-east-1)",
     }
     return "\n".join([_SAID[answer], *(f"  {name:<9} {text}" for name, text in rows.items())])
@@ -167,15 +185,21 @@ def _excused(figures: Figures) -> str:
     return f"; {excused:,} more differ in what TTL itself will remove" if excused else ""
 
 
-def _right(success: Share | None) -> str:
+def _right(comparison: Comparison, success: Share | None) -> str:
     if success is None:
-        return "nothing was compared"
+        return "nothing can be said yet" if comparison.tally.keys else "nothing was compared"
     if success.low == success.high:
         return f"{share_text(success.low)} of the {success.unit}s"
-    return (
-        f"between {share_text(success.low)} and {share_text(success.high)} of the {success.unit}s "
-        f"({success.confidence * 100:.0f} % confidence)"
-    )
+    said = f"{_between(success.low, success.high)} of the {success.unit}s"
+    if success.confidence < 1:
+        said += f" ({success.confidence * 100:.0f} % confidence"
+        alone = success.by_partition_key
+        said += f"; {_between(*alone)} if differences are spread evenly)" if alone else ")"
+    return said
+
+
+def _between(low: float, high: float) -> str:
+    return f"between {share_text(low)} and {share_text(high)}"
 
 
 def result_object(

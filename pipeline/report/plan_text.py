@@ -35,7 +35,7 @@ def _row(plan: Plan) -> tuple[str, ...]:
         f"{plan.keys:,}",
         f"± {_percent(plan.margin_usual)}",
         f"± {_percent(plan.margin_worst)}",
-        f"{plan.shows:,.0f} ×" if plan.shows >= 1 else f"with {1 - plan.misses:.0%}",
+        f"{plan.shows:,.0f} ×" if plan.shows >= 1 else f"{plan.shows:.2g} ×",
         _percent(plan.proves),
         f"{plan.dollars:,.2f}",
         "-" if plan.seconds is None else span(plan.seconds),
@@ -61,7 +61,7 @@ def _notes(question: Question) -> list[str]:
         "DOLLARS and TIME: of `compare --sample-rate` by Scans of both sides, on demand, us-east-1, and at "
         f"--max-rcu. Watching costs about 1.5 looks of {look_units:g} units for each change of a key.",
         "The unit is a distinct key, not a record. A comparison samples segments: there it is the partition "
-        "key. 100 % leaves nothing to estimate.",
+        "key, or the segment, where what is wrong lies together. 100 % leaves nothing to estimate.",
     ]
 
 

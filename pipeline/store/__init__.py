@@ -3,7 +3,8 @@
     FiguresView      numbers and findings, also before the migration has begun: the monitor
     StoreView        a migration that has begun, read only: the commands that look
     ReaderStore      what a reader writes        ValidatorStore   what a validator writes
-    MarkStore        what `mark` writes      CompareStore     what a comparer writes
+    KeyView          the same of one key     MarkStore        what `mark` writes
+    CompareStore     what a comparer writes
     SampleStore      what the monitor writes: samples of its figures
 
 All of a migration is in the keys `ddbmm:{<migration>}:…` (one hash slot, so one migration lives on one node
@@ -35,6 +36,7 @@ from pipeline.store.clock import AwsClocks
 from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
+from pipeline.store.key_view import KeyView
 from pipeline.store.marking import MarkStore
 from pipeline.store.outage import Outage, once_served
 from pipeline.store.permissions import Role, check_permissions
@@ -47,6 +49,7 @@ __all__ = [
     "AwsClocks",
     "CompareStore",
     "FiguresView",
+    "KeyView",
     "MarkStore",
     "Outage",
     "ReaderStore",

@@ -91,6 +91,17 @@ def attached(state_dir: str) -> Iterator[str]:
         )
 
 
+def beside(state_dir: str) -> str:
+    """The URL of the server that a run keeps in `state_dir` now. Raises ConfigurationError when none does."""
+    home = Path(state_dir).absolute()
+    url = _noted_url(home)
+    if url is None or not _is_up(url, home):
+        raise ConfigurationError(
+            f"no run keeps its state in {home} now", "start it, or give its --state-dir or --redis-url"
+        )
+    return url
+
+
 @contextlib.contextmanager
 def shared(state_dir: str) -> Iterator[tuple[str, bool]]:
     """The URL of the server that a run beside us keeps in `state_dir`, and True; else of one of our own, as

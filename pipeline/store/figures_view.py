@@ -200,7 +200,7 @@ class FiguresView:
                     continue
                 try:
                     with reading(self._key("findings")):
-                        finding = _finding(key, stored, at_ms)
+                        finding = finding_of(key, stored, at_ms)
                 except StateDamaged:
                     unreadable += 1  # the others are shown first
                 else:
@@ -268,7 +268,7 @@ class FiguresView:
 def _closed(told: dict[bytes, bytes]) -> ClosedFinding | None:
     if not told[b"finding"]:
         return None
-    finding = _finding(told[b"k"], told[b"finding"], float(told[b"since"]))
+    finding = finding_of(told[b"k"], told[b"finding"], float(told[b"since"]))
     return ClosedFinding(finding, instant_ms(told[b"closed"]), Closing(told[b"why"].decode()))
 
 
@@ -279,7 +279,8 @@ def _unsettled_ms(raw: bytes) -> int | None:
         return None  # poison: it becomes a dead letter, which is counted
 
 
-def _finding(key: bytes, stored: bytes, opened_ms: float) -> Finding:
+def finding_of(key: bytes, stored: bytes, opened_ms: float) -> Finding:
+    """A finding as it is stored. Raises ValueError and the like (`answers.reading`)."""
     told = msgspec.json.decode(stored)
     finding = msgspec.convert({**told, "key": key, "first_seen_ms": instant_ms(opened_ms)}, Finding)
     instant_ms(finding.last_looked_ms)

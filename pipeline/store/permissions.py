@@ -22,7 +22,19 @@ COMMANDS = (
     *("del", "evalsha", "exec", "exists", "expire", "getbit", "hdel", "hexists", "hget", "hgetall"),
     *("hincrby", "hkeys", "hlen", "hmget", "hscan", "hset", "hvals", "info", "multi", "pfadd", "pfcount"),
     *("ping", "script|load", "select", "setbit", "time", "type", "xack", "xadd", "xautoclaim", "xclaim"),
-    *("xdel", "xgroup|create", "xlen", "xpending", "xrange", "xreadgroup", "xrevrange", "zadd", "zcard"),
+    *(
+        "xdel",
+        "xgroup|create",
+        "xgroup|delconsumer",
+        "xinfo|consumers",
+        "xlen",
+        "xpending",
+        "xrange",
+        "xreadgroup",
+        "xrevrange",
+        "zadd",
+        "zcard",
+    ),
     *("zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )
 #: A name that no reader and no field has.
@@ -95,7 +107,9 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
         yield from figures_questions(key, 0).values()
         yield from (("HMGET", key("findings"), _NOBODY), ("ZRANGEBYSCORE", key("findings-since"), 0, 0))
         yield from (("XREVRANGE", key("findings-log"), "+", "-", "COUNT", 1), ("HGETALL", key("samples")))
-        yield ("HSCAN", key("history"), 0)
+        yield from (("HSCAN", key("history"), 0), ("HGET", key("history"), _NOBODY))
+        yield from (("ZSCORE", key("due"), _NOBODY), ("ZSCORE", key("findings-since"), _NOBODY))
+        yield ("XREVRANGE", key("dead"), "+", "-", "COUNT", 1)
     if role in (Role.VIEWER, Role.READER):
         yield from (("HGETALL", key("gaps")), ("HEXISTS", key("meta"), _NOBODY))
         yield from (("HGETALL", key("checkpoints")), ("HGETALL", key("watermarks")), ("XLEN", key("work")))

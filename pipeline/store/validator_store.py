@@ -19,6 +19,10 @@ from pipeline.store.role_store import RoleStore
 
 #: Per-minute lag counts are kept this long, by Redis' clock: a step of an hour takes away none that is shown.
 LAG_KEPT_SECONDS = 6 * 3_600
+#: A consumer that asked for nothing for so long is of a host that is gone.
+FORGET_AFTER_MS = 6 * 3_600_000
+#: No clock is as far ahead: a watermark that is, is damaged.
+DAY_MS = 86_400_000
 #: Counts of trials are kept this long after the last one, those of entries that are settled too.
 TRIALS_KEPT_SECONDS = 86_400
 #: How `commit` hands over an entry; `lua/commit.lua` says what it is.
@@ -41,13 +45,21 @@ class ValidatorStore(RoleStore):
         """Make the deadline follow the lag, unless somebody just did (core/adaptive.py)."""
         adapting.follow(self._connection, at_most_ms)
 
-    def claim(self, consumer: str, count: int, reclaim_after_ms: int, adopt: bool = False) -> Claim:
+    def claim(
+        self,
+        consumer: str,
+        count: int,
+        reclaim_after_ms: int,
+        adopt: bool = False,
+        forget_after_ms: int = FORGET_AFTER_MS,
+    ) -> Claim:
         """Up to `count` entries that are due, now ours (lua/claim.lua).
 
         reclaim_after_ms: also take over entries that another validator has left that long (0 = do not look).
-        adopt: also take back what an earlier life of this consumer left pending.
+        adopt: also take back what an earlier life of this consumer left pending, and forget consumers that
+        hold nothing and have been silent for `forget_after_ms`.
         """
-        args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else ""]
+        args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else "", forget_after_ms]
         return _claim(self._connection.run(scripts.CLAIM, args))
 
     def claim_alone(self, consumer: str, entries: Sequence[bytes], survived: bytes) -> tuple[Claim, int]:
@@ -83,7 +95,7 @@ def _claim(answer: Sequence[Any]) -> Claim:
     # What is damaged is taken for what proves least.
     return Claim(
         now,
-        _earlier(watermark, now, otherwise=0),
+        _earlier(watermark, now + DAY_MS, otherwise=0),
         _earlier(gap, now, otherwise=now),
         _earlier(watched_since, now, otherwise=now),
         readers > 0,
@@ -101,10 +113,10 @@ def _adaptive(raw: Sequence[bytes | str], now_ms: int) -> Adaptive | None:
     return None
 
 
-def _earlier(raw: bytes | str, now_ms: int, otherwise: int) -> int:
-    """An instant that is not after now."""
+def _earlier(raw: bytes | str, latest_ms: int, otherwise: int) -> int:
+    """An instant that is no later than that."""
     with contextlib.suppress(ValueError):
-        if (at_ms := instant_ms(raw)) <= now_ms:
+        if (at_ms := instant_ms(raw)) <= latest_ms:
             return at_ms
     return otherwise
 

@@ -109,8 +109,8 @@ def test_the_prefix_of_a_key_ends_with_its_first_delimiter(key: bytes, prefix: s
 
 
 def test_prefixes_beyond_a_few_are_not_told_apart() -> None:
-    [cause] = added(*(finding(key=b'"%d#1"' % n) for n in range(causes.PREFIXES_TOLD + 1))).ranked()
-    assert cause.prefixes is None
+    [cause] = added(*(finding(key=b'"%d#1"' % n) for n in range(causes.PREFIXES_TOLD + 2))).ranked()
+    assert cause.prefixes is None and cause.count == causes.PREFIXES_TOLD + 2
     [cause] = added(finding(), finding(key=b'"c#2"'), finding(key=b'"plain"')).ranked()
     assert cause.prefixes == {"c#": 2, "": 1}
 

@@ -3,11 +3,12 @@
 import msgspec
 import pytest
 
-from pipeline.core.comparing.result import Answer, answer, estimate, success, unproven
+from pipeline.core.comparing.result import Answer, Share, answer, estimate, success, unproven
 from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
 from pipeline.core.figures import Figures
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.model import Side
+from pipeline.core.statistics import exact_interval
 
 FINE = Tally(equal=90, different=10, source_items=100, target_items=100, covered_both=4, partition_keys=100)
 
@@ -66,12 +67,44 @@ def test_the_coverage_identity_holds_of_each_side() -> None:
 
 
 def test_of_a_whole_table_the_share_is_exact_and_of_a_sample_it_is_an_interval() -> None:
-    whole = success(comparison(), 5, 3)
-    assert whole is not None and (whole.low, whole.high, whole.unit) == (0.95, 0.95, "key")
-    sample = success(comparison(percent=50), 5, 3)
+    five = figures(open={"missing": 5})
+    assert success(comparison(), five) == Share(0.95, 0.95, 1.0, "key")
+    sample = success(comparison(percent=50), five, 3)
     assert sample is not None and sample.low < 0.97 < sample.high
+    assert sample.by_partition_key == exact_interval(97, 100)
     assert sample.unit == "partition key"
-    assert success(comparison(tally=Tally()), 0, 0) is None
+    assert success(comparison(tally=Tally()), figures()) is None
+
+
+def test_the_interval_of_a_sample_holds_where_differences_lie_together() -> None:
+    """An import lost one file of a hundred: 1 % of the table, all of it in one segment that was not read."""
+    read = Tally(equal=90_000, source_items=90_000, target_items=90_000, partition_keys=90_000)
+    sample = success(comparison(percent=50, tally=read), figures())
+    assert sample is not None and sample.by_partition_key is not None
+    assert sample.low < 0.99 < sample.by_partition_key[0]
+    assert sample.by_segment == exact_interval(50, 50)
+    # And where the one that was read is the one that lacks it, the others may all be whole.
+    lost = success(comparison(percent=50, tally=read), figures(open={"missing": 9_000}), 9_000)
+    assert lost is not None and lost.low < 0.99 < lost.high
+
+
+def test_more_findings_than_keys_of_a_sample_are_no_error() -> None:
+    few = Tally(equal=2, source_items=2, target_items=2, partition_keys=2)
+    sample = success(comparison(percent=50, tally=few), figures(open={"missing": 900}))
+    assert sample is not None and sample.low == 0
+
+
+def test_what_is_not_read_to_its_end_has_no_share() -> None:
+    """Its segments were not chosen by chance, and "100 %" of a tenth of a table is no answer."""
+    assert success(comparison(done=10, finished_ms=None), figures()) is None
+
+
+def test_what_has_no_answer_may_be_wrong() -> None:
+    unknown = figures(suspects_waiting=4, suspects_indeterminate=1)
+    assert success(comparison(), unknown) == Share(0.95, 1.0, 1.0, "key")
+    sample = success(comparison(percent=50), unknown)
+    assert sample is not None and sample.by_partition_key is not None
+    assert sample.by_partition_key[0] == exact_interval(95, 100)[0]
 
 
 def test_costs_are_those_of_both_sides_and_fall_with_the_sample() -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.comparing.definitions import Difference
 from pipeline.core.comparing.state import CompareSettings, Comparison, ExportSeen, Tally
 from pipeline.core.figures import Figures
 from pipeline.core.gate import CHECKS, Limits, Result, Scope, evaluate, keys_needed
@@ -77,7 +78,8 @@ def test_a_share_below_the_whole_is_never_called_100_percent() -> None:
 def test_nothing_compared_is_inconclusive_and_never_a_go() -> None:
     empty = figures(ledger=Ledger(), lag_counts=lags(0, 0), comparison=None)
     assert evaluate(empty, LIMITS).result is Result.INCONCLUSIVE
-    assert results(empty) == dict.fromkeys(("compared", "success", "whole-table", "lag"), Result.INCONCLUSIVE)
+    unknown = ("compared", "success", "whole-table", "definitions", "lag")
+    assert results(empty) == dict.fromkeys(unknown, Result.INCONCLUSIVE)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +261,27 @@ def test_a_whole_table_is_vouched_for_only_by_a_comparison_and_a_watch_since_bef
     assert check.result is Result.PASSED and "--gate-scope changes" in check.reason
 
 
+def test_definitions_that_differ_are_named_and_those_nobody_compared_are_no_pass() -> None:
+    def check(of: Figures, scope: Scope = Scope.WHOLE_TABLE) -> tuple[Result, str]:
+        limits = msgspec.structs.replace(LIMITS, scope=scope)
+        [found] = [one for one in evaluate(of, limits).checks if one.name == "definitions"]
+        return found.result, found.reason
+
+    alike = check(figures())
+    assert alike == (Result.PASSED, "when the comparison began, the tables' definitions are alike")
+    settings = CompareSettings(
+        0,
+        segments=1_000,
+        definitions=(Difference("global index by-\x1bdate", "d (HASH, S), projects ALL", "none"),),
+        definitions_unknown=("tags",),
+    )
+    result, reason = check(figures(comparison=compared(settings=settings)))
+    assert result is Result.PASSED and "\x1b" not in reason
+    assert "(source d (HASH, S), projects ALL, target none); could not be asked: tags" in reason
+    assert check(figures(comparison=None))[0] is Result.INCONCLUSIVE
+    assert check(figures(comparison=None), Scope.CHANGES)[0] is Result.PASSED
+
+
 def test_a_gap_from_before_the_comparison_does_not_matter_to_it() -> None:
     assert results(figures(gap_ms=NOW - 1_900_000)) == {}
 
@@ -295,11 +318,23 @@ def test_what_changed_in_a_window_is_not_the_table() -> None:
 
 
 def test_a_sample_passes_with_its_bound() -> None:
-    assert results(figures(comparison=compared(percent=50))) == {}
+    many = CompareSettings(table_bytes=0, sample_percent=50, segments=10_000)
+    of = compared(settings=many, planned=5_000, done=5_000)
+    assert results(figures(comparison=of)) == {}
     few = Tally(equal=100, source_items=100, target_items=100, partition_keys=100)
-    assert results(figures(comparison=compared(percent=50, tally=few))) == {
-        "whole-table": Result.INCONCLUSIVE
-    }
+    of_few = msgspec.structs.replace(of, tally=few)
+    assert results(figures(comparison=of_few)) == {"whole-table": Result.INCONCLUSIVE}
+
+
+def test_a_sample_of_few_segments_proves_little_however_many_keys_they_hold() -> None:
+    """What an import lost lies together: in a segment that was not read, perhaps."""
+    [check] = [
+        one
+        for one in evaluate(figures(comparison=compared(percent=50)), LIMITS).checks
+        if one.name == "whole-table"
+    ]
+    assert check.result is Result.INCONCLUSIVE
+    assert "500 segments were read, 3,688 are needed" in check.reason and "--segments" in check.reason
 
 
 def test_where_no_key_has_changed_the_comparison_speaks_for_all() -> None:

@@ -1,6 +1,7 @@
 """Plans: the table of the first version of this tool, and that no plan promises too much."""
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,10 @@ def test_the_command_prints_a_table_of_eighty_columns(capsys: pytest.CaptureFixt
     assert "300,000" in row and "± 0.18 %" in row and "300 ×" in row
     assert max(map(len, said.splitlines())) <= 80
     assert main(["plan"]) == 2
+    assert main(["plan", "--keys", "1000000", "--detect", "0.001%", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["samples"][-1]["seconds"] is None
+    assert main(["plan", "--keys", "1000000", "--detect", "0.001%"]) == 0
+    assert "0.001 ×" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["0", "100%", "x", "-1%", "", "nan"])

@@ -1,4 +1,4 @@
-"""Segments: how many, which of them, in what order, and what their sample proves."""
+"""Segments: how many, which of them, in what order."""
 
 import itertools
 
@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 from pipeline.core.comparing.segments import (
     LEAST_SAMPLED,
     MAX_SEGMENTS,
-    SampleRead,
     SegmentPlan,
     plan_segments,
-    success_intervals,
 )
-from pipeline.core.statistics import exact_interval
 
 MB = 1024 * 1024
 GB = 1024 * MB
@@ -69,17 +66,6 @@ def test_segments_grow_in_number_for_a_sample_but_a_table_of_few_pages_is_read_w
     assert (grown.total, len(grown.segments)) == (3_000, 30)
     assert plan_segments(100 * MB, 1).whole
     assert plan_segments(100 * MB, 1).total == plan_segments(100 * MB).total
-
-
-def test_the_interval_is_of_partition_keys_and_of_segments() -> None:
-    intervals = success_intervals(SampleRead(30, 1, 5_000, 12), whole=False)
-    assert intervals.by_partition_key == exact_interval(4_988, 5_000)
-    assert intervals.by_segment == exact_interval(29, 30)
-
-
-def test_a_table_read_whole_leaves_nothing_open_and_nothing_read_leaves_everything() -> None:
-    assert success_intervals(SampleRead(8, 1, 100, 1), whole=True).by_partition_key == (0.99, 0.99)
-    assert success_intervals(SampleRead(0, 0, 0, 0), whole=True).by_partition_key == (0, 1)
 
 
 def test_a_plan_of_all_segments_is_whole() -> None:

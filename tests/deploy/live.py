@@ -9,6 +9,7 @@ draw the dashboard from (tools/render_dashboard.py).
 import contextlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -41,6 +42,8 @@ class Live:
         self.truth_file = directory / "demo" / "truth.json"
         self._stack = contextlib.ExitStack()
         self._roles: dict[str, contextlib.ExitStack] = {}
+        #: What runs, by its name.
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def url(self, name: str, path: str = "") -> str:
         return f"http://127.0.0.1:{self.ports[name]}{path}"
@@ -76,16 +79,19 @@ class Live:
         servers.eventually(ready.exists, BOOT_SECONDS, "the demo's tables")
 
     def start_role(self, role: str) -> None:
+        self.spawn_role(role)
+        self._answers(role, "/healthz")
+
+    def spawn_role(self, role: str) -> None:
         own = contextlib.ExitStack()
-        own.enter_context(
+        self.processes[role] = own.enter_context(
             servers.process(
                 [sys.executable, "-m", "pipeline.cli", role],
                 log=self.directory / f"{role}.log",
-                env=self.environment() | {"DDBMM_METRICS_PORT": str(self.ports[role]), "DDBMM_WORKERS": "1"},
+                env=self.environment_of(role),
             )
         )
         self._roles[role] = own
-        self._answers(role, "/healthz")
 
     def _watched(self) -> None:
         """Wait until the reader has said how far the stream is read."""
@@ -99,6 +105,9 @@ class Live:
     def stop_role(self, role: str) -> None:
         self._roles.pop(role).close()
 
+    def environment_of(self, role: str) -> dict[str, str]:
+        return self.environment() | {"DDBMM_METRICS_PORT": str(self.ports[role]), "DDBMM_WORKERS": "1"}
+
     def environment(self) -> dict[str, str]:
         """What the commands of this migration need."""
         file = self.directory / "config.yml"
@@ -110,7 +119,9 @@ class Live:
 
     def _python(self, name: str, *arguments: str) -> None:
         log = self.directory / f"{name}.log"
-        self._stack.enter_context(servers.process([sys.executable, *arguments], log=log))
+        self.processes[name] = self._stack.enter_context(
+            servers.process([sys.executable, *arguments], log=log)
+        )
 
     def _answers(self, name: str, path: str) -> None:
         def well() -> bool:
@@ -132,16 +143,24 @@ class Live:
         self._stack.enter_context(servers.process(command, log=self.directory / "exporter.log"))
         home = self.directory / "prometheus"
         home.mkdir()
+        self._configuration(home, alerts_after)
+        self.start_prometheus()
+
+    def start_prometheus(self) -> None:
+        """With what it has kept, if it ran before."""
+        home = self.directory / "prometheus"
         command = [
             artifacts.tool("prometheus", "prometheus"),
-            f"--config.file={self._configuration(home, alerts_after)}",
+            f"--config.file={home / 'prometheus.yml'}",
             f"--storage.tsdb.path={home / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
         ]
-        self._stack.enter_context(servers.process(command, log=self.directory / "prometheus.log"))
+        self.processes["prometheus"] = self._stack.enter_context(
+            servers.process(command, log=self.directory / "prometheus.log")
+        )
         self._answers("prometheus", "/-/ready")
 
-    def _configuration(self, home: Path, alerts_after: str | None) -> Path:
+    def _configuration(self, home: Path, alerts_after: str | None) -> None:
         """The shipped configuration and rules, with this host's ports, and faster."""
         made = yaml.safe_load((artifacts.PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
         made["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
@@ -163,9 +182,7 @@ class Live:
                         rule[name] = alerts_after
                 rule["expr"] = rule["expr"].replace("> 15 * 60", "> 2")  # a finding's age
             (home / "rules" / file.name).write_text(yaml.safe_dump(rules), encoding="utf-8")
-        configuration = home / "prometheus.yml"
-        configuration.write_text(yaml.safe_dump(made), encoding="utf-8")
-        return configuration
+        (home / "prometheus.yml").write_text(yaml.safe_dump(made), encoding="utf-8")
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """The series of an instant query."""

@@ -1,13 +1,11 @@
 """A real Alertmanager with the shipped file: who is told of what, and what follows from what."""
 
+import contextlib
 import json
 import re
 import subprocess
-import threading
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ import yaml
 
 from tests import servers
 from tests.deploy import artifacts
+from tests.deploy.receivers import Labels, Receivers
 from tests.servers import ROOT
 
 FILE = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
@@ -22,15 +21,15 @@ SHIPPED: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 RECEIVERS = {"critical": "page", "warning": "warnings", "info": "information"}
 ALERTS = {(alert["alert"], alert["labels"]["severity"]) for alert in artifacts.alerts()}
 
-Labels = dict[str, str]
-
 
 class Alertmanager:
-    """Runs for the tests of this module; `told` is what each receiver was sent."""
+    """Runs for the tests of this module."""
 
-    def __init__(self, directory: Path, url: str) -> None:
-        self.directory, self.url = directory, url
-        self.told: dict[str, list[Labels]] = {name: [] for name in ("watchdog", *RECEIVERS.values())}
+    def __init__(self, url: str, receivers: Receivers) -> None:
+        self.url, self.receivers = url, receivers
+
+    def told(self, receiver: str) -> list[Labels]:
+        return [told.labels for told in self.receivers.told if told.receiver == receiver]
 
     def post(self, *alerts: Labels) -> None:
         body = json.dumps([{"labels": labels} for labels in alerts]).encode()
@@ -51,34 +50,14 @@ class Alertmanager:
         servers.eventually(lambda: self.state(labels) == state, what=f"{state}: {labels}")
 
 
-def receiving(running: Alertmanager) -> ThreadingHTTPServer:
-    """Takes what is sent to /<receiver>."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            running.told[self.path.strip("/")] += [alert["labels"] for alert in sent["alerts"]]
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as http.server names it
-            """Nobody reads it."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
     """The shipped file with a webhook for each receiver, and without its waits."""
     directory, port = tmp_path_factory.mktemp("alertmanager"), servers.free_port()
-    manager = Alertmanager(directory, f"http://127.0.0.1:{port}")
-    receiver = receiving(manager)
+    manager = Alertmanager(f"http://127.0.0.1:{port}", Receivers())
     made = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     made["route"] |= {"group_wait": "100ms", "group_interval": "200ms"}
-    for one in made["receivers"]:
-        one["webhook_configs"] = [{"url": f"http://127.0.0.1:{receiver.server_address[1]}/{one['name']}"}]
+    manager.receivers.switched_on(made)
     (directory / "alertmanager.yml").write_text(yaml.safe_dump(made), encoding="utf-8")
     command = [
         artifacts.tool("prometheus-alertmanager", "prometheus-alertmanager"),
@@ -87,11 +66,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
         f"--web.listen-address=127.0.0.1:{port}",
         "--cluster.listen-address=",
     ]
-    with servers.process(command, log=directory / "log"):
+    with (
+        contextlib.closing(manager.receivers),
+        servers.process(command, log=directory / "log"),
+    ):
         servers.eventually(lambda: _ready(manager.url), what="Alertmanager")
         yield manager
-    receiver.shutdown()
-    receiver.server_close()
 
 
 def _ready(url: str) -> bool:
@@ -139,9 +119,10 @@ def test_each_receiver_gets_its_own(running: Alertmanager) -> None:
     }
     running.post(*sent.values())
     servers.eventually(
-        lambda: all(labels in running.told[receiver] for receiver, labels in sent.items()), what="all told"
+        lambda: all(labels in running.told(receiver) for receiver, labels in sent.items()), what="all told"
     )
-    for receiver, told in running.told.items():
+    for receiver in sent:
+        told = running.told(receiver)
         assert all(labels not in told for other, labels in sent.items() if other != receiver)
 
 

@@ -190,6 +190,7 @@ def judgement(tmp_path: Path, title: str, state: str, figures: dict[str, float])
 
 NOBODY_LOOKS = "NOBODY LOOKS: not known since"
 OBJECTIVE, LOW = "ddbmm_cutover_objective_ratio", "migration:ddbmm_keys_right_low_ratio:max"
+HIGH = "migration:ddbmm_keys_right_high_ratio:max"
 LAG = {
     "ddbmm_cutover_lag_limit_seconds": 60.0,
     "ddbmm_cutover_look_delay_limit_seconds": 30.0,
@@ -202,9 +203,10 @@ LAG = {
 @pytest.mark.parametrize(
     ("title", "figures", "state", "colour"),
     [
-        ("At least (95 %)", {OBJECTIVE: 0.97, LOW: 0.975}, "as demanded", "green"),
-        ("At least (95 %)", {OBJECTIVE: 0.999995, LOW: 0.999996}, "as demanded", "green"),
-        ("At least (95 %)", {OBJECTIVE: 0.999, LOW: 0.9989}, "less than demanded", "red"),
+        ("At least (95 %)", {OBJECTIVE: 0.97, LOW: 0.975, HIGH: 0.99}, "as demanded", "green"),
+        ("At least (95 %)", {OBJECTIVE: 0.999995, LOW: 0.999996, HIGH: 1}, "as demanded", "green"),
+        ("At least (95 %)", {OBJECTIVE: 0.999, LOW: 0.9989, HIGH: 1}, "not proven yet", "orange"),
+        ("At least (95 %)", {OBJECTIVE: 0.999, LOW: 0.99, HIGH: 0.998}, "fewer than demanded", "red"),
         ("Replication lag now", LAG, "within what is allowed", "green"),
         (
             "Replication lag now",

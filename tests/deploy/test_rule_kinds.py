@@ -37,6 +37,7 @@ OF_ROLES = {
     "monitor": {
         "ddbmm_store_up": ("1", "1"),
         "ddbmm_reader_processes": ("1", "0"),
+        "ddbmm_validator_processes": ("1", "0"),
         "ddbmm_cutover_objective_ratio": ("0.999", "0.999"),
         "ddbmm_cutover_lag_limit_seconds": ("60", "60"),
         "ddbmm_cutover_reader_lag_limit_seconds": ("60", "60"),
@@ -48,12 +49,14 @@ OF_ROLES = {
         "ddbmm_oldest_finding_timestamp_seconds": ("", "0"),
         "ddbmm_oldest_unconverged_timestamp_seconds": ("", "0"),
         "ddbmm_ledger_balanced": ("1", "0"),
-        "ddbmm_stream_gaps_total": ("0", "1"),
+        "ddbmm_stream_gaps_open": ("0", "1"),
         'ddbmm_queue_dead_entries_total{reason="poison"}': ("0", "0+1"),
         "ddbmm_stream_reader_lag_seconds": ("2", "900"),
         "ddbmm_stream_retention_headroom_seconds": ("86000", "9000"),
         "ddbmm_queue_backlog_entries": ("3", "2000+50"),
         "ddbmm_ledger_reads_total": ("0+60", "500"),
+        "ddbmm_looks_overdue_seconds": ("0", "400"),
+        "ddbmm_replication_delay_seconds": ("2", "900"),
         "ddbmm_comparison_progress_ratio": ("1", "0.5"),
     },
 }

@@ -18,7 +18,7 @@ from tests.test_metrics import figures
 OF_PROCESSES = {
     f"DynamoDBMigration{name}"
     for name in (
-        *("TargetDown", "TargetFlapping", "NothingRuns", "WorkerRestarting", "ErrorsLogged"),
+        *("TargetDown", "TargetFlapping", "NothingRuns", "WorkerRestarting", "ErrorsLogged", "MemoryHigh"),
         *("RedisMemoryHigh", "Watchdog", "DeliveryFailing", "AlertmanagerUnreachable", "NobodyIsTold"),
         *("RulesFailing", "ConfigurationFailing", "ExporterDown", "PrometheusDisk"),
     )

@@ -18,6 +18,8 @@ from pipeline.core.statistics import CONFIDENCE, exact_interval
 BYTES_PER_UNIT = 8_192
 #: A key that is equal is looked up once on each side, eventually consistent; a small item takes half a unit.
 UNITS_PER_LOOK = 0.5
+#: What the interval of a sample of segments counts.
+PARTITION_KEY = "partition key"
 
 
 class Answer(StrEnum):
@@ -28,18 +30,25 @@ class Answer(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-class Share(msgspec.Struct, frozen=True):
+class Share(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which share of the whole table is right: the interval (0 … 1), and what it counts.
 
     unit: "key" for a table that was read whole, where there is nothing to estimate, and for a sample of keys;
     "partition key" for a sample of segments, each of which holds whole partition keys; "changed key" for an
-    incremental export's.
+    incremental export's. What has no answer may be wrong: it counts against low, not against high.
+
+    Of a sample of segments, the interval holds however the differences lie: it is as wide as both of these
+    together. by_partition_key: where partition keys go wrong one by one. by_segment: where differences lie
+    together, as after an import that lost a file of an export. Such a file fills a part of the hash space:
+    all of it lies in a few segments, of which the sample holds some or none, however many keys it has.
     """
 
     low: float
     high: float
     confidence: float
     unit: str
+    by_partition_key: tuple[float, float] | None = None
+    by_segment: tuple[float, float] | None = None
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -70,7 +79,7 @@ def answer(comparison: Comparison, figures: Figures) -> tuple[Answer, str]:
 def unproven(comparison: Comparison, figures: Figures) -> str:
     """What keeps a comparison without findings from proving anything, in words; "" = nothing does."""
     tally, ledger = comparison.tally, figures.ledger
-    given_up = ledger.suspects_indeterminate - comparison.indeterminate_before
+    given_up = _given_up(comparison, figures)
     reasons = (
         (
             comparison.done < comparison.planned,
@@ -96,24 +105,52 @@ def _nothing(comparison: Comparison) -> str:
     return "both tables are empty"
 
 
-def success(comparison: Comparison, wrong_keys: int, wrong_partition_keys: int) -> Share | None:
-    """Which share of the whole table is right; None while nothing was compared.
+def success(
+    comparison: Comparison, figures: Figures, wrong_partition_keys: int | None = None
+) -> Share | None:
+    """Which share of the whole table is right; None while not all is read that was planned, or nothing was
+    compared: what was read until then was not chosen by chance.
 
-    wrong_*: under open findings, however they were found.
+    wrong_partition_keys: under open findings, however they were found; None = each finding has its own.
     """
-    tally = comparison.tally
-    if tally.keys == 0:
+    tally, exports = comparison.tally, comparison.settings.exports
+    if tally.keys == 0 or comparison.done < comparison.planned:
         return None
+    wrong, unknown = figures.open_total, _unanswered(comparison, figures)
     unit = "changed key" if comparison.settings.mode is Mode.CHANGES else "key"
-    if comparison.whole or (comparison.settings.exports and comparison.settings.sample_percent == 100):
-        right = max(0, tally.keys - wrong_keys) / tally.keys
-        return Share(right, right, 1.0, unit)
-    if comparison.settings.exports:  # of which the sampler kept some keys
-        keys = max(tally.keys, wrong_keys)
-        return Share(*exact_interval(keys - wrong_keys, keys, CONFIDENCE), CONFIDENCE, unit)
-    units = max(tally.partition_keys, wrong_partition_keys)
-    low, high = exact_interval(units - wrong_partition_keys, units, CONFIDENCE)
-    return Share(low, high, CONFIDENCE, "partition key")
+    if comparison.whole or (exports and comparison.settings.sample_percent == 100):
+        right = max(0, tally.keys - wrong)
+        return Share(max(0, right - unknown) / tally.keys, right / tally.keys, 1.0, unit)
+    if exports:  # of which the sampler kept some keys, each by its own hash
+        return Share(*_between(tally.keys, wrong, unknown), CONFIDENCE, unit)
+    return _of_segments(comparison, wrong if wrong_partition_keys is None else wrong_partition_keys, unknown)
+
+
+def _of_segments(comparison: Comparison, wrong: int, unknown: int) -> Share:
+    """Nobody knows which segments hold what is wrong: at least one where anything is, at most as many."""
+    keys = _between(comparison.tally.partition_keys, wrong, unknown)
+    low = _between(comparison.planned, wrong, unknown)[0]
+    segments = low, _between(comparison.planned, min(wrong, 1), 0)[1]
+    return Share(
+        min(keys[0], segments[0]), max(keys[1], segments[1]), CONFIDENCE, PARTITION_KEY, keys, segments
+    )
+
+
+def _between(units: int, wrong: int, unknown: int) -> tuple[float, float]:
+    """The interval of a sample of `units`; more may be wrong than it holds: the stream finds others too."""
+    right = max(0, units - wrong)
+    low, _ = exact_interval(max(0, right - unknown), units, CONFIDENCE)
+    _, high = exact_interval(right, units, CONFIDENCE)
+    return low, high
+
+
+def _unanswered(comparison: Comparison, figures: Figures) -> int:
+    """Suspects that nobody has an answer to, yet or ever."""
+    return figures.ledger.suspects_waiting + _given_up(comparison, figures) + figures.queue.dead
+
+
+def _given_up(comparison: Comparison, figures: Figures) -> int:
+    return max(0, figures.ledger.suspects_indeterminate - comparison.indeterminate_before)
 
 
 def estimate(settings: CompareSettings, sizes: Mapping[Side, tuple[int, int]], max_rcu: float) -> Estimate:

@@ -1,9 +1,9 @@
-"""How a table is cut into segments, which of them a sample reads, in which order, and what that proves.
+"""How a table is cut into segments, which of them a sample reads, and in which order.
 
 Reads: sizes and counts. Writes: nothing. Never: randomness. Every process comes to the same plan.
 
 A segment holds whole partition keys: those whose hash lies in its part of the hash space. So a sample of
-segments is a sample of partition keys, not of items, and the partition key is the unit of its interval.
+segments is a sample of partition keys, not of items. `result` says what it proves.
 """
 
 from collections.abc import Iterable
@@ -12,8 +12,6 @@ from hashlib import sha256
 from math import ceil
 
 import msgspec
-
-from pipeline.core.statistics import CONFIDENCE, exact_interval
 
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html (TotalSegments)
 MAX_SEGMENTS = 1_000_000
@@ -72,37 +70,3 @@ class _Interleaved:
 
     def __call__(self, segment: int) -> int:
         return int(f"{segment:0{self._bits}b}"[::-1], 2)
-
-
-class SampleRead(msgspec.Struct, frozen=True):
-    """What a finished comparison has read. `wrong` ones hold at least one key with an open finding."""
-
-    segments: int
-    segments_wrong: int
-    partition_keys: int
-    partition_keys_wrong: int
-
-
-class SuccessIntervals(msgspec.Struct, frozen=True):
-    """Between which shares of the whole table are right, at the confidence of `statistics`.
-
-    by_segment serves where differences lie together, as after an import that lost one file of an export: such
-    differences fill a part of the hash space, and then partition keys do not go wrong one by one.
-    """
-
-    by_partition_key: tuple[float, float]
-    by_segment: tuple[float, float]
-
-
-def success_intervals(read: SampleRead, whole: bool, confidence: float = CONFIDENCE) -> SuccessIntervals:
-    """Exact intervals; of a table that was read whole the share itself. Raises ValueError for odd counts."""
-    return SuccessIntervals(
-        _interval(read.partition_keys, read.partition_keys_wrong, whole, confidence),
-        _interval(read.segments, read.segments_wrong, whole, confidence),
-    )
-
-
-def _interval(units: int, wrong: int, whole: bool, confidence: float) -> tuple[float, float]:
-    if whole and units > 0:
-        return ((units - wrong) / units,) * 2
-    return exact_interval(units - wrong, units, confidence)

@@ -61,7 +61,8 @@ class CompareSettings(msgspec.Struct, frozen=True):
 
     sample_percent: of the segments; with an export, of the keys. segments: the operator's number, None = by
     `table_bytes`, the size of the larger table when it was begun. buckets: that both sides are sorted into.
-    definitions: what differed between the tables' definitions when it was begun.
+    definitions: what differed between the tables' definitions when it was begun. definitions_unknown: what
+    could not be asked then.
     """
 
     table_bytes: int
@@ -71,6 +72,7 @@ class CompareSettings(msgspec.Struct, frozen=True):
     target_export: ExportSeen | None = None
     buckets: int = 0
     definitions: tuple[Difference, ...] = ()
+    definitions_unknown: tuple[str, ...] = ()
 
     def export(self, side: Side) -> ExportSeen | None:
         """None: the side is scanned."""

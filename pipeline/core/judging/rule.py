@@ -94,7 +94,7 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
     """
     settled = history if history.phase is Phase.SETTLING else None
     if settled is not None:
-        history = _reopened(settled)
+        history = reopened(settled)
     proof = prove(history, look, moment, policy)
     if settled is not None and proof.shows_newest:
         after = _change(settled, settle=False, held=_unexplained(settled, look))
@@ -114,8 +114,8 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
     return _change(judgement, reached=judgement.reached - 1)  # the newest version is given back
 
 
-def _reopened(history: History) -> History:
-    """A settled history whose newest version counts as unreached again."""
+def reopened(history: History) -> History:
+    """A settled history whose newest version counts as unreached again: what a look at it is about."""
     return _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True, held=None)
 
 

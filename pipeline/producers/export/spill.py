@@ -31,7 +31,7 @@ from isal.igzip_lib import IsalError
 
 from pipeline.core.comparing.pairs import Wire
 from pipeline.core.model import Side
-from pipeline.errors import ConfigurationError, SpillIncomplete
+from pipeline.errors import SpillIncomplete, SpillUnusable
 
 #: Held in memory by a writer before it goes to disk: with 10,000 buckets a section is then some KB.
 RUN_BYTES = 32 * 1024 * 1024
@@ -58,7 +58,7 @@ class Spill:
         except OSError as error:
             raise _unusable(directory, error) from error
         if there.st_uid != os.geteuid() or there.st_mode & 0o077:
-            raise ConfigurationError(
+            raise SpillUnusable(
                 f"{directory}: items would lie where others may read them",
                 "name a --spill-dir that is this user's alone (chmod 700), or a new one",
             )
@@ -72,7 +72,7 @@ class Spill:
     ) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """A bucket's keys and items of these partitions' parts, some at a time.
 
-        Raises SpillIncomplete where a part is not there, and ConfigurationError.
+        Raises SpillIncomplete where a part is not there, and SpillUnusable.
         """
         for path in (self._path(side, partition) for partition in partitions):
             try:
@@ -87,7 +87,7 @@ class Spill:
             except OSError as error:
                 raise _unusable(path, error) from error
             except (IsalError, struct.error) as error:  # type: ignore[misc]  # isal types it as an instance
-                raise ConfigurationError(
+                raise SpillUnusable(
                     f"{path}: does not hold what was written",
                     "check the disk, then begin anew with --restart",
                 ) from error
@@ -143,7 +143,7 @@ class SpillWriter:
             self._write_run()
 
     def finish(self) -> None:
-        """The part takes its place, instead of an earlier one. Raises ConfigurationError (a full disk)."""
+        """The part takes its place, instead of an earlier one. Raises SpillUnusable (a full disk)."""
         self._write_run()
         try:
             self._file.write(array("Q", self._tables).tobytes())
@@ -194,7 +194,7 @@ def _tables(file: BinaryIO, buckets: int, path: Path) -> "array[int]":
     file.seek(-_END.size, os.SEEK_END)
     count, written_for, mark = _END.unpack(file.read(_END.size))
     if mark != _MARK or written_for != buckets:
-        raise ConfigurationError(
+        raise SpillUnusable(
             f"{path}: was written by another comparison",
             "begin anew with --restart, or name another --spill-dir",
         )
@@ -202,7 +202,7 @@ def _tables(file: BinaryIO, buckets: int, path: Path) -> "array[int]":
     return array("Q", file.read(count * _OFFSET_BYTES))
 
 
-def _unusable(path: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(
+def _unusable(path: Path, error: OSError) -> SpillUnusable:
+    return SpillUnusable(
         f"{path}: {error.strerror}", "name a --spill-dir that this user may write and that has room"
     )

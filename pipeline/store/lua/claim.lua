@@ -6,7 +6,7 @@
 --
 -- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, key, history, deliveries, …},
 -- converge_within_ms, first_look_ms, adapted_ms: 0 where the deadline is fixed}; key or history may be false
-local work    = key(1, 'stream', 'XADD XREADGROUP XAUTOCLAIM XPENDING') -- one entry a key: {k: key, t: since when it is due (ms)}
+local work    = key(1, 'stream', 'XADD XREADGROUP XAUTOCLAIM XPENDING XINFO|CONSUMERS XGROUP|DELCONSUMER') -- one entry a key: {k: key, t: since when it is due (ms)}
 local due     = key(2, 'zset', 'ZRANGEBYSCORE ZREM')                     -- key -> when to look next (ms)
 local history = key(3, 'hash', 'HGET HDEL')                              -- key -> history
 local meta    = key(4, 'hash', 'HMGET')
@@ -16,6 +16,7 @@ if checked() then return refused end
 local group, consumer, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local reclaim_after_ms = tonumber(ARGV[4]) -- 0: do not look for entries of others
 local adopt = ARGV[5] == 'adopt' -- the first claim of this consumer: take back what its earlier life left pending
+local forget_after_ms = tonumber(ARGV[6]) -- a consumer that asked for nothing as long is gone
 local now = now_ms()
 
 -- Where the judging rule's `wake` closes without a look, whatever the moment.
@@ -58,10 +59,23 @@ local function take(entries, again)
   return #entries
 end
 
+-- Consumers of hosts that are gone would stay for ever. Those that hold something go on holding it until it is taken
+-- over; one that is there after all comes back with its next claim.
+local function forget_gone()
+  for _, told in ipairs(redis.call('XINFO', 'CONSUMERS', work, group)) do
+    local of = {}
+    for i = 1, #told, 2 do of[told[i]] = told[i + 1] end
+    if of.name ~= consumer and of.pending == 0 and of.idle >= forget_after_ms then
+      redis.call('XGROUP', 'DELCONSUMER', work, group, of.name)
+    end
+  end
+end
+
 local taken = 0
 if adopt then
   local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', wanted, 'STREAMS', work, '0')
   if reply then taken = take(reply[1][2], true) end
+  forget_gone()
 end
 if reclaim_after_ms > 0 and taken < wanted then
   local reply = redis.call('XAUTOCLAIM', work, group, consumer, reclaim_after_ms, '0-0', 'COUNT', wanted - taken)

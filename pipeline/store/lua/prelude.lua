@@ -32,6 +32,10 @@ local function key(number, kind, commands)
       allowed = redis.acl_check_cmd(command, 'GROUP', 'g', 'c', 'STREAMS', name, '>')
     elseif command == 'XGROUP' then
       allowed = redis.acl_check_cmd(command, 'CREATE', name, 'g', '0', 'MKSTREAM')
+    elseif command == 'XGROUP|DELCONSUMER' then
+      allowed = redis.acl_check_cmd('XGROUP', 'DELCONSUMER', name, 'g', 'c')
+    elseif command == 'XINFO|CONSUMERS' then
+      allowed = redis.acl_check_cmd('XINFO', 'CONSUMERS', name, 'g')
     else
       allowed = redis.acl_check_cmd(command, name)
     end
