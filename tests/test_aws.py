@@ -434,6 +434,8 @@ def test_a_port_where_nobody_listens_is_unavailable(fake: Fake, connect: Connect
         ({"region": "not a region", "role_arn": "arn:aws:iam::1:role/r", "endpoint_url": None}, "region"),
         ({"region": None}, "region"),
         ({"endpoint_url": "not a url"}, "Invalid endpoint"),
+        ({"endpoint_url": "http://host:99999"}, "port"),
+        ({"endpoint_url": "http://host:x"}, "port"),
     ],
 )
 def test_a_side_that_cannot_be_configured_says_which_and_why(
@@ -441,6 +443,31 @@ def test_a_side_that_cannot_be_configured_says_which_and_why(
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"source: .*{said}"):
         connect(**settings)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["u:SECRET@h", "http://h/#SECRET", "http://h:SECRET", "http://h b/SECRET", "ftp://u:SECRET@h"]
+)
+def test_no_refusal_of_an_endpoint_repeats_what_may_be_secret(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
+    with pytest.raises(ConfigurationError) as refused:
+        connect(endpoint_url=None)
+    assert "SECRET" not in str(refused.value) and refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://u:SECRET", "http://u:SECRET@h:99999", "u:SECRET@127.0.0.1:9", "http://h:SECRET"]
+)
+def test_no_refusal_of_a_proxy_repeats_its_password(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(AwsError) as refused:
+        describe_table(connect(endpoint_url="http://192.0.2.1"), "t")
+    assert "SECRET" not in str(refused.value)
 
 
 def test_no_credentials_at_all_is_a_configuration_error(

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -490,8 +491,10 @@ def test_the_plan_says_what_an_export_takes(tables: Tables, tmp_path: Path) -> N
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0
+    said = " ".join(done.stdout.split())
     for word in ("source export", "3 files", "GB compressed", "20 items", "0 read units", "spill", "on disk"):
-        assert word in done.stdout
+        assert word in said
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert not tables.state_dir.exists()
 
 
@@ -504,6 +507,7 @@ def test_the_result_says_how_each_side_was_read(tables: Tables, tmp_path: Path) 
         tables.command("compare", *words), capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    source, target = (next(line for line in done.stdout.splitlines() if side in line) for side in BOTH)
+    rows = [" ".join(row.split()) for row in re.split(r"\n {2}(?=\S)", done.stdout)]
+    source, target = (next(row for row in rows if row.startswith(side)) for side in BOTH)
     assert f"read from an export: the table at {time_[:19]}Z" in source and "export" not in target
     assert len(items_of(tables.source)) == 20

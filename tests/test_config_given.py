@@ -260,3 +260,38 @@ def test_files_are_configuration_and_words_are_usage(tmp_path: Path) -> None:
         load([*TABLE, *file(tmp_path, "a: b\na: c\n")], {})
     with pytest.raises(UsageError):
         load(TABLE, {"DDBMM_A": "1"})
+
+
+# --- names in other encodings ------------------------------------------------------------------------------
+
+
+def test_a_name_is_utf_8_whatever_the_locale() -> None:
+    """With LC_ALL=C Python reads the command line and the environment as ASCII and keeps the other bytes."""
+    as_ascii = "naïve".encode().decode("ascii", "surrogateescape")
+    given = load([*TABLE, "--ignore-attribute", as_ascii], {"DDBMM_PARTITION_KEY": as_ascii}).migration
+    assert (given.ignore_attributes, given.partition_key) == (("naïve",), "naïve")
+    assert load([*TABLE, "--ignore-attribute", "naïve"], {}).migration.ignore_attributes == ("naïve",)
+
+
+@pytest.mark.parametrize(
+    "flag", ["ignore-attribute", "partition-key", "sort-key", "region", "source-profile"]
+)
+def test_a_name_that_is_no_text_is_refused_wherever_it_stands(tmp_path: Path, flag: str) -> None:
+    """It could not be written to the state: a traceback."""
+    assert "is not UTF-8" in refused(*TABLE, f"--{flag}", "\udcff")
+    assert "is not UTF-8" in refused(*TABLE, *file(tmp_path, f'{flag}: "\\ud800"'))
+
+
+@pytest.mark.parametrize("detect", ["1e-300", "1e-15", "0", "-1", "nan", "redis://:SECRET@h"])
+def test_a_share_that_is_none_is_refused(detect: str) -> None:
+    assert "is not a share" in refused("plan", "--keys", "1000", "--detect", detect)
+
+
+@pytest.mark.parametrize("flag", ["--since", "--cause"])
+def test_a_wrong_value_is_shown_short(flag: str) -> None:
+    assert len(refused("findings", *TABLE, flag, "x" * 60_000)) < 300
+
+
+@pytest.mark.parametrize("place", ["https://u:SECRET@h/x", "file://SECRET@/x", "s3://k:SECRET@bucket/x"])
+def test_an_export_is_no_other_url(place: str) -> None:
+    assert "an export is a folder" in refused("compare", *TABLE, "--source-export", place)

@@ -4,15 +4,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.comparing.state import CompareSettings
+from pipeline.core.gate import DEFAULT_LIMITS
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts
 from pipeline.errors import ConfigurationError, MonitorError, StateDamaged
-from pipeline.report import text
+from pipeline.gathering import gather, maker
+from pipeline.report import html, text
+from pipeline.report.report_text import as_text
 from pipeline.store import StoreView, codec
 from pipeline.store.compare_store import Beginning
 from pipeline.store.messages import Outcome
@@ -34,6 +38,7 @@ ODD = (
     b"null",
     b"{}",
     b"\x00",
+    b"-99999999999999",
 )
 COUNTS = "reads outstanding open:missing open:new lag_ms_sum \udcff verdict_ms dead_entries:poison open:extra"
 FIELDS = [
@@ -85,6 +90,9 @@ def look(world: StoreWorld) -> None:
     figures = store.figures()
     json.dumps(text.statistics_fields(figures, None), default=str)
     text.statistics_text(figures, None)
+    made = gather(store, DEFAULT_LIMITS, maker(world.url), show_keys=False)
+    html.page(made)
+    as_text(made)
     list(store.findings())
     list(store.closed_findings())
     store.gaps()
@@ -168,6 +176,36 @@ def test_a_finding_of_no_time_does_not_hide_the_others(world: StoreWorld, score:
     assert next(found).key == b"found"
     with pytest.raises(StateDamaged, match="1 of the findings"):
         next(found)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {b"k": b"odd", b"since": b"5", b"finding": FINDING, b"closed": b"x", b"why": b"recovered"},
+        {b"k": b"odd", b"since": b"5", b"finding": FINDING, b"closed": b"7", b"why": b"nobody knows"},
+        {b"k": b"odd", b"since": b"5", b"finding": b"{", b"closed": b"7", b"why": b"recovered"},
+        {b"x": b"y"},
+    ],
+)
+def test_a_closed_finding_that_cannot_be_read_does_not_hide_the_others(
+    world: StoreWorld, told: dict[bytes, bytes | str]
+) -> None:
+    log: Any = world.store._key("findings-log")
+    fine: Any = {**dict.fromkeys(told, b"7"), "k": "fine", "since": 5, "finding": FINDING, "closed": 7}
+    odd: Any = told
+    for entry in ({**fine, "why": "recovered"}, odd, {**fine, "why": "excused"}):
+        world.admin.xadd(log, entry)
+    found = world.store.closed_findings()
+    assert [next(found).why, next(found).why] == ["excused", "recovered"]
+    with pytest.raises(StateDamaged, match="1 of the entries"):
+        next(found)
+
+
+def test_closed_findings_of_which_nobody_kept_when_and_why_are_no_damage(world: StoreWorld) -> None:
+    """State of a build before the first release: `report` and `findings --closed` ended with KeyError."""
+    log: Any = world.store._key("findings-log")
+    world.admin.xadd(log, {"k": "old", "since": 5, "finding": FINDING})
+    assert list(world.store.closed_findings()) == []
 
 
 # --- a damaged history -------------------------------------------------------------------------------------

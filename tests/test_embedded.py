@@ -179,6 +179,17 @@ def test_a_directory_too_deep_for_a_socket_works_too(tmp_path: Path) -> None:
             assert client(same).get("k") == b"v"
 
 
+def test_a_working_directory_that_is_gone_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for enter in (embedded.running, embedded.attached, embedded.shared):
+        with pytest.raises(ConfigurationError, match="working directory, which is gone"), enter(".ddbmm"):
+            pass
+
+
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (

@@ -219,6 +219,37 @@ def test_contents_that_the_stream_did_not_show(desk: Desk) -> None:
     )
 
 
+def test_the_other_direction(moto_url: str, valkey_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    desk = Desk(moto_url, valkey_url, capsys, {"pk": "S"}, "--verify-on", "source")
+    desk.source.put(plain(v="1"))
+    desk.target.put(plain(v="2"))
+    desk.changed(plain(v="2"), None, plain(v="2"), age_ms=120_000)
+    code, told = desk.told(KEY)
+    assert (code, told["source"], told["target"]) == (3, "an item, content B", "an item, content A")
+    assert "with --verify-on source the side that is looked at is ahead" in told["concluded"][1]
+    assert told["versions"][-1]["standing"] == "not matched yet"
+    desk.source.put(plain(v="2"))
+    code, told = desk.told(KEY)
+    assert code == 0
+    assert (
+        told["concluded"][-1]
+        == "By the rule, these two reads are a match: the source shows the newest version."
+    )
+    desk.store.close()
+
+
+def test_what_is_left_out_of_the_comparison_is_that_of_the_state(
+    moto_url: str, valkey_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = Desk(moto_url, valkey_url, capsys, {"pk": "S"}, "--ignore-attribute", "at")
+    desk.source.put(plain(v="1", at="now"))
+    desk.target.put(plain(v="1", at="then"))
+    desk.options = [one for one in desk.options if one not in ("--ignore-attribute", "at")]
+    code, told = desk.told(KEY)
+    assert (code, told["outline"]["left_out"]) == (0, ["at"])
+    desk.store.close()
+
+
 def test_nothing_is_known_of_a_key_that_nobody_has(desk: Desk) -> None:
     code, told = desk.told('{"pk":{"S":"order#18"}}')
     assert (code, told["versions"]) == (3, [])

@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -162,3 +163,18 @@ def test_a_terminal_gets_colours_and_a_file_none(configured: Make, capsys: Captu
     configured("console").error("broken")
     assert "\x1b" not in capsys.readouterr().err
     assert sys.stderr.isatty() is False
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_library_s_warning_is_a_line_without_a_traceback(
+    configured: Make, capsys: Capture, form: str
+) -> None:
+    """botocore adds one when credentials cannot be renewed, such as from a token file that is gone."""
+    configured(form)
+    try:
+        Path("/nowhere", VALUE).read_bytes()
+    except OSError:
+        logging.getLogger("botocore.credentials").warning("Refreshing failed", exc_info=True)
+    said = capsys.readouterr().err
+    assert "Refreshing failed" in said and "FileNotFoundError" in said
+    assert "Traceback" not in said and VALUE not in said and len(said.splitlines()) <= 2

@@ -66,6 +66,9 @@ def test_a_file_that_is_not_there_or_not_text_tells_nobody(tmp_path: Path) -> No
     assert "cannot be read" in receivers.untold(tmp_path / "binary")
     (tmp_path / "large").write_bytes(bytes(receivers.MOST_BYTES + 1))
     assert "too large" in receivers.untold(tmp_path / "large")
+    assert "too large" in receivers.untold(Path("/dev/zero"))
+    (tmp_path / "odd").write_text("at: 2026-99-99", encoding="utf-8")
+    assert "cannot be read" in receivers.untold(tmp_path / "odd")
 
 
 def test_doctor_and_the_plan_say_it(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.report.findings_text import ROWS_MEASURED, csv_line, finding_object, findings_table, json_line
 from pipeline.report.text import (
     Heading,
+    gate_text,
     notes,
     statistics_fields,
     statistics_text,
@@ -23,6 +24,7 @@ from pipeline.report.text import (
     status_text,
 )
 from pipeline.report.words import span
+from tests.report_states import STATES
 
 GOLDEN = Path(__file__).parent / "golden"
 #: 2026-11-23T12:00:00Z
@@ -271,3 +273,13 @@ def test_a_long_table_is_made_row_by_row() -> None:
 )
 def test_a_duration_is_told_in_its_two_largest_units(seconds: float, said: str) -> None:
     assert span(seconds) == said
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_gate_is_read_at_80_columns(state: str) -> None:
+    """A reason is wrapped beside its check; nothing of it is lost."""
+    facts = STATES[state]()
+    text = gate_text(facts)
+    assert max(map(len, text.splitlines())) <= 80
+    told = " ".join(text.split())
+    assert all(f"{one.result} {one.name} {' '.join(one.reason.split())}" in told for one in facts.checks)

@@ -122,6 +122,23 @@ def test_gate_json_holds_what_a_change_record_needs(
     assert told["findings"]["causes"][0]["count"] == 1 and "listed" not in told["findings"]
 
 
+def test_json_that_a_terminal_shows_holds_nothing_that_it_obeys(
+    process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names of attributes stand among the causes."""
+    put(store, "a", attributes=["x\u202e\x9b2J\u2028"])
+    inspect.gate(replace(process, json=True), DEFAULT_LIMITS, store)
+    inspect.status(replace(process, json=True), store)
+    gate, status = capsys.readouterr().out.splitlines()
+    assert gate.isprintable() and status.isprintable()
+    assert "x\u202e\x9b2J\u2028" in json.dumps(json.loads(gate), ensure_ascii=False)
+
+
+def test_facts_without_end_are_refused(process: ProcessConfig) -> None:
+    with pytest.raises(ConfigurationError, match="larger than any facts"):
+        report.of_file(process, "/dev/zero")
+
+
 def test_gate_says_beside_the_answer_what_it_does_not_cover(
     process: ProcessConfig, store: WholeStore, capsys: pytest.CaptureFixture[str]
 ) -> None:

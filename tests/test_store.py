@@ -604,6 +604,9 @@ def test_a_new_version_brings_a_settling_key_forward(store: WholeStore, lease: L
     assert len(store.claim("v", 10, 0).entries) == 1
 
 
+FINDING_LEFT = '{"kind":"different","versions_behind":1,"attributes":[],"last_looked_ms":7}'
+
+
 def test_a_finding_opens_updates_and_recovers(store: WholeStore, lease: Lease) -> None:
     publish(store, lease, change())
     claim = store.claim("v", 10, 0)
@@ -632,6 +635,30 @@ def test_a_finding_opens_updates_and_recovers(store: WholeStore, lease: Lease) -
     assert list(store.findings()) == []
     assert (ledger.open["missing"], ledger.recovered, ledger.alarmed, ledger.reached) == (0, 1, 0, 1)
     assert ledger.balanced
+
+
+@pytest.mark.parametrize("seen", [A, ABSENT])
+def test_a_finding_that_a_dead_letter_left_is_taken_up_by_the_next_answer(
+    store: WholeStore, lease: Lease, seen: bytes
+) -> None:
+    """It stays open: the key was last seen wrong. But it could never be closed, or was counted twice."""
+    store._redis.hset(store._key("findings"), b'"k"', FINDING_LEFT)
+    store._redis.execute_command("ZADD", store._key("findings-since"), 5, b'"k"')
+    store._redis.hincrby(store._key("ledger"), "open:different", 1)
+    publish(store, lease, change())
+    claim = store.claim("v", 10, 0)
+    entry, history = claim.entries[0], codec.decode(claim.entries[0].raw)
+    judgement = judge(history, Look(seen, 70_000, 1, True, A), Moment(75_000, 74_000), POLICY)
+    done = commit_of(entry, history, judgement)
+    finding = FINDING_LEFT.replace("different", "missing") if seen == ABSENT else None
+    made = Commit(entry, done.after, claim.now_ms, done.tally, finding, verdict=True)
+    committed = store.commit([made], claim.now_ms)
+    assert [(one.since_ms, one.before) for one in committed.findings] == [(5, FINDING_LEFT.encode())]
+    ledger, found = store.ledger(), list(store.findings())
+    assert (ledger.open["different"], ledger.open["missing"]) == (0, len(found))
+    assert [(one.kind, one.first_seen_ms) for one in found] == ([("missing", 5)] if finding else [])
+    assert ledger.recovered == (0 if finding else 1) and ledger.balanced
+    assert len(list(store.closed_findings())) == ledger.recovered
 
 
 def test_findings_are_read_in_order_and_a_page_at_a_time(store: WholeStore) -> None:

@@ -16,6 +16,7 @@ import pytest
 from pipeline.core.gate import Result
 from pipeline.report.watch_text import Line, Rates, fitted, picture, rates, shown_in, sparkline
 from pipeline.report.words import instant
+from pipeline.store import embedded
 from tests import servers
 from tests.report_states import STATES, facts_of, healthy, hostile
 from tests.servers import ROOT, eventually
@@ -290,6 +291,31 @@ def test_blocks_of_plain_text_without_a_terminal(store: WholeStore, valkey_url: 
     finally:
         child.kill()
         child.wait()
+
+
+def test_it_watches_the_embedded_server_of_a_run_and_follows_it_when_it_ends(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    command = [sys.executable, "-m", "pipeline.cli", "status", "--watch", "--statistics-every", "500ms"]
+    command += ["--migration", "orders", "--state-dir", str(state)]
+    with (tmp_path / "said").open("w") as said:
+        with embedded.running(str(state)) as url:
+            WholeStore.begin(url, "orders", SETTINGS).close()
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said)
+            eventually(lambda: "orders: NO-GO" in (tmp_path / "said").read_text(), 60)
+        try:
+            eventually(
+                lambda: "NO NEWER FIGURES: no run keeps its state in" in (tmp_path / "said").read_text(), 60
+            )
+            with embedded.running(str(state)):  # the watch does not keep the next run from its state
+                eventually(
+                    lambda: (tmp_path / "said").read_text().rpartition("orders: ")[2].count("NO NEWER") == 0,
+                    60,
+                )
+            child.send_signal(signal.SIGTERM)
+            assert child.wait(30) == 0
+        finally:
+            child.kill()
+            child.wait()
 
 
 def run(*words: str) -> "subprocess.CompletedProcess[str]":

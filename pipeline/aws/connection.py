@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
@@ -277,8 +278,17 @@ class Connection:
 
 
 def _check_endpoint(side: str, endpoint: str) -> None:
-    """Raises ConfigurationError for one with a user or a question, wherever it came from."""
-    if "@" in endpoint or "?" in endpoint:
+    """Raises ConfigurationError for one with a user or a question, wherever it came from, or no port.
+
+    botocore fails on such a port at the first request, with a ValueError.
+    """
+    try:
+        _ = urlsplit(endpoint).port
+    except ValueError:
+        raise ConfigurationError(
+            f"{side}: the endpoint's port is no number from 1 to 65535", f"check the {side} endpoint's URL"
+        ) from None
+    if "@" in endpoint or "?" in endpoint or "#" in endpoint:
         raise ConfigurationError(
             f"{side}: the endpoint {masked(endpoint)} holds a user, password or question",
             "requests are signed with the profile's credentials: leave it out, in AWS_ENDPOINT_URL… or the "

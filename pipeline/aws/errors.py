@@ -5,6 +5,7 @@ what comes from outside is in a message.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 
 from botocore import exceptions as boto
@@ -114,6 +115,10 @@ FOREIGN = (boto.ClientError, boto.BotoCoreError, ResponseParserError, Refusal, O
 UNUSABLE = (boto.BotoCoreError, ValueError, NoCredentials)
 
 
+#: Of urllib3: behind it stands the address, a proxy's with whatever was taken for its host.
+_UNPARSED = re.compile(r"(Failed to parse): .*", re.DOTALL)
+
+
 @contextlib.contextmanager
 def asking_botocore(otherwise: type[OddAnswer | NoCredentials], *meant: type[Exception]) -> Iterator[None]:
     """Within it, what is not botocore's own becomes `otherwise`; meant: also botocore's own, there.
@@ -152,15 +157,9 @@ def headers_of(error: Exception) -> Mapping[str, str]:
 
 def translate(error: Exception, side: str, operation: str) -> MonitorError:
     """`error` as ours, saying which side and operation it was and what to do."""
-    if isinstance(error, NeedsCode):
-        return ConfigurationError(f"{side}: {quoted(masked(str(error)))}", _WITHOUT_CODE)
-    if isinstance(error, boto.MissingDependencyException):
-        return ConfigurationError(f"{side}: {quoted(masked(str(error)))}", _LOGIN_EXTRA)
-    if isinstance(error, (*_CONFIGURATION, ValueError)):
-        return ConfigurationError(
-            f"{side}: {quoted(masked(str(error)))}", f"check the {side} profile, region and endpoint"
-        )
-    says = quoted(masked(str(error)))
+    if wrong := _of_configuration(error, side):
+        return wrong
+    says = quoted(_UNPARSED.sub(r"\1", masked(str(error))))
     kind: type[AwsError] = AwsUnavailable
     if isinstance(error, Refusal):
         if not error.code:
@@ -180,6 +179,24 @@ def translate(error: Exception, side: str, operation: str) -> MonitorError:
             says = "credential_process failed or gave no credentials: run it by hand"
     remedy = _STREAMS_ELSEWHERE if (kind, side) == (NotServed, "stream") else _REMEDIES.get(kind, "")
     return kind(f"{side}: {operation}: {says}", remedy)
+
+
+def _of_configuration(error: Exception, side: str) -> ConfigurationError | None:
+    """What is configured cannot be used; None for another trouble."""
+    says = quoted(masked(str(error)))
+    if isinstance(error, NeedsCode):
+        return ConfigurationError(f"{side}: {says}", _WITHOUT_CODE)
+    if isinstance(error, boto.MissingDependencyException):
+        return ConfigurationError(f"{side}: {says}", _LOGIN_EXTRA)
+    if isinstance(error, _CONFIGURATION):
+        return ConfigurationError(f"{side}: {says}", f"check the {side} profile, region and endpoint")
+    if isinstance(error, ValueError):
+        # "Invalid endpoint: " and all of it: a password in it need not stand where one is looked for.
+        return ConfigurationError(
+            f"{side}: {quoted(str(error).partition(':')[0])}",
+            f"check --{side}-endpoint-url, AWS_ENDPOINT_URL… and the {side} profile",
+        )
+    return None
 
 
 def _kind_of(code: str, status: int) -> type[AwsError]:

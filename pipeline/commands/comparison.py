@@ -30,7 +30,8 @@ from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnav
 from pipeline.producers.export.buckets import bucket_count
 from pipeline.producers.export.opened import open_for
 from pipeline.producers.export.spill import clear
-from pipeline.report import comparison_text
+from pipeline.report import columns, comparison_text
+from pipeline.report.findings_text import json_line
 from pipeline.report.words import many
 from pipeline.sides import connect
 from pipeline.store import CompareStore, FiguresView, RedisConnection, StoreView
@@ -137,7 +138,7 @@ def plan_text(
     }
     said = facts, estimate, notes(migration, definitions), settings.exports
     if process.json:
-        return msgspec.json.encode(comparison_text.plan_object(*said)).decode()
+        return json_line(comparison_text.plan_object(*said))
     return comparison_text.plan(*said)
 
 
@@ -261,10 +262,10 @@ class Watch:
         seconds = time.monotonic() - self._began
         if self._process.json:
             shown = comparison_text.result_object(figures.comparison, figures, answer, success, seconds)
-            print(msgspec.json.encode(shown).decode(), flush=True)
+            print(json_line(shown), flush=True)
         else:
             text = comparison_text.result_text(figures.comparison, figures, answer, success, seconds)
-            print(f"{text}\n{why}" if why else text, flush=True)
+            print(f"{text}\n{columns.paragraph(why)}" if why else text, flush=True)
         self._store.close()
         return code if code == exit_codes.INTERRUPTED else _EXIT[answer]
 

@@ -7,8 +7,6 @@ validators' writers.
 import sys
 from typing import TypeVar
 
-import msgspec
-
 from pipeline import exit_codes
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
@@ -17,6 +15,7 @@ from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError
 from pipeline.gathering import gather, maker
 from pipeline.report import text
+from pipeline.report.findings_text import json_line
 from pipeline.store import MarkStore, StoreView
 
 #: The gate's answer as an exit code.
@@ -45,7 +44,7 @@ def status(process: ProcessConfig, store: StoreView) -> int:
     figures = store.figures()
     heading = text.Heading(store.migration, Side(store.setting("verify_on")))
     if process.json:
-        print(msgspec.json.encode(text.status_object(heading, figures)).decode())
+        print(json_line(text.status_object(heading, figures)))
     else:
         print(text.status_text(heading, figures))
     return exit_code(figures)
@@ -55,7 +54,7 @@ def gate(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
     """Print whether to switch over, and why; the exit code."""
     facts = gather(store, limits, maker(process.redis_url), show_keys=process.show_keys)
     if process.json:
-        print(msgspec.json.encode(text.gate_object(facts)).decode())
+        print(json_line(text.gate_object(facts)))
     else:
         print(text.gate_text(facts))
     return GATE_EXIT[facts.result]

@@ -3,12 +3,11 @@
 Reads: nothing. Writes: standard output. Never: AWS, the store.
 """
 
-import msgspec
-
 from pipeline import exit_codes
 from pipeline.config import ProcessConfig
 from pipeline.core.planning import Question, plans
 from pipeline.errors import UsageError
+from pipeline.report.findings_text import json_line
 from pipeline.report.plan_text import plan_object, plan_text
 
 
@@ -20,7 +19,7 @@ def run(process: ProcessConfig, max_rcu: float) -> int:
         )
     question = Question(process.keys, process.detect / 100, process.item_bytes, max_rcu)
     if process.json:
-        print(msgspec.json.encode(plan_object(question, plans(question))).decode())
+        print(json_line(plan_object(question, plans(question))))
     else:
         print(plan_text(question, plans(question)))
     return exit_codes.FINE

@@ -19,6 +19,9 @@ from pipeline.report import report_text
 from pipeline.report.facts import FORM, Facts, fingerprint
 from pipeline.store import StoreView
 
+#: Facts are bounded in every list; the largest seen have a megabyte or two.
+MOST_FACTS_BYTES = 64 * 2**20
+
 
 def of_state(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
     """Report the state as it is now; the exit code of the gate."""
@@ -33,7 +36,13 @@ def of_file(process: ProcessConfig, path: str) -> int:
 def read_facts(path: Path) -> Facts:
     """The facts of a file. Raises ConfigurationError where it holds others than its fingerprint says."""
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+        with path.open("rb") as file:
+            content = file.read(MOST_FACTS_BYTES + 1)
+        if len(content) > MOST_FACTS_BYTES:
+            raise ConfigurationError(
+                f"--facts {path} is larger than any facts are", "give what `report --format json` wrote"
+            )
+        kept = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
         said = msgspec.json.decode(kept["sha256"], type=str)
         plain = msgspec.json.decode(kept["facts"])
         facts = msgspec.convert(plain, Facts)

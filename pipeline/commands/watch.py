@@ -219,7 +219,7 @@ def _keys() -> Iterator[int | None]:
 
 def _draws() -> bool:
     """Whether standard output is a terminal that can be written in place."""
-    if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+    if not sys.stdout.isatty() or (os.environ.get("TERM") or "dumb") in ("dumb", "unknown"):
         return False
     try:
         _DRAWN.encode(sys.stdout.encoding)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pipeline.config.parsers import duration_ms, duration_or_auto, endpoint
+from pipeline.config.parsers import aws_name, duration_ms, duration_or_auto, endpoint
 from pipeline.core.model import SideConfig
 
 Value = TypeVar("Value")
@@ -79,7 +79,7 @@ def optional(
 
 def repeated(group: str, name: str, text: str, *, otherwise: str) -> tuple[str, ...]:
     """A field that is given any number of times. otherwise: what happens when it is not given at all."""
-    made = Option(group, name, text, str, unset=(), otherwise=otherwise, repeats=True)
+    made = Option(group, name, text, aws_name, unset=(), otherwise=otherwise, repeats=True)
     return _field((), made)
 
 
@@ -92,7 +92,7 @@ def side(group: str, name: str) -> SideConfig:
     """A field for the access to one table; all its options may stay without a value."""
 
     def one(of: str, text: str, otherwise: str, metavar: str, **more: Any) -> Option:
-        parse = more.pop("parse", str)
+        parse = more.pop("parse", aws_name)
         flag = f"{name}-{of.replace('_', '-')}"
         return Option(group, flag, text, parse, otherwise=otherwise, metavar=metavar, field=of, **more)
 
@@ -118,7 +118,12 @@ def stream_side(group: str) -> SideConfig:
     return _field(
         SideConfig("stream"),
         Option(
-            group, "stream-profile", "AWS profile for the stream", str, otherwise=otherwise, field="profile"
+            group,
+            "stream-profile",
+            "AWS profile for the stream",
+            aws_name,
+            otherwise=otherwise,
+            field="profile",
         ),
         Option(
             group,

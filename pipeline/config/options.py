@@ -22,10 +22,12 @@ from pipeline.config.declaration import (
 from pipeline.config.parsers import (
     AUTO,
     When,
+    aws_name,
     cause,
     duration_ms,
     duration_or_auto,
     duration_text,
+    export,
     instant,
     migration_name,
     not_negative,
@@ -87,7 +89,8 @@ class MigrationConfig:
         TABLES, "source-table", "table that is migrated from, or its ARN", table, "",
         otherwise="`--target-table`")
     region: str | None = optional(
-        TABLES, "region", "AWS region of both sides", str, None, otherwise="the profile's", metavar="REGION")
+        TABLES, "region", "AWS region of both sides", aws_name, None,
+        otherwise="the profile's", metavar="REGION")
     source: SideConfig = side(TABLES, "source")
     target: SideConfig = side(TABLES, "target")
     verify_on: Side = option(
@@ -108,10 +111,10 @@ class MigrationConfig:
         "or of keys with an export",
         percentage, "100", metavar="PERCENT")
     partition_key: str | None = optional(
-        JUDGING, "partition-key", "name of the partition key, checked", str, None,
+        JUDGING, "partition-key", "name of the partition key, checked", aws_name, None,
         otherwise="read from the table")
     sort_key: str | None = optional(
-        JUDGING, "sort-key", "name of the sort key, checked", str, None, otherwise="read from the table")
+        JUDGING, "sort-key", "name of the sort key, checked", aws_name, None, otherwise="read from the table")
     converge_within_ms: int = option(
         JUDGING, "converge-within",
         "how long replication may take before a difference is a mismatch; `auto`: it follows the lag",
@@ -175,10 +178,10 @@ class MigrationConfig:
         COMPARING, "source-export",
         "export that stands for the source: a folder, `s3://BUCKET/PREFIX` or its ARN; an incremental one "
         "says which keys changed",
-        str, None, otherwise="the table is scanned", metavar="EXPORT")
+        export, None, otherwise="the table is scanned", metavar="EXPORT")
     target_export: str | None = optional(
         COMPARING, "target-export", "export that stands for the target, likewise",
-        str, None, otherwise="the table is scanned", metavar="EXPORT")
+        export, None, otherwise="the table is scanned", metavar="EXPORT")
     partition_type: str = ""
     sort_type: str = ""
     source_arn: str = ""

@@ -22,6 +22,8 @@ _DURATION = re.compile(
 )
 #: Ten years: longer ones can only be meant otherwise, and would not fit everywhere.
 MAX_DURATION_MS = 3_650 * 86_400_000
+#: One key in 10¹², percent: no table has more, and what is smaller is lost beside 1.
+LEAST_SHARE = 1e-10
 _DURATION_UNITS_MS = (86_400_000, 3_600_000, 60_000, 1_000, 1)
 #: Names become part of Redis keys, between braces; table names (the default) allow just these characters.
 _MIGRATION = re.compile(r"[A-Za-z0-9_.-]{1,255}")
@@ -33,6 +35,14 @@ _STREAM_ARN = re.compile(r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:\d+:table/[A-Za-z0-9_
 def said(text: str) -> str:
     """A wrong value as a message shows it: short, escaped, and without what a URL may keep secret."""
     return f"'{quoted(masked(text), 60)}'"
+
+
+def aws_name(text: str) -> str:
+    """A name as AWS knows it, in UTF-8 whatever the locale is that the command line was read by."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        raise ArgumentTypeError(f"{said(text)} is not UTF-8, which names in AWS are") from None
 
 
 def duration_ms(text: str) -> int:
@@ -90,7 +100,7 @@ def instant(text: str) -> When:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ArgumentTypeError(
-            f"{text!r} is not an instant: write how long ago it was (2h), or 2026-11-23T22:09, UTC"
+            f"{said(text)} is not an instant: write how long ago it was (2h), or 2026-11-23T22:09, UTC"
         ) from None
     return When(at_ms=int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000))
 
@@ -99,7 +109,7 @@ def cause(text: str) -> str:
     """The id of a cause."""
     if not _CAUSE.fullmatch(text):
         raise ArgumentTypeError(
-            f"{text!r} is not a cause: `findings --by cause` shows them, such as 1f0e7a2b"
+            f"{said(text)} is not a cause: `findings --by cause` shows them, such as 1f0e7a2b"
         )
     return text
 
@@ -126,11 +136,12 @@ def objective(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """A percentage above 0 and below 100, with or without its sign."""
+    """A percentage from LEAST_SHARE and below 100, with or without its sign."""
     value = _number(text.removesuffix("%").rstrip())
-    if not 0 < value < 100:
+    if not LEAST_SHARE <= value < 100:
         raise ArgumentTypeError(
-            f"{text!r} is not a share: write a percentage above 0 and below 100, such as 0.1%"
+            f"{said(text)} is not a share: write a percentage from {LEAST_SHARE:g} and below 100, "
+            "such as 0.1%"
         )
     return value
 
@@ -202,7 +213,7 @@ def url(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         try:
             parts = urlsplit(text)
-            fine = parts.scheme in schemes and bool(parts.netloc or parts.path)
+            fine = parts.scheme in schemes and bool(parts.netloc or parts.path) and parts.port != 0
         except ValueError:  # argparse would repeat the text
             fine = False
         if not fine:
@@ -218,6 +229,13 @@ def redis_url(text: str) -> str:
     """Where a Redis or Valkey is."""
     if fault := fault_of(text):
         raise ArgumentTypeError(f"this URL cannot be used: {fault}")
+    return text
+
+
+def export(text: str) -> str:
+    """Where an export lies. Another URL would be taken for a folder, and repeated with all that it holds."""
+    if "://" in text and (not text.startswith("s3://") or "@" in text):
+        raise ArgumentTypeError("an export is a folder, s3://BUCKET/PREFIX or its ARN, and no other URL")
     return text
 
 

@@ -17,10 +17,12 @@ MOST_BYTES = 1_000_000
 def untold(path: Path) -> str:
     """Why nobody would be told, in words; "" = somebody would."""
     try:
-        if path.stat().st_size > MOST_BYTES:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
             return f"{path} is too large for a configuration of Alertmanager"
-        made = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        made = yaml.safe_load(content.decode("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:  # ValueError: no UTF-8, 2026-99-99
         return f"{path} cannot be read ({type(error).__name__})"
     receivers = _receivers(made)
     if receivers is None:

@@ -11,8 +11,8 @@ MAX_CHARACTERS = 200
 
 #: A user and password before a host, up to the last `@`: a password may hold anything.
 _USERINFO = re.compile(r"://.*@", re.DOTALL)
-#: The question in a URL, which may hold a password too.
-_QUERY = re.compile(r"(://[^\s?]*)\?\S*")
+#: What stands behind the path in a URL may hold a password too.
+_QUERY = re.compile(r"(://[^\s?#]*[?#])\S*")
 #: In JSON: what its encoders leave as it is and a terminal may obey. They escape all below a blank.
 _SUSPECT = re.compile(r"[^ -~\n]")
 _BEYOND_BMP = 0x10000
@@ -37,8 +37,8 @@ def printable_json(json: str) -> str:
 
 
 def masked(text: str) -> str:
-    """`text` without what a URL in it may keep secret: user, password, query."""
-    return _QUERY.sub(r"\1?***", _USERINFO.sub("://***@", text))
+    """`text` without what a URL in it may keep secret: user, password, query, fragment."""
+    return _QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
 
 
 def _json_escape(character: str) -> str:

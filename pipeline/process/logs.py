@@ -58,7 +58,7 @@ def configure(form: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _untraced],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(form)],
         )
     )
@@ -126,6 +126,15 @@ def _rendering(form: str) -> list[Any]:
         json = structlog.processors.JSONRenderer(ensure_ascii=False)
         return [exceptions, _fitted, lambda *event: printable_json(str(json(*event)))]
     return [exceptions, _fitted, _Console(colors=streams.colored(sys.stderr))]
+
+
+def _untraced(_logger: Any, _method: str, event: Event) -> Event:
+    """AWS's library adds a traceback to its warnings; what failed is told by our own error."""
+    if event.get("level") == "warning" and str(event.get("logger")).startswith(_QUIET):
+        failed = event.pop("exc_info", None)
+        if isinstance(failed, tuple) and failed[0] is not None:
+            event["error"] = failed[0].__name__
+    return event
 
 
 def _fitted(_logger: Any, _method: str, event: Event) -> Event:

@@ -17,6 +17,7 @@ from pipeline.core.figures import Figures
 from pipeline.core.model import MISMATCHES, Side
 from pipeline.core.quoting import printable
 from pipeline.core.statistics import share_text
+from pipeline.report import columns
 from pipeline.report.words import many
 
 _SAID = {
@@ -43,8 +44,7 @@ def plan(
         "time": minutes,
         **({"spill": f"about {estimate.spill_bytes / 1e9:,.3f} GB on disk"} if estimate.spill_bytes else {}),
     }
-    lines = [f"{name:<13} {text}" for name, text in rows.items()]
-    return "\n".join([*lines, *notes])
+    return "\n".join([columns.rows(rows.items(), 13), *map(columns.paragraph, notes)])
 
 
 def plan_object(
@@ -163,7 +163,7 @@ def result_text(
         "right": _right(comparison, success),
         "cost": f"{seconds:,.1f} s, {tally.dollars:,.4f} dollars (on demand, us-east-1)",
     }
-    return "\n".join([_SAID[answer], *(f"  {name:<9} {text}" for name, text in rows.items())])
+    return "\n".join([_SAID[answer], columns.rows(rows.items(), 9, margin=2)])
 
 
 def _read_from(comparison: Comparison, side: Side) -> str:

@@ -302,8 +302,8 @@ def gate_text(facts: Facts) -> str:
     known = [(name, one.words) for name, one in zip(STRATA_SAID, facts.strata, strict=True)]
     return "\n".join(
         [
-            f"migration {facts.migration}: {ANSWERS[facts.result]}",
-            *(f"  {check.result:<13} {check.name:<11} {check.reason}" for check in facts.checks),
+            paragraph(f"migration {facts.migration}: {ANSWERS[facts.result]}"),
+            rows(((f"{one.result:<13} {one.name:<11}", one.reason) for one in facts.checks), 25, margin=2),
             "how much was looked at:",
             rows([*known, ("keys", facts.keys), *outlook_lines(facts)], width=24, margin=2),
             "what this does not cover:",

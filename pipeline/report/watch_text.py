@@ -28,7 +28,7 @@ _BLANK, _CAUSE, _MORE, _NEEDED = 9, 6, 3, 0
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line. tone: whose colour it has. weight: the heaviest are left out first; 0 stays. indent: of its rest."""
+    """One line. tone: its colour. weight: the heaviest are left out first; 0 stays. indent: of its rest."""
 
     text: str
     tone: Result | None = None

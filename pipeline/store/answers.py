@@ -6,12 +6,13 @@ Whoever plays a role waits through all of it; a start ends with what waiting doe
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
 import redis
 
+from pipeline.core.comparing.state import Comparison
 from pipeline.core.judging.history import MAX_MS
 from pipeline.core.quoting import quoted
 from pipeline.errors import (
@@ -142,6 +143,16 @@ def instant_ms(raw: bytes | str | float | None) -> int:
     if not 0 <= at_ms <= MAX_MS:
         raise ValueError("no instant of ours")
     return at_ms
+
+
+def comparison_of(fields: Mapping[str, str]) -> Comparison:
+    """The hash `comparison`. Raises KeyError or ValueError for one that nobody wrote."""
+    found = Comparison.from_fields(fields)
+    for at_ms in (found.started_ms, found.finished_ms, found.vouches_from_ms):
+        instant_ms(at_ms)
+    for count in (found.planned, found.done, found.epoch, *msgspec.structs.astuple(found.tally)):
+        whole(count)
+    return found
 
 
 def damaged(what: str) -> StateDamaged:

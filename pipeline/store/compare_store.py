@@ -20,7 +20,7 @@ from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
 from pipeline.core.model import UNKNOWN, Side
 from pipeline.errors import ConfigurationError
 from pipeline.store import scripts
-from pipeline.store.answers import reading
+from pipeline.store.answers import comparison_of, reading
 from pipeline.store.messages import Outcome
 from pipeline.store.role_store import RoleStore
 
@@ -81,7 +81,7 @@ class CompareStore(RoleStore):
         flat = self._connection.run(scripts.COMPARE_BEGIN, args)
         with reading(self._key("comparison")):
             texts = [text.decode() for text in flat]
-            found = Comparison.from_fields(dict(zip(texts[::2], texts[1::2], strict=True)))
+            found = comparison_of(dict(zip(texts[::2], texts[1::2], strict=True)))
         if how is Beginning.BEGIN and not found.settings.same_as(settings):
             raise ConfigurationError(
                 f"an unfinished comparison of {self.migration} has other settings "

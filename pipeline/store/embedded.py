@@ -56,7 +56,7 @@ def running(state_dir: str) -> Iterator[str]:
     Call it from the main thread (the server is tied to it). Raises ConfigurationError when another run
     has the directory, when it cannot be written, or when the server does not start.
     """
-    home = Path(state_dir).absolute()
+    home = files.home_of(state_dir)
     with contextlib.ExitStack() as stack:
         with _refused_there(home):
             files.take(home)
@@ -76,7 +76,7 @@ def attached(state_dir: str) -> Iterator[str]:
 
     Raises ConfigurationError when there is no state there, and as `running` does.
     """
-    home = Path(state_dir).absolute()
+    home = files.home_of(state_dir)
     url = _noted_url(home)
     with _refused_there(home):
         there = (home / "appendonlydir").is_dir()
@@ -107,7 +107,7 @@ def shared(state_dir: str) -> Iterator[tuple[str, bool]]:
     """The URL of the server that a run beside us keeps in `state_dir`, and True; else of one of our own, as
     `running` makes it, and False.
     """
-    home = Path(state_dir).absolute()
+    home = files.home_of(state_dir)
     url = _noted_url(home)
     if url is not None and _is_up(url, home):
         yield url, True

@@ -28,7 +28,7 @@ from pipeline.core.samples import Sample, timeline
 from pipeline.errors import StateDamaged
 from pipeline.store import codec
 from pipeline.store.adapting import FIELDS, counts_by_bucket, kept
-from pipeline.store.answers import damaged, instant_ms, reading, whole
+from pipeline.store.answers import comparison_of, damaged, instant_ms, reading, whole
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
 from pipeline.store.connection import GROUP, RedisConnection
@@ -249,6 +249,7 @@ class FiguresView:
     def closed_findings(self) -> Iterator[ClosedFinding]:
         """Of the findings that were closed the latest ones, newest first; held as `findings` holds them."""
         before = "+"
+        unreadable = 0
         while True:
             with self._connection.asking("closed_findings"):
                 log = cast(
@@ -257,17 +258,23 @@ class FiguresView:
                 )
             for entry, told in log:
                 before = f"({entry.decode()}"
-                with reading(self._key("findings-log")):
-                    closed = _closed(told)
+                try:
+                    with reading(self._key("findings-log")):
+                        closed = _closed(told)
+                except StateDamaged:
+                    unreadable += 1  # the others are shown first
+                    continue
                 if closed is not None:
                     yield closed
             if len(log) < FINDINGS_PAGE:
-                return
+                break
+        if unreadable:
+            raise damaged(f"{unreadable:,} of the entries of {self._key('findings-log')} cannot be read")
 
 
 def _closed(told: dict[bytes, bytes]) -> ClosedFinding | None:
-    if not told[b"finding"]:
-        return None
+    if not told[b"finding"] or not {b"closed", b"why"} & told.keys():
+        return None  # nothing is known of it, or not when and why: so they were kept once
     finding = finding_of(told[b"k"], told[b"finding"], float(told[b"since"]))
     return ClosedFinding(finding, instant_ms(told[b"closed"]), Closing(told[b"why"].decode()))
 
@@ -364,7 +371,7 @@ def _gaps(raw: dict[bytes, bytes]) -> list[Gap]:
 
 
 def _comparison(raw: dict[bytes, bytes]) -> Comparison | None:
-    return Comparison.from_fields({name.decode(): one.decode() for name, one in raw.items()}) if raw else None
+    return comparison_of({name.decode(): one.decode() for name, one in raw.items()}) if raw else None
 
 
 def _ledger(told: dict[str, Any]) -> Ledger:

@@ -33,6 +33,17 @@ CALL_SECONDS = 5.0
 _ANSWER_BYTES = 8_192
 
 
+def home_of(state_dir: str) -> Path:
+    """The directory's full path. Raises ConfigurationError where it is said relative to one that is gone."""
+    try:
+        return Path(state_dir).absolute()
+    except OSError as error:
+        raise ConfigurationError(
+            f"--state-dir {state_dir} is relative to the working directory, which is gone",
+            "give its full path, or begin in a directory that is there",
+        ) from error
+
+
 def take(home: Path) -> None:
     """Make the directory, or make sure that an existing one is for its owner alone; OSError as it comes.
 

@@ -49,7 +49,8 @@ def tell(key_hash: str, one: Decided, committed: FindingCommitted, now_ms: int) 
     if before:
         fields["open_seconds"] = max(0, now_ms - committed.since_ms) // 1000
     if after is None:
-        log.info("finding closed", **fields, why=_CLOSED_BY.get(judgement.finding, "forgotten"))
+        why = _CLOSED_BY.get(judgement.finding, "recovered, after a dead letter")
+        log.info("finding closed", **fields, why=why)
     else:
         log.warning("finding changed" if before else "finding opened", **fields)
 

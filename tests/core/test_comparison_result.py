@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from pipeline.core.comparing.result import Answer, Share, answer, estimate, success, unproven
-from pipeline.core.comparing.state import CompareSettings, Comparison, Tally
+from pipeline.core.comparing.state import CompareSettings, Comparison, ExportSeen, Tally
 from pipeline.core.figures import Figures
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.model import Side
@@ -39,7 +39,8 @@ def test_a_finished_comparison_without_findings_says_equal() -> None:
 
 def test_findings_come_before_all_else() -> None:
     found = answer(comparison(done=3, finished_ms=None), figures(open={"missing": 2}))
-    assert found == (Answer.FINDINGS, "open findings: 2")
+    assert found == (Answer.FINDINGS, "open findings: 2; 3 of 100 segments were read")
+    assert answer(comparison(), figures(open={"missing": 2})) == (Answer.FINDINGS, "open findings: 2")
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,16 @@ def test_what_has_no_answer_may_be_wrong() -> None:
     sample = success(comparison(percent=50), unknown)
     assert sample is not None and sample.by_partition_key is not None
     assert sample.by_partition_key[0] == exact_interval(95, 100)[0]
+
+
+def test_a_key_that_changed_on_both_sides_makes_no_share_look_better() -> None:
+    """Three keys changed at the source, four at the target; two of them may be the same ones."""
+    window = ExportSeen("/there", None, "abc", 1, 4, 1, to_ms=2, from_ms=1)
+    settings = CompareSettings(0, source_export=window, target_export=window)
+    tally = Tally(source_only=3, target_only=4, source_items=3, target_items=4)
+    found = comparison(settings=settings, planned=2, done=2, tally=tally)
+    share = success(found, figures(open={"missing": 3}))
+    assert share == Share(1 / 4, 4 / 7, 1.0, "changed key")
 
 
 def test_costs_are_those_of_both_sides_and_fall_with_the_sample() -> None:

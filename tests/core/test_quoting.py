@@ -38,6 +38,8 @@ def test_a_message_is_short() -> None:
         "rediss://user:SE/CRET#[?@cache",
         "http://u:SECRET@[::1]:8000/x",
         "http://host/?password=SECRET",
+        "http://host/#SECRET",
+        "http://host#x?SECRET",
         "not a URL: redis://a:b c SECRET@host and http://x:SECRET@y?z=SECRET",
     ],
 )

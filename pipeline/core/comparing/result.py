@@ -69,11 +69,10 @@ class Estimate(msgspec.Struct, frozen=True):
 
 def answer(comparison: Comparison, figures: Figures) -> tuple[Answer, str]:
     """How the comparison ended, and why that is not a better answer."""
+    why = unproven(comparison, figures)
     if figures.open_total:
-        return Answer.FINDINGS, f"open findings: {figures.open_total:,}"
-    if why := unproven(comparison, figures):
-        return Answer.INCONCLUSIVE, why
-    return Answer.EQUAL, ""
+        return Answer.FINDINGS, f"open findings: {figures.open_total:,}{f'; {why}' if why else ''}"
+    return (Answer.INCONCLUSIVE, why) if why else (Answer.EQUAL, "")
 
 
 def unproven(comparison: Comparison, figures: Figures) -> str:
@@ -118,11 +117,14 @@ def success(
         return None
     wrong, unknown = figures.open_total, _unanswered(comparison, figures)
     unit = "changed key" if comparison.settings.mode is Mode.CHANGES else "key"
+    least = tally.keys
+    if comparison.settings.mode is Mode.CHANGES and len(exports) == len(Side):
+        least = max(tally.source_only, tally.target_only)  # a key that changed on both sides counts twice
     if comparison.whole or (exports and comparison.settings.sample_percent == 100):
-        right = max(0, tally.keys - wrong)
-        return Share(max(0, right - unknown) / tally.keys, right / tally.keys, 1.0, unit)
+        low = max(0, least - wrong - unknown) / least
+        return Share(low, max(0, tally.keys - wrong) / tally.keys, 1.0, unit)
     if exports:  # of which the sampler kept some keys, each by its own hash
-        return Share(*_between(tally.keys, wrong, unknown), CONFIDENCE, unit)
+        return Share(*_between(least, wrong, unknown), CONFIDENCE, unit)
     return _of_segments(comparison, wrong if wrong_partition_keys is None else wrong_partition_keys, unknown)
 
 

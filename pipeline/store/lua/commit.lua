@@ -55,6 +55,14 @@ local function counters_of(tally)
   return found
 end
 
+-- The kind of a finding that a dead letter left behind, where this entry says how the key is: what was known of the
+-- key went with the dead letter, and its new history knows of no finding.
+local function finding_left(entry)
+  local is_told = string.find(entry.tally, 'matches=', 1, true) or string.find(entry.tally, 'open:', 1, true)
+  if not is_told or string.byte(entry.before, AT_PHASE) == ALARMED then return end
+  return string.match(redis.call('HGET', findings, entry.key) or '', '"kind":"(%l+)"')
+end
+
 -- What is to be committed, before anything is.
 local refusals, accepted, counters, number = {}, {}, {}, 0
 local fields = {[ledger] = {'lag_ms_sum'}, [lag] = {}, [late] = {}}
@@ -68,6 +76,11 @@ while place <= #packed do
     refusals[#refusals + 1] = current
   else
     accepted[#accepted + 1] = entry
+    entry.left = finding_left(entry)
+    if entry.left then
+      table.insert(fields[ledger], 'open:' .. entry.left)
+      table.insert(fields[ledger], 'recovered')
+    end
     if not counters[entry.tally] then
       counters[entry.tally] = counters_of(entry.tally)
       for _, counter in ipairs(counters[entry.tally]) do
@@ -87,6 +100,13 @@ end
 
 local function put(entry)
   redis.call('XDEL', work, entry.id)
+  if entry.left then
+    redis.call('HINCRBY', ledger, 'open:' .. entry.left, -1)
+    if entry.finding == '' then
+      redis.call('HINCRBY', ledger, 'recovered', 1)
+      entry.finding = '-recovered'
+    end
+  end
   if entry.after == '' then
     redis.call('HDEL', history, entry.key)
   else
