@@ -116,7 +116,7 @@ def test_a_long_answer_is_cut_and_escaped() -> None:
 def test_a_node_of_a_cluster_is_named_as_one_with_what_to_do() -> None:
     with saying(b"-MOVED 14041 127.0.0.1:24610\r\n") as url, pytest.raises(StoreUnusable) as refused:
         RedisConnection(url, "m").time_ms()
-    assert "cluster" in refused.value.problem and "cluster-enabled no" in refused.value.remedy
+    assert "cluster" in refused.value.problem and "redis+cluster://" in refused.value.remedy
     assert refused.value.exit_code == exit_codes.CONFIGURATION
 
 

@@ -256,10 +256,12 @@ class _Examination:
         try:
             server = check_server(connection)
             apart_ms = connection.time_ms() - time.time_ns() // 1_000_000
+            silent = connection.silent_hosts()
         finally:
             connection.close()
         policy = f", maxmemory-policy {server.policy}" if server.policy else ""
         says = f"{server.kind} {server.version_text}{policy}"
+        says += f", {connection.place}" if connection.place else ""
         if server.forgets:
             says += ", no append-only file: its state is lost, or old, after a restart"
             remedy = "set appendonly yes, or know that a replica and its backups keep the state"
@@ -268,6 +270,9 @@ class _Examination:
             yield Line("redis", "ok", says)
         for doubt in server.doubts:
             yield Line("redis", "warn", doubt, "give the migration a server that says so, with noeviction")
+        for host in silent:
+            says = f"a host in --redis-url does not say where the server is: {host}"
+            yield Line("redis hosts", "warn", says, "start it, or take it out of --redis-url")
         if abs(apart_ms) >= SKEW_WARN_MS:
             says = f"Redis is {apart_ms / 1000:+.1f} s from this host"
             yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")

@@ -258,7 +258,8 @@ class ProcessConfig:
     milestone: str = ""  # what `mark` marks
     redis_url: str = optional(  # "": the embedded server
         STATE, "redis-url",
-        "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` or `unix://`",
+        "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` (TLS), `unix://`, "
+        "`redis+sentinel://HOST:26379,…/SERVICE/DB` or `redis+cluster://HOST:6379,…` (with TLS `rediss+…`)",
         redis_url, "",
         otherwise="an embedded server that keeps its state in `--state-dir`", metavar="URL", secret=True)
     state_dir: str = option(

@@ -251,13 +251,15 @@ def _suspicious(history: History, look: Look, proof: Proof, moment: Moment, poli
      2. Looks at 3, 7, 15, 30, 45: as before. Had one found both sides equal, that were a match; had one found
         another item at the source, the still stand would begin again.
      3. Look at 62, after 61 s: as before. The caller has it repeated, strongly consistent: the same. Alarm.
-     4. A source that never rests is given up when the suspect is ten times 60 s old.
+     4. A source that is seen to have moved once more when the suspect is ten times 60 s old is given up. Age
+        alone gives nothing up: where reads are few, a suspect may be older than that at its first look.
     """
     held = hold(history.held, history, look, policy)
     rested = look.at_ms >= rests_until_ms(held, policy)
     if rested and not look.strong:
         return Judgement(history, escalate=True)
-    if not rested and moment.now_ms >= history.versions[-1][1] + GIVE_UP_FACTOR * policy.converge_within_ms:
+    moved = history.held is not None and held.since_ms == look.at_ms
+    if moved and moment.now_ms >= history.versions[-1][1] + GIVE_UP_FACTOR * policy.converge_within_ms:
         return Judgement(
             None,
             alarmed=-history.alarmed,
