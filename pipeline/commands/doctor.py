@@ -25,7 +25,7 @@ from pipeline.commands.preflight import StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
-from pipeline.core.quoting import printable, printable_json
+from pipeline.core.quoting import MESSAGE_CHARACTERS, printable_json, quoted
 from pipeline.errors import MonitorError
 from pipeline.producers.export.opened import open_for
 from pipeline.report import comparison_text
@@ -65,7 +65,7 @@ def run(process: ProcessConfig, migration: MigrationConfig) -> int:
         console = Console(highlight=False, soft_wrap=True)
         for line in lines:
             remedy = f"; {line.remedy}" if line.remedy else ""
-            said = printable(f"{line.check}: {line.says}{remedy}")
+            said = quoted(f"{line.check}: {line.says}{remedy}", MESSAGE_CHARACTERS)
             console.print(Text(f"{line.level:<5}", _STYLES[line.level]) + Text(said))
         console.print(closing(lines))
     return exit_codes.CONFIGURATION if failed else exit_codes.FINE

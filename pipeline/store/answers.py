@@ -55,6 +55,8 @@ _DAMAGED = re.compile(
     r"holds no number at|hash value is not an integer|INVALIDOBJ|"
     r"user_script:\d+: (?:attempt to (?!call)|bad argument|data string too short)"
 )
+#: What redis-py, or we, raise over an answer of another type, or over a handshake that is none.
+CHOKED = (ValueError, TypeError, AttributeError, LookupError)
 #: The largest that Redis counts to.
 MOST_COUNTED = 2**63 - 1
 _OF_A_CLUSTER = (
@@ -77,10 +79,8 @@ class WrongForm(redis.RedisError):
     """Who was asked where the server is cannot say so: (problem, remedy)."""
 
 
-def translation(
-    error: redis.RedisError | ValueError | AttributeError, *, in_cluster: bool = False
-) -> StoreError:
-    """Our error for one of redis-py's; ValueError, AttributeError: it choked on an answer that is none.
+def translation(error: Exception, *, in_cluster: bool = False) -> StoreError:
+    """Our error for one of redis-py's, or of CHOKED.
 
     in_cluster: the URL names a cluster's nodes, and the next connection is made to the right one.
     """
@@ -131,7 +131,7 @@ def _of_state(word: str, said: str) -> StoreError | None:
 def _unforeseen(error: Exception, said: str) -> StoreError:
     if isinstance(error, WrongForm):
         return StoreUnusable(*error.args)
-    if isinstance(error, (redis.InvalidResponse, ValueError, AttributeError)):
+    if isinstance(error, (redis.InvalidResponse, *CHOKED)):
         return StoreUnusable(
             "what answers at --redis-url does not speak as Redis does", "check its host, port and scheme"
         )

@@ -20,7 +20,7 @@ from redis.retry import Retry
 from pipeline.core.judging.history import MAX_MS
 from pipeline.core.redis_url import Form, fault_of, where
 from pipeline.errors import ConfigurationError, StateLost, StoreFull
-from pipeline.store.answers import NotAllowed, translation
+from pipeline.store.answers import CHOKED, NotAllowed, translation
 from pipeline.store.clock import AwsClocks, Reading, StateClock
 from pipeline.store.locating import Cluster, locator_of, pool
 from pipeline.store.outage import Outage
@@ -114,7 +114,7 @@ class RedisConnection:
         """
         try:
             yield
-        except (redis.RedisError, ValueError, AttributeError) as error:  # … of a handshake that is none
+        except (redis.RedisError, *CHOKED) as error:
             ours = translation(error, in_cluster=self.form is Form.CLUSTER)
             self.redis.connection_pool.disconnect(inuse_connections=False)
             if self._outage and not isinstance(ours, (StateLost, StoreFull, tolerated)):
@@ -127,7 +127,7 @@ class RedisConnection:
         """What the server's own clock says."""
         with self.asking("time"):
             seconds, micros = self.redis.time()
-        return seconds * 1000 + micros // 1000
+            return seconds * 1000 + micros // 1000
 
 
 def _distance(raw: bytes | None, time_ms: int) -> int | None:

@@ -62,7 +62,7 @@ _SCRIPTS: dict[Role, tuple[Script, ...]] = {
     ),
     Role.VALIDATOR: (
         *(scripts.BEGIN, scripts.CLAIM, scripts.CLAIM_ALONE, scripts.commit(0), scripts.KEEP_CLOCK),
-        scripts.VALIDATOR_HEARTBEAT,
+        *(scripts.VALIDATOR_HEARTBEAT, scripts.ADAPT),
     ),
     Role.COMPARER: (
         *(scripts.BEGIN, scripts.COMPARE_BEGIN, scripts.COMPARE_TAKE, scripts.COMPARE_RENEW),
