@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import exit_codes
 from pipeline.config import PROGRAM, Effective, MigrationConfig, ProcessConfig, load, split_command
-from pipeline.core.quoting import printable, printable_json
+from pipeline.core.quoting import MESSAGE_CHARACTERS, printable, printable_json, quoted
 from pipeline.errors import ConfigurationError, MonitorError
 from pipeline.process import logs, streams
 from pipeline.process.traces import trace_of
@@ -51,7 +51,7 @@ def _guarded(argv: list[str], environment: Mapping[str, str]) -> int:
     try:
         return _dispatch(argv, environment)
     except MonitorError as error:
-        streams.say(f"{PROGRAM}: {printable(str(error))}")
+        streams.say(f"{PROGRAM}: {quoted(str(error), MESSAGE_CHARACTERS)}")
         return error.exit_code
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED

@@ -164,6 +164,7 @@ def keep_clock(_: StoreWorld, store: WholeStore) -> None:
 
 
 CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
+    "adapt": lambda _, s: s.adapt(600_000),
     "add_gap": lambda w, s: s.add_gap(w.lease, "test:1", "trimmed", BEGIN),
     "begin": lambda _, s: begin(s._connection, SETTINGS),
     "begin_again": lambda _, s: s.begin_again(),

@@ -109,3 +109,10 @@ def test_those_who_failed_together_do_not_return_together() -> None:
     waits = [Backoff(1.0, 8.0, jittered=True).after(3) for _ in range(200)]
     assert all(2.0 <= wait <= 4.0 for wait in waits)
     assert max(waits) - min(waits) > 1.0
+
+
+def test_a_message_is_cut_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names that a server made up filled 760,000 characters."""
+    assert cli.main(["status", "--config", "x\x1b" * 100_000], {}) == exit_codes.CONFIGURATION
+    said = capsys.readouterr().err
+    assert len(said) < 2_100 and said.strip().isprintable()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -110,6 +111,12 @@ def test_5_redis_cannot_be_asked(command: str) -> None:
 
 def test_70_a_defect_of_the_program() -> None:
     assert ends_by("1 / 0") == 70
+
+
+def test_74_the_answer_cannot_be_written() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-m", "pipeline.cli", "config"], stdout=full, check=False)
+    assert done.returncode == 74
 
 
 def test_130_interrupted() -> None:

@@ -137,6 +137,15 @@ def test_a_stale_item_is_explained_in_the_words_of_the_rule(desk: Desk) -> None:
     assert desk.store.key_hash(b'"order#17"') in said
 
 
+def test_a_deadline_that_follows_the_lag_is_explained_as_it_is_now(desk: Desk) -> None:
+    old, new = plain(v="old"), plain(v="new")
+    desk.target.put(old)
+    desk.source.put(new)
+    desk.changed(old, None, old, new, age_ms=120_000)
+    _, told = desk.told(KEY, "--converge-within", "auto", "--converge-at-most", "5m")
+    assert all("its time was over" not in one["standing"] for one in told["versions"])
+
+
 def test_values_are_shown_when_asked_for_and_keys_as_keys_are(desk: Desk) -> None:
     desk.source.put(plain(v="secret"))
     values = desk.ask(KEY, "--show-values")[1]

@@ -12,6 +12,7 @@ import redis
 import structlog
 
 from pipeline import exit_codes
+from pipeline.cli import main
 from pipeline.errors import (
     ConfigurationError,
     StateDamaged,
@@ -26,6 +27,7 @@ from pipeline.store import Outage, RedisConnection, check_server
 from pipeline.store.beginning import server_info
 from pipeline.store.outage import FORGET_SECONDS, SAID_EVERY_SECONDS
 from tests import servers
+from tests.fake import Fake
 from tests.faults.proxy import names
 from tests.servers import eventually
 
@@ -116,7 +118,7 @@ def test_a_long_answer_is_cut_and_escaped() -> None:
 def test_a_node_of_a_cluster_is_named_as_one_with_what_to_do() -> None:
     with saying(b"-MOVED 14041 127.0.0.1:24610\r\n") as url, pytest.raises(StoreUnusable) as refused:
         RedisConnection(url, "m").time_ms()
-    assert "cluster" in refused.value.problem and "cluster-enabled no" in refused.value.remedy
+    assert "cluster" in refused.value.problem and "redis+cluster://" in refused.value.remedy
     assert refused.value.exit_code == exit_codes.CONFIGURATION
 
 
@@ -290,3 +292,25 @@ def test_after_a_refusal_the_next_call_makes_a_new_connection() -> None:
             pool = connection.redis.connection_pool
             sockets |= {one._sock for one in pool._available_connections}
     assert sockets == {None}, "nothing idle is kept"
+
+
+@pytest.mark.parametrize(
+    "answer", ["+OK", ":5", "$-1", "%1\r\n+a\r\n+b", "*1\r\n:1", ",inf", "~1\r\n+a", "#t"]
+)
+@pytest.mark.parametrize("command", ["status", "doctor", "mark", "run"])
+def test_an_answer_of_another_type_is_no_defect_of_ours(
+    answer: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To whatever is asked: what answers is no Redis, or a proxy that has lost its place."""
+    with Fake() as fake, saying(f"{answer}\r\n".encode(), HANDSHAKE) as url:
+        fake.control.create_table("a", view="NEW_AND_OLD_IMAGES")
+        fake.control.create_table("b")
+        tables = [
+            *("--source-table=a", "--target-table=b", "--region=us-east-1", "--metrics-port=0"),
+            *(f"--source-endpoint-url={fake.url}", f"--target-endpoint-url={fake.url}"),
+        ]
+        words = ["mark", "T1"] if command == "mark" else [command]
+        code = main([*words, "--migration=m", f"--redis-url={url}", *tables], {})
+    said = "".join(capsys.readouterr())
+    assert code in (exit_codes.FAILED, exit_codes.CONFIGURATION, exit_codes.COULD_NOT_ASK), said
+    assert "Traceback" not in said and "defect" not in said

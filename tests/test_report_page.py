@@ -13,7 +13,7 @@ from pipeline.core.gate import Result
 from pipeline.report import html
 from pipeline.report.facts import Facts, facts_object, fingerprint
 from tests.browser import Browser, Page, chromium
-from tests.report_states import HOSTILE, STATES, facts_of, finding, healthy, hostile, with_ledger
+from tests.report_states import HOSTILE, NOON_MS, STATES, facts_of, finding, healthy, hostile, with_ledger
 from tests.servers import ROOT, needed
 
 WIDTHS = (1200, 380)
@@ -114,6 +114,29 @@ def test_the_page_shows_the_fingerprint_of_its_facts() -> None:
     assert fingerprint(facts_object(facts)) in html.page(facts)
     other = STATES["healthy"]()
     assert fingerprint(facts_object(facts)) != fingerprint(facts_object(other))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_kind_is_never_broken_into_two_lines(browser: Browser, tmp_path: Path, width: int) -> None:
+    """Beside paths and prefixes that take all the room they are given."""
+    paths = ["address.city", "address.floor", "avatar", "balance", "name", "orders[]", "active"]
+    found = [
+        finding(f"{prefix}#{n}", attributes=paths, first_seen_ms=NOON_MS - n * 600_000)
+        for n, prefix in enumerate(("3bda6586af1e14de", "a0c77f5dff4e87e4"))
+    ]
+    bad = with_ledger(healthy(), reached=299_898, alarmed=2, open={"different": 2})
+    file = tmp_path / "page.html"
+    file.write_text(html.page(facts_of(bad, found)), encoding="utf-8")
+    page = opened(browser, file, width)
+    try:
+        lines = page.evaluate(
+            "[...document.querySelectorAll('#findings td')].filter(e => e.textContent === 'different')"
+            ".map(e => { const r = document.createRange(); r.selectNodeContents(e);"
+            " return r.getClientRects().length })"
+        )
+        assert lines and set(lines) == {1}
+    finally:
+        page.close()
 
 
 def test_names_from_outside_are_shown_as_text(browser: Browser, pages: dict[str, Path]) -> None:

@@ -510,6 +510,19 @@ def test_a_validator_that_lost_its_entry_changes_nothing(store: WholeStore, leas
     assert store.ledger().balanced
 
 
+def test_an_entry_that_has_become_another_keys_stays_in_the_queue(store: WholeStore, lease: Lease) -> None:
+    """A server that was replaced gave the id to one key, and its replacement to another."""
+    publish(store, lease, change(b'"mine"'), change(b'"other"'))
+    claim = store.claim("v", 10, 0)
+    mine, other = claim.entries
+    moved = Entry(other.id, mine.key, mine.raw, mine.deliveries)
+    assert store.commit([settle(store, moved, A, claim.now_ms)], claim.now_ms).lost == [0]
+    assert (store.ledger().reached, store.queue().pending, store.queue().due) == (0, 2, 0)
+    done = [settle(store, one, A, claim.now_ms) for one in claim.entries]
+    assert store.commit(done, claim.now_ms).lost == []
+    assert store.ledger().reached == 2 and store.ledger().balanced
+
+
 def _wait_until_idle(store: WholeStore) -> bool:
     """True once the pending entry has been idle for over a millisecond, on the server's clock."""
     started = store.now_ms()

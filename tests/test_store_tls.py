@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -30,7 +31,9 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
 
 def test_a_store_behind_tls_and_a_password_works(tls: tuple[int, Path]) -> None:
     port, certificate = tls
-    connection = RedisConnection(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0?ssl_ca_certs={certificate}", "m")
+    connection = RedisConnection(
+        f"rediss://:{quote(PASSWORD)}@127.0.0.1:{port}/0?ssl_ca_certs={certificate}", "m"
+    )
     assert check_server(connection).kind == "redis"
     assert StoreView(connection, begin(connection, {"target_table": "t"})).ledger().balanced
 
@@ -44,4 +47,4 @@ def test_a_wrong_password_is_said(tls: tuple[int, Path]) -> None:
 def test_a_certificate_that_nobody_vouches_for_is_refused(tls: tuple[int, Path]) -> None:
     port, _ = tls
     with pytest.raises(StoreUnavailable, match=r"(?i)certificate"):
-        check_server(RedisConnection(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0", "m"))
+        check_server(RedisConnection(f"rediss://:{quote(PASSWORD)}@127.0.0.1:{port}/0", "m"))

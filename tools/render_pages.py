@@ -26,6 +26,11 @@ from tests.test_watch import terminal
 
 TRAFFIC_SECONDS, SETTLE_SECONDS, LIVE_AFTER_SECONDS, WATCHED_SECONDS = 150.0, 120.0, 75.0, 12.0
 WIDTH, HEIGHT = 1100, 1000
+#: What of a page is shown: the report's answer and what it rests on, the terminal's screen.
+TO_THE_TIMELINE = f"({{x: 0, y: 0, width: {WIDTH}, height: document.querySelector('#timeline').offsetTop}})"
+THE_SCREEN = "document.querySelector('pre').getBoundingClientRect().toJSON()"
+#: A tall picture is shown smaller.
+TALL, SMALLER = 1_200, 0.8
 #: Of the terminal.
 COLUMNS, LINES = 100, 34
 
@@ -46,7 +51,7 @@ def main() -> None:
         servers.eventually(lambda: findings(live) == truth(live), SETTLE_SECONDS, "findings = planted truth")
         report = Path(where) / "report.html"
         command(live, "report", "--output", str(report))
-        _take(browser, report.as_uri(), ROOT / "docs" / "report-preview.png")
+        _take(browser, report.as_uri(), ROOT / "docs" / "report-preview.png", TO_THE_TIMELINE)
 
 
 def _mark(live: Live, *milestones: str) -> None:
@@ -68,21 +73,18 @@ def _take_watch(browser: Browser, live: Live, directory: Path) -> None:
         console.print(Text.from_ansi(line), soft_wrap=True)
     page = folder / "watch.html"
     page.write_text(console.export_html(theme=NIGHT_OWLISH, inline_styles=True), encoding="utf-8")
-    _take(browser, page.as_uri(), ROOT / "docs" / "watch-preview.png", "document.querySelector('pre')")
+    _take(browser, page.as_uri(), ROOT / "docs" / "watch-preview.png", THE_SCREEN)
 
 
-def _take(browser: Browser, url: str, file: Path, part: str = "") -> None:
-    """part: the element to show, instead of the upper part of the page."""
+def _take(browser: Browser, url: str, file: Path, shown: str = "") -> None:
+    """shown: JavaScript for the part of the page, instead of its upper part."""
     page = Page(browser, WIDTH, HEIGHT)
     try:
         page.open(url)
-        clip = {"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT, "scale": 1}
-        if part:
-            sides = "x: r.x, y: r.y, width: r.width, height: r.height"
-            clip |= page.evaluate(f"(r => ({{{sides}}}))({part}.getBoundingClientRect())")
-        shot = page.call("Page.captureScreenshot", clip=clip)
+        clip = page.evaluate(shown) if shown else {"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT}
+        clip["scale"] = SMALLER if clip["height"] > TALL else 1
+        shot = page.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(shot["data"]))
-        page.open("about:blank")
     finally:
         page.close()
     print(f"{file}: {file.stat().st_size:,} bytes", flush=True)

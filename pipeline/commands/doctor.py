@@ -25,7 +25,7 @@ from pipeline.commands.preflight import StreamSeen, Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
-from pipeline.core.quoting import printable, printable_json
+from pipeline.core.quoting import MESSAGE_CHARACTERS, printable_json, quoted
 from pipeline.errors import MonitorError
 from pipeline.producers.export.opened import open_for
 from pipeline.report import comparison_text
@@ -65,7 +65,7 @@ def run(process: ProcessConfig, migration: MigrationConfig) -> int:
         console = Console(highlight=False, soft_wrap=True)
         for line in lines:
             remedy = f"; {line.remedy}" if line.remedy else ""
-            said = printable(f"{line.check}: {line.says}{remedy}")
+            said = quoted(f"{line.check}: {line.says}{remedy}", MESSAGE_CHARACTERS)
             console.print(Text(f"{line.level:<5}", _STYLES[line.level]) + Text(said))
         console.print(closing(lines))
     return exit_codes.CONFIGURATION if failed else exit_codes.FINE
@@ -256,10 +256,12 @@ class _Examination:
         try:
             server = check_server(connection)
             apart_ms = connection.time_ms() - time.time_ns() // 1_000_000
+            silent = connection.silent_hosts()
         finally:
             connection.close()
         policy = f", maxmemory-policy {server.policy}" if server.policy else ""
         says = f"{server.kind} {server.version_text}{policy}"
+        says += f", {connection.place}" if connection.place else ""
         if server.forgets:
             says += ", no append-only file: its state is lost, or old, after a restart"
             remedy = "set appendonly yes, or know that a replica and its backups keep the state"
@@ -268,6 +270,9 @@ class _Examination:
             yield Line("redis", "ok", says)
         for doubt in server.doubts:
             yield Line("redis", "warn", doubt, "give the migration a server that says so, with noeviction")
+        for host in silent:
+            says = f"a host in --redis-url does not say where the server is: {host}"
+            yield Line("redis hosts", "warn", says, "start it, or take it out of --redis-url")
         if abs(apart_ms) >= SKEW_WARN_MS:
             says = f"Redis is {apart_ms / 1000:+.1f} s from this host"
             yield Line("redis clock", "warn", says, "synchronise the Redis host's clock (NTP)")

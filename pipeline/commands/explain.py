@@ -15,7 +15,7 @@ from pipeline.aws import TableInfo, TableReader
 from pipeline.backoff import Backoff
 from pipeline.commands import preflight
 from pipeline.config import MigrationConfig, ProcessConfig
-from pipeline.config.parsers import duration_ms
+from pipeline.config.parsers import AUTO, duration_ms, duration_or_auto, duration_text
 from pipeline.core.canonical import Digester, Item, KeySchema, MalformedItem
 from pipeline.core.judging.history import FLOOR_MS, History
 from pipeline.core.judging.matching import Proof, prove
@@ -243,10 +243,17 @@ def _look_of(reading: Reading, history: History, policy: Policy) -> Look:
 
 
 def _policy(migration: MigrationConfig, store: KeyView) -> Policy:
-    """The times of the last start, as the state has them."""
+    """The times of the last start, as the state has them; a deadline that follows the lag as it is now."""
     times = {**migration.judged_by(), **store.meta.judged_by}
+    within_ms, adapted_ms = duration_or_auto(times["converge-within"]), None
+    if within_ms == AUTO:
+        adaptive = store.figures().adaptive
+        longest_ms = duration_ms(times.get("converge-at-most", duration_text(migration.converge_at_most_ms)))
+        within_ms = adaptive.converge_within_ms if adaptive else longest_ms
+        adapted_ms = adaptive.adapted_ms if adaptive else 0
     return Policy(
-        converge_within_ms=duration_ms(times["converge-within"]),
+        converge_within_ms=within_ms,
+        adapted_ms=adapted_ms,
         stable_for_ms=duration_ms(times["stable-for"]),
         leads=store.setting("verify_on") == Side.SOURCE,
         ttl_grace_ms=duration_ms(times["ttl-grace"]),

@@ -9,6 +9,7 @@ import msgspec
 
 from pipeline.config import MigrationConfig, ProcessConfig, receivers
 from pipeline.config.parsers import duration_text
+from pipeline.core.adaptive import LEAST_MS
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -22,7 +23,7 @@ class Note(msgspec.Struct, frozen=True):
 def notes(process: ProcessConfig, migration: MigrationConfig) -> list[Note]:
     """Everything there is to say, most often nothing."""
     found = []
-    if migration.gate_lag_ms < migration.converge_within_ms:
+    if migration.gate_lag_ms < (migration.converge_within_ms or LEAST_MS):
         found.append(_impatient_gate(migration))
     if process.alertmanager_config and (why := receivers.untold(Path(process.alertmanager_config))):
         found.append(
@@ -33,7 +34,7 @@ def notes(process: ProcessConfig, migration: MigrationConfig) -> list[Note]:
 
 def _impatient_gate(migration: MigrationConfig) -> Note:
     allowed, converging = (
-        duration_text(each) for each in (migration.gate_lag_ms, migration.converge_within_ms)
+        duration_text(each) for each in (migration.gate_lag_ms, migration.converge_within_ms or LEAST_MS)
     )
     return Note(
         "gate",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pipeline.config.parsers import aws_name, duration_ms, endpoint
+from pipeline.config.parsers import aws_name, duration_ms, duration_or_auto, endpoint
 from pipeline.core.model import SideConfig
 
 Value = TypeVar("Value")
@@ -47,7 +47,7 @@ class Option:
 
     @property
     def is_duration(self) -> bool:
-        return self.parse is duration_ms
+        return self.parse in (duration_ms, duration_or_auto)
 
     @property
     def variable(self) -> str:

@@ -168,6 +168,11 @@ def _check_complete(process: ProcessConfig, migration: MigrationConfig) -> None:
         raise UsageError("no migration is named", "give --migration or --target-table")
     if process.command in _NEED_REDIS and not process.redis_url:
         raise UsageError("roles that run apart share one Redis", f"give {process.command} its --redis-url")
+    if migration.is_adaptive and migration.verify_on is Side.SOURCE:
+        raise UsageError(
+            "--converge-within auto cannot follow the lag with --verify-on source: it is not measured there",
+            "give --converge-within a duration",
+        )
     for side in (migration.source, migration.target):
         if side.external_id and not side.role_arn:
             raise UsageError(

@@ -20,10 +20,12 @@ from pipeline.config.declaration import (
     switch,
 )
 from pipeline.config.parsers import (
+    AUTO,
     When,
     aws_name,
     cause,
     duration_ms,
+    duration_or_auto,
     duration_text,
     export,
     instant,
@@ -114,8 +116,12 @@ class MigrationConfig:
     sort_key: str | None = optional(
         JUDGING, "sort-key", "name of the sort key, checked", aws_name, None, otherwise="read from the table")
     converge_within_ms: int = option(
-        JUDGING, "converge-within", "how long replication may take before a difference is a mismatch",
-        duration_ms, "60s", metavar="DURATION")
+        JUDGING, "converge-within",
+        "how long replication may take before a difference is a mismatch; `auto`: it follows the lag",
+        duration_or_auto, "60s", metavar="DURATION")
+    converge_at_most_ms: int = option(
+        JUDGING, "converge-at-most", "the longest that --converge-within auto waits",
+        duration_ms, "10m", metavar="DURATION")
     stable_for_ms: int = option(
         JUDGING, "stable-for",
         "how much later than --converge-within, or than a newer change, an older one may still be applied",
@@ -184,6 +190,15 @@ class MigrationConfig:
     # fmt: on
 
     @property
+    def is_adaptive(self) -> bool:
+        """Whether the deadline follows the lag."""
+        return self.converge_within_ms == AUTO
+
+    @property
+    def longest_deadline_ms(self) -> int:
+        return self.converge_at_most_ms if self.is_adaptive else self.converge_within_ms
+
+    @property
     def origin(self) -> Side:
         """The side whose stream is read."""
         return self.verify_on.other
@@ -225,6 +240,7 @@ class MigrationConfig:
         """The times that a restart may change, by option: what is open is judged by the new ones."""
         return {
             "converge-within": duration_text(self.converge_within_ms),
+            **({"converge-at-most": duration_text(self.converge_at_most_ms)} if self.is_adaptive else {}),
             "stable-for": duration_text(self.stable_for_ms),
             "ttl-grace": duration_text(self.ttl_grace_ms),
         }
@@ -258,7 +274,8 @@ class ProcessConfig:
     milestone: str = ""  # what `mark` marks
     redis_url: str = optional(  # "": the embedded server
         STATE, "redis-url",
-        "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` or `unix://`",
+        "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` (TLS), `unix://`, "
+        "`redis+sentinel://HOST:26379,…/SERVICE/DB` or `redis+cluster://HOST:6379,…` (with TLS `rediss+…`)",
         redis_url, "",
         otherwise="an embedded server that keeps its state in `--state-dir`", metavar="URL", secret=True)
     state_dir: str = option(

@@ -61,8 +61,19 @@ def duration_ms(text: str) -> int:
     return total
 
 
+#: The value of `auto`: no duration is none at all.
+AUTO = 0
+
+
+def duration_or_auto(text: str) -> int:
+    """As `duration_ms`; AUTO for `auto`."""
+    return AUTO if text == "auto" else duration_ms(text)
+
+
 def duration_text(ms: int) -> str:
-    """A duration as `duration_ms` reads it."""
+    """A duration as `duration_or_auto` reads it."""
+    if ms == AUTO:
+        return "auto"
     parts = []
     for unit, name in zip(_DURATION_UNITS_MS, ("d", "h", "m", "s", "ms"), strict=True):
         count, ms = divmod(ms, unit)

@@ -8,6 +8,7 @@ distinct key, not a read: a hot key that is looked at a thousand times says no m
 
 import msgspec
 
+from pipeline.core.adaptive import Adaptive
 from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.ledger import Ledger, Queue, ReaderState
@@ -65,7 +66,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     marks: when the operator said that a milestone of the cutover was reached (see model.MARKS).
     comparison: the latest one, None when there was none. kept: the one of the table before it, where the
     latest is only of what changed in a window. watched_since_ms: see model.Moment. gap_ms: when the newest
-    open gap was recorded (0 = none).
+    open gap was recorded (0 = none). adaptive: the deadline that follows the lag, None = it is fixed.
     """
 
     now_ms: int
@@ -85,6 +86,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     kept: Comparison | None = None
     watched_since_ms: int = 0
     gap_ms: int = 0
+    adaptive: Adaptive | None = None
 
     @property
     def success(self) -> Success:

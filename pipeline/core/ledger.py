@@ -21,6 +21,11 @@ from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.model import MISMATCHES, ChangeType, Checkpoint, Phase, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 
+#: Before the bucket of a lag that was a probe's.
+PROBE = "probe:"
+#: The sum of these, in ms.
+PROBE_MS = f"{PROBE}ms"
+
 
 class Gap(msgspec.Struct, frozen=True):
     """Stream records lost: in which partition, why, after which position, and when it was noticed.
@@ -222,14 +227,17 @@ class Ledger(msgspec.Struct, frozen=True):
         )
 
 
-def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) -> str:
+def tally(
+    before: History, judgement: Judgement, reads: int, reads_strong: int, *, probe: bool = False
+) -> str:
     """The judgement as counter changes, as `lua/commit.lua` adds them up: "reached=1 matches=1 …".
 
+    probe: its lag, which was measured, is counted once more, among those of probes (`core/adaptive`).
     Most keys of a batch say the same, so few texts are made here, and few are read there.
     """
     after = judgement.history
     kind, late = (after.kind, after.late) if after else (None, 0)
-    return _tally(
+    text = _tally(
         judgement.reached,
         judgement.alarmed,
         judgement.expired,
@@ -245,7 +253,9 @@ def tally(before: History, judgement: Judgement, reads: int, reads_strong: int) 
         lag_bucket(judgement.lag_ms) if judgement.lag_ms >= 0 else None,
         _suspects(before, after),
         before.suspect,
+        probe,
     )
+    return f"{text} lag:{PROBE_MS}={judgement.lag_ms}" if probe else text
 
 
 def unread(before: History, after: History, reads: int, reads_strong: int) -> str:
@@ -296,12 +306,13 @@ def _tally(  # noqa: PLR0913, PLR0917 - its arguments are what the cache knows a
     lag: int | None,
     suspects: tuple[int, int],
     suspect: bool,
+    probe: bool,
 ) -> str:
     """The text of `tally`.
 
     recheck: only another look follows. excused: 1 = the key is from now on, -1 = no longer. kinds, lates:
     before and after, None = alike. lag: bucket. suspects: those that wait, and those with a finding.
-    suspect: the key is one.
+    suspect: the key is one. probe: the lag is one's.
     """
     counts = {
         "reached": reached,
@@ -324,6 +335,8 @@ def _tally(  # noqa: PLR0913, PLR0917 - its arguments are what the cache knows a
         counts[f"mismatches:{verdict}"] = 1
     if lag is not None:
         counts[f"lag:{lag}"] = 1
+        if probe:
+            counts[f"lag:{PROBE}{lag}"] = 1
     for group, change in (("open", kinds), ("late", lates)):
         for label, by in zip(change or (), (-1, 1), strict=False):
             if label:

@@ -156,13 +156,17 @@ class Policy(msgspec.Struct, frozen=True):
     """The operator's choices that judging depends on.
 
     leads: the verified side is ahead of the origin (`--verify-on source`). ttl_grace_ms: how long a
-    difference that TTL itself will remove may last before it is a mismatch.
+    difference that TTL itself will remove may last before it is a mismatch. first_look_ms: age before which
+    no look is worth its price. adapted_ms: when the deadline was last made to follow the lag; None = it is
+    fixed, as where the verified side leads: no lag is measured there.
     """
 
     converge_within_ms: int
     stable_for_ms: int
     leads: bool = False
     ttl_grace_ms: int = 7 * 24 * 3_600_000
+    first_look_ms: int = 0
+    adapted_ms: int | None = None
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

@@ -9,6 +9,9 @@ import re
 #: What came from outside is shown up to here; a proxy's page would fill a log at every retry.
 MAX_CHARACTERS = 200
 
+#: A whole message is shown up to here, should nobody have cut what is in it: names that a server made up.
+MESSAGE_CHARACTERS = 2_000
+
 #: A user and password before a host, up to the last `@`: a password may hold anything.
 _USERINFO = re.compile(r"://.*@", re.DOTALL)
 #: What stands behind the path in a URL may hold a password too.

@@ -26,6 +26,7 @@ def unknowns(figures: Figures, settings: Mapping[str, str], limits: Limits) -> l
     return [
         f"{_BLIND[verify_on]}{also}",
         *([whole] if whole else []),
+        *_deadline(figures, limits),
         *_shares(figures, settings),
         *_counts(figures),
     ]
@@ -41,6 +42,15 @@ def _whole_table(figures: Figures, limits: Limits) -> str:
     if why := comparing.unproven(comparison, figures):
         return f"the comparison of the whole table proves nothing yet: {why}"
     return ""
+
+
+def _deadline(figures: Figures, limits: Limits) -> Iterator[str]:
+    """The deadline in use, where it follows the lag."""
+    if (adaptive := figures.adaptive) is None:
+        return
+    late = adaptive.converge_within_ms > limits.lag_ms
+    also = f", although --gate-lag allows {limits.lag_ms / 1000:.0f} s" if late else ""
+    yield f"{adaptive.in_words}; what is late by less is not told of yet{also}"
 
 
 def _shares(figures: Figures, settings: Mapping[str, str]) -> Iterator[str]:

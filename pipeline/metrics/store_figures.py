@@ -124,6 +124,11 @@ STORE_METRICS = (
     _one("counter", "keys_coalesced_total", "Versions whose key was waiting for a look already.",
          lambda f: f.ledger.keys_coalesced),
     _one("gauge", "keys_outstanding", "Keys whose history is open.", lambda f: f.queue.outstanding),
+    _one(
+        "gauge", "converge_within_seconds",
+        "Deadline in use where it follows the lag (--converge-within auto); none where it is fixed.",
+        lambda f: None if f.adaptive is None else f.adaptive.converge_within_ms / 1000,
+    ),
     _one("gauge", "keys_judged", "Distinct keys found right or wrong (estimate, within 1 %).",
          lambda f: f.ledger.keys_judged),
     _one("gauge", "keys_excused", "Keys that differ in what TTL itself will remove: neither right nor wrong.",

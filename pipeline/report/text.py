@@ -196,6 +196,7 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
         "open": ledger["open"],
         "lag_seconds": msgspec.to_builtins(figures.lag),
         "replication_delay_seconds": figures.replication_delay_seconds,
+        "converge_within_seconds": figures.adaptive and figures.adaptive.converge_within_ms / 1000,
         "reader": {
             "lag_seconds": figures.reader_lag_seconds,
             "retention_headroom_seconds": figures.retention_headroom_seconds,
@@ -243,6 +244,7 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
         said.append(f"dead letters: {figures.queue.dead:,}; these keys were given up and not judged")
     if heading.verify_on is Side.SOURCE:
         said.append(LIMIT_OF_SOURCE)
+    said += [figures.adaptive.in_words] if figures.adaptive else []
     return said
 
 

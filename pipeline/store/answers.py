@@ -55,9 +55,13 @@ _DAMAGED = re.compile(
     r"holds no number at|hash value is not an integer|INVALIDOBJ|"
     r"user_script:\d+: (?:attempt to (?!call)|bad argument|data string too short)"
 )
+#: What redis-py, or we, raise over an answer of another type, or over a handshake that is none.
+CHOKED = (ValueError, TypeError, AttributeError, LookupError)
 #: The largest that Redis counts to.
 MOST_COUNTED = 2**63 - 1
-_NO_CLUSTER = "use a server without cluster mode (cluster-enabled no), or one whose one node has every slot"
+_OF_A_CLUSTER = (
+    "write redis+cluster://HOST:6379,HOST:6379 with some of its nodes, or use a server that is no node"
+)
 #: redis-py puts this in front, with the whole command.
 _OF_A_PIPELINE = re.compile(r"\ACommand # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
 _USER = re.compile(r"User \S+ has no permissions")
@@ -71,8 +75,15 @@ class Unexpected(StoreUnusable):
     """A refusal that nobody foresaw."""
 
 
-def translation(error: redis.RedisError | ValueError | AttributeError) -> StoreError:
-    """Our error for one of redis-py's; ValueError, AttributeError: it choked on an answer that is none."""
+class WrongForm(redis.RedisError):
+    """Who was asked where the server is cannot say so: (problem, remedy)."""
+
+
+def translation(error: Exception, *, in_cluster: bool = False) -> StoreError:
+    """Our error for one of redis-py's, or of CHOKED.
+
+    in_cluster: the URL names a cluster's nodes, and the next connection is made to the right one.
+    """
     text = _OF_A_PIPELINE.sub("", str(error))
     word = _WORDS.get(type(error)) or text.partition(" ")[0]  # type: ignore[arg-type]
     said = quoted(text if text.startswith(word) else f"{word} {text}")
@@ -88,15 +99,20 @@ def translation(error: redis.RedisError | ValueError | AttributeError) -> StoreE
     if isinstance(error, redis.OutOfMemoryError):
         return StoreFull("Redis is at maxmemory, and publishing waits until there is room", "raise maxmemory")
     if word in ("MOVED", "CROSSSLOT"):
-        return StoreUnusable(
-            "the Redis in --redis-url is a node of a cluster, and another node has this migration",
-            _NO_CLUSTER,
-        )
+        return _elsewhere(said, wait=in_cluster and word == "MOVED")
     if word in _NOT_READY:
         return StoreNotReady(f"{_NOT_READY[word]}: {said}")
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
         return StoreUnavailable(f"Redis cannot be reached: {quoted(text)}")
     return _of_state(word, said) or _unforeseen(error, said)
+
+
+def _elsewhere(said: str, *, wait: bool) -> StoreError:
+    if wait:
+        return StoreNotReady(f"another node of the Redis cluster has this migration now: {said}")
+    return StoreUnusable(
+        "the Redis in --redis-url is a node of a cluster, and another node has this migration", _OF_A_CLUSTER
+    )
 
 
 def _of_state(word: str, said: str) -> StoreError | None:
@@ -113,7 +129,9 @@ def _of_state(word: str, said: str) -> StoreError | None:
 
 
 def _unforeseen(error: Exception, said: str) -> StoreError:
-    if isinstance(error, (redis.InvalidResponse, ValueError, AttributeError)):
+    if isinstance(error, WrongForm):
+        return StoreUnusable(*error.args)
+    if isinstance(error, (redis.InvalidResponse, *CHOKED)):
         return StoreUnusable(
             "what answers at --redis-url does not speak as Redis does", "check its host, port and scheme"
         )

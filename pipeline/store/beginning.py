@@ -54,10 +54,11 @@ def _told(connection: RedisConnection) -> dict[str, str]:
     try:
         with connection.asking("info"):
             answer = cast(bytes | str, connection.redis.execute_command("INFO"))  # type: ignore[no-untyped-call]
+            text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
+            lines = text.splitlines()
     except (NotAllowed, Unexpected):
         return {}
-    text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
-    fields = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
+    fields = (line.partition(":") for line in lines if not line.startswith("#"))
     return {name: quoted(value.strip(), 40) for name, _, value in fields}
 
 
@@ -79,7 +80,7 @@ def server_info(told: Mapping[str, str]) -> ServerInfo:
 def load(connection: RedisConnection) -> Meta | None:
     """The migration as it was begun, None when there is none. Raises ConfigurationError (`readable`)."""
     with connection.asking("meta"):
-        raw = cast(dict[bytes, bytes], connection.redis.hgetall(connection.key("meta")))
+        raw = dict(cast(dict[bytes, bytes], connection.redis.hgetall(connection.key("meta"))))
     return _meta_of(raw, connection.migration) if raw else None
 
 
@@ -93,7 +94,9 @@ def begin(
     encoded = msgspec.json.encode(settings)
     times = msgspec.json.encode(judged_by) if judged_by else b""
     flat = connection.run(scripts.BEGIN, (secrets.token_hex(16), encoded, FORMAT, GROUP, times))
-    meta = _meta_of(dict(zip(flat[::2], flat[1::2], strict=True)), connection.migration)
+    with connection.asking("begin"):
+        raw = dict(zip(flat[::2], flat[1::2], strict=True))
+    meta = _meta_of(raw, connection.migration)
     differing = [
         f"{name}: {meta.settings.get(name, '(unset)')} → {settings.get(name, '(unset)')}"
         for name in sorted(meta.settings.keys() | settings.keys())

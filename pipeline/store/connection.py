@@ -4,8 +4,9 @@ Reads and writes: what the store asks for. Never: waiting. redis-py repeats a ca
 lost reply then counts twice; here it does not. The scripts may be repeated safely instead, and their callers
 decide when.
 
-After every call that failed the idle connections are closed: behind a name there may be another server by
-now, while the one that they lead to is alive, takes no writes, and keeps them open for ever.
+After every call that failed the idle connections are closed: behind a name, by a Sentinel's word or in a
+cluster there may be another server by now, while the one that they lead to is alive, takes no writes, and
+keeps them open for ever.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +18,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pipeline.core.judging.history import MAX_MS
-from pipeline.core.redis_url import fault_of
+from pipeline.core.redis_url import Form, fault_of, where
 from pipeline.errors import ConfigurationError, StateLost, StoreFull
-from pipeline.store.answers import NotAllowed, translation
+from pipeline.store.answers import CHOKED, NotAllowed, translation
 from pipeline.store.clock import AwsClocks, Reading, StateClock
+from pipeline.store.locating import Cluster, locator_of, pool
 from pipeline.store.outage import Outage
 from pipeline.store.scripts import CLAIM, KEEP_CLOCK, Script, source
 
@@ -37,7 +39,7 @@ class RedisConnection:
     def __init__(
         self, url: str, migration: str, aws: AwsClocks | None = None, outage: Outage | None = None
     ) -> None:
-        """url: redis://, rediss:// (TLS) or unix://, also with a password. Connects with the first call.
+        """url: one of the forms of `core/redis_url.py`. Connects with the first call.
 
         aws: the time, as AWS tells it; None in a process that cannot ask there. outage: is told what goes
         well and what does not; None for a command that looks once.
@@ -49,14 +51,30 @@ class RedisConnection:
         self.clock = StateClock(KeptTime(self), aws)
         self._prefix = f"ddbmm:{{{migration}}}:"
         self._calls: dict[str, Callable[..., Any]] = {}
-        self.redis = redis.Redis.from_url(
-            url,
-            protocol=3,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            socket_timeout=CALL_TIMEOUT_SECONDS,
-            health_check_interval=HEALTH_CHECK_SECONDS,
-        )
+        options = {
+            "protocol": 3,
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "socket_timeout": CALL_TIMEOUT_SECONDS,
+            "health_check_interval": HEALTH_CHECK_SECONDS,
+        }
+        located = where(url)
+        self.form = located.form
+        #: Who knows where the server is; None: the URL names it.
+        self.locator = locator_of(located, options, self.key(""))
+        self.redis = redis.Redis.from_pool(pool(located, options, self.locator))
+
+    @property
+    def place(self) -> str:
+        """Which server it is, where the URL does not say so; else ""."""
+        if isinstance(self.locator, Cluster):
+            return f"the node of the cluster that has slot {self.locator.slot}"
+        return "the primary that the Sentinels name" if self.locator else ""
+
+    def silent_hosts(self) -> list[str]:
+        """The hosts of the URL that do not say where the server is, and why."""
+        silent = self.locator.silent() if self.locator else []
+        return [f"{host}:{port}: {translation(error).problem}" for (host, port), error in silent]
 
     def close(self) -> None:
         self.redis.close()
@@ -96,8 +114,8 @@ class RedisConnection:
         """
         try:
             yield
-        except (redis.RedisError, ValueError, AttributeError) as error:  # … of a handshake that is none
-            ours = translation(error)
+        except (redis.RedisError, *CHOKED) as error:
+            ours = translation(error, in_cluster=self.form is Form.CLUSTER)
             self.redis.connection_pool.disconnect(inuse_connections=False)
             if self._outage and not isinstance(ours, (StateLost, StoreFull, tolerated)):
                 self._outage.failed(call, ours)
@@ -109,7 +127,7 @@ class RedisConnection:
         """What the server's own clock says."""
         with self.asking("time"):
             seconds, micros = self.redis.time()
-        return seconds * 1000 + micros // 1000
+            return seconds * 1000 + micros // 1000
 
 
 def _distance(raw: bytes | None, time_ms: int) -> int | None:

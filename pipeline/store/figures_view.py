@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from pipeline.core.adaptive import Adaptive
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.figures import Clock, Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
@@ -24,9 +25,9 @@ from pipeline.core.ledger import (
 from pipeline.core.model import Checkpoint
 from pipeline.core.outlook import Unsettled
 from pipeline.core.samples import Sample, timeline
-from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.errors import StateDamaged
 from pipeline.store import codec
+from pipeline.store.adapting import FIELDS, counts_by_bucket, kept
 from pipeline.store.answers import comparison_of, damaged, instant_ms, reading, whole
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
@@ -146,7 +147,10 @@ class FiguresView:
                 ),
                 closed=[gap for gap in gaps if gap.closed_ms is not None],
             ),
-            lag_counts=_added(read(name, _bucket_counts) for name in told if name.startswith("lag:")),
+            lag_counts=_added(
+                read(name, lambda raw: counts_by_bucket([raw])) for name in told if name.startswith("lag:")
+            ),
+            adaptive=read("adaptive", _adaptive),
             oldest_waiting_ms=read("late", _oldest_bucket_ms),
             oldest_finding_ms=read("oldest-finding", _first_ms),
             longest_due_ms=read("oldest-due", lambda raw: _longest_due_ms(told["oldest-entry"], raw)),
@@ -298,6 +302,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
     return {
         "clock": ("HMGET", key("clock"), "distance_ms", "steps"),
         "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms"),
+        "adaptive": ("HMGET", key("meta"), "judged_by", *FIELDS),
         "ledger": ("HGETALL", key("ledger")),
         "keys-judged": ("PFCOUNT", key("keys-judged")),
         "keys-sampled": ("PFCOUNT", key("keys-sampled")),
@@ -376,13 +381,11 @@ def _ledger(told: dict[str, Any]) -> Ledger:
     return Ledger.from_fields(fields, min(told["keys-judged"], begun), min(told["keys-sampled"], begun))
 
 
-def _bucket_counts(fields: dict[bytes, bytes]) -> list[int]:
-    counts = [0] * (len(LAG_BUCKETS_SECONDS) + 1)
-    for bucket, count in fields.items():
-        if int(bucket) < 0:
-            raise ValueError("no bucket has such a number")
-        counts[int(bucket)] = whole(count)
-    return counts
+def _adaptive(raw: list[bytes | None]) -> Adaptive | None:
+    """None where the latest start judges by a fixed deadline."""
+    judged_by, *fields = raw
+    times = msgspec.json.decode(judged_by or b"{}", type=dict[str, str])
+    return kept(fields) if times.get("converge-within") == "auto" else None
 
 
 def _added(minutes: Iterable[list[int]]) -> list[int]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from pipeline.core.adaptive import Adaptive
 from pipeline.core.ledger import Closing, Gap
 from pipeline.core.model import Checkpoint
 
@@ -87,7 +88,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """What one claim handed out, with the facts that judging needs (see `model.Moment`)."""
+    """What one claim handed out, with the facts that judging needs (see `model.Moment`).
+
+    adaptive: what follows the lag, None where nobody has made it yet.
+    """
 
     now_ms: int
     watermark_ms: int
@@ -95,6 +99,7 @@ class Claim(msgspec.Struct, frozen=True):
     watched_since_ms: int
     watched: bool
     entries: list[Entry]
+    adaptive: Adaptive | None = None
 
 
 class Commit(msgspec.Struct, frozen=True):

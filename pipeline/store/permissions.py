@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
 
+from pipeline.core.redis_url import Form
 from pipeline.errors import ConfigurationError, StateDamaged, StateLost
 from pipeline.store import scripts
 from pipeline.store.answers import NotAllowed, Unexpected
@@ -37,6 +38,8 @@ COMMANDS = (
     ),
     *("zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )
+#: And in a cluster, where its nodes are asked who has the migration.
+CLUSTER_COMMANDS = ("cluster|slots",)
 #: A name that no reader and no field has.
 _NOBODY = ""
 
@@ -59,7 +62,7 @@ _SCRIPTS: dict[Role, tuple[Script, ...]] = {
     ),
     Role.VALIDATOR: (
         *(scripts.BEGIN, scripts.CLAIM, scripts.CLAIM_ALONE, scripts.commit(0), scripts.KEEP_CLOCK),
-        scripts.VALIDATOR_HEARTBEAT,
+        *(scripts.VALIDATOR_HEARTBEAT, scripts.ADAPT),
     ),
     Role.COMPARER: (
         *(scripts.BEGIN, scripts.COMPARE_BEGIN, scripts.COMPARE_TAKE, scripts.COMPARE_RENEW),
@@ -71,22 +74,27 @@ _SCRIPTS: dict[Role, tuple[Script, ...]] = {
 }
 
 
-def acl_rules(keys: str) -> str:
+def acl_rules(keys: str, *, in_cluster: bool = False) -> str:
     """The rules of an ACL that allow what is needed on keys of that pattern."""
-    return f"~{keys} {' '.join(f'+{command}' for command in COMMANDS)}"
+    commands = COMMANDS + (CLUSTER_COMMANDS if in_cluster else ())
+    return f"~{keys} {' '.join(f'+{command}' for command in commands)}"
 
 
 def check_permissions(connection: RedisConnection, roles: Sequence[Role]) -> None:
     """Raises ConfigurationError that names all that one of the roles needs and the user may not do."""
     refused = [*_refused_questions(connection, roles), *_refused_scripts(connection, roles)]
     if refused:
+        rules = acl_rules(connection.key("*"), in_cluster=connection.form is Form.CLUSTER)
         raise ConfigurationError(
             f"the Redis user of --redis-url may not do what is needed: {', '.join(dict.fromkeys(refused))}",
-            f"allow it: ACL SETUSER (its name) {acl_rules(connection.key('*'))}",
+            f"allow it: ACL SETUSER (its name) {rules}",
         )
 
 
 def _refused_questions(connection: RedisConnection, roles: Sequence[Role]) -> Iterator[str]:
+    if connection.locator and _is_refused(connection, connection.locator.find):
+        yield "CLUSTER SLOTS"
+        return
     if _is_refused(connection, connection.redis.ping):
         yield "PING, or SELECT for the database of the URL"
         return

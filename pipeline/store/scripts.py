@@ -38,6 +38,7 @@ ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta", "watermarks"))
 KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
 SAMPLE = Script("sample", ("samples", "meta"))
+ADAPT = Script("adapt", ("meta",))
 CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger", "readers"))
 CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "trials", "readers"))
 COMPARE_BEGIN = Script(

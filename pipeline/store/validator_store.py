@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipeline.store import scripts
+from pipeline.core.adaptive import Adaptive
+from pipeline.store import adapting, scripts
 from pipeline.store.answers import instant_ms, reading
 from pipeline.store.connection import GROUP
 from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
@@ -39,6 +40,10 @@ class ValidatorStore(RoleStore):
         """Say that a validator has stopped, so that nobody counts on it for a while longer."""
         with self._connection.asking("say_gone"):
             self._redis.zrem(self._key("validators"), f"{GROUP}:{consumer}")
+
+    def adapt(self, at_most_ms: int) -> None:
+        """Make the deadline follow the lag, unless somebody just did (core/adaptive.py)."""
+        adapting.follow(self._connection, at_most_ms)
 
     def claim(
         self,
@@ -86,7 +91,7 @@ def _in_tuples(flat: Sequence[Any], each: int) -> Iterator[tuple[Any, ...]]:
 
 
 def _claim(answer: Sequence[Any]) -> Claim:
-    now, watermark, gap, watched_since, readers, flat = answer
+    now, watermark, gap, watched_since, readers, flat, *adaptive = answer
     # What is damaged is taken for what proves least.
     return Claim(
         now,
@@ -95,7 +100,17 @@ def _claim(answer: Sequence[Any]) -> Claim:
         _earlier(watched_since, now, otherwise=now),
         readers > 0,
         _entries(flat),
+        _adaptive(adaptive, now),
     )
+
+
+def _adaptive(raw: Sequence[bytes | str], now_ms: int) -> Adaptive | None:
+    """None for what is damaged, too: then the longest deadline is judged by."""
+    with contextlib.suppress(ValueError):
+        converge_within_ms, first_look_ms, adapted_ms = (instant_ms(one) for one in raw)
+        if converge_within_ms > 0 and adapted_ms <= now_ms:
+            return Adaptive(converge_within_ms, first_look_ms, adapted_ms)
+    return None
 
 
 def _earlier(raw: bytes | str, latest_ms: int, otherwise: int) -> int:

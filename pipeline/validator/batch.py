@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 import msgspec
 
+from pipeline.core.adaptive import is_probe
 from pipeline.core.judging.history import FindingChange, History, Judgement, late_noted
 from pipeline.core.ledger import Closing, tally, unread
-from pipeline.core.model import MISMATCHES, Look, Moment, Phase, VerdictKind
+from pipeline.core.model import MISMATCHES, Look, Moment, Phase, Policy, VerdictKind
 from pipeline.errors import AwsError
 from pipeline.store import codec
 from pipeline.store.clock import StateClock
@@ -52,8 +53,18 @@ class Decided(msgspec.Struct, frozen=True):
 class WorkBatch:
     """One claim under way: the state's clock, what is decided so far, the last AWS error."""
 
-    def __init__(self, claim: Claim, clock: StateClock) -> None:
+    def __init__(self, claim: Claim, clock: StateClock, policy: Policy) -> None:
+        """policy: as configured; where the deadline follows the lag, the claim brings it along."""
         self._claim = claim
+        self._policy = policy
+        if policy.adapted_ms is not None and (adaptive := claim.adaptive):
+            self._policy = msgspec.structs.replace(
+                policy,
+                converge_within_ms=adaptive.converge_within_ms,
+                first_look_ms=adaptive.first_look_ms,
+                adapted_ms=adaptive.adapted_ms,
+            )
+        self._probing = msgspec.structs.replace(self._policy, first_look_ms=0)
         self._clock = clock
         self._steps = clock.steps
         self.decided: list[Decided] = []
@@ -80,6 +91,10 @@ class WorkBatch:
             watched=claim.watched,
         )
 
+    def policy(self, case: Case) -> Policy:
+        """What the case is judged by: a probe is looked at as if nothing were known of the lag."""
+        return self._probing if self._policy.first_look_ms and is_probe(case.entry.key) else self._policy
+
     def conclude(self, case: Case, judgement: Judgement, now_ms: int) -> None:
         self.decided.append(concluded(case, judgement, now_ms))
 
@@ -97,7 +112,13 @@ def concluded(case: Case, judgement: Judgement, now_ms: int) -> Decided:
             entry=case.entry,
             after=codec.encode(after) if after is not None else b"",
             next_ms=judgement.next_ms,
-            tally=tally(case.history, judgement, case.reads, case.reads_strong),
+            tally=tally(
+                case.history,
+                judgement,
+                case.reads,
+                case.reads_strong,
+                probe=judgement.lag_ms >= 0 and is_probe(case.entry.key),
+            ),
             finding=_finding(case, judgement, now_ms),
             closing=_CLOSINGS.get(judgement.finding),
             judged=_is_counted(case.history, verdict),

@@ -16,6 +16,7 @@ import structlog
 from pipeline.aws import Connection, TableReader, describe_table
 from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.adaptive import LEAST_MS
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
 from pipeline.errors import AwsError, StoreError, StoreUnavailable
@@ -79,10 +80,11 @@ def run_validator(
         readers[migration.verify_on],
         readers[migration.origin],
         Policy(
-            converge_within_ms=migration.converge_within_ms,
+            converge_within_ms=migration.longest_deadline_ms,
             stable_for_ms=migration.stable_for_ms,
             leads=migration.verify_on is Side.SOURCE,
             ttl_grace_ms=migration.ttl_grace_ms,
+            adapted_ms=0 if migration.is_adaptive else None,
         ),
         own_metrics,
         consumer=consumer,
@@ -98,6 +100,8 @@ def run_validator(
         with contextlib.suppress(StoreError):  # whoever claims will say so
             store.clock.keep()
             store.say_alive(consumer, ALIVE_MS)
+            if migration.is_adaptive:
+                store.adapt(migration.converge_at_most_ms)
         for connection in connections.values():
             report(connection, own_metrics)
 
@@ -123,7 +127,7 @@ def _side_reader(
         metrics,
         digester=Digester(frozenset(migration.ignore_attributes)),
         ttl_attribute=table.ttl_attribute,
-        ttl_every_seconds=min(TTL_EVERY_SECONDS, migration.converge_within_ms / 1000),
+        ttl_every_seconds=min(TTL_EVERY_SECONDS, (migration.converge_within_ms or LEAST_MS) / 1000),
         max_rcu=max_rcu,
         stop=stop,
     )

@@ -118,7 +118,7 @@ class Validator:
         self._quarantine.release([entry.id for entry in claim.entries] or waiting)
         for entry in claim.entries:
             try:
-                self._try(WorkBatch(claim, self._store.clock), entry, trials)
+                self._try(WorkBatch(claim, self._store.clock, self._policy), entry, trials)
             finally:
                 self._survived = entry.id
         return len(claim.entries)
@@ -149,7 +149,7 @@ class Validator:
             if reclaim:
                 self._reclaimed_at = time.monotonic()
         claim = self._store.claim(self._consumer, CLAIM_KEYS, self._reclaim_after_ms if reclaim else 0, adopt)
-        return WorkBatch(claim, self._store.clock), claim.entries
+        return WorkBatch(claim, self._store.clock, self._policy), claim.entries
 
     # --- what needs no look ------------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class Validator:
             except ValueError:
                 batch.decided.append(self._bury(entry, None, "poison"))
                 continue
-            judgement = wake(case.history, moment, self._policy)
+            judgement = wake(case.history, moment, batch.policy(case))
             if judgement is None:
                 cases.append(case)
             else:
@@ -258,7 +258,7 @@ class Validator:
         undecided: list[Case] = []
         moment = batch.moment()
         for case in cases:
-            judgement = judge(case.history, case.looked(), moment, self._policy)
+            judgement = judge(case.history, case.looked(), moment, batch.policy(case))
             if judgement.escalate:
                 undecided.append(case)
             else:
@@ -287,7 +287,7 @@ class Validator:
         case.entry = msgspec.structs.replace(case.entry, raw=raw)
         case.history = codec.decode(raw)
         if case.look is not None and not batch.is_void:
-            judgement = judge(case.history, case.look, batch.moment(), self._policy)
+            judgement = judge(case.history, case.look, batch.moment(), batch.policy(case))
             if not judgement.escalate:
                 return concluded(case, judgement, batch.now_ms())
         return put_back(case, batch.now_ms())

@@ -30,10 +30,13 @@ def append(history: History | None, change: Change) -> History:
     )
 
 
-def brought_forward(history: History, due_ms: int, now_ms: int) -> int:
-    """When a key that was due at `due_ms` is due after a publish at `now_ms`; `history` as before it."""
+def brought_forward(history: History, due_ms: int, now_ms: int, worth_from_ms: int = 0) -> int:
+    """When a key that was due at `due_ms` is due after a publish at `now_ms`; `history` as before it.
+
+    worth_from_ms: when half of what was written with this change has come through; 0 = it is a probe.
+    """
     if history.phase is Phase.WAITING:
         return due_ms
     watched = history.phase in (Phase.ALARMED, Phase.EXCUSED)
     spacing = WATCH_MIN_MS if watched else LOOK_SPACING_MS
-    return min(due_ms, max(now_ms, history.looked_ms + spacing))
+    return min(due_ms, max(now_ms, history.looked_ms + spacing, worth_from_ms))

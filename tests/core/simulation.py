@@ -7,16 +7,38 @@ other, so each is simulated alone against the world's common timeline.
 
 import bisect
 import hashlib
+import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
+from pipeline.core.adaptive import (
+    ADAPT_EVERY_MS,
+    DEADLINE_MINUTES,
+    MEDIAN_MINUTES,
+    Adaptive,
+    Observed,
+    adapt,
+    is_probe,
+)
 from pipeline.core.judging import rule
 from pipeline.core.judging.history import FindingChange, History, Judgement
-from pipeline.core.ledger import tally
-from pipeline.core.model import ABSENT, UNKNOWN, Change, Look, Moment, Phase, Side, StreamView, VerdictKind
+from pipeline.core.ledger import lag_bucket, tally
+from pipeline.core.model import (
+    ABSENT,
+    UNKNOWN,
+    Change,
+    Look,
+    Moment,
+    Phase,
+    Policy,
+    Side,
+    StreamView,
+    VerdictKind,
+)
+from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.store import codec
 from tests.core.reference import append, brought_forward
 from tests.core.ttl_world import DESCRIBED_BEFORE_MS, START_MS
@@ -31,7 +53,8 @@ class Outcome:
     """What a scenario came to, over all its keys.
 
     written: keys ever written, `wrong` of them divergent at the end, sampled or not. keys and the rest: of
-    the sampled ones; judged: those of them that were written. open: findings open at the end.
+    the sampled ones; judged: those of them that were written. open: findings open at the end. detected_ms: of
+    each alarm, how old the oldest version was that it was about. deadlines: see `Deadline`.
     """
 
     written: int = 0
@@ -46,6 +69,8 @@ class Outcome:
     unbalanced: list[str] = field(default_factory=list)
     reads: int = 0
     alarms: int = 0
+    detected_ms: list[int] = field(default_factory=list)
+    deadlines: list[tuple[int, int]] = field(default_factory=list)
     excused: int = 0
     indeterminate: int = 0
 
@@ -77,19 +102,103 @@ class Timeline:
 def simulate(world: World, seed: int, keeps: Callable[[bytes], bool] = lambda _key: True) -> Outcome:
     """keeps: the sampler; keys that it leaves out are written and replicated, but not watched."""
     outcome = Outcome()
+    deadline = Deadline(world)
+    watched = []
     for number in range(world.keys):
         name = f"{seed}/{number}"
-        key = _Key(world, name, outcome)
+        key = _Key(world, name, outcome, deadline)
         outcome.written += key.written
         outcome.wrong += key.divergent
         if keeps(name.encode()):
-            key.run()
+            watched.append(key)
+    _run(watched, together=world.at_most_ms > 0)
+    outcome.deadlines = deadline.all
     return outcome
 
 
+def _run(keys: list["_Key"], *, together: bool) -> None:
+    """Each by itself, or all by the same clock: a deadline that follows the lag follows that of all keys."""
+    if not together:
+        for key in keys:
+            while key.next_ms < key.end_ms:
+                key.step()
+    else:
+        waiting = [(key.next_ms, number) for number, key in enumerate(keys)]
+        heapq.heapify(waiting)
+        while waiting:
+            _, number = heapq.heappop(waiting)
+            if keys[number].next_ms < keys[number].end_ms:
+                keys[number].step()
+                heapq.heappush(waiting, (keys[number].next_ms, number))
+    for key in keys:
+        key.account()
+
+
+class Deadline:
+    """What every validator judges by at a time: the policy as it is, or as it follows the lag.
+
+    all: every deadline there was, (when, ms).
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._lags: dict[int, list[int]] = {}
+        self._probes: dict[int, list[int]] = {}
+        self._probes_ms: dict[int, int] = {}
+        self._waiting: dict[int, int] = {}
+        self.outstanding = 0
+        self._adaptive: Adaptive | None = None
+        self.all: list[tuple[int, int]] = []
+
+    def count(self, key: bytes, lag_ms: int, before: int, after: int, now_ms: int) -> None:
+        """A look's lag (-1 = none), and the buckets in which the key waits."""
+        if lag_ms >= 0:
+            for counts in (self._lags, self._probes) if is_probe(key) else (self._lags,):
+                counts.setdefault(now_ms // 60_000, [0] * (len(LAG_BUCKETS_SECONDS) + 1))[
+                    lag_bucket(lag_ms)
+                ] += 1
+            if is_probe(key):
+                self._probes_ms[now_ms // 60_000] = self._probes_ms.get(now_ms // 60_000, 0) + lag_ms
+        for bucket, by in ((before, -1), (after, 1)) if before != after else ():
+            if bucket:
+                self._waiting[bucket] = self._waiting.get(bucket, 0) + by
+
+    def policy(self, key: bytes, now_ms: int, behind_ms: int) -> Policy:
+        world = self._world
+        if not world.at_most_ms:
+            return world.policy
+        if self._adaptive is None or now_ms >= self._adaptive.adapted_ms + ADAPT_EVERY_MS:
+            self._adaptive = adapt(self._observed(now_ms, behind_ms), world.at_most_ms, self._adaptive)
+            self.all.append((now_ms, self._adaptive.converge_within_ms))
+        return msgspec.structs.replace(
+            world.policy,
+            converge_within_ms=self._adaptive.converge_within_ms,
+            first_look_ms=0 if is_probe(key) else self._adaptive.first_look_ms,
+            adapted_ms=self._adaptive.adapted_ms,
+        )
+
+    def _observed(self, now_ms: int, behind_ms: int) -> Observed:
+        def last(counts: dict[int, list[int]], minutes: int) -> list[int]:
+            none = [0] * (len(LAG_BUCKETS_SECONDS) + 1)
+            told = [counts.get(now_ms // 60_000 - ago, none) for ago in range(minutes)]
+            return [sum(one) for one in zip(*told, strict=True)]
+
+        return Observed(
+            now_ms=now_ms,
+            lags=last(self._lags, DEADLINE_MINUTES),
+            recent=last(self._lags, MEDIAN_MINUTES),
+            probes=last(self._probes, MEDIAN_MINUTES),
+            probes_ms=sum(self._probes_ms.get(now_ms // 60_000 - ago, 0) for ago in range(MEDIAN_MINUTES)),
+            waiting=self._waiting,
+            outstanding=self.outstanding,
+            behind_ms=behind_ms,
+        )
+
+
 class _Key:
-    def __init__(self, world: World, name: str, outcome: Outcome) -> None:
+    def __init__(self, world: World, name: str, outcome: Outcome, deadline: Deadline) -> None:
         self.world, self.name, self.outcome = world, name, outcome
+        self.deadline = deadline
         self.random = random.Random(name)
         self.source, self.target = Timeline(), Timeline()
         self.suspects = 0
@@ -108,6 +217,10 @@ class _Key:
         self.due_ms = 0
         self.finding = False
         self.counts: dict[str, int] = {}
+        self.waiting = list(self.published)
+        quiet_from = max(self.source.times[-1], self.target.times[-1], START_MS + world.writing_ms)
+        self.end_ms = quiet_from + 40 * world.longest_ms + 600_000
+        self.now = START_MS
 
     # --- the world ---------------------------------------------------------------------------------------
 
@@ -196,22 +309,34 @@ class _Key:
 
     # --- the pipeline --------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        waiting = list(self.published)
-        quiet_from = max(self.source.times[-1], self.target.times[-1], START_MS + self.world.writing_ms)
-        end = quiet_from + 40 * self.world.policy.converge_within_ms + 600_000
-        now = START_MS
-        while True:
-            next_publish = waiting[0][0] if waiting else end
-            next_look = max(self.due_ms, now) if self.history is not None else end
-            now = min(next_publish, next_look)
-            if now >= end:
-                break
-            if next_publish <= next_look:
-                self._publish(*waiting.pop(0))
-            else:
-                self._validate(next_look, waiting)
-        self._account(end)
+    @property
+    def next_ms(self) -> int:
+        """When something happens to the key next."""
+        return min(self._next_publish, self._next_look)
+
+    @property
+    def _next_publish(self) -> int:
+        return self.waiting[0][0] if self.waiting else self.end_ms
+
+    @property
+    def _next_look(self) -> int:
+        return max(self.due_ms, self.now) if self.history is not None else self.end_ms
+
+    def step(self) -> None:
+        next_look = self._next_look
+        publishes = self._next_publish <= next_look
+        self.now = self.next_ms
+        if publishes:
+            self._publish(*self.waiting.pop(0))
+        else:
+            self._validate(next_look, self.waiting)
+
+    def account(self) -> None:
+        self._account(self.end_ms)
+
+    def _policy(self, now_ms: int) -> Policy:
+        behind_ms = now_ms - self._moment(now_ms).watermark_ms
+        return self.deadline.policy(self.name.encode(), now_ms, behind_ms)
 
     def _publish(self, now_ms: int, change: Change | None) -> None:
         if change is None:
@@ -222,7 +347,12 @@ class _Key:
             self._count({"suspects_waiting": -1})
         before = self.history
         self.history = codec.decode(codec.encode(append(before, change)))
-        self.due_ms = now_ms + 50 if before is None else brought_forward(before, self.due_ms, now_ms)
+        first_look_ms = self._policy(now_ms).first_look_ms
+        worth_from_ms = change.created_ms + first_look_ms if first_look_ms else 0
+        if before is None:
+            self.due_ms = max(now_ms + 50, worth_from_ms)
+        else:
+            self.due_ms = brought_forward(before, self.due_ms, now_ms, worth_from_ms)
         self._count({"outstanding": 1})
 
     def _compare(self, now_ms: int) -> None:
@@ -242,7 +372,7 @@ class _Key:
 
     def _validate(self, now_ms: int, waiting: list[tuple[int, Change | None]]) -> None:
         assert self.history is not None
-        policy = self.world.policy
+        policy = self._policy(now_ms)
         claimed = self.history
         judgement = rule.wake(claimed, self._moment(now_ms), policy)
         look = None
@@ -258,7 +388,7 @@ class _Key:
                 if not judgement.escalate:
                     break
                 strong, claimed = True, self.history
-        self._commit(self.history, judgement, look)
+        self._commit(self.history, judgement, look, policy, now_ms)
 
     def _look(self, now_ms: int, claimed: History, strong: bool) -> Look:
         self.outcome.reads += 2 if strong else 1
@@ -285,15 +415,22 @@ class _Key:
     def _side(self, table: Timeline) -> Side:
         return Side.SOURCE if table is self.source else Side.TARGET
 
-    def _commit(self, before: History, judgement: Judgement, look: Look | None) -> None:
+    def _commit(
+        self, before: History, judgement: Judgement, look: Look | None, policy: Policy, now_ms: int
+    ) -> None:
+        late = judgement.history.late if judgement.history else 0
+        self.deadline.count(self.name.encode(), judgement.lag_ms, before.late, late, now_ms)
         for item in tally(before, judgement, 0, 0).split():
             name, _, delta = item.partition("=")
             self._count({name: int(delta)})
         if judgement.finding is FindingChange.OPENED:
             self.finding = True
             self.outcome.alarms += 1
+            self.outcome.detected_ms.append(
+                now_ms - before.versions[before.lo][1] if before.lo < len(before.versions) else 0
+            )
             deciding = look if look is not None else before.held.look  # type: ignore[union-attr]
-            self._check_alarm(deciding)
+            self._check_alarm(deciding, policy)
         elif judgement.finding in (FindingChange.RECOVERED, FindingChange.EXCUSED):
             self.finding = False
         if judgement.verdict is VerdictKind.EXPIRED:
@@ -301,6 +438,7 @@ class _Key:
         self.history, self.due_ms = judgement.history, judgement.next_ms
 
     def _count(self, counts: dict[str, int]) -> None:
+        self.deadline.outstanding += counts.get("outstanding", 0)
         for name, count in counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
 
@@ -315,10 +453,10 @@ class _Key:
         """The tables differ when everything has come to rest."""
         return self.source.states[-1] != self.target.states[-1]
 
-    def _check_alarm(self, look: Look) -> None:
+    def _check_alarm(self, look: Look, policy: Policy) -> None:
         """An alarm is false when the target then held what the source held within converge-within."""
         held = self.target.at(look.at_ms)
-        recent = self.source.between(look.at_ms - self.world.policy.converge_within_ms, look.at_ms + 15)
+        recent = self.source.between(look.at_ms - policy.converge_within_ms, look.at_ms + 15)
         if held in recent or self._excusable(look):
             self.outcome.false_alarms.append(f"{self.name} at {look.at_ms - START_MS} ms")
 

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 
 from pipeline.core.judging.history import History, Judgement
-from pipeline.core.model import Change, Look, Moment
+from pipeline.core.model import Change, Look, Moment, Policy
 from pipeline.producers.base import CLOCKS_APART_MS
 from pipeline.store import codec
 from tests.core import simulation
 from tests.core.reference import append, brought_forward
-from tests.core.simulation import Outcome
+from tests.core.simulation import Deadline, Outcome
 from tests.core.test_simulation import SCENARIOS
 from tests.core.ttl_world import START_MS
 from tests.core.world import World
@@ -34,10 +34,10 @@ def errs(name: str, process: str, period: int) -> int:
 class Erring(simulation._Key):
     """A key whose reader and whose validator each go by a clock of their own."""
 
-    def __init__(self, world: World, name: str, outcome: Outcome) -> None:
+    def __init__(self, world: World, name: str, outcome: Outcome, deadline: Deadline) -> None:
         self._true_ms: dict[int, int] = {}  # instants of the validator's clock → when they really were
         self._now_ms = self._shown_ms = START_MS
-        super().__init__(world, name, outcome)
+        super().__init__(world, name, outcome, deadline)
 
     def _errs(self, process: str, true_ms: int) -> int:
         return errs(self.name, process, (true_ms - START_MS) // LEARNS_EVERY_MS)
@@ -98,12 +98,14 @@ class Erring(simulation._Key):
             dated = ((digest, at_ms + self._errs("comparer", now_ms)),)
             self.history = msgspec.structs.replace(self.history, versions=dated)
 
-    def _commit(self, before: History, judgement: Judgement, look: Look | None) -> None:
-        super()._commit(before, judgement, look)
+    def _commit(
+        self, before: History, judgement: Judgement, look: Look | None, policy: Policy, now_ms: int
+    ) -> None:
+        super()._commit(before, judgement, look, policy, now_ms)
         self.due_ms = self._reached_ms(self.due_ms)
 
-    def _check_alarm(self, look: Look) -> None:
-        super()._check_alarm(msgspec.structs.replace(look, at_ms=self._true_ms[look.at_ms]))
+    def _check_alarm(self, look: Look, policy: Policy) -> None:
+        super()._check_alarm(msgspec.structs.replace(look, at_ms=self._true_ms[look.at_ms]), policy)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -9,9 +9,10 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.connection import parse_url
 
 from pipeline.config import load
-from pipeline.core.redis_url import fault_of
+from pipeline.core.redis_url import Form, fault_of, where
 from pipeline.errors import ConfigurationError, UsageError
 from pipeline.store import RedisConnection
 
@@ -19,6 +20,27 @@ PASSWORD = "Zq7XkV9pLm"
 #: Pieces of it that a message would show if it took the URL apart.
 PIECES = ("Zq7X", "XkV9", "9pLm")
 
+LOCATED = {
+    "redis+sentinel://a:1,b,[::1]:3/mymaster/5": (
+        Form.SENTINEL,
+        (("a", 1), ("b", 26379), ("::1", 3)),
+        "mymaster",
+    ),
+    "redis+sentinel://a/my.master_1-x": (Form.SENTINEL, (("a", 26379),), "my.master_1-x"),
+    f"redis+sentinel://u:{PASSWORD}@a,b/s/0?sentinel_username=x&sentinel_password=y": (
+        Form.SENTINEL,
+        (("a", 26379), ("b", 26379)),
+        "s",
+    ),
+    f"rediss+sentinel://:{PASSWORD},@a/s?ssl_ca_certs=/ca.pem": (Form.SENTINEL, (("a", 26379),), "s"),
+    "redis+cluster://a": (Form.CLUSTER, (("a", 6379),), ""),
+    "redis+cluster://a:1,b/0": (Form.CLUSTER, (("a", 1), ("b", 6379)), ""),
+    f"rediss+cluster://u:{PASSWORD}@a,b/?ssl_check_hostname=no": (
+        Form.CLUSTER,
+        (("a", 6379), ("b", 6379)),
+        "",
+    ),
+}
 USABLE = (
     "redis://localhost",
     "redis://localhost/",
@@ -37,6 +59,7 @@ USABLE = (
     "unix:///run/redis.sock?db=1",
     "unix:///run/a%20b%23c@d.sock",
     f"unix://user:{PASSWORD}@/run/redis.sock",
+    *LOCATED,
 )
 REFUSED = (
     f"redis://:{PASSWORD}/{PASSWORD}@host:6379/0",
@@ -84,6 +107,32 @@ REFUSED = (
     "unix:///",
     f"redis://[{PASSWORD}",
     f"redis://[::1{PASSWORD}]/0",
+    "redis+sentinel://a",
+    "redis+sentinel://a/",
+    f"redis+sentinel://:{PASSWORD}@a/service/{PASSWORD}",
+    f"redis+sentinel://:{PASSWORD}@a/{PASSWORD}%20/0",
+    f"redis+sentinel://{PASSWORD}@a/s",
+    f"redis+sentinel://:{PASSWORD}/{PASSWORD}@a/s",
+    f"redis+sentinel://:{PASSWORD}@a:{PASSWORD},b/s",
+    f"redis+sentinel://a,{PASSWORD}:99999/s",
+    "redis+sentinel://a,,b/s",
+    "redis+sentinel://a,b:0/s",
+    f"redis+sentinel://a/s?{PASSWORD}=1",
+    f"redis+sentinel://a/s?sentinel_{PASSWORD}=1",
+    f"redis+sentinel://a/s?sentinel_password={PASSWORD}&sentinel_password={PASSWORD}",
+    "redis+sentinel://a/s?ssl_ca_certs=/x",
+    f"redis+cluster://:{PASSWORD}#@a",
+    f"redis+cluster://:{PASSWORD}?@a",
+    f"redis+cluster://[{PASSWORD},a",
+    f"redis+cluster://[::1]{PASSWORD},a",
+    "redis+cluster://",
+    "redis+cluster:a",
+    "redis+cluster://a/1",
+    "redis+cluster://a/?db=2",
+    f"redis+cluster://a/{PASSWORD}",
+    f"redis+cluster://a?sentinel_password={PASSWORD}",
+    f"unix+cluster://{PASSWORD}",
+    f"redis+{PASSWORD}://a",
     "",
 )
 
@@ -101,6 +150,23 @@ def test_a_password_with_every_character_arrives_whole() -> None:
         "redis://:a%3A%2F%3F%23%5B%5D%40%25%20b@host/0", "m"
     ).redis.connection_pool.connection_kwargs
     assert (kwargs["password"], kwargs["host"]) == ("a:/?#[]@% b", "host")
+
+
+@pytest.mark.parametrize("url", LOCATED)
+def test_who_knows_where_the_server_is_is_read_from_the_url(url: str) -> None:
+    found = where(url)
+    assert (found.form, found.hosts, found.service) == LOCATED[url]
+
+
+def test_the_sentinels_are_asked_with_credentials_of_their_own_and_the_same_certificates() -> None:
+    found = where("rediss+sentinel://u:p@a/s/3?ssl_ca_certs=/ca&sentinel_username=x&sentinel_password=y")
+    asked, server = parse_url(found.asked), parse_url(found.server)
+    assert (asked["username"], asked["password"], asked["ssl_ca_certs"]) == ("x", "y", "/ca")
+    assert (server["username"], server["password"], server["ssl_ca_certs"], server["db"]) == (
+        *("u", "p", "/ca"),
+        3,
+    )
+    assert "password" not in parse_url(where("redis+sentinel://u:p@a/s").asked)
 
 
 @pytest.mark.parametrize("url", REFUSED)
@@ -144,6 +210,6 @@ def test_whatever_is_written_is_refused_or_understood_by_the_client(user: str, h
 
 @given(st.text(max_size=30))
 def test_no_text_at_all_is_a_defect(text: str) -> None:
-    for url in (text, f"redis://{text}", f"rediss://h?{text}", f"unix://{text}"):
-        if not fault_of(url):
-            redis.Redis.from_url(url).connection_pool.make_connection()
+    for begins in ("", "redis://", "rediss://h?", "unix://", "redis+sentinel://", "redis+cluster://h,"):
+        if not fault_of(begins + text):
+            RedisConnection(begins + text, "m").redis.connection_pool.make_connection()

@@ -116,6 +116,14 @@ def test_a_source_that_never_rests_is_given_up_and_the_books_balance() -> None:
     )
 
 
+def test_a_suspect_that_had_to_wait_long_for_its_looks_is_not_given_up_for_its_age() -> None:
+    """Few read units, many suspects: the first look comes after ten times --converge-within."""
+    first = judge(suspect(), look(B, A, 900_000), alone(900_000), POLICY)
+    assert first.verdict is None and after(first).is_waiting_suspect
+    result = judge(after(first), look(B, A, 1_900_000, strong=True), alone(1_900_000), POLICY)
+    assert (result.verdict, result.finding) == (VerdictKind.DIFFERENT, FindingChange.OPENED)
+
+
 def test_where_a_reader_is_alive_it_has_to_be_past_the_look() -> None:
     first = judge(suspect(), look(B, A, 1_000), watched(1_000, 0), POLICY)
     held = judge(after(first), look(B, A, 62_000, strong=True), watched(62_000, 60_000), POLICY)

@@ -24,7 +24,9 @@ class World:
     applied (of a cold key: long after), then for up to --stable-for. values: if not 0, there are only so
     many, so that A → B → A is common. compared_ms: between which instants a comparison reads a key, once;
     watched: a stream is read beside it. lost: share of the keys that the target never had to begin with,
-    spoiled: of those that it had wrong. ttl: None = nothing expires.
+    spoiled: of those that it had wrong. ttl: None = nothing expires. at_most_ms: --converge-at-most of a
+    deadline that follows the lag, 0 = it is the policy's. growing: until when the lag grows, and by how much
+    a second; from then on it shrinks as fast.
     """
 
     keys: int = 100
@@ -46,6 +48,13 @@ class World:
     lost: float = 0.0
     spoiled: float = 0.0
     ttl: Ttl | None = None
+    at_most_ms: int = 0
+    growing: tuple[int, float] | None = None
+
+    @property
+    def longest_ms(self) -> int:
+        """The longest deadline: beyond it every difference is one."""
+        return self.at_most_ms or self.policy.converge_within_ms
 
 
 class Write(NamedTuple):
@@ -88,6 +97,10 @@ def replicated(world: World, rng: random.Random, changes: list[tuple[int, bytes]
 
 def _arrival(world: World, rng: random.Random, made_ms: int) -> int:
     at_ms = made_ms + rng.randint(*world.lag_ms)
+    if world.growing is not None:
+        peak_ms, slope = world.growing
+        since_ms = made_ms - START_MS
+        at_ms += int(slope * max(0, min(since_ms, 2 * peak_ms - since_ms)))
     if world.stall and START_MS + world.stall[0] <= at_ms < START_MS + world.stall[1]:
         return START_MS + world.stall[1] + rng.randint(1, 500)
     return at_ms
@@ -102,7 +115,7 @@ def _as_promised(world: World, writes: list[Write]) -> list[Write]:
     policy = world.policy
     applied: list[Write] = []
     for write in writes:
-        in_time_until = write.made_ms // 1000 * 1000 + policy.converge_within_ms
+        in_time_until = write.made_ms // 1000 * 1000 + world.longest_ms
         newer = next((one.at_ms for one in applied if one.made_ms > write.made_ms), 0)
         if not world.values:
             in_time_until = max(in_time_until, newer)

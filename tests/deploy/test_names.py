@@ -13,6 +13,7 @@ NOT_SHOWN = {
     "ddbmm_ledger_mismatches_total": "the panel Findings opened and recovered shows the validators' count",
     "ddbmm_stream_gaps_total": "the panel Losses of records shows those that are open; status lists all",
     "ddbmm_comparison_started_timestamp_seconds": "the panel Comparison finished tells what matters of it",
+    "ddbmm_converge_within_seconds": "status and gate say it, and only --converge-within auto has it",
     "ddbmm_ledger_reads_strong_total": "a share of ledger_reads_total that only a developer asks for",
 }
 EVERYTHING = [

@@ -113,12 +113,9 @@ def drill(scenario: Scenario, redis_url: str, directory: Path) -> Report:
     name = f"drill-{os.getpid()}-{time.monotonic_ns()}"
     options = [
         *("--sample-rate", f"{scenario.sample_rate:g}"),
-        *(
-            "--converge-within",
-            f"{scenario.converge_seconds}s",
-            "--stable-for",
-            f"{scenario.stable_seconds}s",
-        ),
+        *("--converge-within", "auto" if scenario.auto else f"{scenario.converge_seconds}s"),
+        *("--converge-at-most", f"{scenario.converge_seconds}s"),
+        *("--stable-for", f"{scenario.stable_seconds}s"),
         *("--workers", str(WORKERS), "--statistics-every", "10s"),
     ]
     with WorldProcess(scenario) as world, contextlib.closing(watch(redis_url, name)) as store:

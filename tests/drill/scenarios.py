@@ -26,7 +26,8 @@ class Scenario(msgspec.Struct, frozen=True):
     "kill" (-9) or "stop" (for `outage_seconds`). split: after half of the changes every shard is split.
     ttl_keys: so many more have a TTL, in every way in which that excuses something or does not (`expiring`).
     cold_items: so many more that nobody writes, as an import left them (`imported`); while the traffic goes
-    on, the whole tables are compared, in `segments` (0 = by their size).
+    on, the whole tables are compared, in `segments` (0 = by their size). auto: the deadline follows the lag,
+    up to converge_seconds.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Scenario(msgspec.Struct, frozen=True):
     ttl_keys: int = 0
     cold_items: int = 0
     segments: int = 0
+    auto: bool = False
     seed: int = 1
 
     def plan(self) -> Plan:
@@ -110,6 +112,16 @@ FULL = (
         converge_seconds=180,
         stable_seconds=20,
         held_seconds=12,
+    ),
+    Scenario(
+        *("faults 0.5 %, lag 2 min, adaptive deadline", 60_000),
+        per_second=1_000,
+        fault_percent=0.5,
+        lag=Lag(100_000, 120_000),
+        converge_seconds=180,
+        stable_seconds=20,
+        held_seconds=12,
+        auto=True,
     ),
     Scenario("verify on source, faults 1 %", 80_000, verify_on=Side.SOURCE, fault_percent=1),
     Scenario(

@@ -51,8 +51,9 @@ class World(System):
         key: object = string_key,
         also: Item | None = None,
         clock: servers.SteppingClock | None = None,
+        url: str = "",
     ) -> None:
-        """clock: the one that Redis goes by."""
+        """clock: the one that Redis goes by. url: of a Redis that the test has made, without a proxy."""
         self._clock = clock
         self._open = contextlib.ExitStack()
         self.fake = self._open.enter_context(FakeProcess())
@@ -67,7 +68,8 @@ class World(System):
         self._state_directory = directory / "redis"
         self._redis_port = servers.free_port()
         self._redis_process: contextlib.ExitStack | None = None
-        self.start_redis()
+        if not url:
+            self.start_redis()
         self.redis_proxy = self._open.enter_context(Proxy(self._redis_port))
         self.aws_proxy = self._open.enter_context(Proxy(self.fake.port))
         tables = [FakeTable(self.fake, name) for name in ("source", "target")]
@@ -75,7 +77,7 @@ class World(System):
             one.url = f"http://127.0.0.1:{self.aws_proxy.port}"
         super().__init__(
             directory,
-            f"redis://127.0.0.1:{self.redis_proxy.port}/0",
+            url or f"redis://127.0.0.1:{self.redis_proxy.port}/0",
             tables[0],
             tables[1],
             "faults",
@@ -83,7 +85,7 @@ class World(System):
             key=key,  # type: ignore[arg-type]
             also=also,
         )
-        self.store_url = f"redis://127.0.0.1:{self._redis_port}/0"
+        self.store_url = url or f"redis://127.0.0.1:{self._redis_port}/0"
         self.look_at(self.store_url)
         self.kills = 0
         self.trimmed = 0  # change records that nobody could read any more

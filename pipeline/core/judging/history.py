@@ -105,6 +105,11 @@ class History(msgspec.Struct, frozen=True):
         index = self.lo + max(0, self.alarmed + self.excused - self.skipped)
         return self.versions[index][1] if index < len(self.versions) else None
 
+    def is_known_late(self, at_ms: int) -> bool:
+        """True when the oldest version that is waited for was counted as late by a look before `at_ms`."""
+        oldest = self.oldest_waiting
+        return oldest is None or (self.late == oldest[1] // LATE_BUCKET_MS and self.looked_ms < at_ms)
+
     @property
     def operation(self) -> ChangeType | None:
         """What made the newest version; None where the history cannot tell, or no change was seen."""

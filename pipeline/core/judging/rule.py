@@ -49,6 +49,8 @@ RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
 READER_BEHIND_MS = 30_000
 #: What no look missed and the first one found longer than this after its write, this monitor was late for.
 OWN_DELAY_MS = 30_000
+#: What is not in the deadline yet is looked at again after this, when it is.
+NEWS_MS = 2_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
 GIVE_UP_FACTOR = 10
 #: What ends an excuse: the next difference is another one.
@@ -170,7 +172,7 @@ def _still_behind(history: History, lo: int, look: Look, policy: Policy) -> Judg
         finding = FindingChange.RECOVERED if was_alarmed else FindingChange.NONE
     return Judgement(
         history=trim(after),
-        next_ms=look.at_ms + max(LOOK_SPACING_MS, _recheck_delay(after, look.at_ms)),
+        next_ms=look.at_ms + max(LOOK_SPACING_MS, _recheck_delay(after, look.at_ms, policy)),
         reached=newly,
         alarmed=after.alarmed - history.alarmed,
         expired=-history.excused,
@@ -194,7 +196,8 @@ def _lag(history: History, reached: int, look: Look, policy: Policy) -> int:
     if policy.leads:
         return created_ms - look.at_ms if created_ms > look.at_ms else -1
     lag_ms = max(0, look.at_ms - created_ms)
-    return -1 if lag_ms > OWN_DELAY_MS and history.looked_ms < created_ms else lag_ms
+    own_delay_ms = OWN_DELAY_MS + policy.first_look_ms
+    return -1 if lag_ms > own_delay_ms and history.looked_ms < created_ms else lag_ms
 
 
 def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:
@@ -229,8 +232,11 @@ def _no_match(history: History, look: Look, proof: Proof, moment: Moment, policy
         # Equal sides, which a record still to be read may explain: kept until the readers are past the look.
         held = HeldLook(look, look.at_ms) if look.digest == look.witness else None
         after = late_noted(_change(history, looked_ms=look.at_ms, held=held))
-        delay = min(_recheck_delay(history, look.at_ms), _deadline(history, policy) - look.at_ms)
+        delay = min(_recheck_delay(history, look.at_ms, policy), _deadline(history, policy) - look.at_ms)
         return Judgement(thin(after), next_ms=look.at_ms + delay)
+    if _is_news(history, policy):
+        after = late_noted(_change(history, looked_ms=look.at_ms))
+        return Judgement(thin(after), next_ms=look.at_ms + NEWS_MS)
     if not look.strong and _worth_escalating(history, look, moment, policy):
         return Judgement(history, escalate=True)
     held = hold(history.held, history, look, policy)
@@ -251,13 +257,15 @@ def _suspicious(history: History, look: Look, proof: Proof, moment: Moment, poli
      2. Looks at 3, 7, 15, 30, 45: as before. Had one found both sides equal, that were a match; had one found
         another item at the source, the still stand would begin again.
      3. Look at 62, after 61 s: as before. The caller has it repeated, strongly consistent: the same. Alarm.
-     4. A source that never rests is given up when the suspect is ten times 60 s old.
+     4. A source that is seen to have moved once more when the suspect is ten times 60 s old is given up. Age
+        alone gives nothing up: where reads are few, a suspect may be older than that at its first look.
     """
     held = hold(history.held, history, look, policy)
     rested = look.at_ms >= rests_until_ms(held, policy)
     if rested and not look.strong:
         return Judgement(history, escalate=True)
-    if not rested and moment.now_ms >= history.versions[-1][1] + GIVE_UP_FACTOR * policy.converge_within_ms:
+    moved = history.held is not None and held.since_ms == look.at_ms
+    if moved and moment.now_ms >= history.versions[-1][1] + GIVE_UP_FACTOR * policy.converge_within_ms:
         return Judgement(
             None,
             alarmed=-history.alarmed,
@@ -308,6 +316,8 @@ def _decide(
     wait, never in an alarm.
     """
     look, now_ms = held.look, moment.now_ms
+    if _has_more_time(history, look, policy):
+        return None
     rested_ms = rests_until_ms(held, policy)
     if history.suspect and look.at_ms < rested_ms:
         again_ms = suspect_again_ms(held, policy)
@@ -368,10 +378,24 @@ def _deadline(history: History, policy: Policy) -> int:
     return oldest[1] + policy.converge_within_ms + FLOOR_MS if oldest else 0
 
 
-def _recheck_delay(history: History, now_ms: int) -> int:
+def _is_news(history: History, policy: Policy) -> bool:
+    """True when the deadline follows the lag, and what this version says of the lag is not in it yet."""
+    if policy.adapted_ms is None:
+        return False
+    return not history.is_known_late(policy.adapted_ms)
+
+
+def _has_more_time(history: History, look: Look, policy: Policy) -> bool:
+    """True when the deadline has grown since the look that is held: it is not over."""
+    if policy.adapted_ms is None or history.suspect:
+        return False
+    return look.at_ms < _deadline(history, policy)
+
+
+def _recheck_delay(history: History, now_ms: int, policy: Policy) -> int:
     oldest = history.oldest_waiting
     age = max(0, now_ms - oldest[1]) if oldest else 0
-    return min(max(age // 2, RECHECK_MIN_MS), RECHECK_MAX_MS)
+    return max(min(max(age // 2, RECHECK_MIN_MS), RECHECK_MAX_MS), policy.first_look_ms - age)
 
 
 _change = msgspec.structs.replace

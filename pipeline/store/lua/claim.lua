@@ -4,8 +4,8 @@
 -- are settled and only to be forgotten: that is done here, which spares them the way to a validator and back.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, key, history, deliveries, …}}; key or
--- history may be false
+-- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, key, history, deliveries, …},
+-- converge_within_ms, first_look_ms, adapted_ms: 0 where the deadline is fixed}; key or history may be false
 local work    = key(1, 'stream', 'XADD XREADGROUP XAUTOCLAIM XPENDING XINFO|CONSUMERS XGROUP|DELCONSUMER') -- one entry a key: {k: key, t: since when it is due (ms)}
 local due     = key(2, 'zset', 'ZRANGEBYSCORE ZREM')                     -- key -> when to look next (ms)
 local history = key(3, 'hash', 'HGET HDEL')                              -- key -> history
@@ -86,5 +86,7 @@ if taken < wanted then
   local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', wanted - taken, 'STREAMS', work, '>')
   if reply then take(reply[1][2], false) end
 end
-local facts = redis.call('HMGET', meta, 'watermark_ms', 'gap_ms', 'watched_since_ms')
-return {now, facts[1] or '0', facts[2] or '0', facts[3] or '0', redis.call('ZCOUNT', readers, now, '+inf'), out}
+local facts = redis.call('HMGET', meta, 'watermark_ms', 'gap_ms', 'watched_since_ms', 'converge_within_ms',
+  'first_look_ms', 'adapted_ms')
+return {now, facts[1] or '0', facts[2] or '0', facts[3] or '0', redis.call('ZCOUNT', readers, now, '+inf'), out,
+  facts[4] or '0', facts[5] or '0', facts[6] or '0'}

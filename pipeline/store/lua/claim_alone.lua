@@ -2,8 +2,9 @@
 -- Hand out one of the entries that were in hand when validators died, the one that was tried least, and count it.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, key, history, trials}}; {} instead of
--- the entry when none of them is this consumer's any more; key or history may be false
+-- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, key, history, trials},
+-- converge_within_ms, first_look_ms, adapted_ms}, as claim.lua; {} instead of the entry when none of them is this
+-- consumer's any more; key or history may be false
 local work     = key(1, 'stream', 'XCLAIM XPENDING')
 local history  = key(2, 'hash', 'HGET')
 local meta     = key(3, 'hash', 'HMGET')
@@ -34,5 +35,7 @@ if entry then
   redis.call('EXPIRE', tried, kept_seconds)
   out = {chosen, name, name and redis.call('HGET', history, name) or false, trials}
 end
-local facts = redis.call('HMGET', meta, 'watermark_ms', 'gap_ms', 'watched_since_ms')
-return {now, facts[1] or '0', facts[2] or '0', facts[3] or '0', redis.call('ZCOUNT', readers, now, '+inf'), out}
+local facts = redis.call('HMGET', meta, 'watermark_ms', 'gap_ms', 'watched_since_ms', 'converge_within_ms',
+  'first_look_ms', 'adapted_ms')
+return {now, facts[1] or '0', facts[2] or '0', facts[3] or '0', redis.call('ZCOUNT', readers, now, '+inf'), out,
+  facts[4] or '0', facts[5] or '0', facts[6] or '0'}

@@ -5,10 +5,10 @@
 --
 -- Returns three lists; an entry goes by its position (1 = the first):
 --   refused:  {entry, its history now, …}
---   lost:     {entry, …}: no longer pending, another validator's to commit
+--   lost:     {entry, …}: no longer pending, or of another key: another validator's to commit
 --   findings: {entry, since when it is or was open (ms), the finding before ('' = none), …}, for every entry whose
 --             finding was opened, rewritten or closed
-local work         = key(1, 'stream', 'XACK XDEL')
+local work         = key(1, 'stream', 'XRANGE XACK XDEL')
 local due          = key(2, 'zset', 'ZADD')               -- key -> when to look next (ms)
 local history      = key(3, 'hash', 'HGET HSET HDEL')     -- key -> history
 local ledger       = key(4, 'hash', 'HMGET HINCRBY HSET')
@@ -132,9 +132,17 @@ local function put(entry)
   end
 end
 
+-- A server that was replaced and its replacement give the same ids for a while, to entries of other keys: what was
+-- claimed from the one must not take another key's entry out of the other.
+local function holds(id, name)
+  local found = redis.call('XRANGE', work, id, id)[1]
+  local fields = found and found[2] or {}
+  return name == (fields[1] == 'k' and fields[2] or '') -- as claim.lua hands it out
+end
+
 local judged, times, lost, lag_ms_sum, verdict = {}, {}, {}, 0, false
 for _, entry in ipairs(accepted) do
-  if redis.call('XACK', work, group, entry.id) == 1 then
+  if holds(entry.id, entry.key) and redis.call('XACK', work, group, entry.id) == 1 then
     put(entry)
     if bit.band(entry.flags, COUNT_KEY) ~= 0 then judged[#judged + 1] = entry.key end
     if bit.band(entry.flags, VERDICT) ~= 0 then verdict = true end

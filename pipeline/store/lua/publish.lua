@@ -12,7 +12,7 @@ local work         = key(4, 'stream', 'XADD XLEN')    -- one entry a key: {k: ke
 local due          = key(5, 'zset', 'ZSCORE ZADD ZREM') -- key -> when to look next (ms)
 local ledger       = key(6, 'hash', 'HMGET HINCRBY')
 local keys_sampled = key(7, 'string', 'PFADD')        -- HyperLogLog
-local meta         = key(8, 'hash', 'HGET HSET')      -- watched_since_ms: when the latest watch began
+local meta         = key(8, 'hash', 'HMGET HSET')     -- watched_since_ms: when the latest watch began; first_look_ms
 local dead         = key(9, 'stream', 'XADD')         -- dead letters
 if checked() then return refused end
 local partition, epoch, expected, checkpoint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -162,7 +162,8 @@ for number, name in ipairs(names) do
     end
   end
 end
-local watched_since_ms = tonumber(redis.call('HGET', meta, 'watched_since_ms') or 0)
+local told = redis.call('HMGET', meta, 'watched_since_ms', 'first_look_ms')
+local watched_since_ms, first_look_ms = tonumber(told[1] or 0), tonumber(told[2] or 0)
 local counts = {
   records_read = records_read, not_sampled = not_sampled, versions_published = published, outstanding = published,
   keys_coalesced = published - #fresh, suspects_waiting = -taken_over,
@@ -177,13 +178,20 @@ countable(ledger, fields)
 
 local since = string.format('%d', now)
 
+-- When a key is worth a first look: at once, or where the lag is known (core/adaptive.py), when half of the changes
+-- have come through, but for one key in 32.
+local function worth_from_ms(name, change)
+  if first_look_ms == 0 or tonumber(string.sub(redis.sha1hex(name), 1, 2), 16) < 8 then return 0 end
+  return struct.unpack('<I8', changes, change + 2) + first_look_ms
+end
+
 -- A key with a history is in `due` or in `work`, never in both. One that waits for a recheck alone is looked at
 -- earlier now, but not sooner after its last look than the spacing.
-local function bring_forward(name, bytes)
+local function bring_forward(name, bytes, change)
   local phase = string.byte(bytes, AT_PHASE)
   if phase == WAITING or not redis.call('ZSCORE', due, name) then return end
   local spacing_ms = (phase == ALARMED or phase == EXCUSED) and watched_spacing_ms or look_spacing_ms
-  local at_ms = struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms
+  local at_ms = math.max(struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms, worth_from_ms(name, change))
   if at_ms <= now then
     redis.call('XADD', work, '*', 'k', name, 't', since)
     redis.call('ZREM', due, name)
@@ -192,10 +200,16 @@ local function bring_forward(name, bytes)
   end
 end
 
-for _, one in ipairs(damaged) do bury_damaged(dead, ledger, due, one[1], one[2]) end
+local spoiled = {} -- names of those that are damaged: they may be in `work`
+for _, one in ipairs(damaged) do
+  bury_damaged(dead, ledger, due, one[1], one[2])
+  spoiled[one[1]] = true
+end
 for number, name in ipairs(names) do
   if old[number] then
-    bring_forward(name, old[number])
+    bring_forward(name, old[number], first[number])
+  elseif not spoiled[name] and worth_from_ms(name, first[number]) > now then
+    redis.call('ZADD', due, worth_from_ms(name, first[number]), name)
   else
     redis.call('XADD', work, '*', 'k', name, 't', since)
   end

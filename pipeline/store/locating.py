@@ -1,0 +1,202 @@
+"""Where the migration's server is, asked of Sentinels or of a cluster's nodes for every new connection.
+
+Reads: what they say. Writes: nothing. Never: waiting. No call is repeated here.
+
+A migration is one hash slot, so one node has all of it, and a connection to that node is all that is needed.
+redis-py's own cluster client repeats calls whose answer was lost, and asks any node for TIME: both are wrong.
+After a failover or a move the old connections fail, are closed (see `connection`), and the next ones are made
+to where the migration is then.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, cast
+
+import redis
+from redis.connection import Connection, ConnectionPool, SSLConnection, parse_url
+from redis.crc import key_slot
+
+from pipeline.core.redis_url import Address, Form, Where
+from pipeline.store.answers import WrongForm
+
+Answer = TypeVar("Answer")
+
+#: What comes of an answer that is none.
+_CHOKED = (ValueError, AttributeError, TypeError, LookupError)
+
+
+_MAY_ASK = (
+    "write ?sentinel_username=USER&sentinel_password=PASSWORD behind the database, of a user that may "
+    "+sentinel|get-master-addr-by-name (the Sentinels have users of their own)"
+)
+
+
+class Locator(Protocol):
+    """Who knows where the server is."""
+
+    def find(self) -> Address:
+        """Where it is now. Raises a RedisError when nobody says so."""
+
+    def silent(self) -> list[tuple[Address, redis.RedisError]]:
+        """The hosts of the URL that do not say where it is, and why."""
+
+
+class _Hosts:
+    """The hosts that are asked, each over a connection of its own that lasts for one question."""
+
+    def __init__(self, where: Where, options: Mapping[str, Any]) -> None:
+        self._options = {**_options_of(where.asked), **options, "protocol": 2}
+        self._turns = itertools.count()
+
+    def ask(self, host: Address, *question: str) -> Any:
+        address = dict(zip(("host", "port"), host, strict=True))
+        with contextlib.closing(ConnectionPool(**{**self._options, **address})) as pool:
+            return redis.Redis(connection_pool=pool).execute_command(*question)  # type: ignore[no-untyped-call]
+
+    def first(self, hosts: Sequence[Address], answer: Callable[[Address], Answer]) -> Answer:
+        """What the first says that answers; another begins each time, as what one of them says may be old."""
+        turn = next(self._turns) % len(hosts)
+        failures: list[redis.RedisError] = []
+        for host in (*hosts[turn:], *hosts[:turn]):
+            try:
+                return _told(host, answer)
+            except redis.RedisError as error:
+                failures.append(error)
+        # One that can be reached and refuses says more than one that cannot be reached.
+        raise min(failures, key=lambda one: type(one) in (redis.ConnectionError, redis.TimeoutError))
+
+    def silent(
+        self, hosts: Iterable[Address], answer: Callable[[Address], object]
+    ) -> list[tuple[Address, redis.RedisError]]:
+        found: list[tuple[Address, redis.RedisError]] = []
+        for host in hosts:
+            try:
+                _told(host, answer)
+            except redis.RedisError as error:
+                found.append((host, error))
+        return found
+
+
+def _told(host: Address, answer: Callable[[Address], Answer]) -> Answer:
+    try:
+        return answer(host)
+    except _CHOKED as error:
+        raise redis.InvalidResponse("no answer of Redis") from error
+
+
+class Sentinels:
+    """Sentinels, who name a service's primary. https://redis.io/docs/latest/develop/reference/sentinel-clients/"""
+
+    def __init__(self, where: Where, options: Mapping[str, Any]) -> None:
+        self._where = where
+        self._hosts = _Hosts(where, options)
+
+    def find(self) -> Address:
+        return self._hosts.first(self._where.hosts, self._primary)
+
+    def silent(self) -> list[tuple[Address, redis.RedisError]]:
+        return self._hosts.silent(self._where.hosts, self._primary)
+
+    def _primary(self, sentinel: Address) -> Address:
+        try:
+            said = self._hosts.ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._where.service)
+        except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+            raise WrongForm("the Sentinels in --redis-url refuse to be asked", _MAY_ASK) from error
+        except redis.ResponseError as error:
+            if "unknown command" not in str(error):
+                raise
+            raise WrongForm(
+                "a host in --redis-url is no Sentinel", "name the Sentinels, not the servers"
+            ) from error
+        if not said:
+            raise WrongForm(
+                "a Sentinel in --redis-url watches no service of that name",
+                "write the service as `sentinel monitor` in sentinel.conf calls it",
+            )
+        host, port = said
+        return host.decode(), int(port)
+
+
+class Cluster:
+    """A cluster's nodes, each of which knows who has which slot."""
+
+    def __init__(self, where: Where, options: Mapping[str, Any], key: str) -> None:
+        """key: any key of the migration."""
+        self._where = where
+        self._hosts = _Hosts(where, options)
+        self.slot = key_slot(key.encode())
+        self._others: tuple[Address, ...] = ()  # met since: those of the URL may all be replaced one day
+
+    def find(self) -> Address:
+        known = (*self._where.hosts, *self._others)
+        return self._hosts.first(known, self._owner)
+
+    def silent(self) -> list[tuple[Address, redis.RedisError]]:
+        return self._hosts.silent(self._where.hosts, self._owner)
+
+    def _owner(self, node: Address) -> Address:
+        try:
+            said = self._hosts.ask(node, "CLUSTER", "SLOTS")
+        except redis.ResponseError as error:
+            if any(words in str(error) for words in ("cluster support disabled", "unknown command")):
+                raise WrongForm(
+                    "a host in --redis-url is no node of a cluster", "write redis://HOST:6379/0"
+                ) from error
+            raise
+        ranges = [(first, last, [_met(one, node) for one in nodes]) for first, last, *nodes in said]
+        met = dict.fromkeys(one for _, _, nodes in ranges for one in nodes)
+        self._others = tuple(one for one in met if one not in self._where.hosts)
+        for first, last, (primary, *_) in ranges:
+            if first <= self.slot <= last:
+                return primary
+        raise redis.exceptions.ClusterDownError("no node has this migration's slot")
+
+
+def _met(told: Sequence[Any], node: Address) -> Address:
+    """A node as another tells of it; a cluster may be told to name none, or not to know its own name yet."""
+    host = (told[0] or b"").decode()
+    return (host if host not in ("", "?") else node[0]), int(told[1])
+
+
+class _Located(Connection):
+    """A connection that is made to where the server is then, and to nobody but a primary."""
+
+    def __init__(self, *, locator: Locator, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self._locator = locator
+
+    def _connect(self) -> Any:
+        self.host, self.port = self._locator.find()
+        return super()._connect()  # type: ignore[no-untyped-call]
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:
+        super().on_connect_check_health(check_health)
+        said = cast(dict[bytes, bytes] | None, self.handshake_metadata) or {}
+        if said.get(b"role") not in (b"master", None):
+            raise redis.ReadOnlyError("it is called the primary, and says itself that it is none")
+
+
+class _LocatedTls(_Located, SSLConnection):
+    """The same over TLS."""
+
+
+def _options_of(plain: str) -> dict[str, Any]:
+    """A plain URL as redis-py reads it."""
+    return dict(parse_url(plain))  # type: ignore[no-untyped-call]
+
+
+def locator_of(where: Where, options: Mapping[str, Any], key: str) -> Sentinels | Cluster | None:
+    """None where the URL names the server itself. key: any key of the migration."""
+    if where.form is Form.SENTINEL:
+        return Sentinels(where, options)
+    return Cluster(where, options, key) if where.form is Form.CLUSTER else None
+
+
+def pool(where: Where, options: Mapping[str, Any], locator: Locator | None) -> ConnectionPool:
+    """Connections to the migration's server. options: of every connection."""
+    if locator is None:
+        return ConnectionPool.from_url(where.server, **options)
+    given = _options_of(where.server)
+    kind = _LocatedTls if given.pop("connection_class", None) else _Located
+    return ConnectionPool(**{**given, **options, "connection_class": kind, "locator": locator})
