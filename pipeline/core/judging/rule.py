@@ -248,8 +248,8 @@ def _no_match(history: History, look: Look, proof: Proof, moment: Moment, policy
 
 
 def _suspicious(history: History, look: Look, proof: Proof, moment: Moment, policy: Policy) -> Judgement:
-    """A suspect, on which both sides were read. Its version says when it was compared, not when it was
-    written: so it has no deadline, and the still stand begins with the first look.
+    """A suspect, read on both sides. Its version says when it was compared, not when it was written: so it
+    has no deadline, and the still stand begins with the first look.
 
     --converge-within 60s; times in seconds. A comparison at 0 saw the source's A and the target's B.
 
@@ -257,8 +257,8 @@ def _suspicious(history: History, look: Look, proof: Proof, moment: Moment, poli
      2. Looks at 3, 7, 15, 30, 45: as before. Had one found both sides equal, that were a match; had one found
         another item at the source, the still stand would begin again.
      3. Look at 62, after 61 s: as before. The caller has it repeated, strongly consistent: the same. Alarm.
-     4. A source that is seen to have moved once more when the suspect is ten times 60 s old is given up. Age
-        alone gives nothing up: where reads are few, a suspect may be older than that at its first look.
+     4. A source that has moved again when the suspect is ten times 60 s old is given up. Age alone gives
+        nothing up: where reads are few, the first look may come later than that.
     """
     held = hold(history.held, history, look, policy)
     rested = look.at_ms >= rests_until_ms(held, policy)
@@ -380,9 +380,7 @@ def _deadline(history: History, policy: Policy) -> int:
 
 def _is_news(history: History, policy: Policy) -> bool:
     """True when the deadline follows the lag, and what this version says of the lag is not in it yet."""
-    if policy.adapted_ms is None:
-        return False
-    return not history.is_known_late(policy.adapted_ms)
+    return policy.adapted_ms is not None and not history.is_known_late(policy.adapted_ms)
 
 
 def _has_more_time(history: History, look: Look, policy: Policy) -> bool:
