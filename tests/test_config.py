@@ -292,3 +292,9 @@ def test_every_refusal_is_ours() -> None:
     """argparse ends the process by itself; a caller could then not tell usage from the rest."""
     with pytest.raises(MonitorError):
         load(["--workers"], {})
+
+
+@pytest.mark.parametrize("percent", ["99.9", "99.99", "99.95", "98.7"])
+def test_the_objective_is_the_share_that_was_written(percent: str) -> None:
+    made = load([*TABLE, "--gate-objective", percent], {}).migration
+    assert repr(made.gate_limits().objective) == repr(float(f"0.{percent.replace('.', '')}"))

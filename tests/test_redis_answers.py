@@ -108,6 +108,13 @@ def test_every_refusal_is_an_error_of_ours_with_its_kind(answer: str, kind: type
     assert isinstance(refused.value, (StoreUnavailable, StateLost)), "a role waits, or begins again"
 
 
+def test_a_database_that_the_server_lacks_is_named_with_what_to_do(store_url: str) -> None:
+    elsewhere = f"{store_url.rpartition('/')[0]}/9999"
+    with pytest.raises(StoreError, match="no such database") as refused:
+        RedisConnection(elsewhere, "m").time_ms()
+    assert refused.value.remedy
+
+
 def test_a_long_answer_is_cut_and_escaped() -> None:
     page = "-ERR \x1b[2J" + "<html>" * 50_000
     with saying(f"{page}\r\n".encode()) as url, pytest.raises(StoreUnusable) as refused:

@@ -217,12 +217,12 @@ class MigrationConfig:
     def gate_limits(self) -> Limits:
         """What the gate demands, in the gate's units."""
         return Limits(
-            objective=self.gate_objective / 100,
+            objective=round(self.gate_objective / 100, 12),  # 99.9 is 0.999
             lag_ms=self.gate_lag_ms,
             reader_lag_ms=self.gate_reader_lag_ms,
             backlog=self.gate_backlog,
             look_delay_ms=self.gate_look_delay_ms,
-            excused=self.gate_excused / 100,
+            excused=round(self.gate_excused / 100, 12),
             scope=Scope(self.gate_scope),
         )
 

@@ -131,6 +131,10 @@ def _of_state(word: str, said: str) -> StoreError | None:
 def _unforeseen(error: Exception, said: str) -> StoreError:
     if isinstance(error, WrongForm):
         return StoreUnusable(*error.args)
+    if "DB index is out of range" in said:
+        return StoreUnusable(
+            "the server has no such database as --redis-url names", "name one that it has, mostly 0 to 15"
+        )
     if isinstance(error, (redis.InvalidResponse, *CHOKED)):
         return StoreUnusable(
             "what answers at --redis-url does not speak as Redis does", "check its host, port and scheme"
