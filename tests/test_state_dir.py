@@ -30,6 +30,14 @@ def client(url: str) -> "redis.Redis":
     return redis.Redis.from_url(url)
 
 
+def answers(path: Path) -> bool:
+    """A socket is there a moment before anybody listens at it."""
+    try:
+        return bool(client(f"unix://{path}").ping())
+    except redis.ConnectionError:
+        return False
+
+
 def begin(home: Path) -> None:
     with embedded.running(str(home)) as url:
         client(url).set("k", "v")
@@ -167,7 +175,7 @@ def test_a_forged_note_shuts_no_foreign_server_down(home: Path, tmp_path: Path, 
     path = foreign / "valkey.sock"
     command = [servers.valkey_binary(), "--port", "0", "--unixsocket", str(path), "--dir", str(foreign)]
     with servers.process(command, log=tmp_path / "foreign.log") as child:
-        servers.eventually(path.exists)
+        servers.eventually(lambda: answers(path))
         home.mkdir()
         (home / "server.json").write_text(json.dumps({"url": f"unix://{path}", "run": 1}))
         with embedded.running(str(home)) as url:
@@ -231,7 +239,7 @@ def test_a_server_left_over_is_ended_though_its_note_is_gone(home: Path) -> None
     path = home / "valkey.sock"
     options = ("--port", "0", "--unixsocket", str(path), "--appendonly", "yes", "--dir", str(home))
     with servers.process([servers.valkey_binary(), *options], log=home.with_suffix(".log")) as left:
-        servers.eventually(path.exists)
+        servers.eventually(lambda: answers(path))
         client(f"unix://{path}").set("k", "v")
         with embedded.running(str(home)) as url:
             assert left.poll() is not None

@@ -53,7 +53,7 @@ class ExportSeen(msgspec.Struct, frozen=True):
     @property
     def vouches_from_ms(self) -> int:
         """What was written before is in it."""
-        return self.to_ms - EXPORT_FUZZ_MS
+        return max(0, self.to_ms - EXPORT_FUZZ_MS)
 
 
 class CompareSettings(msgspec.Struct, frozen=True):
