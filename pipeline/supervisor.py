@@ -310,4 +310,4 @@ def _run_role(work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, 
 
         run_comparer(work.process, work.migration, *told, work.slot, unserved=unserved)
     else:
-        monitor.run_monitor(work.process, work.migration, stop, pulse.beat, unserved=unserved)
+        monitor.run_monitor(work.process, work.migration, stop, heartbeat, unserved=unserved)
