@@ -41,6 +41,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         servers.eventually(lambda: findings(live) == truth(live), SETTLE_SECONDS, "findings = planted truth")
         compared = command(live, "compare", "--metrics-port", "0")
         assert compared.returncode == exit_codes.FAILED, compared.stderr
+        counted = "ddbmm_findings_by_cause"  # every half a minute
+        servers.eventually(lambda: live.query(counted), SETTLE_SECONDS, counted)
         yield live
 
 
