@@ -3,14 +3,28 @@
 Reads: the configuration. Writes: nothing. Never: boto3. Requests are made by those who get the connection.
 """
 
-from pipeline.aws import Connection
+from collections.abc import Mapping
+
+from pipeline.aws import Connection, describe_table
 from pipeline.config import MigrationConfig
+from pipeline.core.model import Side
 from pipeline.metrics import MigrationMetrics
+from pipeline.store import AwsClocks
 
 
 def connect(migration: MigrationConfig, side: str, metrics: MigrationMetrics | None = None) -> Connection:
     """A connection to "source", "target" or "stream"; with metrics, its requests are counted."""
     return Connection(migration.access(side), metrics.aws_observer(side) if metrics is not None else None)
+
+
+def clocks(migration: MigrationConfig, connections: Mapping[Side, Connection]) -> AwsClocks:
+    """AWS's time as both sides tell it; who knows too little of it asks the origin for its table."""
+    origin = connections[migration.origin]
+    return AwsClocks(
+        origin.dates,
+        ask=lambda: describe_table(origin, migration.table(migration.origin)),
+        others=(connections[migration.verify_on].dates,),
+    )
 
 
 def report(connection: Connection, metrics: MigrationMetrics) -> None:

@@ -29,8 +29,8 @@ from pipeline.errors import ConfigurationError, SpillIncomplete, StateLost, Stor
 from pipeline.metrics import Metrics
 from pipeline.process import garbage, loops
 from pipeline.producers.export.opened import SideExport, open_for
-from pipeline.sides import connect, report
-from pipeline.store import AwsClocks, CompareStore, Outage, once_served
+from pipeline.sides import clocks, connect, report
+from pipeline.store import CompareStore, Outage, once_served
 from pipeline.store.compare_store import Beginning
 
 log = structlog.get_logger(__name__)
@@ -62,10 +62,10 @@ def run_comparer(
     connections = {side: connect(migration, side, own_metrics) for side in Side}
     tables = {side: describe_table(connections[side], migration.table(side)) for side in Side}
     settings = migration.comparison
-    clocks, outage = _clocks(migration, connections), Outage(unserved)
+    aws, outage = clocks(migration, connections), Outage(unserved)
 
     def begun() -> tuple[CompareStore, Comparison]:
-        store = CompareStore.begin(process.redis_url, migration.name, migration.settings(), clocks, outage)
+        store = CompareStore.begin(process.redis_url, migration.name, migration.settings(), aws, outage)
         return store, store.begin_comparison(settings, Beginning.JOIN)
 
     both = once_served(begun, stop, heartbeat)
@@ -101,15 +101,6 @@ def run_comparer(
     garbage.freeze()
     loops.serve([functools.partial(_loop, comparer, stop)] * process.in_flight, stop, alive)
     store.close()
-
-
-def _clocks(migration: MigrationConfig, connections: dict[Side, Connection]) -> AwsClocks:
-    origin = connections[migration.origin]
-    return AwsClocks(
-        origin.dates,
-        ask=lambda: describe_table(origin, migration.table(migration.origin)),
-        others=(connections[migration.verify_on].dates,),
-    )
 
 
 def _work(

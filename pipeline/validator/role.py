@@ -22,8 +22,8 @@ from pipeline.core.model import Policy, Side
 from pipeline.errors import AwsError, StoreError, StoreUnavailable
 from pipeline.metrics import Metrics, ValidatorMetrics
 from pipeline.process import garbage, loops
-from pipeline.sides import connect, report
-from pipeline.store import AwsClocks, Outage, ValidatorStore, once_served
+from pipeline.sides import clocks, connect, report
+from pipeline.store import Outage, ValidatorStore, once_served
 from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
 from pipeline.validator.validator import Validator
 
@@ -60,13 +60,7 @@ def run_validator(
     readers = {
         side: _side_reader(migration, side, connections[side], own_metrics, max_rcu, stop) for side in Side
     }
-    origin = connections[migration.origin]
-    aws = AwsClocks(
-        origin.dates,
-        ask=lambda: describe_table(origin, migration.table(migration.origin)),
-        others=(connections[migration.verify_on].dates,),
-    )
-    outage = Outage(unserved)
+    aws, outage = clocks(migration, connections), Outage(unserved)
     store = once_served(
         lambda: ValidatorStore.begin(process.redis_url, migration.name, migration.settings(), aws, outage),
         stop,
