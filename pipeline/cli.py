@@ -244,7 +244,7 @@ def _plan(process: ProcessConfig, migrations: Migrations) -> int:
     migration = _one(process, migrations)
     from pipeline.commands import plan
 
-    return plan.run(process, migration.max_rcu)
+    return plan.run(process, migration)
 
 
 def _mark(process: ProcessConfig, migrations: Migrations) -> int:

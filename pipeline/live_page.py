@@ -82,6 +82,7 @@ class LivePage:
                 self._store = self._store or StoreView.open(process.redis_url, migration.name)
                 if self._store is None:
                     return None
+                self._store.terms = migration.terms()
                 self._facts = gather(
                     self._store,
                     migration.gate_limits(),

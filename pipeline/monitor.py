@@ -33,6 +33,7 @@ def store_collector(process: ProcessConfig, migrations: tuple[MigrationConfig, .
     """What to register with the registry that is served: the store's figures, read at each scrape."""
     (migration,) = migrations
     store = FiguresView(RedisConnection(process.redis_url, migration.name))
+    store.terms = migration.terms()
 
     def figures() -> Figures:
         store.check_takes_writes()
@@ -57,6 +58,7 @@ def run_monitor(
     """
     (migration,) = migrations
     store = SampleStore(RedisConnection(process.redis_url, migration.name, outage=Outage(unserved)))
+    store.terms = migration.terms()
     before: Figures | None = None
     checked_at = float("-inf")
 

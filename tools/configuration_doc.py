@@ -3,8 +3,9 @@
 Reads: the options that `pipeline/config` declares, the exit codes. Writes: standard output.
 """
 
+from pipeline.config.all_options import GROUPS
 from pipeline.config.declaration import Option
-from pipeline.config.options import COMMANDS, GROUPS
+from pipeline.config.words import COMMANDS
 from pipeline.exit_codes import MEANINGS
 
 _HEAD = """# Configuration

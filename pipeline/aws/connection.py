@@ -69,7 +69,7 @@ class Observer(Protocol):
 
     def request(self, operation: str, seconds: float, code: str | None) -> None: ...
 
-    def consumed(self, units: float) -> None: ...
+    def consumed(self, operation: str, units: float) -> None: ...
 
 
 class Silent:
@@ -78,7 +78,7 @@ class Silent:
     def request(self, operation: str, seconds: float, code: str | None) -> None:
         pass
 
-    def consumed(self, units: float) -> None:
+    def consumed(self, operation: str, units: float) -> None:
         pass
 
 

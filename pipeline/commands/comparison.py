@@ -127,7 +127,8 @@ def plan_text(
     """What `compare` would do, for --dry-run; with --json as an object."""
     settings = _settings(migration)
     sizes = {side: (tables.of(side).item_count, tables.of(side).size_bytes) for side in Side}
-    estimate = result.estimate(settings, sizes, migration.max_rcu)
+    prices = migration.terms().prices
+    estimate = result.estimate(settings, sizes, migration.max_rcu, prices)
     where = "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}"
     facts = {
         "migration": migration.name,
@@ -136,7 +137,7 @@ def plan_text(
         "keys": preflight.describe_keys(tables.source),
         "state": where,
     }
-    said = facts, estimate, notes(migration, definitions), settings.exports
+    said = facts, estimate, notes(migration, definitions), settings.exports, prices.said
     if process.json:
         return json_line(comparison_text.plan_object(*said))
     return comparison_text.plan(*said)
@@ -213,6 +214,7 @@ class Watch:
         self._migration = migration
         self._id = comparison.id
         self._store = FiguresView(RedisConnection(process.redis_url, migration.name))
+        self._store.terms = migration.terms()
         self._began = self._served_at = time.monotonic()
         self._looked_at = float("-inf")
         self._progress = Progress(comparison)

@@ -29,7 +29,7 @@ from pipeline.errors import ConfigurationError, SpillIncomplete, StateLost, Stor
 from pipeline.metrics import Metrics
 from pipeline.process import garbage, loops
 from pipeline.producers.export.opened import SideExport, open_for
-from pipeline.sides import clocks, connect, report
+from pipeline.sides import clocks, connect, count_spent, report
 from pipeline.store import CompareStore, Outage, once_served
 from pipeline.store.compare_store import Beginning
 
@@ -96,11 +96,14 @@ def run_comparer(
         with contextlib.suppress(StoreError):  # whoever reads will say so
             store.clock.keep()
             comparer.keep()
+            count_spent(store, own_metrics)
         for connection in connections.values():
             report(connection, own_metrics)
 
     garbage.freeze()
     loops.serve([functools.partial(_loop, comparer, stop)] * process.in_flight, stop, alive)
+    with contextlib.suppress(StoreError):
+        count_spent(store, own_metrics)
     store.close()
 
 

@@ -3,6 +3,7 @@
 Reads: the configuration. Writes: nothing by itself, but for a state that was lost (`begin_again`).
 """
 
+import contextlib
 from collections.abc import Callable
 
 import structlog
@@ -11,7 +12,7 @@ from pipeline.aws import StreamClient, TableInfo, describe_table
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.sampling import Sampler
-from pipeline.errors import ConfigurationError, StateLost, StoreUnavailable
+from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnavailable
 from pipeline.metrics import Metrics, ReaderMetrics
 from pipeline.process import garbage
 from pipeline.process.pulse import Heartbeat
@@ -20,7 +21,7 @@ from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
 from pipeline.reader.publisher import Publisher
-from pipeline.sides import connect, report
+from pipeline.sides import connect, count_spent, report
 from pipeline.store import AwsClocks, Outage, ReaderStore, once_served
 
 log = structlog.get_logger(__name__)
@@ -75,10 +76,14 @@ def run_reader(
 
     def tick(*, worked: bool = True) -> None:
         heartbeat(worked=worked)
+        with contextlib.suppress(StoreError):  # the publisher says so
+            count_spent(store, own_metrics)
         report(connection, own_metrics)
 
     garbage.freeze()
     _publish(publisher, store, stop, tick)
+    with contextlib.suppress(StoreError):
+        count_spent(store, own_metrics)
     store.close()
     log.info("reader stopped")
 

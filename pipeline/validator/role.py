@@ -22,7 +22,7 @@ from pipeline.core.model import Policy, Side
 from pipeline.errors import AwsError, StoreError, StoreUnavailable
 from pipeline.metrics import Metrics, ValidatorMetrics
 from pipeline.process import garbage, loops
-from pipeline.sides import clocks, connect, report
+from pipeline.sides import clocks, connect, count_spent, report
 from pipeline.store import Outage, ValidatorStore, once_served
 from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
 from pipeline.validator.validator import Validator
@@ -95,6 +95,7 @@ def run_validator(
         with contextlib.suppress(StoreError):  # whoever claims will say so
             store.clock.keep()
             store.say_alive(consumer, ALIVE_MS)
+            count_spent(store, own_metrics)
             if migration.is_adaptive:
                 store.adapt(migration.converge_at_most_ms)
         for connection in connections.values():
@@ -104,6 +105,7 @@ def run_validator(
     _serve(validator, process.in_flight, stop, alive)
     with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
         store.say_gone(consumer)
+        count_spent(store, own_metrics)
     store.close()
 
 
