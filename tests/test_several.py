@@ -8,6 +8,7 @@ import tracemalloc
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,8 @@ GATE = ("--gate-scope", "changes", "--gate-objective", "50")
 def caught_up(store: WholeStore) -> None:
     """As a run of some minutes leaves it: ten keys compared, all of them right."""
     now_ms = store.now_ms()
-    counts = {"records_read": 10, "versions_published": 10, "reached": 10, "matches": 10}
-    store._redis.hset(store._key("ledger"), mapping=dict(counts))
+    counts: dict[Any, Any] = {"records_read": 10, "versions_published": 10, "reached": 10, "matches": 10}
+    store._redis.hset(store._key("ledger"), mapping=counts)
     keys = [f"k{number}" for number in range(10)]
     store._redis.pfadd(store._key("keys-judged"), *keys)
     store._redis.pfadd(store._key("keys-sampled"), *keys)
