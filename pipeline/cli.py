@@ -22,7 +22,7 @@ from pipeline.process.traces import trace_of
 
 if TYPE_CHECKING:
     from pipeline.commands.inspect import View
-    from pipeline.commands.several import Looked
+    from pipeline.commands.preparing import Looked
 
 Migrations = tuple[MigrationConfig, ...]
 
@@ -106,9 +106,9 @@ def _log_level(process: ProcessConfig) -> str:
 
 
 def _run(process: ProcessConfig, migrations: Migrations) -> int:
-    from pipeline.commands import opening, several
+    from pipeline.commands import opening, preparing
 
-    looked = several.prepare(process, migrations)
+    looked = preparing.prepare(process, migrations)
     if process.dry_run:
         print(opening.plans(process, looked))
         return exit_codes.CONFIGURATION if any(one.error for one in looked) else exit_codes.FINE
@@ -116,16 +116,16 @@ def _run(process: ProcessConfig, migrations: Migrations) -> int:
 
 
 def _role(process: ProcessConfig, migrations: Migrations) -> int:
-    from pipeline.commands import several
+    from pipeline.commands import preparing
 
-    return _supervise(process, several.prepare(process, migrations))
+    return _supervise(process, preparing.prepare(process, migrations))
 
 
 def _monitor(process: ProcessConfig, migrations: Migrations) -> int:
     from pipeline import supervisor
-    from pipeline.commands import opening, several
+    from pipeline.commands import opening, preparing
 
-    several.check_any(several.await_store(process, migrations))
+    preparing.check_any(preparing.await_store(process, migrations))
     _one(process, migrations)
     opening.say_notes(process, migrations)
     return supervisor.run(process, migrations, _ROLES["monitor"])
@@ -134,13 +134,13 @@ def _monitor(process: ProcessConfig, migrations: Migrations) -> int:
 def _supervise(process: ProcessConfig, looked: "Sequence[Looked]") -> int:
     """Run the roles for all; those that are refused now are tried again by them."""
     from pipeline import supervisor
-    from pipeline.commands import opening, several
+    from pipeline.commands import opening, preparing
 
-    several.check_any(looked)
+    preparing.check_any(looked)
     _one(process, tuple(one.migration for one in looked))
     with _store_of(process, begin=True) as with_store:
-        opened = several.open_store(with_store, looked)
-        several.check_any(opened)
+        opened = preparing.open_store(with_store, looked)
+        preparing.check_any(opened)
         opening.announce_all(process, opened)
         return supervisor.run(with_store, tuple(one.migration for one in opened), _ROLES[process.command])
 

@@ -13,7 +13,7 @@ from pipeline.both_tables import Tables
 from pipeline.commands import doctor
 from pipeline.commands.notes import Note, notes
 from pipeline.commands.preflight import Opened, StreamSeen
-from pipeline.commands.several import Looked
+from pipeline.commands.preparing import Looked
 from pipeline.config import MigrationConfig, ProcessConfig, listed
 from pipeline.process import streams
 from pipeline.report.columns import paragraph, row, rows

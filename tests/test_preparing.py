@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.both_tables import is_complete
-from pipeline.commands import several
+from pipeline.commands import preparing
 from pipeline.config import Loaded, load
 from pipeline.errors import ConfigurationError, MonitorError, NotFound, SettingsChanged
 from tests.fake import Fake
@@ -82,26 +82,26 @@ def test_the_plan_of_sound_ones_ends_with_0(given: Given) -> None:
 
 def test_one_that_is_refused_is_handed_on_as_it_was_given(given: Given) -> None:
     loaded = given.loaded("orders", "gone", "customers")
-    looked = several.prepare(loaded.process, loaded.migrations)
+    looked = preparing.prepare(loaded.process, loaded.migrations)
     assert [one.migration.name for one in looked] == [one.name for one in loaded.migrations]
     assert [is_complete(one.migration) for one in looked] == [True, False, True]
     assert looked[1].migration == loaded.migrations[1] and isinstance(looked[1].error, NotFound)
-    several.check_any(looked)
+    preparing.check_any(looked)
 
 
 def test_the_state_of_each_is_begun_but_for_the_refused(given: Given) -> None:
     loaded = given.loaded("orders", "gone", "customers")
-    looked = several.prepare(loaded.process, loaded.migrations)
-    opened = several.open_store(loaded.process, looked)
+    looked = preparing.prepare(loaded.process, loaded.migrations)
+    opened = preparing.open_store(loaded.process, looked)
     assert [one.opened is not None and one.opened.new for one in opened] == [True, False, True]
-    again = several.open_store(loaded.process, looked)
+    again = preparing.open_store(loaded.process, looked)
     assert [one.opened is not None and not one.opened.new for one in again] == [True, False, True]
 
     other = given.loaded("orders", "customers", more="sample-rate: 7\n")
-    changed = several.open_store(other.process, several.prepare(other.process, other.migrations))
+    changed = preparing.open_store(other.process, preparing.prepare(other.process, other.migrations))
     assert [type(one.error) for one in changed] == [SettingsChanged, SettingsChanged]
     with pytest.raises(ConfigurationError, match="none of the 2 migrations"):
-        several.check_any(changed)
+        preparing.check_any(changed)
 
 
 def test_when_all_are_refused_each_is_said_and_nothing_starts(given: Given) -> None:
@@ -116,7 +116,7 @@ def test_when_all_are_refused_each_is_said_and_nothing_starts(given: Given) -> N
 def test_one_alone_is_refused_as_without_a_list(given: Given) -> None:
     loaded = given.loaded("gone")
     with pytest.raises(NotFound):
-        several.prepare(loaded.process, loaded.migrations)
+        preparing.prepare(loaded.process, loaded.migrations)
     done = command("run", *given.file("gone"))
     assert done.returncode == 4
     assert done.stderr.splitlines()[-1].startswith("dynamodb-migration-monitor: source: ")
@@ -124,9 +124,9 @@ def test_one_alone_is_refused_as_without_a_list(given: Given) -> None:
 
 def test_a_server_that_is_away_refuses_all(given: Given) -> None:
     loaded = given.loaded("orders", "customers")
-    looked = several.prepare(loaded.process, loaded.migrations)
+    looked = preparing.prepare(loaded.process, loaded.migrations)
     away = load(["run", *given.file("orders"), "--redis-url", "redis://127.0.0.1:1"], {}).process
     with pytest.raises(MonitorError, match="none of the 2"):
-        several.check_any(several.open_store(away, looked))
+        preparing.check_any(preparing.open_store(away, looked))
     with pytest.raises(MonitorError, match="none of the 2"):
-        several.check_any(several.await_store(away, loaded.migrations))
+        preparing.check_any(preparing.await_store(away, loaded.migrations))
