@@ -197,11 +197,13 @@ def _store_of(process: ProcessConfig, *, begin: bool) -> Iterator[ProcessConfig]
 
 
 def _status(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     if process.watch:
         from pipeline.commands import watch
 
-        return watch.run(process, migration)
+        return watch.run(process, _one(process, migrations))
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     from pipeline.commands import inspect
     from pipeline.store import StoreView
 
@@ -209,9 +211,11 @@ def _status(process: ProcessConfig, migrations: Migrations) -> int:
 
 
 def _findings(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
+    if len(migrations) > 1 and process.explain is None:
+        return _several(process, migrations)
     from pipeline.store import KeyView, StoreView
 
+    migration = _one(process, migrations)
     if process.explain is not None:
         from pipeline.commands import explain
 
@@ -222,7 +226,9 @@ def _findings(process: ProcessConfig, migrations: Migrations) -> int:
 
 
 def _gate(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     from pipeline.commands import inspect
     from pipeline.store import StoreView
 
@@ -236,24 +242,36 @@ def _report(process: ProcessConfig, migrations: Migrations) -> int:
 
     if process.facts:
         return report.of_file(process, process.facts)
-    migration = _one(process, migrations)
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     limits = migration.gate_limits()
     return _look(process, migration, StoreView, lambda store: report.of_state(process, limits, store))
 
 
 def _plan(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     from pipeline.commands import plan
 
-    return plan.run(process, migration.max_rcu)
+    rates = {migration.max_rcu for migration in migrations}
+    return plan.run(process, rates.pop() if len(rates) == 1 else _one(process, migrations).max_rcu)
 
 
 def _mark(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     from pipeline.commands import inspect
     from pipeline.store import MarkStore
 
     return _look(process, migration, MarkStore, lambda store: inspect.mark(process, store))
+
+
+def _several(process: ProcessConfig, migrations: Migrations) -> int:
+    """The command of that name, over all of them."""
+    from pipeline.commands import several
+
+    with _store_of(process, begin=False) as with_store:
+        return several.COMMANDS[process.command](with_store, migrations)
 
 
 def _look(
