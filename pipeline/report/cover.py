@@ -10,12 +10,8 @@ from typing import Any
 import msgspec
 
 from pipeline.core.gate import Result
-from pipeline.core.model import MILESTONES
 from pipeline.report.facts import FORM, Facts, Maker, facts_object, fingerprint
 from pipeline.report.standing import Problem, Standing, of_facts, unread, whole_answer
-
-#: So many keys with a finding, and closed findings, stand in a report altogether; of each at least so many.
-KEYS_IN_ALL, CLOSED_IN_ALL, KEYS_AT_LEAST = 500, 100, 20
 
 
 class Chapter(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,9 +60,3 @@ def _chapter(found: Facts | Problem) -> Chapter:
 def cover_object(cover: Cover) -> dict[str, Any]:
     """As plain JSON values: of these is the fingerprint."""
     return msgspec.to_builtins(cover)  # type: ignore[no-any-return]
-
-
-def marks(cover: Cover) -> list[tuple[str, str, int]]:
-    """Each milestone, what it means, and how many migrations have it marked."""
-    kept = [one.facts.marks_ms for one in cover.migrations.values() if one.facts is not None]
-    return [(name, said, sum(name in of_one for of_one in kept)) for name, said in MILESTONES.items()]

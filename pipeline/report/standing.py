@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from pipeline.core.figures import Figures
-from pipeline.core.gate import Limits, Result, evaluate, overall
+from pipeline.core.gate import Check, Limits, Result, evaluate, overall
 from pipeline.core.statistics import share_text
 from pipeline.errors import MonitorError
 from pipeline.report.facts import Facts, failing
@@ -35,15 +35,14 @@ class Problem(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """One migration. None: not measured, or not read.
 
-    reasons: why it is no GO, one sentence each. unread: it could not be read, and `reasons` say why.
-    right, at_least: of the keys that changed. coverage: share of both tables that
-    a comparison has read.
+    open_checks: those that did not pass, failed ones first. problem: why it could not be read. right,
+    at_least: of the keys that changed. coverage: share of both tables that a comparison has read.
     """
 
     migration: str
     result: Result
-    reasons: list[str]
-    unread: bool = False
+    open_checks: list[Check] = []
+    problem: Problem | None = None
     right: float | None = None
     at_least: float | None = None
     open: int | None = None
@@ -53,7 +52,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def answer(self) -> str:
-        return "CANNOT BE READ" if self.unread else ANSWERS[self.result]
+        return ANSWERS[self.result] if self.problem is None else "CANNOT BE READ"
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is no GO, one sentence each."""
+        return [check.reason for check in self.open_checks] if self.problem is None else [self.problem.words]
 
 
 def problem_of(error: MonitorError) -> Problem:
@@ -63,7 +67,7 @@ def problem_of(error: MonitorError) -> Problem:
 
 def unread(migration: str, problem: Problem) -> Standing:
     """Of one that could not be read."""
-    return Standing(migration=migration, result=Result.INCONCLUSIVE, reasons=[problem.words], unread=True)
+    return Standing(migration=migration, result=Result.INCONCLUSIVE, problem=problem)
 
 
 def of_figures(migration: str, figures: Figures, limits: Limits) -> Standing:
@@ -72,7 +76,7 @@ def of_figures(migration: str, figures: Figures, limits: Limits) -> Standing:
     return Standing(
         migration=migration,
         result=verdict.result,
-        reasons=[check.reason for check in failing(verdict.checks)],
+        open_checks=failing(verdict.checks),
         right=figures.success.ratio,
         at_least=figures.success.low,
         open=figures.open_total,
@@ -88,7 +92,7 @@ def of_facts(facts: Facts) -> Standing:
     return Standing(
         migration=facts.migration,
         result=facts.result,
-        reasons=[check.reason for check in failing(facts.checks)],
+        open_checks=failing(facts.checks),
         right=changed.ratio,
         at_least=changed.low,
         open=sum(facts.ledger["open"].values()),
