@@ -23,7 +23,7 @@ from pipeline.process.traces import trace_of
 if TYPE_CHECKING:
     from pipeline.commands.comparison import Ended
     from pipeline.commands.inspect import View
-    from pipeline.commands.preflight import StreamSeen, Tables
+    from pipeline.commands.preparing import Looked
 
 Migrations = tuple[MigrationConfig, ...]
 
@@ -107,42 +107,43 @@ def _log_level(process: ProcessConfig) -> str:
 
 
 def _run(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
-    from pipeline.commands import opening, preflight
+    from pipeline.commands import opening, preparing
 
-    prepared, tables, stream = preflight.prepare(process, migration)
+    looked = preparing.prepare(process, migrations)
     if process.dry_run:
-        print(opening.plan(process, prepared, tables, stream))
-        return 0
-    return _supervise(process, prepared, (tables, stream))
+        print(opening.plans(process, looked))
+        return exit_codes.CONFIGURATION if any(one.error for one in looked) else exit_codes.FINE
+    return _supervise(process, looked)
 
 
 def _role(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
-    from pipeline.commands import preflight
+    from pipeline.commands import preparing
 
-    return _supervise(process, preflight.prepare(process, migration)[0])
+    return _supervise(process, preparing.prepare(process, migrations))
 
 
 def _monitor(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     from pipeline import supervisor
-    from pipeline.commands import opening, preflight
+    from pipeline.commands import opening, preparing
 
-    preflight.await_store(process, migration)
-    opening.say_notes(process, migration)
-    return supervisor.run(process, (migration,), _ROLES["monitor"])
+    preparing.check_any(preparing.await_store(process, migrations))
+    _one(process, migrations)
+    opening.say_notes(process, migrations)
+    return supervisor.run(process, migrations, _ROLES["monitor"])
 
 
-def _supervise(
-    process: ProcessConfig, migration: MigrationConfig, seen: "tuple[Tables, StreamSeen] | None" = None
-) -> int:
+def _supervise(process: ProcessConfig, looked: "Sequence[Looked]") -> int:
+    """Run the roles for all; those that are refused now are tried again by them."""
     from pipeline import supervisor
-    from pipeline.commands import opening, preflight
+    from pipeline.commands import opening, preparing
 
+    preparing.check_any(looked)
+    _one(process, tuple(one.migration for one in looked))
     with _store_of(process, begin=True) as with_store:
-        opening.announce(process, migration, preflight.open_store(with_store, migration), seen)
-        return supervisor.run(with_store, (migration,), _ROLES[process.command])
+        opened = preparing.open_store(with_store, looked)
+        preparing.check_any(opened)
+        opening.announce_all(process, opened)
+        return supervisor.run(with_store, tuple(one.migration for one in opened), _ROLES[process.command])
 
 
 def _compare(process: ProcessConfig, migrations: Migrations) -> int:
