@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"core", "errors"}),
     frozenset({"process"}),
     frozenset({"config", "metrics", "aws", "store", "report"}),
-    frozenset({"counted_causes", "gathering", "sides"}),
+    frozenset({"both_tables", "counted_causes", "gathering", "sides"}),
     frozenset({"producers"}),
     frozenset({"reader", "validator", "comparer", "monitor", "live_page", "commands"}),
     frozenset({"supervisor", "demo"}),
