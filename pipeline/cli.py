@@ -85,6 +85,8 @@ def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
     logs.configure(process.log_format, _log_level(process))
     if command == "config":
         return _show_config(loaded)
+    if process.tables:
+        return _tables(loaded)
     return _COMMANDS[command](process, loaded.migrations)
 
 
@@ -223,7 +225,7 @@ def _status(process: ProcessConfig, migrations: Migrations) -> int:
     if process.watch:
         from pipeline.commands import watch
 
-        return watch.run(process, _one(process, migrations))
+        return watch.run(process, migrations)
     if len(migrations) > 1:
         return _several(process, migrations)
     [migration] = migrations
@@ -312,13 +314,23 @@ def _look(
 
 
 def _doctor(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     from pipeline.commands import doctor
 
-    return doctor.run(process, migration)
+    return doctor.run(process, migrations)
+
+
+def _tables(loaded: Loaded) -> int:
+    """`doctor --tables`."""
+    from pipeline.commands import pairs
+
+    return pairs.examine_all(loaded)
 
 
 def _show_config(loaded: Loaded) -> int:
+    if loaded.process.write:
+        from pipeline.commands import making
+
+        return making.write(loaded)
     from pipeline.commands import settings
 
     return settings.show(loaded)

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline import __version__
 from pipeline.config.all_options import OPTIONS
-from pipeline.config.words import COMMANDS
+from pipeline.config.headings import COMMANDS
 from tests import servers
 from tests.fake import Fake
 from tests.odd_answers import http

@@ -8,7 +8,7 @@ import pytest
 from pipeline.config import load
 from pipeline.config.all_options import OPTIONS
 from pipeline.config.given import DEPLOYMENT
-from pipeline.config.words import COMMANDS
+from pipeline.config.headings import COMMANDS
 from pipeline.errors import ConfigurationError, MonitorError, UsageError
 from tests.servers import ROOT
 

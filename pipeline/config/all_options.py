@@ -6,8 +6,8 @@ Reads: nothing. Writes: nothing. Never: the environment, files.
 from collections.abc import Sequence
 
 from pipeline.config.declaration import Option, options_of
+from pipeline.config.headings import HEADINGS
 from pipeline.config.options import MigrationConfig, ProcessConfig
-from pipeline.config.words import HEADINGS
 
 #: Every option, by heading and as declared; a migration's before the process's.
 OPTIONS: tuple[Option, ...] = tuple(

@@ -16,6 +16,20 @@ from pipeline.config.declaration import (
     stream_side,
     switch,
 )
+from pipeline.config.headings import (
+    COMPARING,
+    COST,
+    FINDINGS,
+    GATE,
+    JUDGING,
+    OUTPUT,
+    PACE,
+    PLAN,
+    REPORT,
+    STATE,
+    STREAM,
+    TABLES,
+)
 from pipeline.config.parsers import (
     AUTO,
     When,
@@ -38,21 +52,8 @@ from pipeline.config.parsers import (
     side_of,
     stream_arn,
     table,
+    table_pattern,
     whole,
-)
-from pipeline.config.words import (
-    COMPARING,
-    COST,
-    FINDINGS,
-    GATE,
-    JUDGING,
-    OUTPUT,
-    PACE,
-    PLAN,
-    REPORT,
-    STATE,
-    STREAM,
-    TABLES,
 )
 from pipeline.core.comparing.segments import MAX_SEGMENTS
 from pipeline.core.comparing.state import CompareSettings
@@ -274,6 +275,10 @@ class ProcessConfig:
     # fmt: off
     command: str = "run"
     milestone: str = ""  # what `mark` marks
+    tables: str | None = optional(
+        TABLES, "tables",
+        "`doctor`, `config --write`: every table of both sides whose name matches, as `prod-*`",
+        table_pattern, None, otherwise="those that are named", metavar="PATTERN")
     redis_url: str = optional(  # "": the embedded server
         STATE, "redis-url",
         "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` (TLS), `unix://`, "
@@ -372,6 +377,9 @@ class ProcessConfig:
     verbose: bool = switch(OUTPUT, "verbose", "log every verdict, matches too")
     show_keys: bool = switch(
         OUTPUT, "show-keys", "show keys themselves; without it, keyed hashes stand for them")
+    write: str | None = optional(
+        OUTPUT, "write", "`config`: make this file, with a migration of each table that both sides have", str,
+        None, otherwise="values are shown", metavar="FILE")
     json: bool = switch(
         OUTPUT, "json", "print JSON (`status`, `findings`, `gate`, `compare`, `doctor`, `config`)")
     dry_run: bool = switch(OUTPUT, "dry-run", "print the plan and end (`run`, `compare`)")

@@ -12,8 +12,8 @@ import configargparse
 
 from pipeline.config.all_options import GROUPS, OPTIONS
 from pipeline.config.declaration import Option
+from pipeline.config.headings import COMMANDS
 from pipeline.config.options_file import OptionsFile
-from pipeline.config.words import COMMANDS
 from pipeline.core.model import MARKS
 from pipeline.core.quoting import masked
 from pipeline.errors import UsageError

@@ -1,6 +1,6 @@
-"""The commands, and the headings under which the options stand in the help.
+"""The commands, and the headings that options stand below.
 
-Reads: nothing. Writes: nothing. Never: options themselves (see `options`).
+Reads: nothing. Writes: nothing. Never: the environment, files.
 """
 
 #: The word before the options, and what it does; `run` when there is none.
