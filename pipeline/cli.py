@@ -225,7 +225,7 @@ def _status(process: ProcessConfig, migrations: Migrations) -> int:
     if process.watch:
         from pipeline.commands import watch
 
-        return watch.run(process, _one(process, migrations))
+        return watch.run(process, migrations)
     if len(migrations) > 1:
         return _several(process, migrations)
     [migration] = migrations

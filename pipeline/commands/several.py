@@ -7,7 +7,7 @@ does with one migration.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from pipeline import exit_codes
@@ -87,16 +87,28 @@ def status(process: ProcessConfig, migrations: Migrations) -> int:
         }
         print(json_line({"migrations": shown}))
     else:
-        limits = {one.name: one.gate_limits() for one in migrations}
-        standings = [
-            standing.unread(name, problem_of(one))
-            if isinstance(one, MonitorError)
-            else standing.of_figures(name, one[1], limits[name])
-            for name, one in found.items()
-        ]
-        for line in overview_text.status_lines(standings):
+        for line in overview_text.status_lines(_standings(migrations, found)):
             print(line)
     return worst([_code(one if isinstance(one, MonitorError) else one[1]) for one in found.values()])
+
+
+def standings(process: ProcessConfig, migrations: Migrations) -> tuple[list[Standing], int | None]:
+    """Where all of them stand by their figures, and when that was (ms); None = none could be read."""
+    found = each(process, migrations, StoreView, _seen)
+    known = [one[1].now_ms for one in found.values() if not isinstance(one, MonitorError)]
+    return _standings(migrations, found), max(known, default=None)
+
+
+def _standings(
+    migrations: Migrations, found: Mapping[str, tuple[text.Heading, Figures] | MonitorError]
+) -> list[Standing]:
+    limits = {one.name: one.gate_limits() for one in migrations}
+    return [
+        standing.unread(name, problem_of(one))
+        if isinstance(one, MonitorError)
+        else standing.of_figures(name, one[1], limits[name])
+        for name, one in found.items()
+    ]
 
 
 def _seen(_migration: MigrationConfig, store: StoreView) -> tuple[text.Heading, Figures]:
