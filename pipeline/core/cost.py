@@ -9,7 +9,6 @@ streams. Descriptions are free. An export, its storage and its requests to S3 ar
 """
 
 from collections.abc import Mapping
-from datetime import date
 
 import msgspec
 
@@ -29,7 +28,7 @@ WINDOW_MINUTES, LEAST_MS = 5, 60_000
 HOUR_MS, DAY_HOURS = 3_600_000, 24
 #: The built-in prices: AWS's price list of us-east-1, dollars a million (on demand, standard table class; of
 #: streams what is beyond the 2.5 million requests a month that are free).
-LISTED_ON = date(2026, 9, 13)
+LISTED_ON = "2026-09-13"
 LISTED_REGION = "us-east-1"
 READ_UNITS_LISTED, STREAM_READS_LISTED = 0.125, 0.2
 
