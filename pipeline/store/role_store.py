@@ -8,6 +8,7 @@ from typing import Self
 from pipeline.store.beginning import begin
 from pipeline.store.clock import AwsClocks
 from pipeline.store.connection import RedisConnection
+from pipeline.store.locating import Pools
 from pipeline.store.outage import Outage
 from pipeline.store.reading import StoreView
 
@@ -26,11 +27,14 @@ class RoleStore(StoreView):
         settings: dict[str, str],
         aws: AwsClocks | None = None,
         outage: Outage | None = None,
+        pools: Pools | None = None,
+        judged_by: dict[str, str] | None = None,
     ) -> Self:
         """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
 
         aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks. outage: of the
-        process, where it plays a role.
+        process, where it plays a role. pools: of the process, where it serves several migrations. judged_by:
+        times that may change, where nobody has kept them before.
         """
-        connection = RedisConnection(url, migration, aws, outage)
-        return cls(connection, begin(connection, settings))
+        connection = RedisConnection(url, migration, aws, outage, pools)
+        return cls(connection, begin(connection, settings, judged_by))
