@@ -1,7 +1,7 @@
 """The migrations of one process: each is taken up, kept, given up when it fails, and taken up again.
 
-Reads: the monotonic clock. Writes: log lines, and in metrics whether each migration is served. Never: AWS, the
-store; what a migration's work is, a role says.
+Reads: the monotonic clock. Writes: log lines, and in metrics whether each migration is served. Never: AWS,
+the store. What a migration's work is, a role says.
 
 One migration alone is what the process is there for: what it fails with, `run` raises, and the supervisor
 decides. Of several, none takes the others with it: what it fails with is logged once, exported, and tried
@@ -324,7 +324,9 @@ class Service:
         try:
             return lane.work.end(error)
         except Exception as again:  # noqa: BLE001  # what it held will run out
-            log.warning("not all was given back: it will run out", migration=lane.migration, error=_told(again))
+            log.warning(
+                "not all was given back: it will run out", migration=lane.migration, error=_told(again)
+            )
             return True
 
     # --- the end -------------------------------------------------------------------------------------------

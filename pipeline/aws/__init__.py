@@ -2,7 +2,8 @@
 
 Rooms inside, from what is asked down to the socket: `tables`, `definitions`, `streams`, `scanning`,
 `exports`; `operations` (what can be asked) and `wire` (the bodies of answers); `connection` (requests,
-counted); `access` (session, credentials); `service` (requests); `refusal` and `errors` (what is answered instead). Beside them
+counted); `access` (session, credentials); `service` (requests); `refusal` and `errors` (what is answered
+instead). Beside them
 `date_clock` (the time there), `s3` (files in a bucket), `hosts` (which are AWS's), `rate_limiter` (read
 units), `credential_files`.
 """

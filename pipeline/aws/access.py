@@ -5,7 +5,6 @@ schedules; no message holds a secret.
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -123,7 +122,9 @@ class Access:
         session, sts = self._current(), self._made(lambda: self._client("sts"))
         if is_aws(sts.meta.endpoint_url) == is_aws(self.endpoint):
             try:
-                answer = self._asked(observer, "GetCallerIdentity", session, lambda: _sent(sts.get_caller_identity, {}))
+                answer = self._asked(
+                    observer, "GetCallerIdentity", session, lambda: _sent(sts.get_caller_identity, {})
+                )
                 account, arn = answer.get("Account"), answer.get("Arn")
             except CredentialsExpired:
                 raise

@@ -45,21 +45,21 @@ class Connection:
         """
         self.config = config
         self.observer: Observer = observer or Silent()
-        self._access = beside._access if beside else Access(config, pool_size=pool_size, clock=clock)
+        self.access: Access = beside.access if beside else Access(config, pool_size=pool_size, clock=clock)
 
     @property
     def endpoint(self) -> str:
         """The URL that requests really go to, whatever flag, variable or profile it came from."""
-        return self._access.endpoint
+        return self.access.endpoint
 
     @property
     def region(self) -> str:
-        return self._access.region
+        return self.access.region
 
     @property
     def dates(self) -> DateClock:
         """The time there."""
-        return self._access.dates
+        return self.access.dates
 
     @property
     def skew_ms(self) -> int | None:
@@ -70,15 +70,15 @@ class Connection:
     @property
     def credentials_expire_at_seconds(self) -> float | None:
         """Unix time at which the credentials in use end; None for those that do not, or are not known yet."""
-        return self._access.credentials_expire_at_seconds
+        return self.access.credentials_expire_at_seconds
 
     def rebuild(self) -> None:
         """New session, credentials and services, now."""
-        self._access.rebuild()
+        self.access.rebuild()
 
     def identity(self) -> Identity:
         """Asks STS who we are, unless that would ask the real STS about an emulator's credentials."""
-        return self._access.identity(self.observer)
+        return self.access.identity(self.observer)
 
     def call(self, operation: Operation[Body], request: bytes | Mapping[str, object]) -> Body:
         """One request, one attempt: the decoded answer. request: its JSON, or what it is made of.
@@ -86,11 +86,11 @@ class Connection:
         Raises Throttled, AwsUnavailable, CredentialsExpired, AccessDenied, NotFound, MalformedResponse,
         IteratorExpired, Trimmed, AwsError, ConfigurationError.
         """
-        return self._access.call(self.observer, operation, request)
+        return self.access.call(self.observer, operation, request)
 
     def ask(self, service: str, method: str, **params: Any) -> dict[str, Any]:
         """One request, one attempt, through boto3's own client of another service than DynamoDB.
 
         Raises what `call` does.
         """
-        return self._access.ask(self.observer, service, method, params)
+        return self.access.ask(self.observer, service, method, params)

@@ -15,7 +15,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 #: The files of a slot, one a kind of metric, and how long they are made at once: more than they need.
-KINDS = ("counter", "gauge_mostrecent", "histogram")
+KINDS = ("counter", "gauge_min", "gauge_mostrecent", "histogram")
 SLOT_FILE_BYTES = 1 << 17
 #: Where Linux shows the files that a process has open, also those without a name any more.
 _OPEN_FILES = Path("/proc/self/fd")

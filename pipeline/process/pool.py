@@ -21,17 +21,18 @@ class Pool:
     """What is put into `turns` is done, and done again when it says that it is due."""
 
     def __init__(self, threads: int) -> None:
+        self.threads = threads
         self.turns = Turns(threads)
         #: What the first thread raised that failed; the others go on, until whoever runs the pool ends it.
         self.failure: BaseException | None = None
         self._since: list[float | None] = [None] * threads  # since when each has been at one thing
         # Daemons: one that hangs in a call does not keep the process from ending.
-        self._threads = [
+        self._running = [
             threading.Thread(target=self._work, args=(number,), daemon=True) for number in range(threads)
         ]
 
     def start(self) -> None:
-        for thread in self._threads:
+        for thread in self._running:
             thread.start()
 
     @property
@@ -57,10 +58,10 @@ class Pool:
 
     def join(self, until: float) -> int:
         """Wait for the threads; how many there still are at that instant."""
-        for thread in self._threads:
+        for thread in self._running:
             if thread.ident is not None:  # it was started
                 thread.join(max(0.0, until - time.monotonic()))
-        return sum(thread.is_alive() for thread in self._threads)
+        return sum(thread.is_alive() for thread in self._running)
 
 
 def close(pools: Sequence[Pool], seconds: float) -> None:

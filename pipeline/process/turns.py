@@ -2,9 +2,10 @@
 
 Reads: the monotonic clock. Writes: nothing. It makes no thread, and does nothing of what is due.
 
-Whatever is to be done belongs to a seat: one migration at this pool. Of what is due, that of the seat with the
-fewest threads at work is next, and among equals that of the seat whose last turn was longest ago. So a thousand
-things that are due for one seat do not delay the only one of another; what the others leave, it takes.
+Whatever is to be done belongs to a seat: one migration at this pool. Of what is due, that of the seat with
+the fewest threads at work is next, and among equals that of the seat whose last turn was longest ago. So a
+thousand things that are due for one seat do not delay the only one of another; what the others leave, it
+takes.
 
 Where several share a pool, nobody has all of it, and those whose calls hang have one thread each and half of
 them together: a service that does not answer holds a thread for seconds, and the others' turn must come.
@@ -42,7 +43,9 @@ class Turns:
         """threads: how many there are to hand things to."""
         self._threads = threads
         self._heap: list[tuple[float, int, Seat, Chore]] = []
-        self._order = itertools.count()  # equal due times: first come, first served; chores are never compared
+        self._order = (
+            itertools.count()
+        )  # equal due times: first come, first served; chores are never compared
         self._turn = itertools.count(1)
         self._seats: set[Seat] = set()
         self._changed = threading.Condition()

@@ -2,16 +2,16 @@
 
 Reads: nothing. Writes: nothing. Never: AWS, threads.
 
-Few are asked once a second, so that a change shows in time for a verdict within two. When there are many, they
-are asked so seldom that empty answers take no more than a quarter of a core; and a migration of a thousand
-partitions does so for itself, not at the expense of those with few.
+Few are asked once a second, so that a change shows in time for a verdict within two. When there are many,
+they are asked so seldom that empty answers take no more than a quarter of a core; and a migration of a
+thousand partitions does so for itself, not at the expense of those with few.
 """
 
 from collections.abc import Collection
 
 #: A partition where nothing happens is asked this often …
 IDLE_SECONDS = 1.0
-#: … and all of them together no more often than this a second: an empty answer takes 0.8 ms of CPU (measured).
+#: … and all of them together no more often than this a second: an empty answer takes 0.8 ms of CPU.
 ASKED_A_SECOND = 0.25 / 0.000_8
 
 

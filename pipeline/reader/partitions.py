@@ -3,10 +3,10 @@
 Reads and writes: leases, heartbeats and watermarks in the store. Never: AWS. It makes no batch and no thread
 of its own.
 
-A partition either waits for its turn (process/turns.py) or is in the hands of one thread, so it is never read
-twice at once, and no thread belongs to a partition. Any number of readers share the partitions of one producer:
-each takes ceil(partitions / readers alive) leases and gives back what is more. A lease that is lost is noticed at
-the next renewal at the latest; until then its fence keeps its batches out.
+A partition either waits for its turn (process/turns.py) or is in the hands of one thread, so it is never
+read twice at once, and no thread belongs to a partition. Any number of readers share the partitions of one
+producer: each takes ceil(partitions / readers alive) leases and gives back what is more. A lease that is lost
+is noticed at the next renewal at the latest; until then its fence keeps its batches out.
 """
 
 import math

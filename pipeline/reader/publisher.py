@@ -7,8 +7,8 @@ inside a position or a partition's name is the producer's alone.
 Two producers of one migration are two publishers on one store, in one process or in two: they share nothing
 but the ledger, the histories and the watermark.
 
-Threads are shared with the other migrations of the process: one pool reads partitions, another keeps leases and
-watermarks (`partitions`) and the clock, a third discovers (`discovery`); see `pipeline/serving.py`.
+Threads are shared with the other migrations of the process: one pool reads partitions, another keeps leases
+and watermarks (`partitions`) and the clock, a third discovers (`discovery`); see `pipeline/serving.py`.
 
 What happens to a batch that cannot be published:
 1. The store cannot be reached → the batch is kept and published later; nothing new is read meanwhile.

@@ -2,9 +2,9 @@
 
 Reads: the monotonic clock. Writes: log lines. Never: redis.
 
-An outage is over when the kind of call that failed last goes well again: a server that refuses writes answers
-reads all the time. Of several migrations, each has calls of its own: in a cluster one may be on a node that is
-away, and the others not.
+An outage is over when the kind of call that failed last goes well again: a server that refuses writes
+answers reads all the time. Of several migrations, each has calls of its own: in a cluster one may be on a
+node that is away, and the others not.
 """
 
 import threading

@@ -27,6 +27,7 @@ class RoleStore(StoreView):
         settings: dict[str, str],
         aws: AwsClocks | None = None,
         outage: Outage | None = None,
+        *,
         pools: Pools | None = None,
         judged_by: dict[str, str] | None = None,
     ) -> Self:
