@@ -1,6 +1,6 @@
 """Both tables of a migration: what they are, that they fit together, and the migration completed by that.
 
-Reads: both tables' descriptions. Writes: nothing. Never: items, the store. Whoever begins a migration looks
+Reads: both tables' descriptions. Writes: nothing. Never: the store. Whoever begins a migration looks
 once: the commands before they start roles, and a role that takes up one that could not be looked at then.
 """
 

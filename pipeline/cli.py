@@ -22,7 +22,7 @@ from pipeline.process.traces import trace_of
 
 if TYPE_CHECKING:
     from pipeline.commands.inspect import View
-    from pipeline.commands.preflight import StreamSeen, Tables
+    from pipeline.commands.preparing import Looked
 
 Migrations = tuple[MigrationConfig, ...]
 
@@ -106,42 +106,43 @@ def _log_level(process: ProcessConfig) -> str:
 
 
 def _run(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
-    from pipeline.commands import opening, preflight
+    from pipeline.commands import opening, preparing
 
-    prepared, tables, stream = preflight.prepare(process, migration)
+    looked = preparing.prepare(process, migrations)
     if process.dry_run:
-        print(opening.plan(process, prepared, tables, stream))
-        return 0
-    return _supervise(process, prepared, (tables, stream))
+        print(opening.plans(process, looked))
+        return exit_codes.CONFIGURATION if any(one.error for one in looked) else exit_codes.FINE
+    return _supervise(process, looked)
 
 
 def _role(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
-    from pipeline.commands import preflight
+    from pipeline.commands import preparing
 
-    return _supervise(process, preflight.prepare(process, migration)[0])
+    return _supervise(process, preparing.prepare(process, migrations))
 
 
 def _monitor(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     from pipeline import supervisor
-    from pipeline.commands import opening, preflight
+    from pipeline.commands import opening, preparing
 
-    preflight.await_store(process, migration)
-    opening.say_notes(process, migration)
-    return supervisor.run(process, (migration,), _ROLES["monitor"])
+    preparing.check_any(preparing.await_store(process, migrations))
+    _one(process, migrations)
+    opening.say_notes(process, migrations)
+    return supervisor.run(process, migrations, _ROLES["monitor"])
 
 
-def _supervise(
-    process: ProcessConfig, migration: MigrationConfig, seen: "tuple[Tables, StreamSeen] | None" = None
-) -> int:
+def _supervise(process: ProcessConfig, looked: "Sequence[Looked]") -> int:
+    """Run the roles for all; those that are refused now are tried again by them."""
     from pipeline import supervisor
-    from pipeline.commands import opening, preflight
+    from pipeline.commands import opening, preparing
 
+    preparing.check_any(looked)
+    _one(process, tuple(one.migration for one in looked))
     with _store_of(process, begin=True) as with_store:
-        opening.announce(process, migration, preflight.open_store(with_store, migration), seen)
-        return supervisor.run(with_store, (migration,), _ROLES[process.command])
+        opened = preparing.open_store(with_store, looked)
+        preparing.check_any(opened)
+        opening.announce_all(process, opened)
+        return supervisor.run(with_store, tuple(one.migration for one in opened), _ROLES[process.command])
 
 
 def _compare(process: ProcessConfig, migrations: Migrations) -> int:
@@ -196,11 +197,13 @@ def _store_of(process: ProcessConfig, *, begin: bool) -> Iterator[ProcessConfig]
 
 
 def _status(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     if process.watch:
         from pipeline.commands import watch
 
-        return watch.run(process, migration)
+        return watch.run(process, _one(process, migrations))
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     from pipeline.commands import inspect
     from pipeline.store import StoreView
 
@@ -208,9 +211,11 @@ def _status(process: ProcessConfig, migrations: Migrations) -> int:
 
 
 def _findings(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
+    if len(migrations) > 1 and process.explain is None:
+        return _several(process, migrations)
     from pipeline.store import KeyView, StoreView
 
+    migration = _one(process, migrations)
     if process.explain is not None:
         from pipeline.commands import explain
 
@@ -221,7 +226,9 @@ def _findings(process: ProcessConfig, migrations: Migrations) -> int:
 
 
 def _gate(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     from pipeline.commands import inspect
     from pipeline.store import StoreView
 
@@ -235,24 +242,36 @@ def _report(process: ProcessConfig, migrations: Migrations) -> int:
 
     if process.facts:
         return report.of_file(process, process.facts)
-    migration = _one(process, migrations)
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     limits = migration.gate_limits()
     return _look(process, migration, StoreView, lambda store: report.of_state(process, limits, store))
 
 
 def _plan(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     from pipeline.commands import plan
 
-    return plan.run(process, migration.max_rcu)
+    rates = {migration.max_rcu for migration in migrations}
+    return plan.run(process, rates.pop() if len(rates) == 1 else _one(process, migrations).max_rcu)
 
 
 def _mark(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     from pipeline.commands import inspect
     from pipeline.store import MarkStore
 
     return _look(process, migration, MarkStore, lambda store: inspect.mark(process, store))
+
+
+def _several(process: ProcessConfig, migrations: Migrations) -> int:
+    """The command of that name, over all of them."""
+    from pipeline.commands import several
+
+    with _store_of(process, begin=False) as with_store:
+        return several.COMMANDS[process.command](with_store, migrations)
 
 
 def _look(

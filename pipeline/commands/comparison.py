@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline import exit_codes
+from pipeline import both_tables, exit_codes
 from pipeline.aws import Connection, TableInfo, TableScanner, read_definition
+from pipeline.both_tables import Tables
 from pipeline.commands import preflight
 from pipeline.commands.compare_progress import Progress
-from pipeline.commands.preflight import Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing import result
 from pipeline.core.comparing.definitions import DefinitionsCompared, compare_definitions
@@ -57,7 +57,7 @@ def prepare(
     """See both tables, refuse what cannot be compared; the migration completed by what was seen."""
     sides = {side: connect(migration, side) for side in Side}
     tables = preflight.see_tables(migration, sides[Side.SOURCE], sides[Side.TARGET])
-    preflight.check_tables(migration, tables)
+    both_tables.check_tables(migration, tables)
     definitions = compare_definitions(
         *(
             preflight.asked(lambda side=side: read_definition(sides[side], tables.of(side).name))  # type: ignore[misc]
@@ -83,7 +83,7 @@ def prepare(
             _check_scan(connection, table)
         if process.command == "compare":
             preflight.check_item_reads(connection, table)
-    completed = dataclasses.replace(preflight.completed(migration, tables), comparison=settings)
+    completed = dataclasses.replace(both_tables.completed(migration, tables), comparison=settings)
     return completed, tables, definitions
 
 
@@ -133,7 +133,7 @@ def plan_text(
         "migration": migration.name,
         "source": f"{tables.source.arn} at {tables.source_endpoint}",
         "target": f"{tables.target.arn} at {tables.target_endpoint}",
-        "keys": preflight.describe_keys(tables.source),
+        "keys": both_tables.describe_keys(tables.source),
         "state": where,
     }
     said = facts, estimate, notes(migration, definitions), settings.exports

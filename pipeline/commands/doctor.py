@@ -17,11 +17,12 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from pipeline import exit_codes
+from pipeline import both_tables, exit_codes
 from pipeline.aws import Connection, TableInfo, credential_files, read_definition
+from pipeline.both_tables import Tables
 from pipeline.commands import preflight
 from pipeline.commands.notes import notes
-from pipeline.commands.preflight import StreamSeen, Tables
+from pipeline.commands.preflight import StreamSeen
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
@@ -158,14 +159,14 @@ class _Examination:
         for side in Side:
             yield from self._proven(side)
             yield _table_line(side, self._tables.of(side))
-        preflight.check_distinct(self._tables)
+        both_tables.check_distinct(self._tables)
 
     def _keys(self) -> Iterable[Line]:
         if self._tables is None:
             return
-        preflight.check_keys(self._tables)
-        preflight.check_key_flags(self._migration, self._tables.source)
-        yield Line("keys", "ok", f"both tables have {preflight.describe_keys(self._tables.source)}")
+        both_tables.check_keys(self._tables)
+        both_tables.check_key_flags(self._migration, self._tables.source)
+        yield Line("keys", "ok", f"both tables have {both_tables.describe_keys(self._tables.source)}")
 
     def _definitions(self) -> Iterable[Line]:
         if self._tables is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from pipeline.aws import Connection, StreamClient, TableInfo, describe_table
-from pipeline.both_tables import complete, is_complete
+from pipeline.both_tables import complete
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Side
@@ -71,7 +71,7 @@ class _Reader:
         """Take one migration up. Raises MonitorError."""
         own_metrics = self._metrics.of_reader(migration.name, migration.origin)
         sides = {side: self._connections.connect(migration, side, own_metrics) for side in Side}
-        times = None if lane.alone or is_complete(migration) else migration.judged_by()
+        times = None if lane.alone else migration.judged_by()
         if not lane.alone:
             migration = complete(migration, sides[Side.SOURCE], sides[Side.TARGET])
         own_metrics.describe(migration.described())
@@ -110,7 +110,7 @@ class _Reader:
         connection: Connection,
         ask: Callable[[], object],
     ) -> ReaderStore:
-        """times: those that it is judged by, where it could not be begun before."""
+        """times: those that it is judged by; None leaves them as they are."""
         aws = AwsClocks(connection.dates, ask=ask)
         if connection.dates.now_ms() is None:  # another migration that is reached alike may know it
             aws.ask()

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
+from pipeline.core.budget import Lowered
 from pipeline.core.judging.divergence import WATCH_MIN_MS
 from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
@@ -18,6 +19,7 @@ from pipeline.store import scripts
 from pipeline.store.answers import instant_ms, reading
 from pipeline.store.beginning import FORMAT
 from pipeline.store.connection import GROUP
+from pipeline.store.followed import Followed
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
 from pipeline.store.role_store import RoleStore
 
@@ -29,6 +31,8 @@ Found = tuple[str, Checkpoint, int | None]
 Watermark = tuple[Checkpoint, int]
 #: How `publish` hands over a change; `lua/publish.lua` says what it is.
 _CHANGE = struct.Struct("<HQ")
+#: Added to the length of a key that is not of the lowered sample; no key is as long.
+_BEYOND = 32_768
 
 
 class ReaderStore(RoleStore):
@@ -39,10 +43,12 @@ class ReaderStore(RoleStore):
 
         False: somebody else has done so.
         """
-        meta = self.meta
+        meta, lowered = self.meta, self._followed.lowered
+        if lowered is not None:  # only the operator raises it again
+            lowered = msgspec.structs.replace(lowered, since_ms=self.now_ms())
         args = (
             *(meta.secret.hex(), meta.started_ms, msgspec.json.encode(meta.settings), FORMAT),
-            *(gap_field("all", STATE_LOST), GROUP),
+            *(gap_field("all", STATE_LOST), GROUP, msgspec.json.encode(lowered) if lowered else b""),
         )
         return bool(self._connection.run(scripts.BEGIN_AGAIN, args))
 
@@ -121,7 +127,10 @@ class ReaderStore(RoleStore):
         """Publish a batch in one atomic step (lua/publish.lua): all of it and its checkpoint, or nothing.
 
         watch_began_ms: changes written before were never meant to be read; 0 = this batch begins no watch.
+        Where the sample was lowered, changes of keys beyond it are left out, but of those that are followed
+        still.
         """
+        known = self._followed
         args: list[Any] = [
             lease.partition,
             lease.epoch,
@@ -134,10 +143,17 @@ class ReaderStore(RoleStore):
             LOOK_SPACING_MS,
             WATCH_MIN_MS,
             MAX_VERSIONS,
-            b"".join(map(_packed_change, changes)),
+            b"".join(_packed_change(change, known) for change in changes),
+            known.stored,
         ]
-        outcome, backlog = self._connection.run(scripts.PUBLISH, args)
-        return PublishReply(Outcome(outcome.decode()), backlog)
+        outcome, backlog, left_out = self._connection.run(scripts.publish(known.sample), args)
+        return PublishReply(Outcome(outcome.decode()), backlog, left_out)
+
+    def lower(self, lowered: Lowered) -> bool:
+        """Lower the sample, or raise it again (lua/lower.lua); False when somebody else has done so."""
+        known = self._followed
+        args = (known.stored, msgspec.json.encode(lowered))
+        return bool(self._connection.run(scripts.lower(known.sample), args))
 
     def backlog(self) -> int:
         """Entries in the work stream."""
@@ -163,7 +179,8 @@ class ReaderStore(RoleStore):
         return Outcome(answer.decode())
 
 
-def _packed_change(change: Change) -> bytes:
-    return b"".join(
-        (_CHANGE.pack(len(change.key), change.created_ms), change.before, change.after, change.key)
-    )
+def _packed_change(change: Change, known: Followed) -> bytes:
+    length = len(change.key)
+    if not known.keeps(change.key):
+        length += _BEYOND
+    return b"".join((_CHANGE.pack(length, change.created_ms), change.before, change.after, change.key))

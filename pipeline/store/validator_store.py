@@ -14,6 +14,7 @@ from pipeline.core.adaptive import Adaptive
 from pipeline.store import adapting, scripts
 from pipeline.store.answers import instant_ms, reading
 from pipeline.store.connection import GROUP
+from pipeline.store.followed import Followed
 from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
 from pipeline.store.role_store import RoleStore
 
@@ -73,8 +74,9 @@ class ValidatorStore(RoleStore):
 
     def commit(self, commits: Sequence[Commit], now_ms: int) -> Committed:
         """Commit what was found, each entry whole or not at all (lua/commit.lua)."""
-        args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits)]
-        refused, lost, findings = self._connection.run(scripts.commit(now_ms // 60_000), args)
+        known = self._followed
+        args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits, known)]
+        refused, lost, findings = self._connection.run(scripts.commit(now_ms // 60_000, known.sample), args)
         with reading(self._key("findings-since")):
             return Committed(
                 [Refused(number - 1, raw) for number, raw in _in_tuples(refused, 2)],
@@ -129,8 +131,11 @@ def _entries(flat: Sequence[Any]) -> list[Entry]:
     ]
 
 
-def _packed(commits: Sequence[Commit]) -> bytes:
-    """One argument for all entries: eight arguments for each of them cost four times as much to send."""
+def _packed(commits: Sequence[Commit], known: Followed) -> bytes:
+    """One argument for all entries: eight arguments for each of them cost four times as much to send.
+
+    A key beyond a lowered sample is not counted among those judged: once it is settled, it may change unseen.
+    """
     parts: list[bytes] = []
     for one in commits:
         entry, after, tally = one.entry, one.after, one.tally.encode()
@@ -139,7 +144,7 @@ def _packed(commits: Sequence[Commit]) -> bytes:
             *(len(entry.id), len(entry.key), len(entry.raw), len(after), len(finding), len(tally)),
             one.next_ms,
             one.lag_ms,
-            one.judged + 2 * one.dead + 4 * one.verdict,
+            (one.judged and known.keeps(entry.key)) + 2 * one.dead + 4 * one.verdict,
         )
         parts += (head, entry.id, entry.key, entry.raw, after, finding, tally)
     return b"".join(parts)

@@ -15,7 +15,7 @@ import structlog
 
 from pipeline.aws import Connection, TableReader, describe_table
 from pipeline.backoff import Backoff
-from pipeline.both_tables import complete, is_complete
+from pipeline.both_tables import complete
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.adaptive import LEAST_MS
 from pipeline.core.canonical import Digester
@@ -86,7 +86,7 @@ class _Validators:
         """Take one migration up. Raises MonitorError."""
         metrics = self._metrics.of_validator(migration.name)
         connections = {side: self._connections.connect(migration, side, metrics) for side in Side}
-        times = None if lane.alone or is_complete(migration) else migration.judged_by()
+        times = None if lane.alone else migration.judged_by()
         if not lane.alone:
             migration = complete(migration, connections[Side.SOURCE], connections[Side.TARGET])
         metrics.describe(migration.described())

@@ -4,16 +4,17 @@
 -- All is checked and worked out before anything is written; the checkpoint comes last. Each history is read once
 -- and written once, however often its key changed, and is never longer than a look would leave it.
 --
--- Returns {outcome, entries in work}
+-- Returns {outcome, entries in work, changes left out}
 local leases       = key(1, 'hash', 'HGET')           -- partition -> "epoch|expires_ms|owner"
 local checkpoints  = key(2, 'hash', 'HGET HSET')      -- partition -> checkpoint: only its producer reads it
 local histories    = key(3, 'hash', 'HGET HSET')      -- key -> history
 local work         = key(4, 'stream', 'XADD XLEN')    -- one entry a key: {k: key, t: since when it is due (ms)}
 local due          = key(5, 'zset', 'ZSCORE ZADD ZREM') -- key -> when to look next (ms)
 local ledger       = key(6, 'hash', 'HMGET HINCRBY')
-local keys_sampled = key(7, 'string', 'PFADD')        -- HyperLogLog
+local keys_sampled = key(7, 'string', 'PFADD')        -- HyperLogLog of the sample in use
 local meta         = key(8, 'hash', 'HMGET HSET')     -- watched_since_ms: when the latest watch began; first_look_ms
 local dead         = key(9, 'stream', 'XADD')         -- dead letters
+local findings     = key(10, 'hash', 'HEXISTS')       -- key -> JSON
 if checked() then return refused end
 local partition, epoch, expected, checkpoint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local records_read, not_sampled = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -21,34 +22,52 @@ local by_name = ARGV[7] -- records by name: "name=number name=number …"
 local watch_began_ms = tonumber(ARGV[8]) -- when this batch began a watch; 0 = it began none
 local look_spacing_ms, watched_spacing_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
 local max_versions = tonumber(ARGV[11]) -- that are not reached
--- The changes, one after the other (little endian): length of the key (u16), created_ms (u64), digest before (16),
--- digest after (16), key.
-local changes = ARGV[12]
+-- The changes, one after the other (little endian): length of the key (u16, BEYOND added where the key is not of the
+-- lowered sample), created_ms (u64), digest before (16), digest after (16), key.
+local changes, BEYOND = ARGV[12], 32768
+local lowered = ARGV[13] -- the lowered sample as the caller knows it (core/budget.py), '' = it is not
 local now = now_ms()
 
 local current = redis.call('HGET', checkpoints, partition)
-if current == checkpoint then return {'duplicate', redis.call('XLEN', work)} end
+if current == checkpoint then return {'duplicate', redis.call('XLEN', work), 0} end
 local fenced = lease_of(leases, partition) ~= epoch
 if fenced or current ~= expected then
   redis.call('HINCRBY', ledger, 'records_repeated', records_read)
-  return {fenced and 'fenced' or 'conflict', redis.call('XLEN', work)}
+  return {fenced and 'fenced' or 'conflict', redis.call('XLEN', work), 0}
+end
+local told = redis.call('HMGET', meta, 'watched_since_ms', 'first_look_ms', 'lowered')
+local watched_since_ms, first_look_ms = tonumber(told[1] or 0), tonumber(told[2] or 0)
+
+-- A key beyond the lowered sample is followed until its history, and its finding, are closed. Who does not know how
+-- the sample was lowered, or raised again, leaves nothing out.
+local sample_known = lowered ~= '' and told[3] == lowered
+local function is_left_out(name)
+  return sample_known and redis.call('HEXISTS', histories, name) == 0 and redis.call('HEXISTS', findings, name) == 0
 end
 
 -- The changes of each key: `first` holds each key's first one, `following` the next one of the same key. A change
 -- is known by the place in `changes` where it begins.
 local names, first, following, newest = {}, {}, {}, {}
-local published, place = 0, 1
+local skipped = {} -- of keys beyond the sample: whether they are left out
+local published, left_out, place = 0, 0, 1
 while place <= #changes do
-  local length = struct.unpack('<I2', changes, place)
+  local length, beyond = struct.unpack('<I2', changes, place), false
+  if length >= BEYOND then length, beyond = length - BEYOND, true end
   local name = string.sub(changes, place + 42, place + 41 + length)
-  if newest[name] then
-    following[newest[name]] = place
+  if beyond and skipped[name] == nil then skipped[name] = is_left_out(name) end
+  if skipped[name] then
+    left_out = left_out + 1
   else
-    names[#names + 1], first[#first + 1] = name, place
+    if newest[name] then
+      following[newest[name]] = place
+    else
+      names[#names + 1], first[#first + 1] = name, place
+    end
+    newest[name], published = place, published + 1
   end
-  newest[name] = place
-  place, published = place + 42 + length, published + 1
+  place = place + 42 + length
 end
+not_sampled = not_sampled + left_out
 
 local function before_of(change) return string.sub(changes, change + 10, change + 25) end
 local function version_of(change)
@@ -162,8 +181,6 @@ for number, name in ipairs(names) do
     end
   end
 end
-local told = redis.call('HMGET', meta, 'watched_since_ms', 'first_look_ms')
-local watched_since_ms, first_look_ms = tonumber(told[1] or 0), tonumber(told[2] or 0)
 local counts = {
   records_read = records_read, not_sampled = not_sampled, versions_published = published, outstanding = published,
   keys_coalesced = published - #fresh, suspects_waiting = -taken_over,
@@ -223,4 +240,4 @@ if watch_began_ms > watched_since_ms then
   redis.call('HSET', meta, 'watched_since_ms', string.format('%d', watch_began_ms))
 end
 redis.call('HSET', checkpoints, partition, checkpoint)
-return {'published', redis.call('XLEN', work)}
+return {'published', redis.call('XLEN', work), left_out}
