@@ -26,9 +26,10 @@ STILL = "still"
 
 
 def pages(process: ProcessConfig, migrations: tuple[MigrationConfig, ...]) -> dict[str, Page]:
-    """What to serve, by path."""
-    (migration,) = migrations
-    page = LivePage(process, migration)
+    """What to serve, by path: the page of one migration alone."""
+    if len(migrations) > 1:
+        return {}
+    page = LivePage(process, migrations[0])
     return {"/": page.html, "/report.json": page.json}
 
 

@@ -78,7 +78,7 @@ class Work(Protocol):
         """
 
 
-class Standing:
+class Troubles:
     """Whether this process serves a migration: exported, and said whenever the reason changes."""
 
     def __init__(self, migration: str, served: Callable[[float], None], *, alone: bool) -> None:
@@ -139,8 +139,8 @@ def _told_apart(error: BaseException) -> str:
 class Lane:
     """One migration in this process. Its parts call `guarded` work, which fails nobody else."""
 
-    def __init__(self, service: "Service", migration: str, standing: Standing, asking: Seat) -> None:
-        self.migration, self.standing = migration, standing
+    def __init__(self, service: "Service", migration: str, troubles: Troubles, asking: Seat) -> None:
+        self.migration, self.troubles = migration, troubles
         self.alone = service.alone
         self.work: Work | None = None
         self.failure: BaseException | None = None
@@ -202,8 +202,8 @@ class Service:
         self._begins: dict[Lane, Begin] = {}
         self._seats: dict[Lane, Seat] = {}
         for migration, begin in migrations:
-            standing = Standing(migration, metrics.served(migration, role), alone=self.alone)
-            lane = Lane(self, migration, standing, self.asking.turns.seat())
+            troubles = Troubles(migration, metrics.served(migration, role), alone=self.alone)
+            lane = Lane(self, migration, troubles, self.asking.turns.seat())
             self._begins[lane], self._seats[lane] = begin, self._keeping.turns.seat()
 
     def run(self, stop: Stop, heartbeat: Heartbeat) -> None:
@@ -261,14 +261,14 @@ class Service:
             return self._refused(lane, error)
         self.asking.turns.slow(lane.asking, slow=False)
         lane.taken_up_at = time.monotonic()
-        lane.standing.fine("beginning")
+        lane.troubles.fine("beginning")
         self._keeping.turns.put(self._seats[lane], lambda: self._keep(lane), time.monotonic())
         return None
 
     def _refused(self, lane: Lane, error: Exception) -> float:
         lane.failures += 1
         delay = BACKOFF.after(lane.failures)
-        lane.standing.failing("beginning", error, delay)
+        lane.troubles.failing("beginning", error, delay)
         self.asking.turns.slow(lane.asking, slow=isinstance(error, AwsUnavailable))
         return time.monotonic() + delay
 
@@ -293,7 +293,7 @@ class Service:
             return
         slow = True
         try:
-            with lane.standing.part("state"):
+            with lane.troubles.part("state"):
                 work.keep()
             slow = False
         except StoreUnavailable as error:
@@ -302,15 +302,15 @@ class Service:
             self._keeping.turns.slow(self._seats[lane], slow)
         if work.has_worked or now - lane.taken_up_at > WELL_SECONDS:
             lane.failures = 0
-            lane.standing.fine("work")
+            lane.troubles.fine("work")
 
     def _give_up(self, lane: Lane) -> float | None:
         """End the work and take the migration up again later; when to look again, None once that is done."""
         error = lane.failure
         if lane.alone or lane.work is None or error is None:
             return None  # the process ends
-        if lane.standing is not None:
-            lane.standing.failing("work", error)
+        if lane.troubles is not None:
+            lane.troubles.failing("work", error)
         if not self._ended(lane, error):
             return time.monotonic() + ENDING_SECONDS
         lane.work = None

@@ -50,7 +50,7 @@ class Discoveries:
                 return None
             began = time.monotonic()
             try:
-                with self._lane.standing.part("discovery"):
+                with self._lane.troubles.part("discovery"):
                     self._once()
             except (AwsError, ConfigurationError, StoreUnavailable) as error:
                 if isinstance(error, (AccessDenied, NotFound, ConfigurationError)) and not self._proven:

@@ -124,7 +124,7 @@ class Publisher:
                 if began < self._store_due:
                     return self._store_due + random.uniform(0, BACKOFF.first_seconds)
                 held.batch = self._read(held)
-            with self._lane.standing.part("publishing"):
+            with self._lane.troubles.part("publishing"):
                 keep = self._publish(held, held.batch)
         except (AwsError, ConfigurationError) as error:
             if isinstance(error, (AccessDenied, ConfigurationError)) and not self._proven:
@@ -151,7 +151,7 @@ class Publisher:
         return began + held.pause_seconds if keep else None
 
     def _read(self, held: LeasedPartition) -> Batch:
-        with self._lane.standing.part("reading"):
+        with self._lane.troubles.part("reading"):
             batch = held.reader.next_batch()
         self._turns.slow(self._seat, slow=False)
         if not self._proven:

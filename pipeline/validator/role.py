@@ -207,7 +207,7 @@ class _Judging:
             self._turns.put(self._seat, self._chore, again)
 
         try:
-            with self._lane.standing.part("judging"):
+            with self._lane.troubles.part("judging"):
                 self._validator.step(claimed)
         except (AwsError, StoreError) as error:
             self._failed(error)
