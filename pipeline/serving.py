@@ -81,8 +81,8 @@ class Work(Protocol):
 class Troubles:
     """Whether this process serves a migration: exported, and said whenever the reason changes."""
 
-    def __init__(self, migration: str, served: Callable[[float], None], *, alone: bool) -> None:
-        self._migration = migration
+    def __init__(self, migration: str, role: str, served: Callable[[float], None], *, alone: bool) -> None:
+        self._named = {"migration": migration, "role": role}
         self._served = served
         self._alone = alone
         self._reasons: dict[str, str] = {"beginning": ""}  # what does not go well → why
@@ -98,11 +98,11 @@ class Troubles:
             return
         told = _told(error)
         if isinstance(error, MonitorError):
-            log.error("migration is not served", migration=self._migration, part=what, **told)
+            log.error("migration is not served", **self._named, part=what, **told)
         else:
-            log.error("migration is not served", migration=self._migration, part=what, exc_info=error, **told)
+            log.error("migration is not served", **self._named, part=what, exc_info=error, **told)
         if retry_seconds is not None:
-            log.debug("tried again", migration=self._migration, retry_seconds=retry_seconds)
+            log.debug("tried again", **self._named, retry_seconds=retry_seconds)
 
     def fine(self, what: str) -> None:
         """Cheap where nothing is wrong."""
@@ -111,7 +111,7 @@ class Troubles:
             if not self._reasons:
                 self._served(1)
                 if was and not self._alone:
-                    log.info("migration is served again", migration=self._migration)
+                    log.info("migration is served again", **self._named)
 
     @contextlib.contextmanager
     def part(self, what: str) -> Iterator[None]:
@@ -202,7 +202,7 @@ class Service:
         self._begins: dict[Lane, Begin] = {}
         self._seats: dict[Lane, Seat] = {}
         for migration, begin in migrations:
-            troubles = Troubles(migration, metrics.served(migration, role), alone=self.alone)
+            troubles = Troubles(migration, role, metrics.served(migration, role), alone=self.alone)
             lane = Lane(self, migration, troubles, self.asking.turns.seat())
             self._begins[lane], self._seats[lane] = begin, self._keeping.turns.seat()
 
