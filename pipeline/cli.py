@@ -21,6 +21,7 @@ from pipeline.process import logs, streams
 from pipeline.process.traces import trace_of
 
 if TYPE_CHECKING:
+    from pipeline.commands.comparison import Ended
     from pipeline.commands.inspect import View
     from pipeline.commands.preparing import Looked
 
@@ -84,6 +85,8 @@ def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
     logs.configure(process.log_format, _log_level(process))
     if command == "config":
         return _show_config(loaded)
+    if process.tables:
+        return _tables(loaded)
     return _COMMANDS[command](process, loaded.migrations)
 
 
@@ -144,26 +147,48 @@ def _supervise(process: ProcessConfig, looked: "Sequence[Looked]") -> int:
 
 
 def _compare(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
-    from pipeline import supervisor
-    from pipeline.commands import comparison, preflight
+    from pipeline.commands import comparisons
 
-    prepared, tables, definitions = comparison.prepare(process, migration)
+    if process.dry_run and len(migrations) > 1:
+        return comparisons.plans(process, migrations, _comparison_plan)
     if process.dry_run:
-        print(comparison.plan_text(process, prepared, tables, definitions))
+        print(_comparison_plan(process, migrations[0]))
         return exit_codes.FINE
-    for line in comparison.notes(prepared, definitions):
-        streams.say(line)
+    if len(migrations) > 1:
+        return comparisons.run(process, migrations, _compared)
+    return _compared(process, migrations[0]).say(process)
+
+
+def _comparison_plan(process: ProcessConfig, migration: MigrationConfig) -> str:
+    from pipeline.commands import comparison
+
+    return comparison.plan_text(process, *comparison.prepare(process, migration))
+
+
+def _compared(process: ProcessConfig, migration: MigrationConfig) -> "Ended":
+    """Begin the comparison, or go on with it, to its end."""
+    from pipeline import supervisor
+    from pipeline.commands import comparison
+
+    prepared, _, definitions = comparison.prepare(process, migration)
     with _shared_store(process) as with_store:
-        prepared = comparison.as_begun(with_store, prepared)
-        for change in preflight.open_store(with_store, prepared).changed:
-            print(f"the run's times are not those of this comparison: {change}", file=sys.stderr)
-        begun = comparison.begin(with_store, prepared)
-        if process.command == "comparer":
-            return supervisor.run(with_store, (prepared,), _ROLES["comparer"])
-        is_embedded = not process.redis_url
-        watch = comparison.Watch(with_store, prepared, begun, is_embedded=is_embedded)
+        prepared, begun = comparison.begun(with_store, prepared, definitions)
+        watch = comparison.Watch(with_store, prepared, begun, is_embedded=not process.redis_url)
         return watch.finish(supervisor.run(with_store, (prepared,), _ROLES["compare"], watch.ended))
+
+
+def _comparer(process: ProcessConfig, migrations: Migrations) -> int:
+    from pipeline import supervisor
+    from pipeline.commands import comparison, comparisons
+
+    if process.dry_run:
+        return _compare(process, migrations)
+
+    def joined(migration: MigrationConfig) -> MigrationConfig:
+        prepared, _, definitions = comparison.prepare(process, migration)
+        return comparison.begun(process, prepared, definitions)[0]
+
+    return supervisor.run(process, comparisons.joined(migrations, joined), _ROLES["comparer"])
 
 
 @contextlib.contextmanager
@@ -198,7 +223,7 @@ def _status(process: ProcessConfig, migrations: Migrations) -> int:
     if process.watch:
         from pipeline.commands import watch
 
-        return watch.run(process, _one(process, migrations))
+        return watch.run(process, migrations)
     if len(migrations) > 1:
         return _several(process, migrations)
     [migration] = migrations
@@ -286,13 +311,23 @@ def _look(
 
 
 def _doctor(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     from pipeline.commands import doctor
 
-    return doctor.run(process, migration)
+    return doctor.run(process, migrations)
+
+
+def _tables(loaded: Loaded) -> int:
+    """`doctor --tables`."""
+    from pipeline.commands import pairs
+
+    return pairs.examine_all(loaded)
 
 
 def _show_config(loaded: Loaded) -> int:
+    if loaded.process.write:
+        from pipeline.commands import making
+
+        return making.write(loaded)
     from pipeline.commands import settings
 
     return settings.show(loaded)
@@ -330,7 +365,7 @@ _COMMANDS: dict[str, Callable[[ProcessConfig, Migrations], int]] = {
     "run": _run,
     "reader": _role,
     "validator": _role,
-    "comparer": _compare,
+    "comparer": _comparer,
     "compare": _compare,
     "monitor": _monitor,
     "status": _status,

@@ -69,6 +69,11 @@ def test_every_value_says_where_it_came_from(tmp_path: Path) -> None:
     assert shown["migration"].value == "orders"
 
 
+def test_nought_that_was_given_is_no_default() -> None:
+    shown = sources(*TABLE, "--metrics-port", "0", "--max-rcu", "0")
+    assert (shown["metrics-port"].source, shown["max-rcu"].source) == ("command line", "command line")
+
+
 def test_a_password_is_never_shown() -> None:
     shown = sources(*TABLE, "--redis-url", "rediss://:hunter2@cache:6380/0")
     assert shown["redis-url"].value == "(set)"

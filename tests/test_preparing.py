@@ -1,5 +1,6 @@
 """Several migrations before a start: one that is refused stops no other, and the file tells of each."""
 
+import json
 import re
 import subprocess
 import uuid
@@ -130,3 +131,31 @@ def test_a_server_that_is_away_refuses_all(given: Given) -> None:
         preparing.check_any(preparing.open_store(away, looked))
     with pytest.raises(MonitorError, match="none of the 2"):
         preparing.check_any(preparing.await_store(away, loaded.migrations))
+
+
+def test_doctor_has_a_section_and_a_line_of_each_and_the_worst_exit_code(given: Given) -> None:
+    done = command("doctor", *given.file("orders", "gone", "customers"))
+    assert done.returncode == 4
+    sections = done.stdout.split("\n\n")
+    names = [given.name(one) for one in ("orders", "gone", "customers")]
+    assert [section.splitlines()[0] for section in sections] == [
+        *(f"migration {name}" for name in names),
+        f"doctor: NOT READY: 1 of 3 migrations: {names[1]}",
+    ]
+    assert sections[0].splitlines()[-1].startswith(f"{names[0]}: READY: every check passed")
+    assert sections[1].splitlines()[-1].startswith(f"{names[1]}: NOT READY: 1 check failed")
+    assert all(section.count("redis:") == 1 for section in sections[:3])
+
+    done = command("doctor", *given.file("orders", "customers"))
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "doctor: READY: all 2 migrations"
+
+
+def test_doctor_as_json_is_an_object_of_each(given: Given) -> None:
+    done = command("doctor", "--json", *given.file("orders", "gone"))
+    told = json.loads(done.stdout)
+    assert (told["passed"], done.returncode) == (False, 4)
+    passed = {name: one["passed"] for name, one in told["migrations"].items()}
+    assert passed == {given.name("orders"): True, given.name("gone"): False}
+    alone = json.loads(command("doctor", "--json", *given.file("orders")).stdout)
+    assert set(alone) == {"passed", "checks"}

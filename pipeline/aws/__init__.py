@@ -18,7 +18,7 @@ from pipeline.aws.rate_limiter import RateLimiter
 from pipeline.aws.s3 import Bucket
 from pipeline.aws.scanning import ScanPage, TableScanner
 from pipeline.aws.streams import IteratorKind, RecordsPage, StreamClient, StreamInfo
-from pipeline.aws.tables import MAX_KEYS, BatchResult, TableInfo, TableReader, describe_table
+from pipeline.aws.tables import MAX_KEYS, BatchResult, TableInfo, TableReader, describe_table, table_names
 from pipeline.aws.wire import Record
 from pipeline.core.model import SideConfig
 
@@ -47,4 +47,5 @@ __all__ = [
     "describe_table",
     "one_service",
     "read_definition",
+    "table_names",
 ]

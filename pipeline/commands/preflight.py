@@ -109,10 +109,8 @@ def check_item_reads(connection: Connection, table: TableInfo) -> None:
 def see_stream(migration: MigrationConfig, origin: TableInfo, connection: Connection) -> StreamSeen:
     """Raises ConfigurationError for a stream that is missing, disabled, or of another table."""
     arn = migration.stream_arn or origin.stream_arn
-    if arn is None or (migration.stream_arn is None and not origin.stream_enabled):
-        raise ConfigurationError(
-            f"{migration.origin} table {origin.name} has no enabled stream", ENABLE_STREAM
-        )
+    if arn is None or migration.stream_arn is None:
+        arn = enabled_stream(migration, origin)
     if not arn.startswith(f"{origin.arn}/stream/"):
         raise ConfigurationError(
             f"--stream-arn {arn} is not a stream of the {migration.origin} table {origin.arn}",
@@ -128,6 +126,15 @@ def see_stream(migration: MigrationConfig, origin: TableInfo, connection: Connec
         newest = f"use the newer one, {origin.stream_arn}" if origin.stream_enabled else ENABLE_STREAM
         raise ConfigurationError(f"stream {arn} is disabled", newest)
     return StreamSeen(info, count, a_shard, connection.endpoint)
+
+
+def enabled_stream(migration: MigrationConfig, origin: TableInfo) -> str:
+    """The ARN of the table's latest stream. Raises ConfigurationError where none is enabled."""
+    if origin.stream_arn is None or not origin.stream_enabled:
+        raise ConfigurationError(
+            f"{migration.origin} table {origin.name} has no enabled stream", ENABLE_STREAM
+        )
+    return origin.stream_arn
 
 
 def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:

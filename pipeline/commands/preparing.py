@@ -45,7 +45,7 @@ Look = Callable[[Looked], Looked]
 
 def prepare(process: ProcessConfig, migrations: Sequence[MigrationConfig]) -> list[Looked]:
     """See the tables and the stream of each."""
-    reached = _Shared().connect
+    reached = Shared().connect
 
     def look(one: Looked) -> Looked:
         completed, tables, stream = preflight.prepare(process, one.migration, reached)
@@ -114,7 +114,7 @@ def _tried(one: Looked, look: Look) -> Looked:
         return msgspec.structs.replace(one, error=error)
 
 
-class _Shared:
+class Shared:
     """Connections by what they reach: a session each costs 0.1 s, and many migrations reach alike."""
 
     def __init__(self) -> None:

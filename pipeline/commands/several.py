@@ -7,7 +7,7 @@ does with one migration.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from pipeline import exit_codes
@@ -17,15 +17,14 @@ from pipeline.commands.inspect import GATE_EXIT, View
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
 from pipeline.core.model import Side
-from pipeline.core.redis_url import Form, where
 from pipeline.core.unknowns import unknowns
-from pipeline.errors import MonitorError, StateDamaged, StoreNotReady, StoreUnavailable
-from pipeline.gathering import gather, maker
+from pipeline.errors import MonitorError, StateDamaged, StoreUnavailable
+from pipeline.gathering import gather, maker, serves_nobody
 from pipeline.process import streams
 from pipeline.report import cover, overview_text, standing, text
 from pipeline.report.facts import Facts
 from pipeline.report.findings_text import json_line
-from pipeline.report.standing import Problem, Standing
+from pipeline.report.standing import Problem, Standing, problem_of
 from pipeline.store import MarkStore, StoreView
 
 Told = TypeVar("Told")
@@ -60,17 +59,9 @@ def each(
                 found[migration.name] = look(migration, store)
         except MonitorError as error:
             found[migration.name] = error
-            if _is_of_all(process, error):
+            if serves_nobody(process.redis_url, error):
                 raise
     return _some(found)
-
-
-def _is_of_all(process: ProcessConfig, error: MonitorError) -> bool:
-    """Whether the server serves nobody: the next migration would wait for the same. A cluster's nodes fail
-    one by one.
-    """
-    unserved = type(error) in (StoreUnavailable, StoreNotReady)
-    return unserved and where(process.redis_url).form is not Form.CLUSTER
 
 
 def _some(found: dict[str, Told | MonitorError]) -> dict[str, Told | MonitorError]:
@@ -81,10 +72,6 @@ def _some(found: dict[str, Told | MonitorError]) -> dict[str, Told | MonitorErro
     return found
 
 
-def _problem(error: MonitorError) -> Problem:
-    return Problem(error.problem, error.remedy)
-
-
 # --- status ------------------------------------------------------------------------------------------------
 
 
@@ -93,23 +80,35 @@ def status(process: ProcessConfig, migrations: Migrations) -> int:
     found = each(process, migrations, StoreView, _seen)
     if process.json:
         shown = {
-            name: overview_text.problem_object(_problem(one))
+            name: overview_text.problem_object(problem_of(one))
             if isinstance(one, MonitorError)
             else text.status_object(*one)
             for name, one in found.items()
         }
         print(json_line({"migrations": shown}))
     else:
-        limits = {one.name: one.gate_limits() for one in migrations}
-        standings = [
-            standing.unread(name, _problem(one))
-            if isinstance(one, MonitorError)
-            else standing.of_figures(name, one[1], limits[name])
-            for name, one in found.items()
-        ]
-        for line in overview_text.status_lines(standings):
+        for line in overview_text.status_lines(_standings(migrations, found)):
             print(line)
     return worst([_code(one if isinstance(one, MonitorError) else one[1]) for one in found.values()])
+
+
+def standings(process: ProcessConfig, migrations: Migrations) -> tuple[list[Standing], int | None]:
+    """Where all of them stand by their figures, and when that was (ms); None = none could be read."""
+    found = each(process, migrations, StoreView, _seen)
+    known = [one[1].now_ms for one in found.values() if not isinstance(one, MonitorError)]
+    return _standings(migrations, found), max(known, default=None)
+
+
+def _standings(
+    migrations: Migrations, found: Mapping[str, tuple[text.Heading, Figures] | MonitorError]
+) -> list[Standing]:
+    limits = {one.name: one.gate_limits() for one in migrations}
+    return [
+        standing.unread(name, problem_of(one))
+        if isinstance(one, MonitorError)
+        else standing.of_figures(name, one[1], limits[name])
+        for name, one in found.items()
+    ]
 
 
 def _seen(_migration: MigrationConfig, store: StoreView) -> tuple[text.Heading, Figures]:
@@ -139,7 +138,7 @@ def _gate_text(process: ProcessConfig, migrations: Migrations) -> int:
     not_covered: dict[str, list[str]] = {}
     for name, one in each(process, migrations, StoreView, look).items():
         if isinstance(one, MonitorError):
-            standings.append(standing.unread(name, _problem(one)))
+            standings.append(standing.unread(name, problem_of(one)))
         else:
             standings.append(one[0])
             not_covered[name] = one[1]
@@ -177,7 +176,7 @@ def _cover(process: ProcessConfig, migrations: Migrations) -> cover.Cover:
 
     found = each(process, migrations, StoreView, look)
     return cover.make(
-        {name: _problem(one) if isinstance(one, MonitorError) else one for name, one in found.items()}, who
+        {name: problem_of(one) if isinstance(one, MonitorError) else one for name, one in found.items()}, who
     )
 
 
@@ -200,7 +199,7 @@ def _opened(process: ProcessConfig, migrations: Migrations) -> Iterator[StoreVie
         try:
             store = inspect.begun(process, migration, StoreView)
         except MonitorError as error:
-            if _is_of_all(process, error):
+            if serves_nobody(process.redis_url, error):
                 raise
             continue
         with contextlib.closing(store):

@@ -19,6 +19,20 @@ from pipeline.config.declaration import (
     stream_side,
     switch,
 )
+from pipeline.config.headings import (
+    COMMANDS,
+    COMPARING,
+    FINDINGS,
+    GATE,
+    JUDGING,
+    OUTPUT,
+    PACE,
+    PLAN,
+    REPORT,
+    STATE,
+    STREAM,
+    TABLES,
+)
 from pipeline.config.parsers import (
     AUTO,
     When,
@@ -39,6 +53,7 @@ from pipeline.config.parsers import (
     side_of,
     stream_arn,
     table,
+    table_pattern,
     whole,
 )
 from pipeline.core.comparing.segments import MAX_SEGMENTS
@@ -46,34 +61,7 @@ from pipeline.core.comparing.state import CompareSettings
 from pipeline.core.gate import Limits, Scope
 from pipeline.core.model import MISMATCHES, Side, SideConfig
 
-#: The word before the options, and what it does; `run` when there is none.
-COMMANDS = {
-    "run": "watch the migration on this host: reader, validators and monitor (the default)",
-    "reader": "only read the stream (one process of several hosts)",
-    "validator": "only validate what readers queued",
-    "comparer": "only compare: join a comparison (one process of several hosts)",
-    "monitor": "only print statistics and export the ledger's metrics",
-    "compare": "compare the whole tables, once, alone on this host or beside a run",
-    "status": "show where the migration stands",
-    "findings": "list the open findings",
-    "report": "the whole story on one page, to be signed and kept: HTML, text or JSON",
-    "gate": "may we switch over? Every check with its reason",
-    "plan": "which sample finds which defect, what it costs, how long it takes; nothing is read",
-    "mark": "note that a milestone of the cutover, T0 … T4, is reached now",
-    "doctor": "check access, tables, stream, Redis and clock before a run",
-    "config": "show the effective value of every option, and where it came from",
-    "demo": "watch a made-up migration with planted faults, on embedded servers",
-    "datagen": "write test items into a table",
-    "datadel": "delete the test items that datagen wrote",
-}
-
-#: Headings of the help and of docs/configuration.md, in their order.
-TABLES, STREAM, JUDGING, STATE = "Tables and access", "Stream", "Judging", "State"
-PACE, GATE, OUTPUT = "Pace", "Gate (`gate` and the monitor's metrics)", "Output"
-FINDINGS = "Findings (`findings`)"
-PLAN = "Plan (`plan`)"
-REPORT = "Report (`report`)"
-COMPARING = "Comparison (`compare`, `comparer`)"
+__all__ = ["COMMANDS", "GROUPS", "OPTIONS", "MigrationConfig", "ProcessConfig"]
 
 
 @dataclass(frozen=True)
@@ -272,6 +260,10 @@ class ProcessConfig:
     # fmt: off
     command: str = "run"
     milestone: str = ""  # what `mark` marks
+    tables: str | None = optional(
+        TABLES, "tables",
+        "`doctor`, `config --write`: every table of both sides whose name matches, as `prod-*`",
+        table_pattern, None, otherwise="those that are named", metavar="PATTERN")
     redis_url: str = optional(  # "": the embedded server
         STATE, "redis-url",
         "Redis (7.0.4 or newer) or Valkey (8 or newer): `redis://`, `rediss://` (TLS), `unix://`, "
@@ -368,6 +360,9 @@ class ProcessConfig:
     verbose: bool = switch(OUTPUT, "verbose", "log every verdict, matches too")
     show_keys: bool = switch(
         OUTPUT, "show-keys", "show keys themselves; without it, keyed hashes stand for them")
+    write: str | None = optional(
+        OUTPUT, "write", "`config`: make this file, with a migration of each table that both sides have", str,
+        None, otherwise="values are shown", metavar="FILE")
     json: bool = switch(
         OUTPUT, "json", "print JSON (`status`, `findings`, `gate`, `compare`, `doctor`, `config`)")
     dry_run: bool = switch(OUTPUT, "dry-run", "print the plan and end (`run`, `compare`)")

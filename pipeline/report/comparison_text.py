@@ -3,7 +3,7 @@
 Reads: structs of the core. Writes: nothing; callers print. Never: the store. No key and no value is shown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -200,6 +200,29 @@ def _right(comparison: Comparison, success: Share | None) -> str:
 
 def _between(low: float, high: float) -> str:
     return f"between {share_text(low)} and {share_text(high)}"
+
+
+def results_table(ended: Sequence[tuple[str, Mapping[str, Any] | None, str]]) -> Iterator[str]:
+    """What `compare` of many prints last. ended: name, its `result_object`, and why there is none."""
+    head = ("MIGRATION", "ANSWER", "EQUAL", "SUSPECTS", "FINDINGS", "UNITS", "DOLLARS")
+    yield from columns.table(head, (_result_row(name, found) for name, found, _ in ended), "no migration")
+    for name, found, problem in ended:
+        if found is None:
+            yield columns.paragraph(f"{name}: {problem}")
+    made = [found for _, found, _ in ended if found is not None]
+    dollars = sum(found["dollars"] for found in made)
+    yield columns.paragraph(
+        f"{len(made):,} of {many(len(ended), 'migration')} compared, {dollars:,.4f} dollars in all"
+    )
+
+
+def _result_row(name: str, found: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if found is None:
+        return (name, "NOT COMPARED", *["-"] * 5)
+    units = sum(found[str(side)]["read_units"] for side in Side)
+    counts = (found["equal"], found["suspects"], sum(found["findings"].values()))
+    said = (f"{count:,}" for count in counts)
+    return (name, _SAID[Answer(found["answer"])], *said, f"{units:,.1f}", f"{found['dollars']:,.4f}")
 
 
 def result_object(
