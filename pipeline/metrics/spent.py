@@ -1,6 +1,6 @@
 """What a process has asked of AWS for a migration, and the store has not counted yet.
 
-Reads: nothing. Writes: nothing. Never: the store: roles hand it over (`RoleStore.spend`).
+Reads: nothing. Writes: nothing; roles hand it over (`RoleStore.spend`). Never: the store.
 """
 
 import threading

@@ -1,6 +1,6 @@
 """What was asked of AWS, as the store has counted it: in all, and by the minute.
 
-Reads: answers of Redis. Writes: nothing. Never: redis, prices.
+Reads: answers of Redis. Writes: nothing. Never: redis.
 """
 
 from collections.abc import Callable, Mapping
