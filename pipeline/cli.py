@@ -129,7 +129,6 @@ def _monitor(process: ProcessConfig, migrations: Migrations) -> int:
     from pipeline.commands import opening, preparing
 
     preparing.check_any(preparing.await_store(process, migrations))
-    _one(process, migrations)
     opening.say_notes(process, migrations)
     return supervisor.run(process, migrations, _ROLES["monitor"])
 
@@ -140,7 +139,6 @@ def _supervise(process: ProcessConfig, looked: "Sequence[Looked]") -> int:
     from pipeline.commands import opening, preparing
 
     preparing.check_any(looked)
-    _one(process, tuple(one.migration for one in looked))
     with _store_of(process, begin=True) as with_store:
         opened = preparing.open_store(with_store, looked)
         preparing.check_any(opened)

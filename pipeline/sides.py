@@ -3,11 +3,12 @@
 Reads: the configuration. Writes: nothing. Never: boto3. Requests are made by those who get the connection.
 """
 
+import threading
 from collections.abc import Mapping
 
 from pipeline.aws import Connection, describe_table
 from pipeline.config import MigrationConfig
-from pipeline.core.model import Side
+from pipeline.core.model import Side, SideConfig
 from pipeline.metrics import MigrationMetrics
 from pipeline.store import AwsClocks
 
@@ -15,6 +16,22 @@ from pipeline.store import AwsClocks
 def connect(migration: MigrationConfig, side: str, metrics: MigrationMetrics | None = None) -> Connection:
     """A connection to "source", "target" or "stream"; with metrics, its requests are counted."""
     return Connection(migration.access(side), metrics.aws_observer(side) if metrics is not None else None)
+
+
+class Connections:
+    """Those of one process: migrations that reach a side alike share its session and clients. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._first: dict[SideConfig, Connection] = {}
+        self._lock = threading.Lock()
+
+    def connect(self, migration: MigrationConfig, side: str, metrics: MigrationMetrics) -> Connection:
+        """As `connect`; the requests are counted for this migration."""
+        access, observer = migration.access(side), metrics.aws_observer(side)
+        with self._lock:  # of those who begin together, one makes the session
+            if (first := self._first.get(access)) is None:
+                first = self._first[access] = Connection(access)
+        return Connection(access, observer, beside=first)
 
 
 def clocks(migration: MigrationConfig, connections: Mapping[Side, Connection]) -> AwsClocks:

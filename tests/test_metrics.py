@@ -41,7 +41,13 @@ from tests.whole_store import watch
 UNITS = ("_seconds", "_bytes", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
 #: Gauges that count things and carry the thing's name instead.
 COUNTS = {
-    *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_partitions"),
+    *(
+        "ddbmm_store_up",
+        "ddbmm_migration_served",
+        "ddbmm_ledger_balanced",
+        "ddbmm_mismatches_open",
+        "ddbmm_partitions",
+    ),
     *("ddbmm_keys_judged", "ddbmm_keys_excused", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
     *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed", "ddbmm_cutover_check_value"),
     *("ddbmm_cutover_keys_needed", "ddbmm_cutover_whole_table_demanded", "ddbmm_queue_consumers"),

@@ -1,13 +1,15 @@
 """The AWS edge: one side's table and streams, as structs. Others import from here.
 
 Rooms inside, from what is asked down to the socket: `tables`, `definitions`, `streams`, `scanning`,
-`exports`; `operations` (what can be asked) and `wire` (the bodies of answers); `connection` (session,
-credentials); `service` (requests); `refusal` and `errors` (what is answered instead). Beside them
+`exports`; `operations` (what can be asked) and `wire` (the bodies of answers); `connection` (requests,
+counted); `access` (session, credentials); `service` (requests); `refusal` and `errors` (what is answered
+instead). Beside them
 `date_clock` (the time there), `s3` (files in a bucket), `hosts` (which are AWS's), `rate_limiter` (read
 units), `credential_files`.
 """
 
-from pipeline.aws.connection import Connection, Identity, Observer, Silent
+from pipeline.aws.access import Identity, Observer
+from pipeline.aws.connection import Connection, Silent
 from pipeline.aws.date_clock import DateClock
 from pipeline.aws.definitions import read_definition
 from pipeline.aws.exports import ExportInfo, describe_export

@@ -46,6 +46,8 @@ FAILURE_CODES = (
     "Malformed",
     _OTHER,
 )
+#: The roles that take migrations up, and may fail to.
+SERVING_ROLES = ("reader", "validator")
 
 
 #: What `migration_info` says of a migration, label by label; "" where it is not known.
@@ -64,6 +66,14 @@ class MigrationFamilies:
             "migration_info",
             "1 in every process that serves the migration; its labels say what is migrated where.",
             INFO_LABELS,
+        )
+        self.migration_served = make.of_migration(
+            Gauge,
+            "migration_served",
+            "1 while every process of the role serves the migration, 0 while one cannot: its log says why.",
+            ("expected_role",),
+            ((role,) for role in SERVING_ROLES),
+            multiprocess_mode="min",
         )
         self._declare_reader(make)
         self._declare_validator(make)

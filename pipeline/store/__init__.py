@@ -38,6 +38,7 @@ from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
 from pipeline.store.key_view import KeyView
+from pipeline.store.locating import Pools
 from pipeline.store.marking import MarkStore
 from pipeline.store.outage import Outage, once_served
 from pipeline.store.permissions import Role, check_permissions
@@ -53,6 +54,7 @@ __all__ = [
     "KeyView",
     "MarkStore",
     "Outage",
+    "Pools",
     "ReaderStore",
     "RedisConnection",
     "Role",

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
         (both_tables.completed(migration, tables),),
         threading.Event(),
         own_metrics,
-        lambda: None,
+        lambda **_: None,
         "validator-0",
     )
 
