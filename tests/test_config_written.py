@@ -70,6 +70,18 @@ def test_the_file_names_every_table_of_both_sides_and_loads(access: list[str], t
     assert list(yaml.safe_load(text)["migrations"]) == [one.name for one in loaded.migrations]
 
 
+def test_it_is_printed_too(access: list[str], tmp_path: Path) -> None:
+    """A container's files are nobody's: `config --write - > many.yaml`."""
+    done = command("config", "--write", "-", *access, "--tables", "prod-?")
+    assert done.returncode == 0
+    path = tmp_path / "many.yaml"
+    path.write_text(done.stdout)
+    assert [one.name for one in load(["status", "--config", str(path)], {}).migrations] == [
+        "prod-1",
+        "prod-2",
+    ]
+
+
 def test_a_pattern_narrows_it(access: list[str], tmp_path: Path) -> None:
     path = tmp_path / "many.yaml"
     assert written(path, *access, "--tables", "prod-[12]").returncode == 0

@@ -378,8 +378,9 @@ class ProcessConfig:
     show_keys: bool = switch(
         OUTPUT, "show-keys", "show keys themselves; without it, keyed hashes stand for them")
     write: str | None = optional(
-        OUTPUT, "write", "`config`: make this file, with a migration of each table that both sides have", str,
-        None, otherwise="values are shown", metavar="FILE")
+        OUTPUT, "write",
+        "`config`: make this file (`-`: print it), with a migration of each table that both sides have",
+        str, None, otherwise="values are shown", metavar="FILE")
     json: bool = switch(
         OUTPUT, "json", "print JSON (`status`, `findings`, `gate`, `compare`, `doctor`, `config`)")
     dry_run: bool = switch(OUTPUT, "dry-run", "print the plan and end (`run`, `compare`)")
