@@ -40,7 +40,7 @@ def file_text(loaded: Loaded, tables: Sequence[str], alone: Mapping[Side, Iterab
 
 def _is_setting(one: Effective) -> bool:
     """Something was given, and it is no matter of the command that was given with it."""
-    if one.source.startswith("default") or one.value in ("", ()):
+    if not one.is_given or one.value in ("", ()):
         return False
     return one.option.group not in (FINDINGS, PLAN, REPORT) and one.option.name not in _OF_ONE_COMMAND
 
