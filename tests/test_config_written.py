@@ -82,9 +82,7 @@ def test_it_is_printed_too(access: list[str], tmp_path: Path) -> None:
     ]
 
 
-def test_what_the_file_of_defaults_holds_is_written(
-    access: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_file_of_defaults_holds_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it is called: a value's origin is no name."""
     monkeypatch.chdir(tmp_path)
     Path("defaults.yml").write_text("sample-rate: 7\nworkers: 3\n")
@@ -92,7 +90,7 @@ def test_what_the_file_of_defaults_holds_is_written(
         ["config", "--write", "f", "--config", "defaults.yml", "--stable-for", "3s"], {"DDBMM_REGION": "r"}
     )
     text = making.file_text(loaded, ["orders"], {}, "Made.")
-    given = ["region: r", "sample-rate: 7.0", "stable-for: 3s", "workers: 3"]
+    given = ["region: r", "sample-rate: 7", "stable-for: 3s", "workers: 3"]
     assert text.splitlines() == ["# Made.", *given, "migrations:", "  orders: {}"]
 
 

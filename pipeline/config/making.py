@@ -61,7 +61,9 @@ def _plain_value(option: Option, value: object) -> object:
         return duration_text(value)
     if isinstance(value, tuple):
         return [str(one) for one in value]
-    return value if isinstance(value, int | float) else str(value)
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    return value if isinstance(value, int) else str(value)
 
 
 def _written(name: str, value: object) -> list[str]:
