@@ -275,8 +275,9 @@ def _report(process: ProcessConfig, migrations: Migrations) -> int:
 def _plan(process: ProcessConfig, migrations: Migrations) -> int:
     from pipeline.commands import plan
 
-    rates = {migration.max_rcu for migration in migrations}
-    return plan.run(process, rates.pop() if len(rates) == 1 else _one(process, migrations).max_rcu)
+    if len({(one.max_rcu, one.terms()) for one in migrations}) > 1:
+        return plan.run(process, _one(process, migrations))
+    return plan.run(process, migrations[0])
 
 
 def _mark(process: ProcessConfig, migrations: Migrations) -> int:

@@ -43,6 +43,7 @@ def store_collector(process: ProcessConfig, migrations: tuple[MigrationConfig, .
 
 def _watched(process: ProcessConfig, migration: MigrationConfig, pools: Pools) -> Watched:
     store = FiguresView(RedisConnection(process.redis_url, migration.name, pools=pools))
+    store.terms = migration.terms()
 
     def figures() -> Figures:
         store.check_takes_writes()
@@ -134,6 +135,7 @@ class _Monitored:
         self.store = SampleStore(
             RedisConnection(process.redis_url, migration.name, outage=outage, pools=pools)
         )
+        self.store.terms = migration.terms()
         self.before: Figures | None = None
         self._migration = migration
         self._said: dict[str, object] = {}

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pipeline.aws import Connection, describe_table
 from pipeline.config import MigrationConfig
 from pipeline.core.model import Side, SideConfig
+from pipeline.errors import StoreError
 from pipeline.metrics import MigrationMetrics
-from pipeline.store import AwsClocks
+from pipeline.store import AwsClocks, RoleStore
 
 
 def connect(migration: MigrationConfig, side: str, metrics: MigrationMetrics | None = None) -> Connection:
@@ -42,6 +43,16 @@ def clocks(migration: MigrationConfig, connections: Mapping[Side, Connection]) -
         ask=lambda: describe_table(origin, migration.table(migration.origin)),
         others=(connections[migration.verify_on].dates,),
     )
+
+
+def count_spent(store: RoleStore, metrics: MigrationMetrics) -> None:
+    """Have the store count what this process asked of AWS. Raises StoreError; then it is counted later."""
+    counts = metrics.spent.take()
+    try:
+        store.spend(counts, store.now_ms())
+    except StoreError:
+        metrics.spent.give_back(counts)
+        raise
 
 
 def report(connection: Connection, metrics: MigrationMetrics) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.aws import Connection, table_names
 from pipeline.config import Loaded, load, making
-from pipeline.config.options import OPTIONS
+from pipeline.config.all_options import OPTIONS
 from pipeline.core.model import Side, SideConfig
 from pipeline.errors import MalformedResponse, UsageError
 from tests.fake import Fake

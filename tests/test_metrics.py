@@ -221,7 +221,7 @@ def test_observer_separates_throttles_from_failures_and_closes_the_label_set() -
     observer.request("BatchGetItem", 0.01, "ThrottlingException")
     observer.request("BatchGetItem", 0.01, "SomethingNobodyHeardOf")
     observer.request("NewOperation", 0.01, "AccessDeniedException")
-    observer.consumed(2.5)
+    observer.consumed("BatchGetItem", 2.5)
     found = of_orders(metrics.registry)
     for operation, number in (("BatchGetItem", 3), ("other", 1)):
         call = (("operation", operation), ("side", "target"))

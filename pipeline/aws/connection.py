@@ -19,7 +19,7 @@ class Silent:
     def request(self, operation: str, seconds: float, code: str | None) -> None:
         pass
 
-    def consumed(self, units: float) -> None:
+    def consumed(self, operation: str, units: float) -> None:
         pass
 
 

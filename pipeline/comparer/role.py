@@ -30,7 +30,7 @@ from pipeline.errors import ConfigurationError, MonitorError, SpillIncomplete, S
 from pipeline.metrics import Metrics
 from pipeline.process import garbage, loops
 from pipeline.producers.export.opened import SideExport, open_for
-from pipeline.sides import clocks, connect, report
+from pipeline.sides import clocks, connect, count_spent, report
 from pipeline.store import CompareStore, Outage, once_served
 from pipeline.store.compare_store import Beginning
 
@@ -172,6 +172,7 @@ class _Joining:
             with contextlib.suppress(StoreError):  # whoever reads will say so
                 store.clock.keep()
                 comparer.keep()
+                count_spent(store, self._metrics)
             for connection in self._connections.values():
                 report(connection, self._metrics)
             self.is_over = comparer.is_over
@@ -179,6 +180,8 @@ class _Joining:
                 ended.set()
 
         loops.serve([functools.partial(_loop, comparer, ended)] * self._process.in_flight, ended, alive)
+        with contextlib.suppress(StoreError):
+            count_spent(store, self._metrics)
 
 
 def _work(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from pipeline.config.all_options import OPTIONS
 from pipeline.config.assembling import migration_of, plain
 from pipeline.config.declaration import Option, options_of
 from pipeline.config.given import (
@@ -19,7 +20,8 @@ from pipeline.config.given import (
     refuse_command,
     refuse_words,
 )
-from pipeline.config.options import COMMANDS, OPTIONS, MigrationConfig, ProcessConfig
+from pipeline.config.headings import COMMANDS
+from pipeline.config.options import MigrationConfig, ProcessConfig
 from pipeline.config.options_file import OF_ONE_TABLE
 from pipeline.config.parser import PROGRAM, Parser, parser_of
 from pipeline.core.model import Side

@@ -155,6 +155,27 @@ def not_negative(text: str) -> float:
     return value
 
 
+#: Of dollars: what is more is a slip of the pen, and what is less than a millionth, too.
+MOST_DOLLARS, LEAST_DOLLARS = 1_000_000, 0.000001
+_DOLLARS = f"a number from {LEAST_DOLLARS:f} to {MOST_DOLLARS:,}"
+
+
+def dollars(text: str) -> float:
+    """An amount, 0 for none."""
+    value = _number(text)
+    if value != 0 and not LEAST_DOLLARS <= value <= MOST_DOLLARS:
+        raise ArgumentTypeError(f"{said(text)} is neither 0 nor {_DOLLARS}")
+    return abs(value)  # -0.0 is 0
+
+
+def price(text: str) -> float:
+    """Dollars of a million of something; nothing that is counted here is free."""
+    value = _number(text)
+    if not LEAST_DOLLARS <= value <= MOST_DOLLARS:
+        raise ArgumentTypeError(f"{said(text)} is not {_DOLLARS}")
+    return value
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
