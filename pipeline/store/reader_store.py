@@ -15,7 +15,7 @@ from pipeline.core.judging.divergence import WATCH_MIN_MS
 from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
-from pipeline.store.answers import instant_ms, reading
+from pipeline.store.answers import instant_ms, reading, whole
 from pipeline.store.beginning import FORMAT
 from pipeline.store.connection import GROUP
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
@@ -140,9 +140,10 @@ class ReaderStore(RoleStore):
         return PublishReply(Outcome(outcome.decode()), backlog)
 
     def backlog(self) -> int:
-        """Entries in the work stream."""
-        with self._connection.asking("backlog"):
-            return int(self._redis.xlen(self._key("work")))
+        """Keys in the work stream."""
+        with self._connection.asking("backlog"), reading(self._key("meta")):
+            [queued] = cast(list[bytes | None], self._redis.hmget(self._key("meta"), ["queued"]))
+            return whole(queued or 0)
 
     def add_gap(
         self,

@@ -19,7 +19,7 @@ BEGIN_AGAIN = Script(
     "begin_again",
     (
         *("meta", "work", "ledger", "gaps"),
-        *("due", "history", "checkpoints", "leases", "watermarks", "readers", "validators", "late"),
+        *("entries", "due", "due-left", "history", "checkpoints", "leases", "watermarks", "readers", "validators", "late"),
         *("findings", "findings-since", "findings-log", "dead", "trials", "keys-sampled", "keys-judged"),
         *("comparison", "comparison-leases", "comparison-read"),
         *("comparison-sorted", "comparison-of-table"),
@@ -32,15 +32,19 @@ LEASE = Script("lease", ("leases", "meta"))
 RENEW = Script("renew", ("leases", "watermarks", "meta", "checkpoints", "work"))
 RELEASE = Script("release", ("leases",))
 PUBLISH = Script(
-    "publish", ("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta", "dead")
+    "publish",
+    (
+        *("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta", "dead"),
+        *("entries", "due-left"),
+    ),
 )
 ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta", "watermarks"))
 KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
 SAMPLE = Script("sample", ("samples", "meta"))
 ADAPT = Script("adapt", ("meta",))
-CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger", "readers"))
-CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "trials", "readers"))
+CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger", "readers", "entries", "due-left"))
+CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "trials", "readers", "entries"))
 COMPARE_BEGIN = Script(
     "compare_begin",
     (
@@ -54,7 +58,11 @@ COMPARE_FINISH = Script(
     "compare_finish", ("comparison", "comparison-leases", "comparison-read", "comparison-sorted")
 )
 SUSPECT = Script(
-    "suspect", ("comparison", "comparison-leases", "history", "work", "ledger", "keys-sampled", "due", "dead")
+    "suspect",
+    (
+        *("comparison", "comparison-leases", "history", "work", "ledger", "keys-sampled", "due", "dead"),
+        *("meta", "entries", "due-left"),
+    ),
 )
 
 
@@ -64,7 +72,7 @@ def commit(minute: int) -> Script:
         "commit",
         (
             *("work", "due", "history", "ledger", "findings", "findings-since", "findings-log"),
-            *(f"lag:{minute}", "late", "keys-judged", "dead"),
+            *(f"lag:{minute}", "late", "keys-judged", "dead", "meta", "entries", "due-left"),
         ),
     )
 

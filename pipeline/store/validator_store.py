@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.core.adaptive import Adaptive
-from pipeline.store import adapting, scripts
+from pipeline.store import adapting, codec, scripts
 from pipeline.store.answers import instant_ms, reading
 from pipeline.store.connection import GROUP
 from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
@@ -25,8 +25,11 @@ FORGET_AFTER_MS = 6 * 3_600_000
 DAY_MS = 86_400_000
 #: Counts of trials are kept this long after the last one, those of entries that are settled too.
 TRIALS_KEPT_SECONDS = 86_400
-#: How `commit` hands over an entry; `lua/commit.lua` says what it is.
-_COMMIT = struct.Struct("<HHIIIHqqB")
+#: An entry delivered more often than this was in hand when validators died: from then on its keys are tried
+#: alone.
+MAX_DELIVERIES = 3
+#: How `commit` hands over a key; `lua/commit.lua` says what it is.
+_COMMIT, _SIZE, _SHORT = struct.Struct("<HHqqB"), struct.Struct("<I"), struct.Struct("<H")
 
 
 class ValidatorStore(RoleStore):
@@ -53,13 +56,14 @@ class ValidatorStore(RoleStore):
         adopt: bool = False,
         forget_after_ms: int = FORGET_AFTER_MS,
     ) -> Claim:
-        """Up to `count` entries that are due, now ours (lua/claim.lua).
+        """About `count` keys that are due, now ours (lua/claim.lua): the last entry may hold some more.
 
         reclaim_after_ms: also take over entries that another validator has left that long (0 = do not look).
         adopt: also take back what an earlier life of this consumer left pending, and forget consumers that
         hold nothing and have been silent for `forget_after_ms`.
         """
         args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else "", forget_after_ms]
+        args.append(MAX_DELIVERIES)
         return _claim(self._connection.run(scripts.CLAIM, args))
 
     def claim_alone(self, consumer: str, entries: Sequence[bytes], survived: bytes) -> tuple[Claim, int]:
@@ -72,8 +76,8 @@ class ValidatorStore(RoleStore):
         return claim, claim.entries[0].deliveries if claim.entries else 0
 
     def commit(self, commits: Sequence[Commit], now_ms: int) -> Committed:
-        """Commit what was found, each entry whole or not at all (lua/commit.lua)."""
-        args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits)]
+        """Commit what was found, each key whole or not at all (lua/commit.lua)."""
+        args = [GROUP, now_ms, LAG_KEPT_SECONDS, *_packed(commits)]
         refused, lost, findings = self._connection.run(scripts.commit(now_ms // 60_000), args)
         with reading(self._key("findings-since")):
             return Committed(
@@ -121,25 +125,54 @@ def _earlier(raw: bytes | str, latest_ms: int, otherwise: int) -> int:
     return otherwise
 
 
-def _entries(flat: Sequence[Any]) -> list[Entry]:
-    fields = iter(flat)
-    return [
-        Entry(entry_id, key or b"", raw or b"", deliveries)
-        for entry_id, key, raw, deliveries in zip(fields, fields, fields, fields, strict=True)
-    ]
+def _entries(told: Sequence[Any]) -> list[Entry]:
+    entries: list[Entry] = []
+    for entry_id, number, deliveries, alone, packed, histories in told:
+        keys = _keys(packed) if packed else [b""]
+        entries += [
+            Entry(entry_id, key, raw or b"", deliveries, number or b"", bool(alone))
+            for key, raw in zip(keys, histories or [None], strict=True)
+        ]
+    return entries
 
 
-def _packed(commits: Sequence[Commit]) -> bytes:
-    """One argument for all entries: eight arguments for each of them cost four times as much to send."""
+def _keys(packed: bytes) -> list[bytes]:
+    """The keys of an entry: how many there are, and each behind its length (u16 each)."""
+    keys, place = [], 2
+    while place < len(packed):
+        end = place + 2 + packed[place] + 256 * packed[place + 1]
+        keys.append(packed[place + 2 : end])
+        place = end
+    return keys
+
+
+def _packed(commits: Sequence[Commit]) -> tuple[bytes, bytes, bytes]:
+    """Entries, tallies and keys, an argument each: arguments for each of them cost four times as much."""
+    entries: dict[bytes, int] = {}
+    tallies: dict[str, int] = {}
+    packed_entries: list[bytes] = []
     parts: list[bytes] = []
     for one in commits:
-        entry, after, tally = one.entry, one.after, one.tally.encode()
+        entry, after = one.entry, one.after[codec.NUMBER_BYTES :]
+        if entry.id not in entries:
+            packed_entries += (_SHORT.pack(len(entry.id)), entry.id, _SHORT.pack(len(entry.number)), entry.number)
         finding = f"-{one.closing}".encode() if one.closing else (one.finding or "").encode()
-        head = _COMMIT.pack(
-            *(len(entry.id), len(entry.key), len(entry.raw), len(after), len(finding), len(tally)),
-            one.next_ms,
-            one.lag_ms,
-            one.judged + 2 * one.dead + 4 * one.verdict,
+        parts += (
+            _COMMIT.pack(
+                entries.setdefault(entry.id, len(entries)),
+                tallies.setdefault(one.tally, len(tallies)),
+                one.next_ms,
+                one.lag_ms,
+                one.judged + 2 * one.dead + 4 * one.verdict,
+            ),
+            _SIZE.pack(len(entry.key)),
+            entry.key,
+            _SIZE.pack(len(entry.raw)),
+            entry.raw,
+            _SIZE.pack(len(after)),
+            after,
+            _SIZE.pack(len(finding)),
+            finding,
         )
-        parts += (head, entry.id, entry.key, entry.raw, after, finding, tally)
-    return b"".join(parts)
+    told = [part for tally in tallies for part in (_SHORT.pack(len(tally)), tally.encode())]
+    return b"".join(packed_entries), b"".join(told), b"".join(parts)

@@ -5,10 +5,11 @@
 -- refuses the whole of it before anything is written.
 --
 -- The bytes of a history (codec.py); places count from 1, as Lua does.
-local FORMAT = 2
-local AT_FORMAT, AT_PHASE, AT_FLAGS, AT_KIND, AT_LO = 1, 2, 3, 4, 5
-local AT_FIRST, AT_ALARMED, AT_SKIPPED, AT_LATE, AT_LOOKED_MS = 6, 10, 14, 18, 22
-local HEADER_BYTES, EXCUSE_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 29, 12, 64, 24, 16
+local FORMAT = 3
+local NUMBER_BYTES = 8
+local AT_FORMAT, AT_PHASE, AT_FLAGS, AT_KIND, AT_LO = 9, 10, 11, 12, 13
+local AT_FIRST, AT_ALARMED, AT_SKIPPED, AT_LATE, AT_LOOKED_MS = 14, 18, 22, 26, 30
+local HEADER_BYTES, EXCUSE_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 37, 12, 64, 24, 16
 local WAITING, SETTLING, ALARMED, EXCUSED = 0, 1, 2, 3
 local SETTLE, INCOMPLETE, HELD, EXCUSE, SUSPECT = 2, 4, 8, 16, 32
 local UNKNOWN = string.rep('\255', 16)
@@ -74,10 +75,10 @@ local function is_history(bytes)
 end
 
 -- A history that is none becomes a dead letter. What it counted nobody can tell: it stays outstanding in the ledger.
-local function bury_damaged(dead, ledger, due, name, bytes)
+-- The entry that it stood in passes over it.
+local function bury_damaged(dead, ledger, name, bytes)
   redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'k', name, 'history', bytes)
   redis.call('HINCRBY', ledger, 'dead_entries:poison', 1)
-  redis.call('ZREM', due, name)
 end
 
 -- Call with the list's items as arguments, a thousand at a time: unpack of a large table overflows the Lua stack.
@@ -96,4 +97,137 @@ local function countable(name, fields)
       end
     end
   end)
+end
+
+-- Adds the commands' arguments up, and calls with a thousand or two at a time.
+local function in_pairs(call)
+  local list = {}
+  return function(one, other)
+    list[#list + 1] = one
+    list[#list + 1] = other
+  end, function()
+    in_slices(list, call)
+  end
+end
+
+-- The values of these fields of a hash, false where there is none.
+local function values_of(hash, fields)
+  if #fields <= 1000 then return #fields > 0 and redis.call('HMGET', hash, unpack(fields)) or {} end
+  local values = {}
+  in_slices(fields, function(...)
+    for _, value in ipairs(redis.call('HMGET', hash, ...)) do values[#values + 1] = value end
+  end)
+  return values
+end
+
+-- --- entries ---
+-- An entry is up to so many keys that are looked at together. Its number, 8 bytes, stands at the beginning of each of
+-- their histories: a key stands in the entry that its history names. Keys leave an entry of `due` without its being
+-- written anew; it passes over them when its time comes. One of `work` lists exactly those that stand in it.
+local ENTRY_KEYS = 100
+
+local function packed_keys(names)
+  local told = {#names}
+  for _, name in ipairs(names) do
+    told[#told + 1] = #name
+    told[#told + 1] = name
+  end
+  return struct.pack('<I2' .. string.rep('I2c0', #names), unpack(told))
+end
+
+local function unpacked_keys(packed)
+  local names = {struct.unpack('<' .. string.rep('I2c0', struct.unpack('<I2', packed)), packed, 3)}
+  names[#names] = nil -- where the last one ends
+  return names
+end
+
+-- The keys of an entry as they were packed; nothing where that is damaged, or gone.
+local function keys_of(packed)
+  if not packed then return end
+  local whole, names = pcall(unpacked_keys, packed)
+  if whole then return names end
+end
+
+local function number_of(bytes)
+  return string.sub(bytes, 1, NUMBER_BYTES)
+end
+
+-- Where the judging rule's `wake` closes without a look, whatever the moment.
+local function is_over(bytes)
+  return string.byte(bytes, AT_PHASE) == SETTLING and bit.band(string.byte(bytes, AT_FLAGS), SETTLE + HELD) == 0
+end
+
+-- A look that is in the future is due at the next tenth of a second, a distant one at the next second: never earlier
+-- than it is asked for, and together with others.
+local function due_together(at_ms)
+  local ahead_ms = at_ms - now_ms()
+  if ahead_ms <= 0 then return at_ms end
+  local step_ms = ahead_ms > 10000 and 1000 or 100
+  return math.ceil(at_ms / step_ms) * step_ms
+end
+
+-- Which keys are to be looked at together: those with the same time; 'at once' is one.
+local function grouping()
+  local groups = {}
+  return groups, function(name, at_ms)
+    if not groups[at_ms] then groups[at_ms] = {} end
+    table.insert(groups[at_ms], name)
+  end
+end
+
+-- The entries that groups make, numbered; and the number of each key's.
+local function numbered(meta, groups)
+  local made, number = {}, {}
+  for at_ms, group in pairs(groups) do
+    for first = 1, #group, ENTRY_KEYS do
+      local last = math.min(first + ENTRY_KEYS - 1, #group)
+      made[#made + 1] = {names = {unpack(group, first, last)}, at_ms = at_ms}
+    end
+  end
+  local before = #made > 0 and redis.call('HINCRBY', meta, 'entry', #made) - #made
+  for place, entry in ipairs(made) do
+    entry.number = struct.pack('<I8', before + place)
+    for _, name in ipairs(entry.names) do number[name] = entry.number end
+  end
+  return made, number
+end
+
+-- Writes entries down. at: the keys work, due, entries, left. `left` holds of each entry in `due` how many keys stand
+-- in it. Returns how many keys went to work.
+local function written(at, made, since)
+  local put, put_all = in_pairs(function(...) redis.call('HSET', at.entries, ...) end)
+  local keep, keep_all = in_pairs(function(...) redis.call('HSET', at.left, ...) end)
+  local wait, wait_all = in_pairs(function(...) redis.call('ZADD', at.due, ...) end)
+  local at_work = 0
+  for _, entry in ipairs(made) do
+    put(entry.number, packed_keys(entry.names))
+    if entry.at_ms == 'at once' then
+      redis.call('XADD', at.work, '*', 'e', entry.number, 't', since)
+      at_work = at_work + #entry.names
+    else
+      wait(string.format('%d', entry.at_ms), entry.number)
+      keep(entry.number, #entry.names)
+    end
+  end
+  put_all()
+  keep_all()
+  wait_all()
+  return at_work
+end
+
+-- Notes that keys left entries of `due`. waiting: number -> how many stood in it, as `left` has it. departed: number ->
+-- how many of them left.
+local function depart(at, waiting, departed)
+  local keep, keep_all = in_pairs(function(...) redis.call('HSET', at.left, ...) end)
+  for number, count in pairs(departed) do
+    local still = tonumber(waiting[number]) - count
+    if still > 0 then
+      keep(number, still)
+    else
+      redis.call('ZREM', at.due, number)
+      redis.call('HDEL', at.left, number)
+      redis.call('HDEL', at.entries, number)
+    end
+  end
+  keep_all()
 end

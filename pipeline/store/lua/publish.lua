@@ -4,16 +4,19 @@
 -- All is checked and worked out before anything is written; the checkpoint comes last. Each history is read once
 -- and written once, however often its key changed, and is never longer than a look would leave it.
 --
--- Returns {outcome, entries in work}
+-- Returns {outcome, keys in work}
 local leases       = key(1, 'hash', 'HGET')           -- partition -> "epoch|expires_ms|owner"
 local checkpoints  = key(2, 'hash', 'HGET HSET')      -- partition -> checkpoint: only its producer reads it
-local histories    = key(3, 'hash', 'HGET HSET')      -- key -> history
-local work         = key(4, 'stream', 'XADD XLEN')    -- one entry a key: {k: key, t: since when it is due (ms)}
-local due          = key(5, 'zset', 'ZSCORE ZADD ZREM') -- key -> when to look next (ms)
+local histories    = key(3, 'hash', 'HMGET HSET')     -- key -> history
+local work         = key(4, 'stream', 'XADD')         -- entries that are due: {e: number, t: since when (ms)}
+local due          = key(5, 'zset', 'ZSCORE ZADD ZREM') -- number of an entry -> when to look next (ms)
 local ledger       = key(6, 'hash', 'HMGET HINCRBY')
 local keys_sampled = key(7, 'string', 'PFADD')        -- HyperLogLog
-local meta         = key(8, 'hash', 'HMGET HSET')     -- watched_since_ms: when the latest watch began; first_look_ms
+local meta         = key(8, 'hash', 'HMGET HSET HINCRBY') -- watched_since_ms: when the latest watch began;
+                                                      -- first_look_ms; entry: the last number; queued: keys in work
 local dead         = key(9, 'stream', 'XADD')         -- dead letters
+local entries      = key(10, 'hash', 'HSET HDEL')     -- number -> the keys of the entry
+local left         = key(11, 'hash', 'HMGET HSET HDEL') -- number, of those in `due` -> how many stand in it still
 if checked() then return refused end
 local partition, epoch, expected, checkpoint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local records_read, not_sampled = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -26,12 +29,14 @@ local max_versions = tonumber(ARGV[11]) -- that are not reached
 local changes = ARGV[12]
 local now = now_ms()
 
+local told = redis.call('HMGET', meta, 'watched_since_ms', 'first_look_ms', 'queued')
+local watched_since_ms, first_look_ms, queued = tonumber(told[1] or 0), tonumber(told[2] or 0), tonumber(told[3] or 0)
 local current = redis.call('HGET', checkpoints, partition)
-if current == checkpoint then return {'duplicate', redis.call('XLEN', work)} end
+if current == checkpoint then return {'duplicate', queued} end
 local fenced = lease_of(leases, partition) ~= epoch
 if fenced or current ~= expected then
   redis.call('HINCRBY', ledger, 'records_repeated', records_read)
-  return {fenced and 'fenced' or 'conflict', redis.call('XLEN', work)}
+  return {fenced and 'fenced' or 'conflict', queued}
 end
 
 -- The changes of each key: `first` holds each key's first one, `following` the next one of the same key. A change
@@ -125,7 +130,7 @@ local function begun(change)
     versions = (told or last) .. string.sub(versions, DIGEST_BYTES + 1) .. more
     if missing then flags = bit.bor(flags, INCOMPLETE) end
   end
-  return thinned(string.char(FORMAT, WAITING, flags, 0, lo) .. string.rep('\0', HEADER_BYTES - AT_LO)
+  return thinned(string.rep('\0', NUMBER_BYTES) .. string.char(FORMAT, WAITING, flags, 0, lo) .. string.rep('\0', HEADER_BYTES - AT_LO)
     .. first_version .. versions)
 end
 
@@ -140,21 +145,21 @@ local function extended(bytes, change)
   if missing then flags = bit.bor(flags, INCOMPLETE) end
   flags = bit.band(flags, bit.bnot(SUSPECT)) -- from now on the stream shows how the key goes on
   if phase == SETTLING then phase = WAITING end
-  return thinned(string.char(FORMAT, phase, flags) .. string.sub(bytes, AT_KIND) .. versions)
+  return thinned(number_of(bytes) .. string.char(FORMAT, phase, flags) .. string.sub(bytes, AT_KIND) .. versions)
 end
 
--- What will stand in `histories`, by the number of the key; nothing in `old`: the key had no history, or one that
--- is damaged: with that nothing can be said of it, but the change that comes now can be watched.
-local old, new, fresh, damaged = {}, {}, {}, {}
+-- What will stand in `histories`, by the place of the key in `names`; nothing in `old`: the key had no history, or one
+-- that is damaged: with that nothing can be said of it, but the change that comes now can be watched.
+local old, new, fresh, damaged = values_of(histories, names), {}, {}, {}
 local taken_over, found = 0, 0 -- suspects of a comparison that wait, and those under an open finding
-for number, name in ipairs(names) do
-  local bytes = redis.call('HGET', histories, name)
+for at, name in ipairs(names) do
+  local bytes = old[at]
   if not bytes or not is_history(bytes) then
-    new[number] = begun(first[number])
+    new[at], old[at] = begun(first[at]), false
     fresh[#fresh + 1] = name
     if bytes then damaged[#damaged + 1] = {name, bytes} end
   else
-    old[number], new[number] = bytes, extended(bytes, first[number])
+    new[at] = extended(bytes, first[at])
     if bit.band(string.byte(bytes, AT_FLAGS), SUSPECT) ~= 0 then
       local phase = string.byte(bytes, AT_PHASE)
       if phase == WAITING then taken_over = taken_over + 1 end
@@ -162,8 +167,6 @@ for number, name in ipairs(names) do
     end
   end
 end
-local told = redis.call('HMGET', meta, 'watched_since_ms', 'first_look_ms')
-local watched_since_ms, first_look_ms = tonumber(told[1] or 0), tonumber(told[2] or 0)
 local counts = {
   records_read = records_read, not_sampled = not_sampled, versions_published = published, outstanding = published,
   keys_coalesced = published - #fresh, suspects_waiting = -taken_over,
@@ -175,8 +178,7 @@ end
 local fields = {'dead_entries:poison'}
 for field in pairs(counts) do fields[#fields + 1] = field end
 countable(ledger, fields)
-
-local since = string.format('%d', now)
+countable(meta, {'entry', 'queued'})
 
 -- When a key is worth a first look: at once, or where the lag is known (core/adaptive.py), when half of the changes
 -- have come through, but for one key in 32.
@@ -185,36 +187,63 @@ local function worth_from_ms(name, change)
   return struct.unpack('<I8', changes, change + 2) + first_look_ms
 end
 
--- A key with a history is in `due` or in `work`, never in both. One that waits for a recheck alone is looked at
--- earlier now, but not sooner after its last look than the spacing.
-local function bring_forward(name, bytes, change)
-  local phase = string.byte(bytes, AT_PHASE)
-  if phase == WAITING or not redis.call('ZSCORE', due, name) then return end
-  local spacing_ms = (phase == ALARMED or phase == EXCUSED) and watched_spacing_ms or look_spacing_ms
-  local at_ms = math.max(struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms, worth_from_ms(name, change))
-  if at_ms <= now then
-    redis.call('XADD', work, '*', 'k', name, 't', since)
-    redis.call('ZREM', due, name)
-  else
-    redis.call('ZADD', due, 'LT', at_ms, name)
+-- The entries of keys that wait for another look than a recheck alone, as far as they are in `due`.
+local waiting, departed = {}, {}
+local function find_waiting()
+  local numbers, known = {}, {}
+  for at in ipairs(names) do
+    local number = old[at] and string.byte(old[at], AT_PHASE) ~= WAITING and number_of(old[at])
+    if number and not known[number] then
+      numbers[#numbers + 1], known[number] = number, true
+    end
+  end
+  for place, count in ipairs(values_of(left, numbers)) do
+    if count then waiting[numbers[place]] = count end
   end
 end
 
-local spoiled = {} -- names of those that are damaged: they may be in `work`
+local groups, look_together = grouping()
+local due_ms = {}
+-- A key with a history stands in one entry, in `due` or in `work`. One that waits for a recheck alone is looked at
+-- earlier now, but not sooner after its last look than the spacing.
+local function bring_forward(name, bytes, change)
+  local phase, number = string.byte(bytes, AT_PHASE), number_of(bytes)
+  if phase == WAITING or not waiting[number] then return end
+  local spacing_ms = (phase == ALARMED or phase == EXCUSED) and watched_spacing_ms or look_spacing_ms
+  local at_ms = math.max(struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms, worth_from_ms(name, change))
+  if at_ms > now then
+    at_ms = due_together(at_ms)
+    due_ms[number] = due_ms[number] or tonumber(redis.call('ZSCORE', due, number))
+    if at_ms >= due_ms[number] then return end
+  end
+  departed[number] = (departed[number] or 0) + 1
+  look_together(name, at_ms > now and at_ms or 'at once')
+end
+
+local spoiled = {} -- names of those that are damaged: they are looked at at once
 for _, one in ipairs(damaged) do
-  bury_damaged(dead, ledger, due, one[1], one[2])
+  bury_damaged(dead, ledger, one[1], one[2])
   spoiled[one[1]] = true
 end
-for number, name in ipairs(names) do
-  if old[number] then
-    bring_forward(name, old[number], first[number])
-  elseif not spoiled[name] and worth_from_ms(name, first[number]) > now then
-    redis.call('ZADD', due, worth_from_ms(name, first[number]), name)
+find_waiting()
+for at, name in ipairs(names) do
+  if old[at] then
+    bring_forward(name, old[at], first[at])
   else
-    redis.call('XADD', work, '*', 'k', name, 't', since)
+    local at_ms = worth_from_ms(name, first[at])
+    look_together(name, at_ms > now and not spoiled[name] and due_together(at_ms) or 'at once')
   end
-  redis.call('HSET', histories, name, new[number])
 end
+local made, number = numbered(meta, groups)
+local put, put_all = in_pairs(function(...) redis.call('HSET', histories, ...) end)
+for at, name in ipairs(names) do
+  put(name, number[name] and number[name] .. string.sub(new[at], NUMBER_BYTES + 1) or new[at])
+end
+put_all()
+local at = {work = work, due = due, entries = entries, left = left}
+depart(at, waiting, departed)
+local at_work = written(at, made, string.format('%d', now))
+if at_work > 0 then queued = redis.call('HINCRBY', meta, 'queued', at_work) end
 in_slices(fresh, function(...) redis.call('PFADD', keys_sampled, ...) end)
 for field, count in pairs(counts) do
   if count ~= 0 then redis.call('HINCRBY', ledger, field, count) end
@@ -223,4 +252,4 @@ if watch_began_ms > watched_since_ms then
   redis.call('HSET', meta, 'watched_since_ms', string.format('%d', watch_began_ms))
 end
 redis.call('HSET', checkpoints, partition, checkpoint)
-return {'published', redis.call('XLEN', work)}
+return {'published', queued}
