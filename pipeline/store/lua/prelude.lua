@@ -14,6 +14,8 @@ local WAITING, SETTLING, ALARMED, EXCUSED = 0, 1, 2, 3
 local SETTLE, INCOMPLETE, HELD, EXCUSE, SUSPECT = 2, 4, 8, 16, 32
 local UNKNOWN = string.rep('\255', 16)
 
+local byte, sub = string.byte, string.sub -- for every key: a name of our own is found sooner
+
 -- The state's clock, as the caller knows it: the last argument of every call. Redis' own clock may step, so nothing
 -- depends on it (clock.py).
 local caller_now_ms = tonumber(table.remove(ARGV) or nil)
@@ -66,12 +68,12 @@ end
 
 -- Whether these bytes can be a history, as far as a script goes by them; codec.py looks closer.
 local function is_history(bytes)
-  if #bytes < HEADER_BYTES + VERSION_BYTES or string.byte(bytes, AT_FORMAT) ~= FORMAT then return false end
-  local flags = string.byte(bytes, AT_FLAGS)
-  local versions = (#bytes - HEADER_BYTES - (bit.band(flags, EXCUSE) ~= 0 and EXCUSE_BYTES or 0)
-    - (bit.band(flags, HELD) ~= 0 and HELD_BYTES or 0)) / VERSION_BYTES
-  return versions >= 1 and versions == math.floor(versions) and string.byte(bytes, AT_PHASE) <= EXCUSED
-    and string.byte(bytes, AT_LO) <= versions
+  local format, phase, flags, _, lo = byte(bytes, AT_FORMAT, AT_LO)
+  if format ~= FORMAT or not lo or phase > EXCUSED then return false end
+  local versions_bytes = #bytes - HEADER_BYTES
+  if flags >= HELD and bit.band(flags, EXCUSE) ~= 0 then versions_bytes = versions_bytes - EXCUSE_BYTES end
+  if flags >= HELD and bit.band(flags, HELD) ~= 0 then versions_bytes = versions_bytes - HELD_BYTES end
+  return versions_bytes >= VERSION_BYTES and versions_bytes % VERSION_BYTES == 0 and lo <= versions_bytes / VERSION_BYTES
 end
 
 -- A history that is none becomes a dead letter. What it counted nobody can tell: it stays outstanding in the ledger.
@@ -97,17 +99,6 @@ local function countable(name, fields)
       end
     end
   end)
-end
-
--- Adds the commands' arguments up, and calls with a thousand or two at a time.
-local function in_pairs(call)
-  local list = {}
-  return function(one, other)
-    list[#list + 1] = one
-    list[#list + 1] = other
-  end, function()
-    in_slices(list, call)
-  end
 end
 
 -- The values of these fields of a hash, false where there is none.
@@ -149,12 +140,13 @@ local function keys_of(packed)
 end
 
 local function number_of(bytes)
-  return string.sub(bytes, 1, NUMBER_BYTES)
+  return sub(bytes, 1, NUMBER_BYTES)
 end
 
--- Where the judging rule's `wake` closes without a look, whatever the moment.
+-- Where the judging rule's `wake` closes a history without a look, whatever the moment.
 local function is_over(bytes)
-  return string.byte(bytes, AT_PHASE) == SETTLING and bit.band(string.byte(bytes, AT_FLAGS), SETTLE + HELD) == 0
+  local phase, flags = byte(bytes, AT_PHASE, AT_FLAGS)
+  return phase == SETTLING and bit.band(flags, SETTLE + HELD) == 0
 end
 
 -- A look that is in the future is due at the next tenth of a second, a distant one at the next second: never earlier
@@ -166,28 +158,33 @@ local function due_together(at_ms)
   return math.ceil(at_ms / step_ms) * step_ms
 end
 
--- Which keys are to be looked at together: those with the same time; 'at once' is one.
+-- Which keys are to be looked at together: places of names by when; 'at once' is one.
 local function grouping()
   local groups = {}
-  return groups, function(name, at_ms)
-    if not groups[at_ms] then groups[at_ms] = {} end
-    table.insert(groups[at_ms], name)
+  return groups, function(place, at_ms)
+    local group = groups[at_ms]
+    if not group then
+      group = {}
+      groups[at_ms] = group
+    end
+    group[#group + 1] = place
   end
 end
 
--- The entries that groups make, numbered; and the number of each key's.
-local function numbered(meta, groups)
+-- The entries that groups make, numbered; and by the place of each key's name its entry's number.
+local function numbered(meta, groups, names)
   local made, number = {}, {}
   for at_ms, group in pairs(groups) do
     for first = 1, #group, ENTRY_KEYS do
-      local last = math.min(first + ENTRY_KEYS - 1, #group)
-      made[#made + 1] = {names = {unpack(group, first, last)}, at_ms = at_ms}
+      local entry = {at_ms = at_ms, names = {}, places = {unpack(group, first, math.min(first + ENTRY_KEYS - 1, #group))}}
+      for at, place in ipairs(entry.places) do entry.names[at] = names[place] end
+      made[#made + 1] = entry
     end
   end
   local before = #made > 0 and redis.call('HINCRBY', meta, 'entry', #made) - #made
-  for place, entry in ipairs(made) do
-    entry.number = struct.pack('<I8', before + place)
-    for _, name in ipairs(entry.names) do number[name] = entry.number end
+  for nth, entry in ipairs(made) do
+    entry.number = struct.pack('<I8', before + nth)
+    for _, place in ipairs(entry.places) do number[place] = entry.number end
   end
   return made, number
 end
@@ -195,39 +192,36 @@ end
 -- Writes entries down. at: the keys work, due, entries, left. `left` holds of each entry in `due` how many keys stand
 -- in it. Returns how many keys went to work.
 local function written(at, made, since)
-  local put, put_all = in_pairs(function(...) redis.call('HSET', at.entries, ...) end)
-  local keep, keep_all = in_pairs(function(...) redis.call('HSET', at.left, ...) end)
-  local wait, wait_all = in_pairs(function(...) redis.call('ZADD', at.due, ...) end)
-  local at_work = 0
+  local lists, counts, instants, at_work = {}, {}, {}, 0
   for _, entry in ipairs(made) do
-    put(entry.number, packed_keys(entry.names))
+    lists[#lists + 1], lists[#lists + 2] = entry.number, packed_keys(entry.names)
     if entry.at_ms == 'at once' then
       redis.call('XADD', at.work, '*', 'e', entry.number, 't', since)
       at_work = at_work + #entry.names
     else
-      wait(string.format('%d', entry.at_ms), entry.number)
-      keep(entry.number, #entry.names)
+      counts[#counts + 1], counts[#counts + 2] = entry.number, #entry.names
+      instants[#instants + 1], instants[#instants + 2] = string.format('%d', entry.at_ms), entry.number
     end
   end
-  put_all()
-  keep_all()
-  wait_all()
+  in_slices(lists, function(...) redis.call('HSET', at.entries, ...) end)
+  in_slices(counts, function(...) redis.call('HSET', at.left, ...) end)
+  in_slices(instants, function(...) redis.call('ZADD', at.due, ...) end)
   return at_work
 end
 
 -- Notes that keys left entries of `due`. waiting: number -> how many stood in it, as `left` has it. departed: number ->
 -- how many of them left.
 local function depart(at, waiting, departed)
-  local keep, keep_all = in_pairs(function(...) redis.call('HSET', at.left, ...) end)
+  local counts = {}
   for number, count in pairs(departed) do
     local still = tonumber(waiting[number]) - count
     if still > 0 then
-      keep(number, still)
+      counts[#counts + 1], counts[#counts + 2] = number, still
     else
       redis.call('ZREM', at.due, number)
       redis.call('HDEL', at.left, number)
       redis.call('HDEL', at.entries, number)
     end
   end
-  keep_all()
+  in_slices(counts, function(...) redis.call('HSET', at.left, ...) end)
 end
