@@ -43,7 +43,7 @@ class Program:
             *("--log-format", "json", *shlex.split(options)),
         ]
         loaded = load(self._argv, {})
-        prepared, _, _ = preflight.prepare(loaded.process, loaded.migration)
+        prepared, _, _ = preflight.prepare(loaded.process, loaded.migrations[0])
         self.store = BenchStore.begin(redis_url, migration, prepared.settings())
 
     def __enter__(self) -> Self:

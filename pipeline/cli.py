@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import exit_codes
-from pipeline.config import PROGRAM, Effective, MigrationConfig, ProcessConfig, load, split_command
-from pipeline.core.quoting import MESSAGE_CHARACTERS, printable, printable_json, quoted
-from pipeline.errors import ConfigurationError, MonitorError
+from pipeline.config import PROGRAM, Loaded, MigrationConfig, ProcessConfig, listed, load, split_command
+from pipeline.core.quoting import MESSAGE_CHARACTERS, quoted
+from pipeline.errors import ConfigurationError, MonitorError, UsageError
 from pipeline.process import logs, streams
 from pipeline.process.traces import trace_of
 
 if TYPE_CHECKING:
     from pipeline.commands.inspect import View
     from pipeline.commands.preflight import StreamSeen, Tables
+
+Migrations = tuple[MigrationConfig, ...]
 
 _ROLES = {
     "run": ("reader", "validator", "monitor"),
@@ -81,8 +83,18 @@ def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
     process = loaded.process
     logs.configure(process.log_format, _log_level(process))
     if command == "config":
-        return _show_config(process, loaded.effective)
-    return _COMMANDS[command](process, loaded.migration)
+        return _show_config(loaded)
+    return _COMMANDS[command](process, loaded.migrations)
+
+
+def _one(process: ProcessConfig, migrations: Migrations) -> MigrationConfig:
+    """The only migration, for what cannot speak of several. Raises UsageError."""
+    if len(migrations) > 1:
+        raise UsageError(
+            f"`{process.command}` speaks of one migration, and there are {len(migrations)}",
+            f"take one with --migration: {listed([one.name for one in migrations])}",
+        )
+    return migrations[0]
 
 
 def _log_level(process: ProcessConfig) -> str:
@@ -93,7 +105,8 @@ def _log_level(process: ProcessConfig) -> str:
 # --- roles -------------------------------------------------------------------------------------------------
 
 
-def _run(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _run(process: ProcessConfig, migrations: Migrations) -> int:
+    migration = _one(process, migrations)
     from pipeline.commands import opening, preflight
 
     prepared, tables, stream = preflight.prepare(process, migration)
@@ -103,19 +116,21 @@ def _run(process: ProcessConfig, migration: MigrationConfig) -> int:
     return _supervise(process, prepared, (tables, stream))
 
 
-def _role(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _role(process: ProcessConfig, migrations: Migrations) -> int:
+    migration = _one(process, migrations)
     from pipeline.commands import preflight
 
     return _supervise(process, preflight.prepare(process, migration)[0])
 
 
-def _monitor(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _monitor(process: ProcessConfig, migrations: Migrations) -> int:
+    migration = _one(process, migrations)
     from pipeline import supervisor
     from pipeline.commands import opening, preflight
 
     preflight.await_store(process, migration)
     opening.say_notes(process, migration)
-    return supervisor.run(process, migration, _ROLES["monitor"])
+    return supervisor.run(process, (migration,), _ROLES["monitor"])
 
 
 def _supervise(
@@ -126,10 +141,11 @@ def _supervise(
 
     with _store_of(process, begin=True) as with_store:
         opening.announce(process, migration, preflight.open_store(with_store, migration), seen)
-        return supervisor.run(with_store, migration, _ROLES[process.command])
+        return supervisor.run(with_store, (migration,), _ROLES[process.command])
 
 
-def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _compare(process: ProcessConfig, migrations: Migrations) -> int:
+    migration = _one(process, migrations)
     from pipeline import supervisor
     from pipeline.commands import comparison, preflight
 
@@ -145,10 +161,10 @@ def _compare(process: ProcessConfig, migration: MigrationConfig) -> int:
             print(f"the run's times are not those of this comparison: {change}", file=sys.stderr)
         begun = comparison.begin(with_store, prepared)
         if process.command == "comparer":
-            return supervisor.run(with_store, prepared, _ROLES["comparer"])
+            return supervisor.run(with_store, (prepared,), _ROLES["comparer"])
         is_embedded = not process.redis_url
         watch = comparison.Watch(with_store, prepared, begun, is_embedded=is_embedded)
-        return watch.finish(supervisor.run(with_store, prepared, _ROLES["compare"], watch.ended))
+        return watch.finish(supervisor.run(with_store, (prepared,), _ROLES["compare"], watch.ended))
 
 
 @contextlib.contextmanager
@@ -179,7 +195,8 @@ def _store_of(process: ProcessConfig, *, begin: bool) -> Iterator[ProcessConfig]
 # --- commands that look once -------------------------------------------------------------------------------
 
 
-def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _status(process: ProcessConfig, migrations: Migrations) -> int:
+    migration = _one(process, migrations)
     if process.watch:
         from pipeline.commands import watch
 
@@ -190,7 +207,8 @@ def _status(process: ProcessConfig, migration: MigrationConfig) -> int:
     return _look(process, migration, StoreView, lambda store: inspect.status(process, store))
 
 
-def _findings(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _findings(process: ProcessConfig, migrations: Migrations) -> int:
+    migration = _one(process, migrations)
     from pipeline.store import KeyView, StoreView
 
     if process.explain is not None:
@@ -202,7 +220,8 @@ def _findings(process: ProcessConfig, migration: MigrationConfig) -> int:
     return _look(process, migration, StoreView, lambda store: findings.run(process, store))
 
 
-def _gate(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _gate(process: ProcessConfig, migrations: Migrations) -> int:
+    migration = _one(process, migrations)
     from pipeline.commands import inspect
     from pipeline.store import StoreView
 
@@ -210,23 +229,26 @@ def _gate(process: ProcessConfig, migration: MigrationConfig) -> int:
     return _look(process, migration, StoreView, lambda store: inspect.gate(process, limits, store))
 
 
-def _report(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _report(process: ProcessConfig, migrations: Migrations) -> int:
     from pipeline.commands import report
     from pipeline.store import StoreView
 
     if process.facts:
         return report.of_file(process, process.facts)
+    migration = _one(process, migrations)
     limits = migration.gate_limits()
     return _look(process, migration, StoreView, lambda store: report.of_state(process, limits, store))
 
 
-def _plan(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _plan(process: ProcessConfig, migrations: Migrations) -> int:
+    migration = _one(process, migrations)
     from pipeline.commands import plan
 
     return plan.run(process, migration.max_rcu)
 
 
-def _mark(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _mark(process: ProcessConfig, migrations: Migrations) -> int:
+    migration = _one(process, migrations)
     from pipeline.commands import inspect
     from pipeline.store import MarkStore
 
@@ -246,31 +268,17 @@ def _look(
         return show(store)
 
 
-def _doctor(process: ProcessConfig, migration: MigrationConfig) -> int:
+def _doctor(process: ProcessConfig, migrations: Migrations) -> int:
+    migration = _one(process, migrations)
     from pipeline.commands import doctor
 
     return doctor.run(process, migration)
 
 
-def _show_config(process: ProcessConfig, effective: Sequence[Effective]) -> int:
-    import msgspec
+def _show_config(loaded: Loaded) -> int:
+    from pipeline.commands import settings
 
-    from pipeline.config.parsers import duration_text
-
-    def shown(one: Effective) -> object:
-        return (
-            duration_text(one.value) if isinstance(one.value, int) and one.option.is_duration else one.value
-        )
-
-    if process.json:
-        options = {one.option.name: {"value": shown(one), "source": one.source} for one in effective}
-        print(printable_json(msgspec.json.format(msgspec.json.encode(options)).decode()))
-        return 0
-    for one in effective:
-        value = shown(one)
-        text = ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
-        print(printable(f"{one.option.name:<22} {text:<40} {one.source}".rstrip()))
-    return 0
+    return settings.show(loaded)
 
 
 # --- the outside world, for trying things out --------------------------------------------------------------
@@ -301,7 +309,7 @@ def _datadel(argv: list[str]) -> int:
 
 
 _PLAYERS: dict[str, Callable[[list[str]], int]] = {"demo": _demo, "datagen": _datagen, "datadel": _datadel}
-_COMMANDS: dict[str, Callable[[ProcessConfig, MigrationConfig], int]] = {
+_COMMANDS: dict[str, Callable[[ProcessConfig, Migrations], int]] = {
     "run": _run,
     "reader": _role,
     "validator": _role,

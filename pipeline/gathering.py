@@ -31,6 +31,8 @@ ShowKey = Callable[[bytes], object]
 ASKED_BY_COMMAND, ASKED_BY_PAGE = 1_000_000, 20_000
 #: So many causes, keys with a finding, and closed findings stand in a report.
 CAUSES_SHOWN, KEYS_SHOWN, CLOSED_SHOWN = 20, 500, 100
+#: And of each of many migrations at least so many keys.
+LISTED_AT_LEAST = 20
 
 
 def maker(state: str) -> Maker:
@@ -49,16 +51,19 @@ def gather(
     *,
     show_keys: bool = False,
     ask_at_most: int = ASKED_BY_COMMAND,
+    among: int = 1,
 ) -> Facts:
     """All that is known of the migration now.
 
-    ask_at_most: keys under way that are asked for their oldest version.
+    ask_at_most: keys under way that are asked for their oldest version. among: so many migrations share the
+    keys that are listed.
     """
     figures, samples = store.figures(), store.samples()
     unsettled = store.unsettled(ask_at_most)
     show, prefix = key_shower(store, show_keys=show_keys), prefix_shower(store, show_keys=show_keys)
+    listed, closed = (max(LISTED_AT_LEAST, most // among) for most in (KEYS_SHOWN, CLOSED_SHOWN))
     first: list[Finding] = []
-    causes = causes_of(store, _kept(store.findings(), first))
+    causes = causes_of(store, _kept(store.findings(), first, listed))
     return made.make(
         made.Sources(
             migration=store.migration,
@@ -75,7 +80,7 @@ def gather(
             [made.shown_finding(one, text_of(show(one.key))) for one in first],
             [
                 made.shown_closed(one, text_of(show(one.finding.key)))
-                for one in islice(store.closed_findings(), CLOSED_SHOWN)
+                for one in islice(store.closed_findings(), closed)
             ],
             prefix,
             CAUSES_SHOWN,
@@ -83,10 +88,10 @@ def gather(
     )
 
 
-def _kept(findings: Iterable[Finding], first: list[Finding]) -> Iterator[Finding]:
-    """All of them; the first ones are put aside on the way."""
+def _kept(findings: Iterable[Finding], first: list[Finding], most: int) -> Iterator[Finding]:
+    """All of them; the first ones, so many at most, are put aside on the way."""
     for finding in findings:
-        if len(first) < KEYS_SHOWN:
+        if len(first) < most:
             first.append(finding)
         yield finding
 

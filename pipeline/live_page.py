@@ -25,8 +25,9 @@ LEAST_SECONDS, REST_FACTOR = 5.0, 10.0
 STILL = "still"
 
 
-def pages(process: ProcessConfig, migration: MigrationConfig) -> dict[str, Page]:
+def pages(process: ProcessConfig, migrations: tuple[MigrationConfig, ...]) -> dict[str, Page]:
     """What to serve, by path."""
+    (migration,) = migrations
     page = LivePage(process, migration)
     return {"/": page.html, "/report.json": page.json}
 

@@ -29,8 +29,9 @@ HEARTBEAT_SECONDS = 0.5
 CHECK_SECONDS = 5.0
 
 
-def store_collector(process: ProcessConfig, migration: MigrationConfig) -> StoreCollector:
+def store_collector(process: ProcessConfig, migrations: tuple[MigrationConfig, ...]) -> StoreCollector:
     """What to register with the registry that is served: the store's figures, read at each scrape."""
+    (migration,) = migrations
     store = FiguresView(RedisConnection(process.redis_url, migration.name))
 
     def figures() -> Figures:
@@ -43,7 +44,7 @@ def store_collector(process: ProcessConfig, migration: MigrationConfig) -> Store
 
 def run_monitor(
     process: ProcessConfig,
-    migration: MigrationConfig,
+    migrations: tuple[MigrationConfig, ...],
     stop: threading.Event,
     heartbeat: Callable[[], None],
     *,
@@ -54,6 +55,7 @@ def run_monitor(
     While Redis does not serve us nothing is printed but that; the next round tries again. unserved: as
     `Outage` calls it.
     """
+    (migration,) = migrations
     store = SampleStore(RedisConnection(process.redis_url, migration.name, outage=Outage(unserved)))
     before: Figures | None = None
     checked_at = float("-inf")

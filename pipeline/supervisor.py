@@ -54,7 +54,10 @@ Until = Callable[[], int | None]
 
 
 def run(
-    process: ProcessConfig, migration: MigrationConfig, roles: Sequence[str], until: Until = lambda: None
+    process: ProcessConfig,
+    migrations: tuple[MigrationConfig, ...],
+    roles: Sequence[str],
+    until: Until = lambda: None,
 ) -> int:
     """Run the roles ("reader", "validator", "comparer", "monitor") until a signal or `until`; the exit code.
 
@@ -62,7 +65,7 @@ def run(
     configuration. One that has worked is started again however it ended, unless its error is final.
     """
     with scratch.directory(_home(process)) as directory:
-        return _Supervisor(process, migration, roles, directory).run(until)
+        return _Supervisor(process, migrations, roles, directory).run(until)
 
 
 def _home(process: ProcessConfig) -> str | None:
@@ -78,7 +81,7 @@ class _Work:
     role: str
     slot: str
     process: ProcessConfig
-    migration: MigrationConfig
+    migrations: tuple[MigrationConfig, ...]
     directory: str
 
 
@@ -119,16 +122,20 @@ class _Child:
 
 class _Supervisor:
     def __init__(
-        self, process: ProcessConfig, migration: MigrationConfig, roles: Sequence[str], directory: str
+        self,
+        process: ProcessConfig,
+        migrations: tuple[MigrationConfig, ...],
+        roles: Sequence[str],
+        directory: str,
     ) -> None:
         self._process = process
-        self._migration = migration
+        self._migrations = migrations
         self._context = multiprocessing.get_context("spawn")
         self._stop_signal = 0
         self._wakeup = threading.Event()
         self._worked: set[str] = set()  # roles
         self._children = [
-            _Child(_Work(role, slot, process, migration, directory))
+            _Child(_Work(role, slot, process, migrations, directory))
             for role in roles
             for slot in _slots(process, role)
         ]
@@ -144,8 +151,8 @@ class _Supervisor:
             signal.signal(number, self._on_signal)
         pages: dict[str, metrics.Page] = {}
         if self._with_figures:
-            self._metrics.registry.register(monitor.store_collector(self._process, self._migration))
-            pages = live_page.pages(self._process, self._migration)
+            self._metrics.registry.register(monitor.store_collector(self._process, self._migrations))
+            pages = live_page.pages(self._process, self._migrations)
         server = metrics.serve(
             self._process.bind_address,
             self._process.metrics_port,
@@ -300,14 +307,14 @@ def _run_role(work: _Work, stop: threading.Event, own_metrics: metrics.Metrics, 
     if work.role == "reader":
         from pipeline.reader.role import run_reader
 
-        run_reader(work.process, work.migration, *told, unserved=unserved)
+        run_reader(work.process, work.migrations, *told, unserved=unserved)
     elif work.role == "validator":
         from pipeline.validator.role import run_validator
 
-        run_validator(work.process, work.migration, *told, work.slot, unserved=unserved)
+        run_validator(work.process, work.migrations, *told, work.slot, unserved=unserved)
     elif work.role == "comparer":
         from pipeline.comparer.role import run_comparer
 
-        run_comparer(work.process, work.migration, *told, work.slot, unserved=unserved)
+        run_comparer(work.process, work.migrations, *told, work.slot, unserved=unserved)
     else:
-        monitor.run_monitor(work.process, work.migration, stop, heartbeat, unserved=unserved)
+        monitor.run_monitor(work.process, work.migrations, stop, heartbeat, unserved=unserved)

@@ -24,8 +24,11 @@ from pipeline.core.model import ChangeType, VerdictKind
 from pipeline.core.outlook import Unsettled, outlook
 from pipeline.core.samples import Sample
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
+from pipeline.report import cover
 from pipeline.report import facts as made
+from pipeline.report.cover import Cover
 from pipeline.report.facts import Facts, Maker, Sources
+from pipeline.report.standing import Problem
 
 #: 2026-11-23T12:00:00Z
 NOON_MS = 1_795_435_200_000
@@ -202,8 +205,9 @@ def gap() -> Facts:
     return facts_of(lost, gaps=[Gap("stream:shardId-00000001", "trimmed", "after 4711", NOON_MS - HOUR_MS)])
 
 
-def nothing_compared() -> Facts:
-    empty = Figures(
+def nothing() -> Figures:
+    """Of a migration that has just begun."""
+    return Figures(
         now_ms=NOON_MS,
         started_ms=NOON_MS - 1_000,
         ledger=Ledger.from_fields({}, 0, 0),
@@ -213,7 +217,10 @@ def nothing_compared() -> Facts:
         oldest_waiting_ms=None,
         validators=2,
     )
-    return facts_of(empty, history=[])
+
+
+def nothing_compared() -> Facts:
+    return facts_of(nothing(), history=[])
 
 
 HOSTILE = (
@@ -252,3 +259,33 @@ STATES: dict[str, Callable[[], Facts]] = {
     "gap": gap,
     "nothing-compared": nothing_compared,
 }
+
+
+#: Why migrations could not be read; the last one's words are from outside.
+PROBLEMS = {
+    "gone": Problem("there is no migration gone in this Redis", "begin it with `run`"),
+    "damaged": Problem(f"ddbmm:{{damaged}}:ledger holds {HOSTILE[0]}{HOSTILE[3]}{HOSTILE[1]}"),
+}
+
+
+def thirty() -> dict[str, Facts | Problem]:
+    """Thirty migrations: GO, NO-GO for many reasons, nothing compared, names from outside, not to be read."""
+    found: dict[str, Facts | Problem] = {
+        name: msgspec.structs.replace(made(), migration=name)
+        for name, made in {**STATES, "hostile": hostile, "x" * 255: STATES["healthy"]}.items()
+        if name != "healthy"
+    }
+    found |= PROBLEMS
+    for number in range(30 - len(found)):
+        found[f"table-{number:02}"] = facts_of(healthy(), migration=f"table-{number:02}")
+    return found
+
+
+def covers() -> dict[str, Cover]:
+    """Reports of many."""
+    good = {f"table-{number}": facts_of(healthy(), migration=f"table-{number}") for number in range(2)}
+    return {
+        "thirty": cover.make(thirty(), MAKER),
+        "all-go": cover.make(good, MAKER),
+        "none-read": cover.make(PROBLEMS, MAKER),
+    }

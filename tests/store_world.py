@@ -7,8 +7,10 @@ import contextlib
 import uuid
 from collections.abc import Callable, Iterator
 
+import msgspec
 import redis
 
+from pipeline.core.budget import Lowered
 from pipeline.core.comparing.join import Showed, Suspect
 from pipeline.core.comparing.state import CompareSettings, Tally
 from pipeline.core.judging.history import History
@@ -18,6 +20,7 @@ from pipeline.core.samples import Sample
 from pipeline.store import RedisConnection, begin, codec
 from pipeline.store.compare_store import Beginning, Part, Standing
 from pipeline.store.connection import GROUP, KeptTime
+from pipeline.store.followed import Followed
 from pipeline.store.messages import Commit, Lease, Outcome
 from tests.whole_store import WholeStore
 
@@ -30,6 +33,7 @@ OVER = History(((ABSENT, 0), (A, 1)), 2, Phase.SETTLING)
 SETTLING = History(((ABSENT, 0), (A, 1)), 2, Phase.SETTLING, settle=True, looked_ms=1)
 LOOKED = History(((ABSENT, 0), (A, 1)), 2, Phase.SETTLING, settle=True, looked_ms=FAR_MS)
 ANSWERED = History(((A, 1),), 1, Phase.SETTLING, incomplete=True, suspect=True)
+LOWERED = Lowered(50, 1, 1.0, 2.0, 50, 1)
 FOUND = History(((ABSENT, 0), (A, 1)), 1, Phase.ALARMED, alarmed=1, kind=VerdictKind.MISSING)
 
 
@@ -65,6 +69,11 @@ class StoreWorld:
         settings = CompareSettings(table_bytes=0, segments=3)
         self.comparison = store.begin_comparison(settings, Beginning.BEGIN).id
         self.part, self.read_part = self.taken(), self.taken()
+        assert store.lower(LOWERED)
+        self.followed = store.spend({}, self.now_ms)
+        store._followed = Followed()  # whoever is to know of it is told
+        assert self.followed.keeps(b"new")
+        self.beyond = next(one for one in (b"%d" % n for n in range(99)) if not self.followed.keeps(one))
 
     def taken(self) -> Part:
         """A partition of the comparison."""
@@ -115,8 +124,9 @@ class StoreWorld:
 
 
 def publish(world: StoreWorld, store: WholeStore) -> None:
-    changes = [Change(key, A, B, 1) for key in (b"new", b"settling", b"looked", b"found")]
+    changes = [Change(key, A, B, 1) for key in (b"new", b"settling", b"looked", b"found", world.beyond)]
     counts = Counts(len(changes), 0, {"MODIFY": len(changes)})
+    store._followed = world.followed
     reply = store.publish(world.lease, BEGIN, NEXT, changes, counts, watch_began_ms=1)
     assert reply.outcome is Outcome.PUBLISHED
 
@@ -156,6 +166,11 @@ def take(world: StoreWorld, store: WholeStore) -> None:
     assert store.take(world.comparison, "other", 60_000)[0] is Standing.TAKEN
 
 
+def lower(world: StoreWorld, store: WholeStore) -> None:
+    store._followed = world.followed
+    assert store.lower(msgspec.structs.replace(LOWERED, percent=25, since_ms=2))
+
+
 def keep_clock(_: StoreWorld, store: WholeStore) -> None:
     """The clock as it is kept at first, and after TIME went back."""
     kept = KeptTime(store._connection)
@@ -178,11 +193,13 @@ CALLS: dict[str, Callable[[StoreWorld, WholeStore], object]] = {
     "heartbeat": lambda _, s: s.heartbeat("test", "reader", 60_000),
     "keep_clock": keep_clock,
     "lease": lambda _, s: s.lease("test:2", "reader", 60_000),
+    "lower": lower,
     "mark": lambda _, s: s.mark("T1"),
     "publish": publish,
     "sample": lambda w, s: s.keep(Sample(w.now_ms + 86_400_000)),
     "release": lambda w, s: s.release(w.lease),
     "renew": lambda w, s: s.renew("reader", [w.lease], {"test:1": (BEGIN, 9)}, 60_000),
+    "spend": lambda w, s: s.spend({"target:BatchGetItem:requests": 1}, w.now_ms),
     "suspect": suspect,
     "track": lambda w, s: s.track(w.discovery, [("test:3", BEGIN, 5)], ["test:1"], ["test:gone"]),
 }

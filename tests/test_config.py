@@ -21,7 +21,7 @@ TABLE = ["--target-table", "orders"]
 
 
 def migration(*argv: str, **environment: str) -> MigrationConfig:
-    return load(argv, environment).migration
+    return load(argv, environment).migrations[0]
 
 
 def process(*argv: str, **environment: str) -> ProcessConfig:
@@ -29,7 +29,7 @@ def process(*argv: str, **environment: str) -> ProcessConfig:
 
 
 def sources(*argv: str, **environment: str) -> dict[str, Effective]:
-    return {one.option.name: one for one in load(argv, environment).effective}
+    return {one.option.name: one for one in load(argv, environment).effective[0]}
 
 
 def yaml(directory: Path, text: str) -> list[str]:
@@ -52,7 +52,7 @@ def test_the_seed_tools_command_line_is_accepted_unchanged() -> None:
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:
     file = yaml(tmp_path, "sample-rate: 5\nworkers: 3\nin-flight: 4\n")
     made = load([*TABLE, *file, "--sample-rate", "7"], {"DDBMM_SAMPLE_RATE": "6", "DDBMM_WORKERS": "5"})
-    assert made.migration.sample_rate == 7.0
+    assert made.migrations[0].sample_rate == 7.0
     assert (made.process.workers, made.process.in_flight, made.process.reader_threads) == (5, 4, 8)
 
 
@@ -250,7 +250,10 @@ def test_a_sides_region_beats_the_common_one() -> None:
 
 def test_a_configuration_survives_spawn() -> None:
     made = load(SEED_COMMAND_LINE, {})
-    assert pickle.loads(pickle.dumps((made.process, made.migration))) == (made.process, made.migration)
+    assert pickle.loads(pickle.dumps((made.process, made.migrations[0]))) == (
+        made.process,
+        made.migrations[0],
+    )
 
 
 def test_the_fingerprint_changes_with_what_changes_the_meaning_and_with_nothing_else() -> None:
@@ -280,7 +283,7 @@ def test_what_is_not_given_is_the_default_of_the_field_that_declares_the_option(
     """A role that is started by code and one that is started by a command line mean the same."""
     made = load(["config"], {})
     assert made.process == ProcessConfig(command="config")
-    assert made.migration == MigrationConfig()
+    assert made.migrations[0] == MigrationConfig()
 
 
 def test_no_two_options_are_held_in_one_place_or_called_alike() -> None:
@@ -296,5 +299,5 @@ def test_every_refusal_is_ours() -> None:
 
 @pytest.mark.parametrize("percent", ["99.9", "99.99", "99.95", "98.7"])
 def test_the_objective_is_the_share_that_was_written(percent: str) -> None:
-    made = load([*TABLE, "--gate-objective", percent], {}).migration
+    made = load([*TABLE, "--gate-objective", percent], {}).migrations[0]
     assert repr(made.gate_limits().objective) == repr(float(f"0.{percent.replace('.', '')}"))

@@ -94,9 +94,9 @@ def test_a_list_in_one_word_is_not_one_attribute(argv: list[str], environment: d
 
 
 def test_lists_as_they_are_told_to_be_written(tmp_path: Path) -> None:
-    assert load(TABLE, {"DDBMM_IGNORE_ATTRIBUTE": "[a, b]"}).migration.ignore_attributes == ("a", "b")
+    assert load(TABLE, {"DDBMM_IGNORE_ATTRIBUTE": "[a, b]"}).migrations[0].ignore_attributes == ("a", "b")
     comma = file(tmp_path, "ignore-attribute: [a, 'b,c']\n")
-    assert load([*TABLE, *comma], {}).migration.ignore_attributes == ("a", "b,c")
+    assert load([*TABLE, *comma], {}).migrations[0].ignore_attributes == ("a", "b,c")
     assert "[a, b]" in refused(*TABLE, *file(tmp_path, "ignore-attribute: a,b\n"))
 
 
@@ -268,9 +268,9 @@ def test_files_are_configuration_and_words_are_usage(tmp_path: Path) -> None:
 def test_a_name_is_utf_8_whatever_the_locale() -> None:
     """With LC_ALL=C Python reads the command line and the environment as ASCII and keeps the other bytes."""
     as_ascii = "naïve".encode().decode("ascii", "surrogateescape")
-    given = load([*TABLE, "--ignore-attribute", as_ascii], {"DDBMM_PARTITION_KEY": as_ascii}).migration
+    given = load([*TABLE, "--ignore-attribute", as_ascii], {"DDBMM_PARTITION_KEY": as_ascii}).migrations[0]
     assert (given.ignore_attributes, given.partition_key) == (("naïve",), "naïve")
-    assert load([*TABLE, "--ignore-attribute", "naïve"], {}).migration.ignore_attributes == ("naïve",)
+    assert load([*TABLE, "--ignore-attribute", "naïve"], {}).migrations[0].ignore_attributes == ("naïve",)
 
 
 @pytest.mark.parametrize(

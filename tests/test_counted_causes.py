@@ -72,7 +72,7 @@ def test_the_monitor_exports_the_id_that_findings_takes(
     put(store, "c#1", "c#2", operation="MODIFY")
     registry = CollectorRegistry()
     registry.register(
-        store_collector(ProcessConfig(redis_url=valkey_url), MigrationConfig(name=store.migration))
+        store_collector(ProcessConfig(redis_url=valkey_url), (MigrationConfig(name=store.migration),))
     )
     [sample] = [
         sample

@@ -35,7 +35,7 @@ def options(url: str) -> list[str]:
 
 def loaded(*argv: str) -> tuple[ProcessConfig, MigrationConfig]:
     made = load(["doctor", *argv], {})
-    return made.process, made.migration
+    return made.process, made.migrations[0]
 
 
 def lines(fake: Fake, *more: str) -> dict[str, Line]:

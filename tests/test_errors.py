@@ -71,7 +71,7 @@ def test_a_defect_of_a_role_has_its_own_code(tmp_path: Path) -> None:
         "supervisor._run_role = lambda *_: 1 // 0\n"
         "metrics.prepare_directory(sys.argv[1])\n"
         "work = supervisor._Work(role='reader', slot='reader-0', process=loaded.process, "
-        "migration=loaded.migration, directory=sys.argv[1])\n"
+        "migrations=loaded.migrations, directory=sys.argv[1])\n"
         "supervisor._child_main(work, Pulse(), os.getppid())\n"
     )
     done = subprocess.run(

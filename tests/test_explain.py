@@ -41,7 +41,7 @@ class Desk:
         endpoints = ("--source-endpoint-url", aws_url, "--target-endpoint-url", aws_url)
         self.options = [*sides, *endpoints, *("--region", REGION, "--migration", name), *more]
         self.options += ["--redis-url", redis_url]
-        migration = load(["findings", *self.options], {}).migration
+        migration = load(["findings", *self.options], {}).migrations[0]
         parts = [*keys.items(), ("", "")]
         settings = migration.settings() | {
             "partition_key": parts[0][0],

@@ -257,7 +257,7 @@ def run_for(process: ProcessConfig, migration: str, rounds: int) -> int:
         if beats == rounds:
             stop.set()
 
-    monitor.run_monitor(process, MigrationConfig(name=migration), stop, heartbeat)
+    monitor.run_monitor(process, (MigrationConfig(name=migration),), stop, heartbeat)
     return beats
 
 

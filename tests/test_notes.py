@@ -18,7 +18,7 @@ SHIPPED = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 
 def said(*argv: str) -> dict[str, str]:
     made = load(["doctor", "--target-table", "orders", *argv], {})
-    return {note.about: note.says for note in notes(made.process, made.migration)}
+    return {note.about: note.says for note in notes(made.process, made.migrations[0])}
 
 
 def test_the_defaults_need_no_word() -> None:
@@ -86,11 +86,11 @@ def test_doctor_and_the_plan_say_it(tmp_path: Path) -> None:
             ([f"--alertmanager-config={told}"], "ok"),
         ):
             made = load(["doctor", *options, *more], {})
-            lines = {line.check: line for line in doctor.examine(made.process, made.migration)}
+            lines = {line.check: line for line in doctor.examine(made.process, made.migrations[0])}
             assert lines["alerts"].level == level
             assert ("gate" in lines) is (level == "warn")
         planned = load(["run", *options, "--dry-run", "--gate-lag=10s"], {})
-        prepared, tables, stream = preflight.prepare(planned.process, planned.migration)
+        prepared, tables, stream = preflight.prepare(planned.process, planned.migrations[0])
         assert "\ngate          --gate-lag 10s is less" in opening.plan(
             planned.process, prepared, tables, stream
         )

@@ -539,17 +539,18 @@ def _sides(url: str) -> dict[str, Any]:
     }
 
 
-def _config(rig: Rig, **more: Any) -> tuple[ProcessConfig, MigrationConfig]:
-    return ProcessConfig(redis_url=rig.store_url, reader_threads=2), MigrationConfig(
+def _config(rig: Rig, **more: Any) -> tuple[ProcessConfig, tuple[MigrationConfig, ...]]:
+    migration = MigrationConfig(
         name=rig.migration,
         **_sides(rig.url),
         source_table="orders",
         target_table="orders",
         **{"iterator_type": "TRIM_HORIZON", **more},
     )
+    return ProcessConfig(redis_url=rig.store_url, reader_threads=2), (migration,)
 
 
-def _read_for_ever(config: tuple[ProcessConfig, MigrationConfig], parent: int) -> None:
+def _read_for_ever(config: tuple[ProcessConfig, tuple[MigrationConfig, ...]], parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # dies with the test
     if os.getppid() == parent:
         run_reader(*config, threading.Event(), metrics.start(None, "reader"), lambda **_: None)
@@ -677,7 +678,7 @@ def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str
     stop, store = threading.Event(), watch(valkey_url, migration.name)
     process = ProcessConfig(redis_url=valkey_url)
     role = threading.Thread(
-        target=run_reader, args=(process, migration, stop, metrics.start(None, "reader"), lambda **_: None)
+        target=run_reader, args=(process, (migration,), stop, metrics.start(None, "reader"), lambda **_: None)
     )
     role.start()
     eventually(lambda: any(Position.of(at).at_ms for at in store.partitions().values()))

@@ -236,7 +236,7 @@ def doctored(url: str, more: str = "") -> dict[str, Line]:
     made = load(
         ["doctor", "--target-table", "t", "--region", "us-east-1", "--redis-url", url, *more.split()], {}
     )
-    return {line.check: line for line in examine(made.process, made.migration)}
+    return {line.check: line for line in examine(made.process, made.migrations[0])}
 
 
 def test_doctor_says_which_server_it_is_and_which_host_is_silent(

@@ -13,7 +13,8 @@ from pipeline.core.figures import Figures
 from pipeline.core.ledger import Finding, Ledger, PartitionCounts, Queue, ReaderState
 from pipeline.core.model import Side, VerdictKind
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
-from pipeline.report.findings_text import ROWS_MEASURED, csv_line, finding_object, findings_table, json_line
+from pipeline.report.columns import ROWS_MEASURED
+from pipeline.report.findings_text import Listed, csv_line, finding_object, findings_table, json_line
 from pipeline.report.text import (
     Heading,
     gate_text,
@@ -120,7 +121,10 @@ def finding(
             "findings",
             "\n".join(
                 findings_table(
-                    [(finding(), "9f2c4e"), (finding(VerdictKind.MISSING, ()), '{"pk":{"S":"a long key"}}')]
+                    [
+                        Listed(finding(), "9f2c4e"),
+                        Listed(finding(VerdictKind.MISSING, ()), '{"pk":{"S":"a long key"}}'),
+                    ]
                 )
             ),
         ),
@@ -236,7 +240,7 @@ def test_findings_json_is_one_line_with_instants_in_utc() -> None:
 @pytest.mark.parametrize("name", ["\x9b2J", "\x1b]0;x\x07", "\x7f", "\u202eno open findings", "a\u2028b"])
 def test_an_attribute_s_name_moves_no_terminal(name: str) -> None:
     hostile = finding(attributes=(name,))
-    shown = "\n".join(findings_table([(hostile, '{"pk":{"S":"' + name + '"}}')]))
+    shown = "\n".join(findings_table([Listed(hostile, '{"pk":{"S":"' + name + '"}}')]))
     assert len(shown.splitlines()) == 2
     assert all(line.isprintable() for line in shown.split("\n"))
     line = json_line(finding_object(hostile, {"pk": name}))
@@ -251,17 +255,17 @@ def test_paths_that_were_cut_are_said_to_be() -> None:
     cut = finding(attributes=("a", "b", CUT))
     assert json.loads(json_line(finding_object(cut, "x")))["attributes"] == ["a", "b"]
     assert json.loads(json_line(finding_object(cut, "x")))["attributes_cut"] is True
-    assert list(findings_table([(cut, "x")]))[1].endswith("a, b, …")
+    assert list(findings_table([Listed(cut, "x")]))[1].endswith("a, b, …")
 
 
 def test_a_long_table_is_made_row_by_row() -> None:
     taken = 0
 
-    def many() -> Iterator[tuple[Finding, str]]:
+    def many() -> Iterator[Listed]:
         nonlocal taken
         for _ in range(3 * ROWS_MEASURED):
             taken += 1
-            yield finding(), "9f2c4e"
+            yield Listed(finding(), "9f2c4e")
 
     next(findings_table(many()))
     assert taken == ROWS_MEASURED

@@ -69,7 +69,7 @@ def test_a_sample_before_the_migration_has_begun_is_not_kept(valkey_url: str, pr
     """Else the keys of a migration that never was would stand in Redis."""
     name = f"never-{uuid.uuid4().hex}"
     stop = threading.Event()
-    monitor.run_monitor(process, MigrationConfig(name=name), stop, stop.set)
+    monitor.run_monitor(process, (MigrationConfig(name=name),), stop, stop.set)
     view = SampleStore(RedisConnection(valkey_url, name))
     assert view.samples() == []
     view.close()
@@ -80,12 +80,12 @@ def test_the_monitor_keeps_a_sample_and_a_full_redis_stops_no_statistics(
 ) -> None:
     stop = threading.Event()
     with structlog.testing.capture_logs() as lines:
-        monitor.run_monitor(process, MigrationConfig(name=store.migration), stop, stop.set)
+        monitor.run_monitor(process, (MigrationConfig(name=store.migration),), stop, stop.set)
         assert len(store.samples()) == 1
         store._redis.config_set("maxmemory", 1)
         try:
             stop = threading.Event()
-            monitor.run_monitor(process, MigrationConfig(name=store.migration), stop, stop.set)
+            monitor.run_monitor(process, (MigrationConfig(name=store.migration),), stop, stop.set)
         finally:
             store._redis.config_set("maxmemory", 0)
     assert capsys.readouterr().out.count("statistics after") == 2
@@ -227,7 +227,7 @@ def served(process: ProcessConfig, store: WholeStore, monkeypatch: pytest.Monkey
     """The address of the live page."""
     monkeypatch.setattr(live_page, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(live_page, "REST_FACTOR", 0.0)
-    pages = live_page.pages(process, MigrationConfig(name=store.migration))
+    pages = live_page.pages(process, (MigrationConfig(name=store.migration),))
     server = metrics.serve("127.0.0.1", 0, CollectorRegistry(), lambda: (True, "fine"), pages)
     yield f"http://127.0.0.1:{server.port}"
     server.close()

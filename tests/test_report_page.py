@@ -11,13 +11,34 @@ import pytest
 
 from pipeline.core.gate import Result
 from pipeline.report import html
+from pipeline.report.cover import cover_object
 from pipeline.report.facts import Facts, facts_object, fingerprint
 from tests.browser import Browser, Page, chromium
-from tests.report_states import HOSTILE, NOON_MS, STATES, facts_of, finding, healthy, hostile, with_ledger
+from tests.report_states import (
+    HOSTILE,
+    MAKER,
+    NOON_MS,
+    STATES,
+    covers,
+    facts_of,
+    finding,
+    healthy,
+    hostile,
+    thirty,
+    with_ledger,
+)
 from tests.servers import ROOT, needed
 
 WIDTHS = (1200, 380)
 ALL = {**STATES, "hostile": hostile}
+COVERS = covers()
+EVERY = {
+    **{name: html.page(facts()) for name, facts in ALL.items()},
+    **{f"cover-{name}": html.cover_page(one) for name, one in COVERS.items()},
+    "overview": html.overview_page(
+        COVERS["thirty"].standings, NOON_MS, MAKER, {one: f"/m/{one}" for one in thirty()}, refreshed=True
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +49,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A file for each state."""
+    """A file for each state, and for reports of many."""
     folder = tmp_path_factory.mktemp("pages")
     written = {}
-    for name, facts in ALL.items():
+    for name, text in EVERY.items():
         written[name] = folder / f"{name}.html"
-        written[name].write_text(html.page(facts()), encoding="utf-8")
+        written[name].write_text(text, encoding="utf-8")
     return written
 
 
@@ -45,7 +66,7 @@ def opened(browser: Browser, file: Path, width: int = 1200, **how: Any) -> Page:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("state", ALL)
+@pytest.mark.parametrize("state", EVERY)
 def test_nothing_is_said_asked_for_or_out_of_reach(
     browser: Browser, pages: dict[str, Path], state: str, width: int, dark: bool
 ) -> None:
@@ -62,7 +83,7 @@ def test_nothing_is_said_asked_for_or_out_of_reach(
         page.close()
 
 
-@pytest.mark.parametrize("state", ALL)
+@pytest.mark.parametrize("state", EVERY)
 def test_it_prints_in_black_and_cuts_nothing_off(
     browser: Browser, pages: dict[str, Path], state: str
 ) -> None:
@@ -137,6 +158,74 @@ def test_a_kind_is_never_broken_into_two_lines(browser: Browser, tmp_path: Path,
         assert lines and set(lines) == {1}
     finally:
         page.close()
+
+
+# --- many migrations ---------------------------------------------------------------------------------------
+
+
+def test_the_cover_has_a_line_for_each_migration_that_leads_to_its_section(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    page = opened(browser, pages["cover-thirty"])
+    try:
+        rows = page.evaluate(
+            "[...document.querySelectorAll('#migrations tbody tr')].map(r => "
+            "[...r.cells].map(c => c.innerText.trim()))"
+        )
+        standings = {one.migration: one for one in COVERS["thirty"].standings}
+        assert {row[0]: row[1] for row in rows} == {name: one.answer for name, one in standings.items()}
+        assert [row[1] for row in rows[:8]] == [
+            *["NO-GO"] * 4,
+            *["CANNOT BE READ"] * 2,
+            "TOO EARLY TO SAY",
+            "GO",
+        ]
+        led = page.evaluate(
+            "[...document.querySelectorAll('#migrations tbody a')].map(a => "
+            "[a.innerText, document.querySelector(a.getAttribute('href') + ' h2').innerText])"
+        )
+        assert len(led) == 30 and all(name == heading for name, heading in led)
+        ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+        assert len(ids) == len(set(ids))
+    finally:
+        page.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [("thirty", "NO-GO"), ("all-go", "GO"), ("none-read", "TOO EARLY TO SAY")]
+)
+def test_the_whole_answer_stands_first(name: str, answer: str) -> None:
+    text = EVERY[f"cover-{name}"]
+    assert re.search(r'<strong class="answer \w+">([^<]+)<', text)[1] == answer  # type: ignore[index]
+    assert fingerprint(cover_object(COVERS[name])) in text
+    for chapter in COVERS[name].migrations.values():
+        assert chapter.sha256 in text
+        assert chapter.facts is None or chapter.sha256 == fingerprint(facts_object(chapter.facts))
+
+
+def test_each_migration_of_a_printed_report_begins_on_a_page_of_its_own(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    page = opened(browser, pages["cover-all-go"], 800, media="print")
+    try:
+        assert page.evaluate("getComputedStyle(document.querySelector('article')).breakBefore") == "page"
+    finally:
+        page.close()
+
+
+def test_why_a_migration_cannot_be_read_is_text(browser: Browser, pages: dict[str, Path]) -> None:
+    text = EVERY["cover-none-read"]
+    assert "<script" not in text and "<img" not in text and "\u202e" not in text
+    page = opened(browser, pages["cover-none-read"])
+    try:
+        shown = page.evaluate("document.body.innerText")
+        assert HOSTILE[0] in shown and HOSTILE[1] in shown
+        assert page.evaluate("document.images.length + document.scripts.length") == 0
+    finally:
+        page.close()
+
+
+# --- names from outside, and very many ---------------------------------------------------------------------
 
 
 def test_names_from_outside_are_shown_as_text(browser: Browser, pages: dict[str, Path]) -> None:

@@ -359,7 +359,7 @@ class Stream:
         stop = threading.Event()
         arguments = (
             ProcessConfig(redis_url=self.url, reader_threads=reader_threads),
-            migration,
+            (migration,),
             stop,
             metrics.start(None, "reader"),
             lambda **_: None,

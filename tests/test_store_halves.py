@@ -59,7 +59,13 @@ def test_a_user_who_lacks_one_command_changes_nothing(world: StoreWorld, script:
 @pytest.mark.parametrize("script", scripts.names())
 def test_a_key_that_is_something_else_changes_nothing(world: StoreWorld, script: str) -> None:
     prepared(world, script)
-    names = {"commit": scripts.commit(world.now_ms // 60_000)}
+    minute, sample = world.now_ms // 60_000, world.followed.sample
+    names = {
+        "commit": scripts.commit(minute),
+        "publish": scripts.publish(sample),
+        "lower": scripts.lower(sample),
+        "spend": scripts.spend(minute),
+    }
     keys = names.get(script, getattr(scripts, script.upper(), None))
     assert keys is not None
     replaced = [name for name in keys.keys if script != "begin_again" or name == "meta"]
@@ -87,6 +93,7 @@ def test_a_key_that_is_something_else_changes_nothing(world: StoreWorld, script:
         ("commit", "late", "5"),
         ("commit", "lag", "1"),
         ("add_gap", "ledger", "gaps"),
+        ("spend", "cost", "target:BatchGetItem:requests"),
         ("lease", "meta", "epoch"),
     ],
 )

@@ -179,7 +179,7 @@ def test_readers_of_two_producers_killed_again_and_again_publish_everything_once
     config = _config(rig)
     rig.store._redis.delete(rig.store._key("meta"))  # begun by the readers, with their settings
     context = multiprocessing.get_context("spawn")
-    toy_arguments = (rig.store_url, rig.migration, config[1].settings(), folder, os.getpid())
+    toy_arguments = (rig.store_url, rig.migration, config[1][0].settings(), folder, os.getpid())
     for life in range(1, lives + 1):
         rig.fake.fill("orders", inserts // lives, start=(life - 1) * inserts // lives)
         toy = context.Process(target=_serve_for_ever, args=toy_arguments)

@@ -1,12 +1,13 @@
 """`findings`: open or closed ones, a key or a cause a line, as text, JSON lines or CSV.
 
 Reads: the store. Writes: standard output. Never: AWS, the store's writers. JSON lines and CSV of any length
-are written as they are read, in constant memory.
+are written as they are read, in constant memory. Of many migrations each finding says whose it is.
 """
 
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
+from typing import Any
 
 import msgspec
 
@@ -17,20 +18,25 @@ from pipeline.core.ledger import ClosedFinding, Finding
 from pipeline.core.model import VerdictKind
 from pipeline.gathering import causes_of, key_shower, prefix_shower, text_of
 from pipeline.report import findings_text as text
+from pipeline.report.findings_text import CausesOf, Listed, ListedClosed
 from pipeline.store import StoreView
 
 
 def run(process: ProcessConfig, store: StoreView) -> int:
     """Print what was asked for; the exit code."""
-    selection = selection_of(process, store.now_ms())
-    if process.by == "cause" or process.summary:
-        _print_causes(process, store, selection)
-    elif process.json or process.csv:
-        _print_lines(process, store, selection)
-    else:
-        _print_table(process, store, selection)
-    sys.stdout.flush()
+    show(process, [store])
     return exit_code(store.figures())
+
+
+def show(process: ProcessConfig, stores: Iterable[StoreView], *, named: bool = False) -> None:
+    """Print what was asked for, of one store after the other. named: with the migration's name."""
+    if process.by == "cause" or process.summary:
+        _print_causes(process, stores, named=named)
+    elif process.json or process.csv:
+        _print_lines(process, stores, named=named)
+    else:
+        _print_table(process, stores, named=named)
+    sys.stdout.flush()
 
 
 def selection_of(process: ProcessConfig, now_ms: int) -> Selection:
@@ -58,37 +64,63 @@ def _closed(process: ProcessConfig, store: StoreView, selection: Selection) -> I
     return islice(found, selection.limit)
 
 
-def _print_table(process: ProcessConfig, store: StoreView, selection: Selection) -> None:
-    show = key_shower(store, show_keys=process.show_keys)
+def _print_table(process: ProcessConfig, stores: Iterable[StoreView], *, named: bool) -> None:
+    def listed(store: StoreView) -> Iterator[Listed]:
+        show = key_shower(store, show_keys=process.show_keys)
+        for one in _open(store, selection_of(process, store.now_ms())):
+            yield Listed(one, text_of(show(one.key)), store.migration)
+
+    def listed_closed(store: StoreView) -> Iterator[ListedClosed]:
+        show = key_shower(store, show_keys=process.show_keys)
+        for one in _closed(process, store, selection_of(process, store.now_ms())):
+            yield ListedClosed(one, text_of(show(one.finding.key)), store.migration)
+
+    # --limit is of all migrations together.
     if process.closed:
-        shown = ((one, text_of(show(one.finding.key))) for one in _closed(process, store, selection))
-        _print(text.closed_table(shown))
+        closed = islice(chain.from_iterable(map(listed_closed, stores)), process.limit)
+        _print(text.closed_table(closed, named=named))
     else:
-        _print(text.findings_table((one, text_of(show(one.key))) for one in _open(store, selection)))
+        opened = islice(chain.from_iterable(map(listed, stores)), process.limit)
+        _print(text.findings_table(opened, named=named))
 
 
-def _print_lines(process: ProcessConfig, store: StoreView, selection: Selection) -> None:
-    show = key_shower(store, show_keys=process.show_keys)
-    objects: Iterable[dict[str, object]]
+def _print_lines(process: ProcessConfig, stores: Iterable[StoreView], *, named: bool) -> None:
+    objects = chain.from_iterable(_objects(process, store, named=named) for store in stores)
+    columns = ("migration", *text.KEY_COLUMNS) if named else text.KEY_COLUMNS
+    _print_objects(islice(objects, process.limit), columns, csv=process.csv)
+
+
+def _objects(process: ProcessConfig, store: StoreView, *, named: bool) -> Iterator[dict[str, Any]]:
+    show, selection = key_shower(store, show_keys=process.show_keys), selection_of(process, store.now_ms())
+    whose = {"migration": store.migration} if named else {}
     if process.closed:
-        closed = _closed(process, store, selection)
-        objects = (text.finding_object(one.finding, show(one.finding.key), one) for one in closed)
+        for closed in _closed(process, store, selection):
+            yield whose | text.finding_object(closed.finding, show(closed.finding.key), closed)
     else:
-        objects = (text.finding_object(one, show(one.key)) for one in _open(store, selection))
-    _print_objects(objects, text.KEY_COLUMNS, csv=process.csv)
+        for one in _open(store, selection):
+            yield whose | text.finding_object(one, show(one.key))
 
 
-def _print_causes(process: ProcessConfig, store: StoreView, selection: Selection) -> None:
-    every = msgspec.structs.replace(selection, limit=None)
-    found = (one.finding for one in _closed(process, store, every)) if process.closed else _open(store, every)
-    causes, show = causes_of(store, found), prefix_shower(store, show_keys=process.show_keys)
+def _print_causes(process: ProcessConfig, stores: Iterable[StoreView], *, named: bool) -> None:
+    found = [_causes(process, store) for store in stores]
     if process.json or process.csv:
-        shown = (text.cause_object(cause, show) for cause in causes.ranked()[: process.limit])
-        _print_objects(shown, text.CAUSE_COLUMNS, csv=process.csv)
+        shown = (
+            ({"migration": of.migration} if named else {}) | text.cause_object(cause, of.show)
+            for of, cause in text.ranked(found)[: process.limit]
+        )
+        columns = ("migration", *text.CAUSE_COLUMNS) if named else text.CAUSE_COLUMNS
+        _print_objects(shown, columns, csv=process.csv)
     elif process.summary:
-        _print(text.causes_summary(causes, process.limit, show))
+        _print(text.causes_summary(found, process.limit, named=named))
     else:
-        _print(text.causes_table(causes, process.limit, show))
+        _print(text.causes_table(found, process.limit, named=named))
+
+
+def _causes(process: ProcessConfig, store: StoreView) -> CausesOf:
+    every = msgspec.structs.replace(selection_of(process, store.now_ms()), limit=None)
+    found = (one.finding for one in _closed(process, store, every)) if process.closed else _open(store, every)
+    shown = prefix_shower(store, show_keys=process.show_keys)
+    return CausesOf(store.migration, causes_of(store, found), shown)
 
 
 def _print(lines: Iterable[str]) -> None:
@@ -96,7 +128,7 @@ def _print(lines: Iterable[str]) -> None:
         print(line)
 
 
-def _print_objects(objects: Iterable[dict[str, object]], columns: tuple[str, ...], *, csv: bool) -> None:
+def _print_objects(objects: Iterable[dict[str, Any]], columns: tuple[str, ...], *, csv: bool) -> None:
     if csv:
         print(text.csv_line(columns))
     for one in objects:

@@ -43,7 +43,7 @@ BACKOFF = Backoff(1.0, 30.0)
 
 def run_comparer(
     process: ProcessConfig,
-    migration: MigrationConfig,
+    migrations: tuple[MigrationConfig, ...],
     stop: threading.Event,
     metrics: Metrics,
     heartbeat: Callable[[], None],
@@ -55,6 +55,7 @@ def run_comparer(
 
     unserved: as `Outage` calls it.
     """
+    (migration,) = migrations
     if migration.comparison is None:
         raise ConfigurationError("nothing says what is to be compared")
     own_metrics = metrics.of(migration.name)

@@ -135,8 +135,8 @@ class MigrationConfig:
         "top-level attribute to leave out of the comparison; may be repeated (`aws:rep:*` always is)",
         otherwise="none")
     name: str = optional(
-        STATE, "migration", "name under which the state is kept", migration_name, "",
-        otherwise="`--target-table`")
+        STATE, "migration", "name the state is kept under; of several in the YAML file, the only one to take",
+        migration_name, "", otherwise="`--target-table`")
     max_rcu: float = option(
         PACE, "max-rcu", "read units a second to spend on each side, 0 = no limit",
         not_negative, "0", metavar="UNITS")

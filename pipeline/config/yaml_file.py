@@ -22,7 +22,7 @@ MAX_DEPTH = 16
 
 @dataclass(frozen=True)
 class Entry:
-    """A value, all its scalars as text, and its line (1 = the first)."""
+    """A value and its line (1 = the first): a text, a list, or a mapping of names to entries."""
 
     value: Any
     line: int
@@ -103,5 +103,5 @@ def _value(path: Path, node: yaml.Node) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_value(path, one) for one in node.value]
     if isinstance(node, yaml.MappingNode):
-        return {key: entry.value for key, entry in _entries(path, node)}
+        return dict(_entries(path, node))
     return node.value

@@ -9,6 +9,7 @@ distinct key, not a read: a hot key that is looked at a thousand times says no m
 import msgspec
 
 from pipeline.core.adaptive import Adaptive
+from pipeline.core.budget import Lowered
 from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.ledger import Ledger, Queue, ReaderState
@@ -67,6 +68,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     comparison: the latest one, None when there was none. kept: the one of the table before it, where the
     latest is only of what changed in a window. watched_since_ms: see model.Moment. gap_ms: when the newest
     open gap was recorded (0 = none). adaptive: the deadline that follows the lag, None = it is fixed.
+    lowered: the sample in use, None = as the migration was begun.
     """
 
     now_ms: int
@@ -87,6 +89,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     watched_since_ms: int = 0
     gap_ms: int = 0
     adaptive: Adaptive | None = None
+    lowered: Lowered | None = None
 
     @property
     def success(self) -> Success:

@@ -7,7 +7,7 @@ check means that it is too early to say. So "nothing was compared" can never loo
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 import msgspec
@@ -74,11 +74,16 @@ class Verdict(msgspec.Struct, frozen=True):
 def evaluate(figures: Figures, limits: Limits) -> Verdict:
     """Every check in the order of CHECKS, and what follows from them."""
     checks = [Check(name, *check(figures, limits)) for name, check in CHECKS.items()]
-    results = {check.result for check in checks}
+    return Verdict(overall(check.result for check in checks), checks)
+
+
+def overall(results: Iterable[Result]) -> Result:
+    """The answer of several: of a gate's checks, or of many migrations. Of none, nothing can be told."""
+    found = set(results)
     for result in (Result.FAILED, Result.INCONCLUSIVE):
-        if result in results:
-            return Verdict(result, checks)
-    return Verdict(Result.PASSED, checks)
+        if result in found:
+            return result
+    return Result.PASSED if found else Result.INCONCLUSIVE
 
 
 _Answer = tuple[Result, str]

@@ -191,7 +191,7 @@ class Publisher:
                 return False
             if reply.outcome is Outcome.CONFLICT:
                 return self._reload(held)
-            self._count(batch)
+            self._count(batch, reply.left_out)
         held.batch = None
         held.checkpoint = batch.checkpoint
         held.watermark_ms = batch.watermark_ms
@@ -234,9 +234,9 @@ class Publisher:
             self._paused = True
             self._schedule.pause(True)
 
-    def _count(self, batch: Batch) -> None:
+    def _count(self, batch: Batch, left_out: int) -> None:
         self._producer.published(batch)
-        self._metrics.keys_sampled.inc(len(batch.changes))
+        self._metrics.keys_sampled.inc(len(batch.changes) - left_out)
         self._metrics.checkpoint_timestamp_seconds.set(self._store.now_ms() / 1000)
 
     # --- in the caller's thread ------------------------------------------------------------------------

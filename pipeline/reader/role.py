@@ -30,7 +30,7 @@ TICK_SECONDS = 1.0
 
 def run_reader(
     process: ProcessConfig,
-    migration: MigrationConfig,
+    migrations: tuple[MigrationConfig, ...],
     stop: Stop,
     metrics: Metrics,
     heartbeat: Heartbeat,
@@ -41,6 +41,7 @@ def run_reader(
 
     unserved: as `Outage` calls it.
     """
+    (migration,) = migrations
     own_metrics = metrics.of_reader(migration.name, migration.origin)
     own_metrics.describe(migration.described())
     table = describe_table(

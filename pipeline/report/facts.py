@@ -135,6 +135,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     gaps: list[Gap]
     definitions: list[Difference] | None
     comparison: dict[str, Any] | None
+    replication_delay_seconds: float | None = None
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -189,12 +190,14 @@ def make(sources: Sources, findings: Findings) -> Facts:
         gaps=sources.gaps,
         definitions=list(comparison.settings.definitions) if comparison else None,
         comparison=_comparison(comparison) if comparison else None,
+        replication_delay_seconds=figures.replication_delay_seconds,
     )
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     times = {"started_ms": comparison.started_ms, "finished_ms": comparison.finished_ms}
-    return {**comparison_object(comparison), **times, "sample_percent": comparison.settings.sample_percent}
+    share = {"sample_percent": comparison.settings.sample_percent, "coverage": comparison.coverage}
+    return {**comparison_object(comparison), **times, **share}
 
 
 def shown_findings(

@@ -6,15 +6,15 @@ keys and their prefixes only in the form that the caller hands in.
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pipeline.core.causes import Cause, Causes, cause_id
 from pipeline.core.ledger import ClosedFinding, Finding
 from pipeline.core.quoting import printable, printable_json
+from pipeline.report import columns
 from pipeline.report.words import instant, many, minute, span
 
 #: Columns of the CSV, of a key and of a cause; those of `closed` are empty while a finding is open.
@@ -26,12 +26,34 @@ CAUSE_COLUMNS = (
     *("cause", "kind", "findings", "attributes", "attribute_count", "types", "operation", "prefixes"),
     *("first_seen", "last_opened", "oldest_change"),
 )
-#: Rows of a table by which its columns are measured.
-ROWS_MEASURED = 1_000
 #: What a spreadsheet takes for a formula when a cell begins with it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 #: How a prefix of keys is shown.
 ShowPrefix = Callable[[str], str]
+
+
+class Listed(NamedTuple):
+    """An open finding, the text that stands for its key, and whose it is."""
+
+    finding: Finding
+    key: str
+    migration: str = ""
+
+
+class ListedClosed(NamedTuple):
+    """The same of one that is closed."""
+
+    closed: ClosedFinding
+    key: str
+    migration: str = ""
+
+
+class CausesOf(NamedTuple):
+    """The causes of one migration's findings."""
+
+    migration: str
+    causes: Causes
+    show: ShowPrefix
 
 
 def finding_object(finding: Finding, key: object, closed: ClosedFinding | None = None) -> dict[str, Any]:
@@ -92,54 +114,74 @@ def _cell(value: object) -> str:
     return f"'{plain}" if plain.startswith(_FORMULA) else plain
 
 
-def findings_table(findings: Iterable[tuple[Finding, str]]) -> Iterator[str]:
-    """`findings`: the lines of a table, nothing cut off. Each comes with the text that stands for its key."""
+def findings_table(listed: Iterable[Listed], *, named: bool = False) -> Iterator[str]:
+    """`findings`: the lines of a table, nothing cut off. named: with the migration's name."""
     head = ("KEY", "KIND", "BEHIND", "OLDEST CHANGE", "FIRST SEEN", "LAST LOOKED", "ATTRIBUTES")
-    return _table(head, map(_finding_row, findings), "no open findings")
+    rows = ((one.migration, _finding_row(one)) for one in listed)
+    return _table(head, rows, "no open findings", named=named)
 
 
-def _finding_row(shown: tuple[Finding, str]) -> tuple[str, ...]:
-    finding, key = shown
+def _finding_row(listed: Listed) -> tuple[str, ...]:
+    finding = listed.finding
     oldest = _instant(finding.oldest_change_ms) or "-"
     seen, looked = instant(finding.first_seen_ms), instant(finding.last_looked_ms)
     names = ", ".join(finding.attributes) or "-"
-    return key, finding.kind.value, str(finding.versions_behind), oldest, seen, looked, names
+    return listed.key, finding.kind.value, str(finding.versions_behind), oldest, seen, looked, names
 
 
-def closed_table(findings: Iterable[tuple[ClosedFinding, str]]) -> Iterator[str]:
+def closed_table(listed: Iterable[ListedClosed], *, named: bool = False) -> Iterator[str]:
     """`findings --closed`."""
     head = ("KEY", "KIND", "OPENED", "CLOSED", "OPEN FOR", "WHY", "ATTRIBUTES")
-    return _table(head, map(_closed_row, findings), "no closed findings")
+    rows = ((one.migration, _closed_row(one)) for one in listed)
+    return _table(head, rows, "no closed findings", named=named)
 
 
-def _closed_row(shown: tuple[ClosedFinding, str]) -> tuple[str, ...]:
-    closed, key = shown
+def _closed_row(listed: ListedClosed) -> tuple[str, ...]:
+    closed = listed.closed
     finding = closed.finding
     opened, ended = instant(finding.first_seen_ms), instant(closed.closed_ms)
     lasted = span(max(0, closed.closed_ms - finding.first_seen_ms) / 1000)
     names = ", ".join(finding.attributes) or "-"
-    return key, finding.kind.value, opened, ended, lasted, closed.why.value, names
+    return listed.key, finding.kind.value, opened, ended, lasted, closed.why.value, names
 
 
-def causes_table(causes: Causes, limit: int | None, show: ShowPrefix) -> Iterator[str]:
-    """`findings --by cause`: biggest first."""
+def _table(
+    head: tuple[str, ...], rows: Iterable[tuple[str, tuple[str, ...]]], none: str, *, named: bool
+) -> Iterator[str]:
+    """rows: whose, and the cells."""
+    if named:
+        return columns.table(("MIGRATION", *head), ((whose, *cells) for whose, cells in rows), none)
+    return columns.table(head, (cells for _, cells in rows), none)
+
+
+def causes_table(found: Sequence[CausesOf], limit: int | None, *, named: bool = False) -> Iterator[str]:
+    """`findings --by cause`: biggest first, of all migrations together."""
     head = ("CAUSE", "FINDINGS", "KIND", "OPERATION", "FIRST SEEN", "LAST OPENED", "KEYS", "ATTRIBUTES")
-    rows = (
-        (
-            *(cause.id, f"{cause.count:,}", cause.kind.value, cause.operation or "-"),
-            *(minute(cause.first_ms), minute(cause.last_ms)),
-            *(keys_text(cause, show), place_text(cause) or "-"),
-        )
-        for cause in causes.ranked()[:limit]
+    rows = ((of.migration, _cause_row(cause, of.show)) for of, cause in ranked(found)[:limit])
+    yield from _table(head, rows, "no findings", named=named)
+    yield from _rest(found, limit)
+
+
+def _cause_row(cause: Cause, show: ShowPrefix) -> tuple[str, ...]:
+    return (
+        *(cause.id, f"{cause.count:,}", cause.kind.value, cause.operation or "-"),
+        *(minute(cause.first_ms), minute(cause.last_ms)),
+        *(keys_text(cause, show), place_text(cause) or "-"),
     )
-    yield from _table(head, rows, "no findings")
-    yield from _rest(causes, limit)
 
 
-def causes_summary(causes: Causes, limit: int | None, show: ShowPrefix) -> Iterator[str]:
+def causes_summary(found: Sequence[CausesOf], limit: int | None, *, named: bool = False) -> Iterator[str]:
     """`findings --summary`: a sentence for each cause."""
-    yield from (printable(cause_sentence(cause, show)) for cause in causes.ranked()[:limit])
-    yield from _rest(causes, limit) if causes.total else ("no findings",)
+    for of, cause in ranked(found)[:limit]:
+        sentence = cause_sentence(cause, of.show)
+        yield printable(f"{of.migration}: {sentence}" if named else sentence)
+    yield from _rest(found, limit) if any(of.causes.total for of in found) else ("no findings",)
+
+
+def ranked(found: Sequence[CausesOf]) -> list[tuple[CausesOf, Cause]]:
+    """The causes of all migrations, biggest first."""
+    every = [(of, cause) for of in found for cause in of.causes.ranked()]
+    return sorted(every, key=lambda one: (-one[1].count, one[1].first_ms, one[1].id))
 
 
 def cause_sentence(cause: Cause, show: ShowPrefix) -> str:
@@ -172,24 +214,12 @@ def keys_text(cause: Cause, show: ShowPrefix) -> str:
     )
 
 
-def _rest(causes: Causes, limit: int | None) -> list[str]:
+def _rest(found: Sequence[CausesOf], limit: int | None) -> list[str]:
     """What is not shown."""
-    shown = sum(cause.count for cause in causes.ranked()[:limit])
-    left = causes.total - shown
+    shown = sum(cause.count for _, cause in ranked(found)[:limit])
+    left = sum(of.causes.total for of in found) - shown
     return [f"and {many(left, 'finding')} of other causes"] if left else []
 
 
 def _instant(ms: int | None) -> str | None:
     return None if ms is None else instant(ms)
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], none: str) -> Iterator[str]:
-    """Aligned lines. The columns are as wide as the first rows need, so that no more than those are held."""
-    shown = (tuple(map(printable, row)) for row in rows)
-    first = list(islice(shown, ROWS_MEASURED))
-    if not first:
-        yield none
-        return
-    widths = [max(map(len, column)) for column in zip(head, *first, strict=True)]
-    for row in chain((head,), first, shown):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -7,8 +7,10 @@ around them.
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import jinja2
 import msgspec
@@ -19,7 +21,9 @@ from pipeline.core.quoting import printable
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS, at_most_text, share_text
 from pipeline.report import charts
 from pipeline.report.charts import Bounds, Line
-from pipeline.report.facts import Facts, facts_object, failing, fingerprint
+from pipeline.report.cover import Chapter, Cover, cover_object
+from pipeline.report.facts import Facts, Maker, facts_object, failing, fingerprint
+from pipeline.report.standing import Standing, counted, measured, whole_answer, worst_first
 from pipeline.report.text import ANSWERS, STRATA_SAID, outlook_lines
 from pipeline.report.words import instant, many, minute, span
 
@@ -27,25 +31,103 @@ from pipeline.report.words import instant, many, minute, span
 REFRESH_SECONDS = 30
 
 
-def page(facts: Facts, *, live: bool = False, refreshed: bool = True) -> str:
-    """The whole page. live: served by the monitor. refreshed: it is loaded again by itself."""
-    return _template().render(
+def page(facts: Facts, *, live: bool = False, refreshed: bool = True, path: str = "/") -> str:
+    """The whole page. live: served by the monitor at `path`. refreshed: it is loaded again by itself."""
+    return _template("page.html").render(
         facts=facts,
         answer=ANSWERS[facts.result],
+        sections=_sections(facts),
+        sha256=fingerprint(facts_object(facts)),
+        path=path,
+        json=f"{path.rstrip('/')}/report.json",
+        **_frame(live=live, refreshed=refreshed),
+    )
+
+
+def cover_page(cover: Cover) -> str:
+    """The report of many: the cover, and below it each one whole."""
+    standings = cover.standings
+    ranked = worst_first(standings)
+    names = {one.migration: f"m{number}" for number, one in enumerate(ranked, start=1)}
+    return _template("cover.html").render(
+        result=cover.result,
+        at_ms=cover.at_ms,
+        maker=cover.maker,
+        standings=[(one, f"#{names[one.migration]}") for one in ranked],
+        parts=[_part(one, cover.migrations[one.migration], names[one.migration]) for one in ranked],
+        sha256=fingerprint(cover_object(cover)),
+        answer=ANSWERS[cover.result],
+        counted=counted(standings),
+        **_frame(live=False, refreshed=False),
+    )
+
+
+def overview_page(
+    standings: Sequence[Standing],
+    at_ms: int | None,
+    maker: Maker,
+    links: Mapping[str, str],
+    *,
+    refreshed: bool,
+) -> str:
+    """The live page of many: a line each, which leads to its own page."""
+    result = whole_answer(standings)
+    return _template("cover.html").render(
+        result=result,
+        at_ms=at_ms,
+        maker=maker,
+        standings=[(one, links[one.migration]) for one in worst_first(standings)],
+        parts=[],
+        sha256="",
+        answer=ANSWERS[result],
+        counted=counted(standings),
+        **_frame(live=True, refreshed=refreshed),
+    )
+
+
+def _frame(*, live: bool, refreshed: bool) -> dict[str, Any]:
+    """What every page has around it."""
+    return {
+        "css": Markup(_style()),  # noqa: S704 - a file of ours
+        "policy": content_policy(framed=False),
+        "live": live,
+        "refreshed": refreshed,
+        "every": REFRESH_SECONDS,
+    }
+
+
+def _part(standing: Standing, chapter: Chapter, at: str) -> dict[str, Any]:
+    """One migration of many. at: the name of its place in the page."""
+    facts = chapter.facts
+    return {
+        "at": at,
+        "standing": standing,
+        "facts": facts,
+        "sha256": chapter.sha256,
+        "sections": facts
+        and _sections(facts, at=f"{at}-", level=3, within=f"{at}-title ", of=facts.migration),
+    }
+
+
+def _sections(facts: Facts, *, at: str = "", level: int = 2, within: str = "", of: str = "") -> Markup:
+    """Everything but the answer. at: what the names of places begin with, within: the heading that stands
+    above, of: whose they are; where the page has several of them.
+    """
+    made = _template("report.html").render(
+        facts=facts,
+        at=at,
+        level=level,
+        within=within,
+        of=f" of {of}" if of else "",
         failing=failing(facts.checks),
         strata=list(zip(STRATA_SAID, facts.strata, strict=True)),
         outlook=outlook_lines(facts),
         milestones=[(name, MILESTONES[name], facts.marks_ms.get(name)) for name in MILESTONES],
         timeline=_timeline(facts),
         lags=charts.bars("Replication lag of the last minutes", _lags(facts)),
-        sha256=fingerprint(facts_object(facts)),
-        css=Markup(_style()),  # noqa: S704 - a file of ours
-        policy=content_policy(framed=False),
         limits=msgspec.to_builtins(facts.limits).items(),
-        live=live,
-        refreshed=refreshed,
-        every=REFRESH_SECONDS,
     )
+    return Markup(made)  # noqa: S704 - a template of ours, which has escaped
 
 
 def content_policy(*, framed: bool = True) -> str:
@@ -105,10 +187,13 @@ def _lags(facts: Facts) -> dict[str, int]:
 
 
 @cache
-def _template() -> jinja2.Template:
-    loader = jinja2.FunctionLoader(_file)
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(_file),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "instant": instant,
@@ -118,9 +203,14 @@ def _template() -> jinja2.Template:
         "at_most": at_most_text,
         "many": many,
         "name": _name,
+        "measured": measured,
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
-    return environment.get_template("report.html")
+    return environment
+
+
+def _template(name: str) -> jinja2.Template:
+    return _environment().get_template(name)
 
 
 def _name(text: object) -> Markup:

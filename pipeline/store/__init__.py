@@ -20,6 +20,7 @@ of a cluster):
     findings        hash: key → JSON                      findings-since  sorted set: key → opened (ms)
     findings-log    stream of closed findings             dead          stream of dead letters
     keys-sampled, keys-judged  HyperLogLog                meta          hash: settings, secret, watermark, …
+    cost, cost:<minute>  hash: what AWS was asked, in all and of a minute
     clock           hash: distance of the state's clock from TIME (ms), steps of TIME
     samples         hash: tier and bucket → figures of that time
     marks           hash: milestone of the cutover → when it was reached (ms)

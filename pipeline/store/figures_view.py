@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from pipeline.core.adaptive import Adaptive
+from pipeline.core.budget import Lowered
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.figures import Clock, Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
@@ -32,7 +33,9 @@ from pipeline.store.answers import comparison_of, damaged, instant_ms, reading, 
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
 from pipeline.store.connection import GROUP, RedisConnection
+from pipeline.store.followed import lowered_of
 from pipeline.store.messages import gap_of
+from pipeline.store.scripts import of_sample
 
 #: Replication lags are counted by minute; figures speak of the last few.
 LAG_MINUTES = 5
@@ -56,6 +59,8 @@ _decode_sample = msgspec.json.Decoder(Sample).decode
 
 class FiguresView:
     """One migration's numbers and findings, read only; none before it has begun. Thread-safe."""
+
+    _sample = ""  # the one whose keys are counted, as last heard (`scripts.of_sample`)
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
@@ -112,8 +117,7 @@ class FiguresView:
         Raises StoreUnavailable, and ConfigurationError for state that this version cannot read.
         """
         now_ms = self.now_ms()
-        questions = figures_questions(self._key, now_ms)
-        told = self._ask(questions)
+        questions, told, lowered = self._told(now_ms)
 
         def read(name: str, parse: Callable[[Any], Answer]) -> Answer:
             with reading(str(questions[name][1])):
@@ -152,6 +156,7 @@ class FiguresView:
                 read(name, lambda raw: counts_by_bucket([raw])) for name in told if name.startswith("lag:")
             ),
             adaptive=read("adaptive", _adaptive),
+            lowered=lowered,
             oldest_waiting_ms=read("late", _oldest_bucket_ms),
             oldest_finding_ms=read("oldest-finding", _first_ms),
             longest_due_ms=read("oldest-due", lambda raw: _longest_due_ms(told["oldest-entry"], raw)),
@@ -164,6 +169,18 @@ class FiguresView:
             gap_ms=max((gap.at_ms for gap in gaps if gap.closed_ms is None), default=0),
             marks=read("marks", _marks),
         )
+
+    def _told(self, now_ms: int) -> tuple[dict[str, Question], dict[str, Any], Lowered | None]:
+        """What was asked and answered, and the lowered sample: distinct keys are those of the one in use."""
+        while True:
+            sample = self._sample
+            questions = figures_questions(self._key, now_ms, sample)
+            told = self._ask(questions)
+            lowered = lowered_of(told["lowered"], self._key("meta"))
+            in_use = str(lowered.since_ms) if lowered else ""
+            if in_use == sample:
+                return questions, told, lowered
+            self._sample = in_use
 
     def _ask(self, questions: dict[str, Question]) -> dict[str, Any]:
         """The answers, all of one instant; None from a consumer group before the migration has begun."""
@@ -296,8 +313,12 @@ def finding_of(key: bytes, stored: bytes, opened_ms: float) -> Finding:
     return finding
 
 
-def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Question]:
-    """What `figures` asks, each by a name of its own."""
+def figures_questions(key: Callable[[str], str], now_ms: int, sample: str = "") -> dict[str, Question]:
+    """What `figures` asks, each by a name of its own. sample: see `scripts.of_sample`.
+
+    A key that was followed before the sample was lowered, and judged since, counts as seen as well.
+    """
+    judged, seen = (key(of_sample(name, sample)) for name in ("keys-judged", "keys-sampled"))
     this_minute = now_ms // 60_000
     minutes = range(this_minute - LAG_MINUTES + 1, this_minute + 1)
     return {
@@ -305,8 +326,9 @@ def figures_questions(key: Callable[[str], str], now_ms: int) -> dict[str, Quest
         "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms"),
         "adaptive": ("HMGET", key("meta"), "judged_by", *FIELDS),
         "ledger": ("HGETALL", key("ledger")),
-        "keys-judged": ("PFCOUNT", key("keys-judged")),
-        "keys-sampled": ("PFCOUNT", key("keys-sampled")),
+        "lowered": ("HGET", key("meta"), "lowered"),
+        "keys-judged": ("PFCOUNT", judged),
+        "keys-sampled": ("PFCOUNT", seen, *([judged] if sample else [])),
         "queued": ("HMGET", key("meta"), "queued", "handed_out"),
         "pending": ("XPENDING", key("work"), GROUP),
         "history": ("HLEN", key("history")),

@@ -72,10 +72,13 @@ class Outcome(StrEnum):
 
 
 class PublishReply(msgspec.Struct, frozen=True):
-    """What became of a batch. backlog: keys in the work stream since."""
+    """What became of a batch. backlog: keys in the work stream since. left_out: changes of keys beyond a
+    lowered sample.
+    """
 
     outcome: Outcome
     backlog: int
+    left_out: int = 0
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -58,15 +58,16 @@ class Role(Enum):
 _SCRIPTS: dict[Role, tuple[Script, ...]] = {
     Role.READER: (
         *(scripts.BEGIN, scripts.BEGIN_AGAIN, scripts.HEARTBEAT, scripts.TRACK, scripts.LEASE),
-        *(scripts.RENEW, scripts.RELEASE, scripts.PUBLISH, scripts.ADD_GAP, scripts.KEEP_CLOCK),
+        *(scripts.RENEW, scripts.RELEASE, scripts.publish(), scripts.ADD_GAP, scripts.KEEP_CLOCK),
+        *(scripts.spend(0), scripts.lower()),
     ),
     Role.VALIDATOR: (
         *(scripts.BEGIN, scripts.CLAIM, scripts.CLAIM_ALONE, scripts.commit(0), scripts.KEEP_CLOCK),
-        *(scripts.VALIDATOR_HEARTBEAT, scripts.ADAPT),
+        *(scripts.VALIDATOR_HEARTBEAT, scripts.ADAPT, scripts.spend(0)),
     ),
     Role.COMPARER: (
         *(scripts.BEGIN, scripts.COMPARE_BEGIN, scripts.COMPARE_TAKE, scripts.COMPARE_RENEW),
-        *(scripts.COMPARE_FINISH, scripts.SUSPECT, scripts.KEEP_CLOCK),
+        *(scripts.COMPARE_FINISH, scripts.SUSPECT, scripts.KEEP_CLOCK, scripts.spend(0)),
     ),
     Role.VIEWER: (),
     Role.MONITOR: (scripts.SAMPLE,),

@@ -5,12 +5,12 @@ item's values only the key is stored. Every script is idempotent, so callers may
 StoreUnavailable.
 """
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
+from pipeline.core.budget import Lowered
 from pipeline.core.judging.divergence import WATCH_MIN_MS
 from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
@@ -19,6 +19,7 @@ from pipeline.store.answers import instant_ms, reading, whole
 from pipeline.store.beginning import FORMAT
 from pipeline.store.connection import GROUP
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
+from pipeline.store.packing import packed_changes
 from pipeline.store.role_store import RoleStore
 
 #: Why `begin_again` was needed, as the gap says it.
@@ -27,8 +28,6 @@ STATE_LOST = "state lost"
 Found = tuple[str, Checkpoint, int | None]
 #: A partition's watermark (ms), and the checkpoint that it holds for.
 Watermark = tuple[Checkpoint, int]
-#: How `publish` hands over a change; `lua/publish.lua` says what it is.
-_CHANGE = struct.Struct("<HQ")
 
 
 class ReaderStore(RoleStore):
@@ -39,10 +38,12 @@ class ReaderStore(RoleStore):
 
         False: somebody else has done so.
         """
-        meta = self.meta
+        meta, lowered = self.meta, self._followed.lowered
+        if lowered is not None:  # only the operator raises it again
+            lowered = msgspec.structs.replace(lowered, since_ms=self.now_ms())
         args = (
             *(meta.secret.hex(), meta.started_ms, msgspec.json.encode(meta.settings), FORMAT),
-            *(gap_field("all", STATE_LOST), GROUP),
+            *(gap_field("all", STATE_LOST), GROUP, msgspec.json.encode(lowered) if lowered else b""),
         )
         return bool(self._connection.run(scripts.BEGIN_AGAIN, args))
 
@@ -121,7 +122,10 @@ class ReaderStore(RoleStore):
         """Publish a batch in one atomic step (lua/publish.lua): all of it and its checkpoint, or nothing.
 
         watch_began_ms: changes written before were never meant to be read; 0 = this batch begins no watch.
+        Where the sample was lowered, changes of keys beyond it are left out, but of those that are followed
+        still.
         """
+        known = self._followed
         args: list[Any] = [
             lease.partition,
             lease.epoch,
@@ -134,10 +138,17 @@ class ReaderStore(RoleStore):
             LOOK_SPACING_MS,
             WATCH_MIN_MS,
             MAX_VERSIONS,
-            b"".join(map(_packed_change, changes)),
+            packed_changes(changes, known),
+            known.stored,
         ]
-        outcome, backlog = self._connection.run(scripts.PUBLISH, args)
-        return PublishReply(Outcome(outcome.decode()), backlog)
+        outcome, backlog, left_out = self._connection.run(scripts.publish(known.sample), args)
+        return PublishReply(Outcome(outcome.decode()), backlog, left_out)
+
+    def lower(self, lowered: Lowered) -> bool:
+        """Lower the sample, or raise it again (lua/lower.lua); False when somebody else has done so."""
+        known = self._followed
+        args = (known.stored, msgspec.json.encode(lowered))
+        return bool(self._connection.run(scripts.lower(known.sample), args))
 
     def backlog(self) -> int:
         """Keys in the work stream."""
@@ -162,9 +173,3 @@ class ReaderStore(RoleStore):
         args = (lease.partition, lease.epoch, gap, partition, until_ms)
         answer = self._connection.run(scripts.ADD_GAP, args)
         return Outcome(answer.decode())
-
-
-def _packed_change(change: Change) -> bytes:
-    return b"".join(
-        (_CHANGE.pack(len(change.key), change.created_ms), change.before, change.after, change.key)
-    )

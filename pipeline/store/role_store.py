@@ -1,15 +1,22 @@
 """What the stores of roles have in common: they begin the migration, or go on with it.
 
-Reads and writes: what `beginning` does. Never: judging.
+Reads and writes: what `beginning` does, and what was spent on AWS. Never: judging.
 """
 
+from collections.abc import Mapping
 from typing import Self
 
+from pipeline.errors import StateDamaged
+from pipeline.store import scripts
 from pipeline.store.beginning import begin
 from pipeline.store.clock import AwsClocks
 from pipeline.store.connection import RedisConnection
+from pipeline.store.followed import Followed, followed
 from pipeline.store.outage import Outage
 from pipeline.store.reading import StoreView
+
+#: What a minute cost is kept this long, by Redis' clock: a step of an hour takes away none that counts.
+SPENT_KEPT_SECONDS = 6 * 3_600
 
 
 class RoleStore(StoreView):
@@ -17,6 +24,8 @@ class RoleStore(StoreView):
 
     Thread-safe; make it after spawn (connections do not survive a fork).
     """
+
+    _followed = Followed()
 
     @classmethod
     def begin(
@@ -34,3 +43,16 @@ class RoleStore(StoreView):
         """
         connection = RedisConnection(url, migration, aws, outage)
         return cls(connection, begin(connection, settings))
+
+    def spend(self, counts: Mapping[str, int], now_ms: int) -> Followed:
+        """Count what this process asked AWS since it last said so (lua/spend.lua), and hear which keys are
+        followed. counts: see `core/cost.py`.
+        """
+        args = [SPENT_KEPT_SECONDS, *(one for field in counts.items() for one in field)]
+        stored = self._connection.run(scripts.spend(now_ms // 60_000), args)
+        if stored != self._followed.stored:
+            try:
+                self._followed = followed(stored, self._key("meta"))
+            except StateDamaged:  # whoever shows the figures says so; here nothing is left out
+                self._followed = Followed()
+        return self._followed

@@ -22,7 +22,7 @@ BEGIN_AGAIN = Script(
         *("entries", "due", "due-left", "history", "checkpoints", "leases", "watermarks", "readers", "validators", "late"),
         *("findings", "findings-since", "findings-log", "dead", "trials", "keys-sampled", "keys-judged"),
         *("comparison", "comparison-leases", "comparison-read"),
-        *("comparison-sorted", "comparison-of-table"),
+        *("comparison-sorted", "comparison-of-table", "cost"),
     ),
 )
 HEARTBEAT = Script("heartbeat", ("readers",))
@@ -31,13 +31,6 @@ TRACK = Script("track", ("leases", "checkpoints", "watermarks"))
 LEASE = Script("lease", ("leases", "meta"))
 RENEW = Script("renew", ("leases", "watermarks", "meta", "checkpoints", "work"))
 RELEASE = Script("release", ("leases",))
-PUBLISH = Script(
-    "publish",
-    (
-        *("leases", "checkpoints", "history", "work", "due", "ledger", "keys-sampled", "meta", "dead"),
-        *("entries", "due-left"),
-    ),
-)
 ADD_GAP = Script("add_gap", ("leases", "gaps", "ledger", "meta", "watermarks"))
 KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
@@ -66,13 +59,42 @@ SUSPECT = Script(
 )
 
 
-def commit(minute: int) -> Script:
-    """minute: since 1970; the replication lags of each minute have a key of their own."""
+def of_sample(name: str, sample: str) -> str:
+    """A key that counts distinct keys begins anew with each sample; "" = as the migration was begun."""
+    return f"{name}:{sample}" if sample else name
+
+
+def publish(sample: str = "") -> Script:
+    """sample: see `of_sample`."""
+    return Script(
+        "publish",
+        (
+            *("leases", "checkpoints", "history", "work", "due", "ledger"),
+            *(of_sample("keys-sampled", sample), "meta", "dead", "entries", "due-left", "findings"),
+        ),
+    )
+
+
+def spend(minute: int) -> Script:
+    """minute: since 1970; what is spent in each minute has a key of its own."""
+    return Script("spend", ("cost", f"cost:{minute}", "meta"))
+
+
+def lower(sample: str = "") -> Script:
+    """sample: the one that is in use until then; see `of_sample`."""
+    return Script("lower", ("meta", of_sample("keys-sampled", sample), of_sample("keys-judged", sample)))
+
+
+def commit(minute: int, sample: str = "") -> Script:
+    """minute: since 1970; the replication lags of each minute have a key of their own. sample: see
+    `of_sample`.
+    """
     return Script(
         "commit",
         (
             *("work", "due", "history", "ledger", "findings", "findings-since", "findings-log"),
-            *(f"lag:{minute}", "late", "keys-judged", "dead", "meta", "entries", "due-left"),
+            *(f"lag:{minute}", "late", of_sample("keys-judged", sample), "dead"),
+            *("meta", "entries", "due-left"),
         ),
     )
 

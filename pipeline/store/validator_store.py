@@ -6,15 +6,15 @@ StoreUnavailable.
 """
 
 import contextlib
-import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.core.adaptive import Adaptive
-from pipeline.store import adapting, codec, scripts
+from pipeline.store import adapting, scripts
 from pipeline.store.answers import instant_ms, reading
 from pipeline.store.connection import GROUP
 from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
+from pipeline.store.packing import packed_commits, unpacked_keys
 from pipeline.store.role_store import RoleStore
 
 #: Per-minute lag counts are kept this long, by Redis' clock: a step of an hour takes away none that is shown.
@@ -28,8 +28,6 @@ TRIALS_KEPT_SECONDS = 86_400
 #: An entry delivered more often than this was in hand when validators died: from then on its keys are tried
 #: alone.
 MAX_DELIVERIES = 3
-#: How `commit` hands over a key; `lua/commit.lua` says what it is.
-_COMMIT, _SIZE, _SHORT = struct.Struct("<HHqqB"), struct.Struct("<I"), struct.Struct("<H")
 
 
 class ValidatorStore(RoleStore):
@@ -77,8 +75,9 @@ class ValidatorStore(RoleStore):
 
     def commit(self, commits: Sequence[Commit], now_ms: int) -> Committed:
         """Commit what was found, each key whole or not at all (lua/commit.lua)."""
-        args = [GROUP, now_ms, LAG_KEPT_SECONDS, *_packed(commits)]
-        refused, lost, findings = self._connection.run(scripts.commit(now_ms // 60_000), args)
+        known = self._followed
+        args = [GROUP, now_ms, LAG_KEPT_SECONDS, *packed_commits(commits, known)]
+        refused, lost, findings = self._connection.run(scripts.commit(now_ms // 60_000, known.sample), args)
         with reading(self._key("findings-since")):
             return Committed(
                 [Refused(number - 1, raw) for number, raw in _in_tuples(refused, 2)],
@@ -128,51 +127,9 @@ def _earlier(raw: bytes | str, latest_ms: int, otherwise: int) -> int:
 def _entries(told: Sequence[Any]) -> list[Entry]:
     entries: list[Entry] = []
     for entry_id, number, deliveries, alone, packed, histories in told:
-        keys = _keys(packed) if packed else [b""]
+        keys = unpacked_keys(packed) if packed else [b""]
         entries += [
             Entry(entry_id, key, raw or b"", deliveries, number or b"", bool(alone))
             for key, raw in zip(keys, histories or [None], strict=True)
         ]
     return entries
-
-
-def _keys(packed: bytes) -> list[bytes]:
-    """The keys of an entry: how many there are, and each behind its length (u16 each)."""
-    keys, place = [], 2
-    while place < len(packed):
-        end = place + 2 + packed[place] + 256 * packed[place + 1]
-        keys.append(packed[place + 2 : end])
-        place = end
-    return keys
-
-
-def _packed(commits: Sequence[Commit]) -> tuple[bytes, bytes, bytes]:
-    """Entries, tallies and keys, an argument each: arguments for each of them cost four times as much."""
-    entries: dict[bytes, int] = {}
-    tallies: dict[str, int] = {}
-    packed_entries: list[bytes] = []
-    parts: list[bytes] = []
-    for one in commits:
-        entry, after = one.entry, one.after[codec.NUMBER_BYTES :]
-        if entry.id not in entries:
-            packed_entries += (_SHORT.pack(len(entry.id)), entry.id, _SHORT.pack(len(entry.number)), entry.number)
-        finding = f"-{one.closing}".encode() if one.closing else (one.finding or "").encode()
-        parts += (
-            _COMMIT.pack(
-                entries.setdefault(entry.id, len(entries)),
-                tallies.setdefault(one.tally, len(tallies)),
-                one.next_ms,
-                one.lag_ms,
-                one.judged + 2 * one.dead + 4 * one.verdict,
-            ),
-            _SIZE.pack(len(entry.key)),
-            entry.key,
-            _SIZE.pack(len(entry.raw)),
-            entry.raw,
-            _SIZE.pack(len(after)),
-            after,
-            _SIZE.pack(len(finding)),
-            finding,
-        )
-    told = [part for tally in tallies for part in (_SHORT.pack(len(tally)), tally.encode())]
-    return b"".join(packed_entries), b"".join(told), b"".join(parts)

@@ -41,7 +41,7 @@ HANGING_SECONDS = 120.0
 
 def run_validator(
     process: ProcessConfig,
-    migration: MigrationConfig,
+    migrations: tuple[MigrationConfig, ...],
     stop: threading.Event,
     metrics: Metrics,
     heartbeat: Callable[[], None],
@@ -53,6 +53,7 @@ def run_validator(
 
     unserved: as `Outage` calls it.
     """
+    (migration,) = migrations
     own_metrics = metrics.of_validator(migration.name)
     own_metrics.describe(migration.described())
     connections = {side: connect(migration, side, own_metrics) for side in Side}

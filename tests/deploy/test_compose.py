@@ -178,7 +178,7 @@ def test_the_settings_are_accepted_by_every_role(name: str, command: str) -> Non
 
 
 def test_the_demo_settings_point_at_the_demo_services() -> None:
-    migration = load(["reader"], {"DDBMM_CONFIG": str(ROOT / "deploy" / "demo" / "config.yml")}).migration
+    migration = load(["reader"], {"DDBMM_CONFIG": str(ROOT / "deploy" / "demo" / "config.yml")}).migrations[0]
     assert migration.source.endpoint_url == "http://dynamodb-source:8000"
     assert migration.target.endpoint_url == "http://dynamodb-target:8000"
     assert migration.target_table == "orders"

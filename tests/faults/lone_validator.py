@@ -20,13 +20,13 @@ from pipeline.validator.role import run_validator
 
 def main(argv: list[str]) -> None:
     loaded = load(["validator", *argv], os.environ)
-    process, migration = loaded.process, loaded.migration
+    process, migration = loaded.process, loaded.migrations[0]
     logs.configure(process.log_format, process.log_level)
     tables = preflight.see_tables(migration, *(connect(migration, side) for side in Side))
     own_metrics = metrics.start(None, "validator-0")
     run_validator(
         process,
-        preflight.completed(migration, tables),
+        (preflight.completed(migration, tables),),
         threading.Event(),
         own_metrics,
         lambda: None,

@@ -199,6 +199,12 @@ class Comparison(msgspec.Struct, frozen=True):
         return self.settings.whole
 
     @property
+    def coverage(self) -> float:
+        """Share of both tables that was read, 0..1; of a window's changes, of those."""
+        share = 1 if self.whole else self.settings.sample_percent / 100
+        return self.done / max(self.planned, 1) * share
+
+    @property
     def vouches_from_ms(self) -> int:
         """From when on a watch of the stream carries forward what was found equal."""
         return min(

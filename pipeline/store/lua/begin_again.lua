@@ -11,7 +11,7 @@ local gaps   = key(4, 'hash', 'HSET DEL') -- gap -> "recorded|from|to" (ms)
 for number = 5, #KEYS do key(number, nil, 'DEL') end -- everything else of the migration
 if checked() then return refused end
 local secret, started_ms, settings, format = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local gap, group = ARGV[5], ARGV[6]
+local gap, group, lowered = ARGV[5], ARGV[6], ARGV[7] -- lowered: the sample that was in use, '' = the whole one
 local now = string.format('%d', now_ms())
 
 local stored = redis.call('HMGET', meta, 'secret', 'started_ms')
@@ -25,4 +25,5 @@ redis.call('HINCRBY', ledger, 'gaps', 1)
 redis.call('XGROUP', 'CREATE', work, group, '0', 'MKSTREAM')
 redis.call('HSET', meta, 'secret', secret, 'started_ms', started_ms, 'settings', settings, 'format', format,
   'begun_again_ms', now, 'gap_ms', now)
+if lowered ~= '' then redis.call('HSET', meta, 'lowered', lowered) end
 return 1

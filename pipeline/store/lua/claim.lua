@@ -41,20 +41,21 @@ local function ready()
   return some, since
 end
 
--- Of an entry's keys those that stand in it; and those of them that are only to be forgotten.
-local function sorted(number, names, histories, first)
-  local standing, over = {}, {}
+-- Of an entry's keys those that stand in it and are to be looked at; the others that stand in it are only to be
+-- forgotten, and are added to `over`. first: the place before its keys' histories.
+local function to_look_at(number, names, histories, first, over)
+  local standing = {}
   for place, name in ipairs(names) do
     local bytes = histories[first + place]
     if bytes and number_of(bytes) == number then
-      if is_history(bytes) and is_over(bytes) then
+      if is_over(bytes) and is_history(bytes) then
         over[#over + 1] = name
       else
         standing[#standing + 1] = name
       end
     end
   end
-  return standing, over
+  return standing
 end
 
 local function promote()
@@ -66,9 +67,8 @@ local function promote()
   end
   local histories, first, over, gone, done = values_of(history, every), 0, {}, {}, {}
   for place, number in ipairs(numbers) do
-    local standing, closed = sorted(number, lists[place], histories, first)
+    local standing = to_look_at(number, lists[place], histories, first, over)
     first = first + #lists[place]
-    for _, name in ipairs(closed) do over[#over + 1] = name end
     if #standing == 0 then
       gone[#gone + 1] = number
     elseif #standing < #lists[place] then
@@ -115,7 +115,7 @@ local function take_apart(names, histories, since)
     local number, bytes = struct.pack('<I8', before + place), histories[place]
     redis.call('HSET', entries, number, packed_keys({name}))
     if bytes and is_history(bytes) then
-      redis.call('HSET', history, name, number .. string.sub(bytes, NUMBER_BYTES + 1))
+      redis.call('HSET', history, name, number .. sub(bytes, NUMBER_BYTES + 1))
     end
     redis.call('XADD', work, '*', 'e', number, 't', since, 'a', '1')
   end

@@ -72,15 +72,14 @@ while place <= #packed_tallies do
   add_tally(text)
 end
 
-local names, befores, records = {}, {}, {}
+-- The keys, by their place, each field in a list of its own: a table for each key costs as much as all the rest.
+local names, before, after, finding_of = {}, {}, {}, {}
+local entry_of, tally_of, next_ms, lag_ms, flags_of, keys = {}, {}, {}, {}, {}, 0
 place = 1
 while place <= #packed do
-  local entry, tally, next_ms, lag_ms, flags, name, before, after, finding
-  entry, tally, next_ms, lag_ms, flags, name, before, after, finding, place =
-    struct.unpack('<I2I2i8i8BI4c0I4c0I4c0I4c0', packed, place)
-  names[#names + 1], befores[#befores + 1] = name, before
-  records[#records + 1] = {entry = held[entry + 1], tally = tallies[tally + 1], next_ms = next_ms, lag_ms = lag_ms,
-    flags = flags, after = after, finding = finding}
+  keys = keys + 1
+  entry_of[keys], tally_of[keys], next_ms[keys], lag_ms[keys], flags_of[keys], names[keys], before[keys], after[keys],
+    finding_of[keys], place = struct.unpack('<I2I2i8i8BI4c0I4c0I4c0I4c0', packed, place)
 end
 
 -- The entries' keys. What cannot be read of an entry was handed out as one key without a name.
@@ -100,20 +99,22 @@ end
 
 -- What is to be committed, before anything is.
 local refusals, lost, accepted = {}, {}, {}
-for number, current in ipairs(values_of(history, names)) do
-  local record, name = records[number], names[number]
-  local entry = record.entry
+for at, current in ipairs(values_of(history, names)) do
+  local entry, name = held[entry_of[at] + 1], names[at]
   current = current or ''
-  local stands = number_of(current) == entry.number
-  if not entry.ours or entry.done[name] or not (stands or current == befores[number] and lists(entry, name)) then
-    lost[#lost + 1] = number
-  elseif current ~= befores[number] then
-    refusals[#refusals + 1] = number
+  local is_unchanged = current == before[at]
+  if not entry.ours or entry.done[name] then
+    lost[#lost + 1] = at
+  elseif number_of(current) == entry.number and not is_unchanged then
+    refusals[#refusals + 1] = at
     refusals[#refusals + 1] = current
-  else
-    accepted[#accepted + 1] = number
+  elseif number_of(current) == entry.number or is_unchanged and lists(entry, name) then
+    accepted[#accepted + 1] = at
     entry.done[name], entry.count = true, entry.count + 1
-    record.tally.times = record.tally.times + 1
+    local tally = tallies[tally_of[at] + 1]
+    tally.times = tally.times + 1
+  else
+    lost[#lost + 1] = at
   end
 end
 
@@ -121,16 +122,16 @@ end
 -- went with the dead letter, and its new history knows of no finding.
 local left_behind = {}
 local function find_left_behind()
-  local numbers, told = {}, {}
-  for _, number in ipairs(accepted) do
-    if records[number].tally.told and string.byte(befores[number], AT_PHASE) ~= ALARMED then
-      numbers[#numbers + 1], told[#told + 1] = number, names[number]
+  local places, told = {}, {}
+  for _, at in ipairs(accepted) do
+    if tallies[tally_of[at] + 1].told and byte(before[at], AT_PHASE) ~= ALARMED then
+      places[#places + 1], told[#told + 1] = at, names[at]
     end
   end
-  for at, finding in ipairs(values_of(findings, told)) do
+  for nth, finding in ipairs(values_of(findings, told)) do
     local kind = finding and string.match(finding, '"kind":"(%l+)"')
     if kind then
-      left_behind[numbers[at]] = kind
+      left_behind[places[nth]] = kind
       table.insert(fields[ledger], 'open:' .. kind)
     end
   end
@@ -141,10 +142,15 @@ for where, counted in pairs(fields) do countable(where, counted) end
 countable(meta, {'entry', 'queued', 'handed_out'})
 
 local groups, look_together = grouping()
-for _, number in ipairs(accepted) do
-  if records[number].after ~= '' then look_together(names[number], due_together(records[number].next_ms)) end
+local due_ms = {} -- by what was asked for, which most have in common
+for _, at in ipairs(accepted) do
+  if after[at] ~= '' then
+    local asked_ms = next_ms[at]
+    due_ms[asked_ms] = due_ms[asked_ms] or due_together(asked_ms)
+    look_together(at, due_ms[asked_ms])
+  end
 end
-local made, number_now = numbered(meta, groups)
+local made, number_now = numbered(meta, groups, names)
 written({work = work, due = due, entries = entries, left = left}, made, now)
 
 local totals = {[ledger] = {}, [lag] = {}, [late] = {}}
@@ -153,13 +159,13 @@ local function count(where, field, delta)
 end
 
 local changes = {} -- of findings, as returned
-local function change_finding(number, name, finding)
-  local before = redis.call('HMGET', findings, name)[1] or ''
+local function change_finding(at, name, finding)
+  local stored = redis.call('HMGET', findings, name)[1] or ''
   local since
-  if string.sub(finding, 1, 1) == '-' then
+  if sub(finding, 1, 1) == '-' then
     since = redis.call('ZSCORE', opened, name) or now
     redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'since', since, 'closed', now,
-      'why', string.sub(finding, 2), 'finding', before)
+      'why', sub(finding, 2), 'finding', stored)
     redis.call('HDEL', findings, name)
     redis.call('ZREM', opened, name)
   else
@@ -167,37 +173,39 @@ local function change_finding(number, name, finding)
     redis.call('ZADD', opened, 'NX', now, name)
     since = redis.call('ZSCORE', opened, name)
   end
-  changes[#changes + 1] = number
+  changes[#changes + 1] = at
   changes[#changes + 1] = since
-  changes[#changes + 1] = before
+  changes[#changes + 1] = stored
 end
 
-local closed, judged, lag_ms_sum, verdict = {}, {}, 0, false
-local put, put_all = in_pairs(function(...) redis.call('HSET', history, ...) end)
-for _, number in ipairs(accepted) do
-  local record, name = records[number], names[number]
-  local finding, flags = record.finding, record.flags
-  if left_behind[number] then
-    count(ledger, 'open:' .. left_behind[number], -1)
-    if finding == '' then
-      count(ledger, 'recovered', 1)
-      finding = '-recovered'
-    end
-  end
-  if record.after == '' then
+local function finding_now(at)
+  if not left_behind[at] then return finding_of[at] end
+  count(ledger, 'open:' .. left_behind[at], -1)
+  if finding_of[at] ~= '' then return finding_of[at] end
+  count(ledger, 'recovered', 1)
+  return '-recovered'
+end
+
+local stored, closed, judged, lag_ms_sum, verdict = {}, {}, {}, 0, false
+for _, at in ipairs(accepted) do
+  local name, finding, flags = names[at], finding_now(at), flags_of[at]
+  if after[at] == '' then
     closed[#closed + 1] = name
   else
-    put(name, number_now[name] .. record.after)
+    stored[#stored + 1] = name
+    stored[#stored + 1] = number_now[at] .. after[at]
   end
-  if finding ~= '' then change_finding(number, name, finding) end
-  if bit.band(flags, DEAD_LETTER) ~= 0 then
-    redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'history', befores[number])
+  if finding ~= '' then change_finding(at, name, finding) end
+  if flags ~= 0 then
+    if bit.band(flags, DEAD_LETTER) ~= 0 then
+      redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'history', before[at])
+    end
+    if bit.band(flags, COUNT_KEY) ~= 0 then judged[#judged + 1] = name end
+    if bit.band(flags, VERDICT) ~= 0 then verdict = true end
   end
-  if bit.band(flags, COUNT_KEY) ~= 0 then judged[#judged + 1] = name end
-  if bit.band(flags, VERDICT) ~= 0 then verdict = true end
-  if record.lag_ms > 0 then lag_ms_sum = lag_ms_sum + record.lag_ms end
+  if lag_ms[at] > 0 then lag_ms_sum = lag_ms_sum + lag_ms[at] end
 end
-put_all()
+in_slices(stored, function(...) redis.call('HSET', history, ...) end)
 in_slices(closed, function(...) redis.call('HDEL', history, ...) end)
 
 local done_ids, done_numbers, of_work = {}, {}, 0

@@ -61,8 +61,8 @@ for number, bytes in ipairs(values_of(histories, names)) do
   elseif not ours and not begun[name] then
     covered[#covered + 1] = number
     if phase == SETTLING then
-      again[#again + 1] = {name, string.sub(bytes, 1, AT_PHASE) .. string.char(bit.bor(flags, SETTLE))
-        .. string.sub(bytes, AT_KIND)}
+      again[#again + 1] = {name = name, bytes = sub(bytes, 1, AT_PHASE) .. string.char(bit.bor(flags, SETTLE))
+        .. sub(bytes, AT_KIND)}
     end
   end
 end
@@ -76,21 +76,25 @@ for at, count in ipairs(values_of(left, numbers)) do
   if count then waiting[numbers[at]] = count end
 end
 local groups, look_together = grouping()
-for _, one in ipairs(fresh) do
-  if not one.number or waiting[one.number] then look_together(one.name, 'at once') end
-  if waiting[one.number] then departed[one.number] = (departed[one.number] or 0) + 1 end
+local sampled = {}
+for at, one in ipairs(fresh) do
+  sampled[at] = one.name
+  if not one.number or waiting[one.number] then look_together(at, 'at once') end
+  if one.number and waiting[one.number] then departed[one.number] = (departed[one.number] or 0) + 1 end
 end
-local made, number_now = numbered(meta, groups)
+local made, number = numbered(meta, groups, sampled)
 
 for _, one in ipairs(damaged) do bury_damaged(dead, ledger, one[1], one[2]) end
-local sampled = {}
-local put, put_all = in_pairs(function(...) redis.call('HSET', histories, ...) end)
-for _, one in ipairs(fresh) do
-  sampled[#sampled + 1] = one.name
-  put(one.name, (number_now[one.name] or one.number) .. one.body)
+local stored = {}
+for at, one in ipairs(fresh) do
+  stored[#stored + 1] = one.name
+  stored[#stored + 1] = (number[at] or one.number) .. one.body
 end
-for _, one in ipairs(again) do put(one[1], one[2]) end
-put_all()
+for _, one in ipairs(again) do
+  stored[#stored + 1] = one.name
+  stored[#stored + 1] = one.bytes
+end
+in_slices(stored, function(...) redis.call('HSET', histories, ...) end)
 local at = {work = work, due = due, entries = entries, left = left}
 depart(at, waiting, departed)
 local at_work = written(at, made, string.format('%d', now))

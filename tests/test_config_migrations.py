@@ -1,0 +1,180 @@
+"""Many migrations in one file: what each one's options are, where they came from, what is refused and how."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli
+from pipeline.config import Loaded, MigrationConfig, load
+from pipeline.core.model import Side
+from pipeline.errors import ConfigurationError, MonitorError, UsageError
+
+THREE = """\
+redis-url: redis://redis:6379/0
+source-profile: old
+target-profile: new
+sample-rate: 50
+migrations:
+  orders: {}
+  customers: {source-table: customers_v1, sample-rate: 10, target-profile: other}
+  on:
+    ignore-attribute: [a, b]
+    verify-on: source
+"""
+
+
+def written(directory: Path, text: str | bytes) -> list[str]:
+    path = directory / "monitor.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return ["--config", str(path)]
+
+
+def of(loaded: Loaded) -> dict[str, MigrationConfig]:
+    return {one.name: one for one in loaded.migrations}
+
+
+def test_each_entry_is_a_migration_and_the_rest_is_the_default_of_all(tmp_path: Path) -> None:
+    made = of(load(["run", *written(tmp_path, THREE)], {}))
+    assert list(made) == ["orders", "customers", "on"]
+    orders, customers, on = made.values()
+    assert (orders.source_table, orders.target_table, orders.sample_rate) == ("orders", "orders", 50.0)
+    assert (customers.source_table, customers.target_table) == ("customers_v1", "customers")
+    assert (customers.sample_rate, customers.target.profile, customers.source.profile) == (
+        10.0,
+        "other",
+        "old",
+    )
+    assert (on.ignore_attributes, on.verify_on, on.stream.profile) == (("a", "b"), Side.SOURCE, "new")
+    assert orders.ignore_attributes == () and orders.verify_on is Side.TARGET
+
+
+def test_the_command_line_and_the_environment_beat_every_entry(tmp_path: Path) -> None:
+    file = written(tmp_path, THREE)
+    made = of(load(["run", *file, "--sample-rate", "7"], {"DDBMM_TARGET_PROFILE": "third"}))
+    assert {one.sample_rate for one in made.values()} == {7.0}
+    assert {one.target.profile for one in made.values()} == {"third"}
+
+
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_migration_narrows_to_one(tmp_path: Path, by: str) -> None:
+    argv = ["--migration", "customers"] if by == "flag" else []
+    environment = {"DDBMM_MIGRATION": "customers"} if by == "variable" else {}
+    (one,) = load(["status", *written(tmp_path, THREE), *argv], environment).migrations
+    assert (one.name, one.source_table) == ("customers", "customers_v1")
+
+
+def test_one_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        load(["gate", *written(tmp_path, THREE), "--migration", "order"], {})
+    assert "did you mean orders?" in str(refused.value)
+    assert "orders, customers, on" in str(refused.value)
+
+
+def test_config_says_where_each_value_came_from(tmp_path: Path) -> None:
+    file = written(tmp_path, THREE)
+    loaded = load(["config", *file, "--gate-lag", "9s"], {"DDBMM_STABLE_FOR": "4s"})
+    orders, customers, _ = ({one.option.name: one for one in each} for each in loaded.effective)
+    assert customers["sample-rate"].source == f"{file[1]}, line 7 (migrations: customers)"
+    assert customers["target-table"].source == f"{file[1]}, line 7 (migrations: customers)"
+    assert orders["sample-rate"].source == file[1]
+    assert (orders["gate-lag"].source, orders["stable-for"].source) == ("command line", "environment")
+    assert orders["max-rcu"].source == "default"
+    assert orders["migration"].value == "orders"
+
+
+@pytest.mark.parametrize("below", ["{}", "", "~", "null"])
+def test_an_entry_may_hold_nothing(tmp_path: Path, below: str) -> None:
+    (one,) = load(["run", *written(tmp_path, f"migrations:\n  orders: {below}\n")], {}).migrations
+    assert one.target_table == "orders"
+
+
+def test_what_holds_for_one_migration_alone_goes_with_migration(tmp_path: Path) -> None:
+    file = written(tmp_path, THREE)
+    (one,) = load(["run", *file, "--migration", "orders", "--source-table", "orders_v0"], {}).migrations
+    assert one.source_table == "orders_v0"
+    for given in (["--source-table", "x"], ["--target-table", "x"], ["--source-export", "x"]):
+        with pytest.raises(UsageError, match="every migration"):
+            load(["run", *file, *given], {})
+    with pytest.raises(UsageError, match="DDBMM_TARGET_TABLE in the environment"):
+        load(["run", *file], {"DDBMM_TARGET_TABLE": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("migrations: {a: {sample-rat: 1}}", 1, "no option 'sample-rat': did you mean sample-rate"),
+        ("migrations:\n  abc:\n    workers: 3", 3, "migration abc: workers is an option of the process"),
+        (
+            "migrations:\n  abc:\n    redis-url: redis://u:hunter2@h",
+            3,
+            "redis-url is an option of the process",
+        ),
+        ("migrations:\n  abc:\n    migration: b", 3, "an entry's name is its migration's"),
+        ("migrations:\n  abc: 7", 2, "migration abc is no mapping"),
+        ("migrations:\n  abc: [sample-rate]", 2, "migration abc is no mapping"),
+        ("migrations: [abc, bcd]", 1, "no mapping of names"),
+        ("migrations: abc", 1, "no mapping of names"),
+        ("migrations:", 1, "no mapping of names"),
+        ("migrations: {}", 1, "names no migration"),
+        ("migrations:\n  abc: {}\n  abc: {}", 3, "twice"),
+        ("migrations:\n  abc: {}\nmigrations:\n  bcd: {}", 3, "twice"),
+        ("migrations:\n  '': {}", 2, "without a name"),
+        ("migrations:\n  a b: {}", 2, "is not a name"),
+        ("migrations:\n  a{b}: {}", 2, "is not a name"),
+        ("migrations:\n  abc:\n    sample-rate: [1, 2]", 3, "migration abc: sample-rate takes one value"),
+        ("migrations:\n  abc:\n    sample-rate: {b: 1}", 3, "migration abc: sample-rate takes one value"),
+        ("migrations:\n  abc:\n    sample-rate:", 3, "migration abc: sample-rate has no value"),
+        (
+            "migrations:\n  abc:\n    ignore-attribute: a,b",
+            3,
+            "migration abc: ignore-attribute holds a comma",
+        ),
+        ("migrations:\n  abc:\n    migrations: {}", 3, "migration abc: there is no option 'migrations'"),
+        ("target-table: t\nmigrations:\n  abc: {}", 1, "target-table stands beside"),
+        ("source-table: t\nmigrations:\n  abc: {}", 1, "source-table stands beside"),
+        ("migrations:\n  abc: {}\nmigration: abc", 3, "migration stands beside"),
+        ("migration: {abc: {}}", 1, "migration takes one value"),
+        ("migratons: {abc: {}}", 1, "did you mean migrations?"),
+        ("migrations:\n  abc: {}\n  bcd: {target-table: abc, source-table: abc}", 3, "the same tables"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
+    file = written(tmp_path, f"{text}\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load(["run", *file], {})
+    assert said in str(refused.value)
+    assert f"{file[1]}, line {line}: " in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ("sample-rate: 0", "sample-rate of migration abc: '0' is not a percentage"),
+        ("stable-for: 9", "stable-for of migration abc: '9' is not a duration"),
+        ("source-external-id: x", "migration abc: an external id serves a role"),
+        ("{converge-within: auto, verify-on: source}", "migration abc: --converge-within auto cannot"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_line_and_migration(tmp_path: Path, own: str, said: str) -> None:
+    file = written(tmp_path, f"sample-rate: 5\nmigrations:\n  fine: {{}}\n  abc:\n    {own}\n")
+    with pytest.raises(UsageError) as refused:
+        load(["run", *file], {})
+    assert said in str(refused.value)
+    assert f"{file[1]}, line " in str(refused.value)
+
+
+def test_a_wrong_value_of_all_is_refused_with_its_own_line(tmp_path: Path) -> None:
+    file = written(tmp_path, "migrations:\n  abc: {}\nsample-rate: 0\n")
+    with pytest.raises(MonitorError, match="line 3: sample-rate: "):
+        load(["run", *file], {})
+
+
+@pytest.mark.parametrize("command", ["plan", "mark T1"])
+def test_what_speaks_of_one_asks_which(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert cli.main([*command.split(), *written(tmp_path, THREE)], {"PATH": ""}) == 2
+    said = capsys.readouterr().err
+    assert "--migration" in said and "orders, customers, on" in said
