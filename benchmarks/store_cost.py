@@ -70,10 +70,13 @@ def _found_right(entry: Entry, now_ms: int) -> Decided:
 
 
 if __name__ == "__main__":  # scratch
-    import sys, tempfile
+    import logging
+    import tempfile
+
+    import structlog
+
     from pipeline.store import embedded
-    from benchmarks.stub import AWS_ENVIRONMENT
-    import logging, structlog
+
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as directory, embedded.running(directory) as url:
         for one in rounds(url, 40, 3):

@@ -42,7 +42,7 @@ class KeyView(StoreView):
             pipe.zscore(self._key("findings-since"), key)
             history, (found,), since = pipe.execute()
             number = (history or b"")[: codec.NUMBER_BYTES]
-            due = cast(float | None, self._redis.zscore(self._key("due"), number))
+            due = self._redis.zscore(self._key("due"), number)
         with reading(self._key("history")):
             decoded = codec.decode(history) if history is not None else None
         with reading(self._key("findings")):

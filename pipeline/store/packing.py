@@ -1,8 +1,8 @@
-"""Batches ↔ bytes: the arguments that the scripts of the hot path take, and the keys of an entry that they give.
+"""Batches ↔ bytes: what the scripts of the hot path take, and the keys of an entry, which they give.
 
-Reads: changes and commits, or bytes. Writes: the other. Never: I/O, judging.
+Reads: changes and commits, or bytes. Writes: the other. Never: redis, judging.
 
-Everything in one argument: an argument for each field of each key costs four times as much to send. What stands
+Everything in a few arguments: one for each field of each key costs four times as much to send. What stands
 where, the scripts say (`lua/publish.lua`, `lua/commit.lua`, `lua/prelude.lua`).
 """
 

@@ -34,7 +34,6 @@ COMMANDS = (
         "xreadgroup",
         "xrevrange",
         "zadd",
-        "zcard",
     ),
     *("zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )

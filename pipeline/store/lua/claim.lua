@@ -35,52 +35,51 @@ local function ready()
   end
   for place, count in ipairs(values_of(left, numbers)) do
     if keys >= FORGET_KEYS then break end
-    keys = keys + (tonumber(count or 0) or 0)
+    keys = keys + math.min(tonumber(count or 0) or 0, ENTRY_KEYS)
     some[place] = numbers[place]
   end
   return some, since
 end
 
--- Of an entry's keys those that stand in it and are to be looked at; the others that stand in it are only to be
--- forgotten, and are added to `over`. first: the place before its keys' histories.
+-- Of an entry's keys those that stand in it and are to be looked at (also those whose history is none: a validator makes
+-- a dead letter of it); the others that stand in it are only to be forgotten, and are added to `over`. first: the place
+-- before its keys' histories.
 local function to_look_at(number, names, histories, first, over)
   local standing = {}
   for place, name in ipairs(names) do
     local bytes = histories[first + place]
-    if bytes and number_of(bytes) == number then
-      if is_over(bytes) and is_history(bytes) then
-        over[#over + 1] = name
-      else
-        standing[#standing + 1] = name
-      end
+    if bytes and number_of(bytes) == number and is_over(bytes) and is_history(bytes) then
+      over[#over + 1] = name
+    elseif bytes and (number_of(bytes) == number or not is_history(bytes)) then
+      standing[#standing + 1] = name
     end
   end
   return standing
 end
 
+-- What cannot be read of an entry goes to a validator as it is, which makes a dead letter of it.
 local function promote()
   local numbers, since = ready()
   local lists, every, promoted = {}, {}, 0
   for place, packed in ipairs(values_of(entries, numbers)) do
-    lists[place] = keys_of(packed) or {}
-    for _, name in ipairs(lists[place]) do every[#every + 1] = name end
+    lists[place] = keys_of(packed) or false
+    for _, name in ipairs(lists[place] or {}) do every[#every + 1] = name end
   end
-  local histories, first, over, gone, done = values_of(history, every), 0, {}, {}, {}
+  local histories, first, over, gone = values_of(history, every), 0, {}, {}
   for place, number in ipairs(numbers) do
-    local standing = to_look_at(number, lists[place], histories, first, over)
-    first = first + #lists[place]
-    if #standing == 0 then
+    local names = lists[place]
+    local standing = to_look_at(number, names or {}, histories, first, over)
+    first, promoted = first + #(names or {}), promoted + #standing
+    if names and #standing == 0 then
       gone[#gone + 1] = number
-    elseif #standing < #lists[place] then
-      redis.call('HSET', entries, number, packed_keys(standing))
+    else
+      if names and #standing < #names then redis.call('HSET', entries, number, packed_keys(standing)) end
+      redis.call('XADD', work, '*', 'e', number, 't', since[place])
     end
-    if #standing > 0 then redis.call('XADD', work, '*', 'e', number, 't', since[place]) end
-    promoted = promoted + #standing
-    done[#done + 1] = number
   end
   in_slices(over, function(...) redis.call('HDEL', history, ...) end)
   in_slices(gone, function(...) redis.call('HDEL', entries, ...) end)
-  in_slices(done, function(...)
+  in_slices(numbers, function(...)
     redis.call('HDEL', left, ...)
     redis.call('ZREM', due, ...)
   end)

@@ -94,7 +94,7 @@ end
 local function countable(name, fields)
   in_slices(fields, function(...)
     for i, value in ipairs(redis.call('HMGET', name, ...)) do
-      if value and not string.match(value, '^-?%d+$') then
+      if value and (#value > 16 or not string.match(value, '^-?%d+$')) then
         error({err = 'ERR ' .. name .. ' holds no number at ' .. tostring(select(i, ...))})
       end
     end
@@ -209,8 +209,16 @@ local function written(at, made, since)
   return at_work
 end
 
--- Notes that keys left entries of `due`. waiting: number -> how many stood in it, as `left` has it. departed: number ->
--- how many of them left.
+-- Which of these entries are in `due`: number -> how many keys stand in it; more than there can be where that is damaged.
+local function still_waiting(left, numbers)
+  local waiting = {}
+  for at, count in ipairs(values_of(left, numbers)) do
+    if count then waiting[numbers[at]] = string.match(count, '^%d%d?%d?$') or ENTRY_KEYS + 1 end
+  end
+  return waiting
+end
+
+-- Notes that keys left entries of `due`. waiting: as it was. departed: number -> how many left.
 local function depart(at, waiting, departed)
   local counts = {}
   for number, count in pairs(departed) do

@@ -222,7 +222,6 @@ local function worth_from_ms(name, change)
 end
 
 -- The entries of keys that wait for another look than a recheck alone, as far as they are in `due`.
-local waiting, departed = {}, {}
 local function find_waiting()
   local numbers, known = {}, {}
   for _, bytes in ipairs(old) do
@@ -231,10 +230,9 @@ local function find_waiting()
       numbers[#numbers + 1], known[number] = number, true
     end
   end
-  for place, count in ipairs(values_of(left, numbers)) do
-    if count then waiting[numbers[place]] = count end
-  end
+  return still_waiting(left, numbers)
 end
+local waiting, departed = find_waiting(), {}
 
 local groups, look_together = grouping()
 local due_ms = {}
@@ -247,7 +245,7 @@ local function bring_forward(at, bytes)
   local at_ms = math.max(struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms, worth_from_ms(names[at], first[at]))
   if at_ms > now then
     at_ms = due_together(at_ms)
-    due_ms[number] = due_ms[number] or tonumber(redis.call('ZSCORE', due, number))
+    due_ms[number] = due_ms[number] or tonumber(redis.call('ZSCORE', due, number) or math.huge)
     if at_ms >= due_ms[number] then return end
   end
   departed[number] = (departed[number] or 0) + 1
@@ -255,11 +253,7 @@ local function bring_forward(at, bytes)
 end
 
 local spoiled = {} -- names of those that are damaged: they are looked at at once
-for _, one in ipairs(damaged) do
-  bury_damaged(dead, ledger, one[1], one[2])
-  spoiled[one[1]] = true
-end
-find_waiting()
+for _, one in ipairs(damaged) do spoiled[one[1]] = true end
 for at, name in ipairs(names) do
   if old[at] then
     bring_forward(at, old[at])
@@ -269,6 +263,7 @@ for at, name in ipairs(names) do
   end
 end
 local made, number = numbered(meta, groups, names)
+for _, one in ipairs(damaged) do bury_damaged(dead, ledger, one[1], one[2]) end
 local stored = {}
 for at, name in ipairs(names) do
   local bytes = new[at]

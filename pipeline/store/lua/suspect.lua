@@ -68,13 +68,11 @@ for number, bytes in ipairs(values_of(histories, names)) do
 end
 
 -- A key with a history stands in one entry, in `due` or in `work`: what waits there is looked at at once.
-local waiting, departed, numbers = {}, {}, {}
+local numbers, departed = {}, {}
 for _, one in ipairs(fresh) do
   if one.number then numbers[#numbers + 1] = one.number end
 end
-for at, count in ipairs(values_of(left, numbers)) do
-  if count then waiting[numbers[at]] = count end
-end
+local waiting = still_waiting(left, numbers)
 local groups, look_together = grouping()
 local sampled = {}
 for at, one in ipairs(fresh) do
