@@ -21,15 +21,19 @@ _PAGE = 1_000
 _KEY = b'"customer#%012d"'
 #: Looked at and settled at once, but for the second claim.
 _POLICY = Policy(60_000, 1)
-#: Redis' own words for the work of a script as a whole.
-_SCRIPT = ("evalsha", "eval")
 
 
 def rounds(redis_url: str, pages: int, repeats: int) -> list[Figures]:
-    """µs a change: of all the server, of the scripts, and calls a change of every command within them."""
-    store = subjects.open_store(redis_url)
-    feed = subjects.Feed("", store)
+    """µs of the server's CPU a change, and calls of each command a thousand changes, by name."""
+    feed = subjects.Feed("", subjects.open_store(redis_url))
     return [_round(redis_url, feed, number * pages, pages) for number in range(repeats)]
+
+
+def said(figures: Figures) -> str:
+    """The commands that a thousand changes take."""
+    most = sorted(figures, key=lambda name: -figures[name])
+    calls = [f"{name} {figures[name]:.0f}" for name in most if name != "us" and figures[name] >= 1]
+    return f"Commands of Redis for 1,000 sampled changes: {', '.join(calls)}."
 
 
 def _round(redis_url: str, feed: subjects.Feed, first: int, pages: int) -> Figures:
@@ -39,15 +43,10 @@ def _round(redis_url: str, feed: subjects.Feed, first: int, pages: int) -> Figur
     for page in range(first, first + pages):
         feed.synthetic([_KEY % (page * _PAGE + number) for number in range(_PAGE)])
         _look_at_all(feed.store)
-    seconds = server_seconds() - began
-    changes = pages * _PAGE
+    figures = {"us": (server_seconds() - began) / (pages * _PAGE) * 1e6}
     stats = cast(dict[str, dict[str, float]], client.info("commandstats"))
-    figures = {"us": seconds / changes * 1e6}
     for name, told in stats.items():
-        command = name.removeprefix("cmdstat_")
-        figures["scripts_us" if command in _SCRIPT else f"{command} calls"] = (
-            told["usec" if command in _SCRIPT else "calls"] / changes
-        )
+        figures[name.removeprefix("cmdstat_")] = told["calls"] / pages
     left = feed.store.queue()
     if left.outstanding or left.backlog:
         raise AssertionError(f"not every key was settled: {left}")
@@ -67,17 +66,3 @@ def _found_right(entry: Entry, now_ms: int) -> Decided:
     look = Look(history.versions[-1][0], now_ms, history.newest)
     case = Case(entry, history, look, reads=1)
     return concluded(case, judge(history, look, Moment(now_ms, now_ms), _POLICY), now_ms)
-
-
-if __name__ == "__main__":  # scratch
-    import logging
-    import tempfile
-
-    import structlog
-
-    from pipeline.store import embedded
-
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    with tempfile.TemporaryDirectory() as directory, embedded.running(directory) as url:
-        for one in rounds(url, 40, 3):
-            print({k: round(v, 3) for k, v in sorted(one.items(), key=lambda x: -x[1])})

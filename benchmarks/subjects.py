@@ -195,7 +195,7 @@ def make_validator(url: str, store: ValidatorStore, stable_for_ms: int) -> Valid
         for side in (Side.TARGET, Side.SOURCE)
     )
     policy = Policy(converge_within_ms=60_000, stable_for_ms=stable_for_ms)
-    return Validator(store, target, source, policy, counted, consumer="bench", stop=stop)
+    return Validator(store, target, source, policy, counted, consumer="bench")
 
 
 def validator(url: str, redis_url: str, pages: int, threads: int, stable_for_ms: int) -> Round:

@@ -21,8 +21,9 @@ from pipeline.process import logs, streams
 from pipeline.process.traces import trace_of
 
 if TYPE_CHECKING:
+    from pipeline.commands.comparison import Ended
     from pipeline.commands.inspect import View
-    from pipeline.commands.preflight import StreamSeen, Tables
+    from pipeline.commands.preparing import Looked
 
 Migrations = tuple[MigrationConfig, ...]
 
@@ -84,6 +85,8 @@ def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
     logs.configure(process.log_format, _log_level(process))
     if command == "config":
         return _show_config(loaded)
+    if process.tables:
+        return _tables(loaded)
     return _COMMANDS[command](process, loaded.migrations)
 
 
@@ -106,65 +109,86 @@ def _log_level(process: ProcessConfig) -> str:
 
 
 def _run(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
-    from pipeline.commands import opening, preflight
+    from pipeline.commands import opening, preparing
 
-    prepared, tables, stream = preflight.prepare(process, migration)
+    looked = preparing.prepare(process, migrations)
     if process.dry_run:
-        print(opening.plan(process, prepared, tables, stream))
-        return 0
-    return _supervise(process, prepared, (tables, stream))
+        print(opening.plans(process, looked))
+        return exit_codes.CONFIGURATION if any(one.error for one in looked) else exit_codes.FINE
+    return _supervise(process, looked)
 
 
 def _role(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
-    from pipeline.commands import preflight
+    from pipeline.commands import preparing
 
-    return _supervise(process, preflight.prepare(process, migration)[0])
+    return _supervise(process, preparing.prepare(process, migrations))
 
 
 def _monitor(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     from pipeline import supervisor
-    from pipeline.commands import opening, preflight
+    from pipeline.commands import opening, preparing
 
-    preflight.await_store(process, migration)
-    opening.say_notes(process, migration)
-    return supervisor.run(process, (migration,), _ROLES["monitor"])
+    preparing.check_any(preparing.await_store(process, migrations))
+    opening.say_notes(process, migrations)
+    return supervisor.run(process, migrations, _ROLES["monitor"])
 
 
-def _supervise(
-    process: ProcessConfig, migration: MigrationConfig, seen: "tuple[Tables, StreamSeen] | None" = None
-) -> int:
+def _supervise(process: ProcessConfig, looked: "Sequence[Looked]") -> int:
+    """Run the roles for all; those that are refused now are tried again by them."""
     from pipeline import supervisor
-    from pipeline.commands import opening, preflight
+    from pipeline.commands import opening, preparing
 
+    preparing.check_any(looked)
     with _store_of(process, begin=True) as with_store:
-        opening.announce(process, migration, preflight.open_store(with_store, migration), seen)
-        return supervisor.run(with_store, (migration,), _ROLES[process.command])
+        opened = preparing.open_store(with_store, looked)
+        preparing.check_any(opened)
+        opening.announce_all(process, opened)
+        return supervisor.run(with_store, tuple(one.migration for one in opened), _ROLES[process.command])
 
 
 def _compare(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
-    from pipeline import supervisor
-    from pipeline.commands import comparison, preflight
+    from pipeline.commands import comparisons
 
-    prepared, tables, definitions = comparison.prepare(process, migration)
+    if process.dry_run and len(migrations) > 1:
+        return comparisons.plans(process, migrations, _comparison_plan)
     if process.dry_run:
-        print(comparison.plan_text(process, prepared, tables, definitions))
+        print(_comparison_plan(process, migrations[0]))
         return exit_codes.FINE
-    for line in comparison.notes(prepared, definitions):
-        streams.say(line)
+    if len(migrations) > 1:
+        return comparisons.run(process, migrations, _compared)
+    return _compared(process, migrations[0]).say(process)
+
+
+def _comparison_plan(process: ProcessConfig, migration: MigrationConfig) -> str:
+    from pipeline.commands import comparison
+
+    return comparison.plan_text(process, *comparison.prepare(process, migration))
+
+
+def _compared(process: ProcessConfig, migration: MigrationConfig) -> "Ended":
+    """Begin the comparison, or go on with it, to its end."""
+    from pipeline import supervisor
+    from pipeline.commands import comparison
+
+    prepared, _, definitions = comparison.prepare(process, migration)
     with _shared_store(process) as with_store:
-        prepared = comparison.as_begun(with_store, prepared)
-        for change in preflight.open_store(with_store, prepared).changed:
-            print(f"the run's times are not those of this comparison: {change}", file=sys.stderr)
-        begun = comparison.begin(with_store, prepared)
-        if process.command == "comparer":
-            return supervisor.run(with_store, (prepared,), _ROLES["comparer"])
-        is_embedded = not process.redis_url
-        watch = comparison.Watch(with_store, prepared, begun, is_embedded=is_embedded)
+        prepared, begun = comparison.begun(with_store, prepared, definitions)
+        watch = comparison.Watch(with_store, prepared, begun, is_embedded=not process.redis_url)
         return watch.finish(supervisor.run(with_store, (prepared,), _ROLES["compare"], watch.ended))
+
+
+def _comparer(process: ProcessConfig, migrations: Migrations) -> int:
+    from pipeline import supervisor
+    from pipeline.commands import comparison, comparisons
+
+    if process.dry_run:
+        return _compare(process, migrations)
+
+    def joined(migration: MigrationConfig) -> MigrationConfig:
+        prepared, _, definitions = comparison.prepare(process, migration)
+        return comparison.begun(process, prepared, definitions)[0]
+
+    return supervisor.run(process, comparisons.joined(migrations, joined), _ROLES["comparer"])
 
 
 @contextlib.contextmanager
@@ -196,11 +220,13 @@ def _store_of(process: ProcessConfig, *, begin: bool) -> Iterator[ProcessConfig]
 
 
 def _status(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     if process.watch:
         from pipeline.commands import watch
 
-        return watch.run(process, migration)
+        return watch.run(process, migrations)
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     from pipeline.commands import inspect
     from pipeline.store import StoreView
 
@@ -208,9 +234,11 @@ def _status(process: ProcessConfig, migrations: Migrations) -> int:
 
 
 def _findings(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
+    if len(migrations) > 1 and process.explain is None:
+        return _several(process, migrations)
     from pipeline.store import KeyView, StoreView
 
+    migration = _one(process, migrations)
     if process.explain is not None:
         from pipeline.commands import explain
 
@@ -221,7 +249,9 @@ def _findings(process: ProcessConfig, migrations: Migrations) -> int:
 
 
 def _gate(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     from pipeline.commands import inspect
     from pipeline.store import StoreView
 
@@ -235,24 +265,37 @@ def _report(process: ProcessConfig, migrations: Migrations) -> int:
 
     if process.facts:
         return report.of_file(process, process.facts)
-    migration = _one(process, migrations)
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     limits = migration.gate_limits()
     return _look(process, migration, StoreView, lambda store: report.of_state(process, limits, store))
 
 
 def _plan(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     from pipeline.commands import plan
 
-    return plan.run(process, migration.max_rcu)
+    if len({(one.max_rcu, one.terms()) for one in migrations}) > 1:
+        return plan.run(process, _one(process, migrations))
+    return plan.run(process, migrations[0])
 
 
 def _mark(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
+    if len(migrations) > 1:
+        return _several(process, migrations)
+    [migration] = migrations
     from pipeline.commands import inspect
     from pipeline.store import MarkStore
 
     return _look(process, migration, MarkStore, lambda store: inspect.mark(process, store))
+
+
+def _several(process: ProcessConfig, migrations: Migrations) -> int:
+    """The command of that name, over all of them."""
+    from pipeline.commands import several
+
+    with _store_of(process, begin=False) as with_store:
+        return several.COMMANDS[process.command](with_store, migrations)
 
 
 def _look(
@@ -269,13 +312,23 @@ def _look(
 
 
 def _doctor(process: ProcessConfig, migrations: Migrations) -> int:
-    migration = _one(process, migrations)
     from pipeline.commands import doctor
 
-    return doctor.run(process, migration)
+    return doctor.run(process, migrations)
+
+
+def _tables(loaded: Loaded) -> int:
+    """`doctor --tables`."""
+    from pipeline.commands import pairs
+
+    return pairs.examine_all(loaded)
 
 
 def _show_config(loaded: Loaded) -> int:
+    if loaded.process.write:
+        from pipeline.commands import making
+
+        return making.write(loaded)
     from pipeline.commands import settings
 
     return settings.show(loaded)
@@ -313,7 +366,7 @@ _COMMANDS: dict[str, Callable[[ProcessConfig, Migrations], int]] = {
     "run": _run,
     "reader": _role,
     "validator": _role,
-    "comparer": _compare,
+    "comparer": _comparer,
     "compare": _compare,
     "monitor": _monitor,
     "status": _status,

@@ -19,7 +19,8 @@ from pipeline.core.gate import Limits
 from pipeline.core.ledger import Finding
 from pipeline.core.outlook import outlook
 from pipeline.core.quoting import masked
-from pipeline.errors import ConfigurationError
+from pipeline.core.redis_url import Form, where
+from pipeline.errors import ConfigurationError, MonitorError, StoreNotReady, StoreUnavailable
 from pipeline.report import facts as made
 from pipeline.report.facts import Facts, Maker
 from pipeline.report.findings_text import ShowPrefix
@@ -86,6 +87,13 @@ def gather(
             CAUSES_SHOWN,
         ),
     )
+
+
+def serves_nobody(url: str, error: MonitorError) -> bool:
+    """Whether the server cannot be asked of any migration: the next one would wait for the same. The nodes of
+    a cluster fail one by one.
+    """
+    return type(error) in (StoreUnavailable, StoreNotReady) and where(url).form is not Form.CLUSTER
 
 
 def _kept(findings: Iterable[Finding], first: list[Finding], most: int) -> Iterator[Finding]:

@@ -2,19 +2,23 @@
 
 Reads: the store. Writes: nothing. Never: AWS, the store's writers. Whoever asks often is shown what was
 gathered a moment ago: a page costs Redis a little, and the state of 100,000 findings a second or two.
+
+Of many migrations `/` is an overview, made of their figures alone; each has its page at `/m/NAME`.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from pipeline.config import MigrationConfig, ProcessConfig
-from pipeline.errors import MonitorError
-from pipeline.gathering import ASKED_BY_PAGE, gather, maker
+from pipeline.errors import ConfigurationError, MonitorError
+from pipeline.gathering import ASKED_BY_PAGE, gather, maker, serves_nobody
 from pipeline.metrics import Page, Served
+from pipeline.report import cover, standing
 from pipeline.report.facts import Facts
+from pipeline.report.standing import Standing
 from pipeline.store import StoreView
 
 log = structlog.get_logger(__name__)
@@ -23,20 +27,31 @@ log = structlog.get_logger(__name__)
 LEAST_SECONDS, REST_FACTOR = 5.0, 10.0
 #: In the question of the page's address: do not load it again.
 STILL = "still"
+HTML, JSON, TEXT = "text/html; charset=utf-8", "application/json", "text/plain; charset=utf-8"
 
 
 def pages(process: ProcessConfig, migrations: tuple[MigrationConfig, ...]) -> dict[str, Page]:
     """What to serve, by path."""
-    (migration,) = migrations
-    page = LivePage(process, migration)
-    return {"/": page.html, "/report.json": page.json}
+    if len(migrations) == 1:
+        page = LivePage(process, migrations[0])
+        return {"/": page.html, "/report.json": page.json}
+    each = [LivePage(process, one, f"/m/{one.name}", among=len(migrations)) for one in migrations]
+    overview = Overview(process, each)
+    served: dict[str, Page] = {"/": overview.html, "/report.json": overview.json}
+    for page in each:
+        served |= {page.path: page.html, f"{page.path}/report.json": page.json}
+    return served
 
 
 class LivePage:
     """The page of one migration. Thread-safe: of those who ask at once one gathers, the others wait."""
 
-    def __init__(self, process: ProcessConfig, migration: MigrationConfig) -> None:
+    def __init__(
+        self, process: ProcessConfig, migration: MigrationConfig, path: str = "/", among: int = 1
+    ) -> None:
+        """path: where it is served. among: as `gather` takes it."""
         self._process, self._migration = process, migration
+        self.name, self.path, self._among = migration.name, path, among
         self._lock = threading.Lock()
         self._store: StoreView | None = None
         self._facts: Facts | None = None
@@ -48,47 +63,128 @@ class LivePage:
         from pipeline.report import html
 
         refreshed = question != STILL
-        headers = {"Content-Security-Policy": html.content_policy(), "Cache-Control": "no-store"}
-        if refreshed:
-            headers["Refresh"] = str(html.REFRESH_SECONDS)
-        return self._served(
-            "text/html; charset=utf-8",
-            headers,
-            lambda facts: html.page(facts, live=True, refreshed=refreshed),
+        return _served(
+            HTML,
+            _page_headers(refreshed=refreshed),
+            lambda: html.page(self.facts(), live=True, refreshed=refreshed, path=self.path),
         )
 
     def json(self, _question: str) -> Served:
         """What `report --format json` prints."""
         from pipeline.report.report_text import as_json
 
-        return self._served("application/json", {"Cache-Control": "no-store"}, as_json)
+        return _served(JSON, {"Cache-Control": "no-store"}, lambda: as_json(self.facts()))
 
-    def _served(self, kind: str, headers: dict[str, str], render: Callable[[Facts], str]) -> Served:
-        try:
-            facts = self._gathered()
-        except MonitorError as error:
-            log.warning("no live page", error=str(error))
-            return Served(503, "text/plain; charset=utf-8", f"{error.problem}\n".encode(), headers)
-        if facts is None:
-            return Served(503, "text/plain; charset=utf-8", b"the migration has not begun yet\n", headers)
-        return Served(200, kind, render(facts).encode(), headers)
-
-    def _gathered(self) -> Facts | None:
-        """The facts, gathered anew where they are old; None before the migration has begun."""
+    def facts(self) -> Facts:
+        """Gathered anew where they are old. Raises MonitorError, also before the migration has begun."""
         with self._lock:
             began = time.monotonic()
             if self._facts is None or began >= self._good_until:
-                process, migration = self._process, self._migration
-                self._store = self._store or StoreView.open(process.redis_url, migration.name)
-                if self._store is None:
-                    return None
                 self._facts = gather(
-                    self._store,
-                    migration.gate_limits(),
-                    maker(process.redis_url),
-                    show_keys=process.show_keys,
+                    self._opened(),
+                    self._migration.gate_limits(),
+                    maker(self._process.redis_url),
+                    show_keys=self._process.show_keys,
                     ask_at_most=ASKED_BY_PAGE,
+                    among=self._among,
                 )
-                took = time.monotonic() - began
-                self._good_until = time.monotonic() + max(LEAST_SECONDS, REST_FACTOR * took)
+                self._good_until = _good_until(began)
             return self._facts
+
+    def standing(self) -> tuple[Standing, int]:
+        """Where it stands by its figures, and when that was (ms). Raises as `facts` does."""
+        figures = self._opened().figures()
+        return standing.of_figures(self.name, figures, self._migration.gate_limits()), figures.now_ms
+
+    def _opened(self) -> StoreView:
+        if self._store is None:
+            self._store = StoreView.open(self._process.redis_url, self.name)
+        if self._store is None:
+            raise ConfigurationError("the migration has not begun yet")
+        self._store.terms = self._migration.terms()
+        return self._store
+
+
+class Overview:
+    """The page of many migrations: a line each. Thread-safe, as `LivePage` is."""
+
+    def __init__(self, process: ProcessConfig, each: Sequence[LivePage]) -> None:
+        self._process, self._each = process, each
+        self._links = {page.name: page.path for page in each}
+        self._lock = threading.Lock()
+        self._standings: list[Standing] = []
+        self._at_ms: int | None = None
+        self._good_until = 0.0
+
+    def html(self, question: str) -> Served:
+        """The page; `?still`: one that is not loaded again."""
+        from pipeline.report import html
+
+        refreshed = question != STILL
+
+        def made() -> str:
+            standings, at_ms = self._known()
+            who = maker(self._process.redis_url)
+            return html.overview_page(standings, at_ms, who, self._links, refreshed=refreshed)
+
+        return _served(HTML, _page_headers(refreshed=refreshed), made)
+
+    def json(self, _question: str) -> Served:
+        """What `report --format json` prints of all."""
+        from pipeline.report.overview_text import cover_json
+
+        return _served(JSON, {"Cache-Control": "no-store"}, lambda: cover_json(self._cover()))
+
+    def _cover(self) -> cover.Cover:
+        found: dict[str, Facts | standing.Problem] = {}
+        for page in self._each:
+            try:
+                found[page.name] = page.facts()
+            except MonitorError as error:
+                if serves_nobody(self._process.redis_url, error):
+                    raise
+                found[page.name] = standing.problem_of(error)
+        return cover.make(found, maker(self._process.redis_url))
+
+    def _known(self) -> tuple[list[Standing], int | None]:
+        with self._lock:
+            began = time.monotonic()
+            if began >= self._good_until:
+                self._standings, self._at_ms = self._look()
+                self._good_until = _good_until(began)
+            return self._standings, self._at_ms
+
+    def _look(self) -> tuple[list[Standing], int | None]:
+        """Of each migration; and when that was (ms), None = none can be read."""
+        standings: list[Standing] = []
+        at_ms: int | None = None
+        for page in self._each:
+            try:
+                one, at_ms = page.standing()
+            except MonitorError as error:
+                if serves_nobody(self._process.redis_url, error):
+                    raise
+                one = standing.unread(page.name, standing.problem_of(error))
+            standings.append(one)
+        return standings, at_ms
+
+
+def _good_until(began: float) -> float:
+    """Until when what was gathered since `began` is shown (monotonic)."""
+    now = time.monotonic()
+    return now + max(LEAST_SECONDS, REST_FACTOR * (now - began))
+
+
+def _page_headers(*, refreshed: bool) -> dict[str, str]:
+    from pipeline.report import html
+
+    headers = {"Content-Security-Policy": html.content_policy(), "Cache-Control": "no-store"}
+    return headers | ({"Refresh": str(html.REFRESH_SECONDS)} if refreshed else {})
+
+
+def _served(kind: str, headers: dict[str, str], made: Callable[[], str]) -> Served:
+    try:
+        return Served(200, kind, made().encode(), headers)
+    except MonitorError as error:
+        log.warning("no live page", error=str(error))
+        return Served(503, TEXT, f"{error.problem}\n".encode(), headers)

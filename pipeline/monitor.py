@@ -1,12 +1,15 @@
-"""The monitor role: reads the ledger again and again, reports it, and keeps a sample of it for the timeline.
+"""The monitor role: reads ledgers again and again, reports them, and keeps samples for the timeline.
 
 Reads: the store. Writes: log lines, the console, samples of the figures. Never: AWS.
+
+Of one migration a block is printed each time; of several a line each, the worst first, and with JSON logs,
+where each is an event, only of those where something has happened, and of all once in a while.
 """
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
@@ -18,8 +21,9 @@ from pipeline.counted_causes import CountedCauses
 from pipeline.errors import StoreError
 from pipeline.metrics import StoreCollector, Watched
 from pipeline.process import streams
-from pipeline.report import text
-from pipeline.store import FiguresView, Outage, RedisConnection, SampleStore
+from pipeline.report import overview_text, standing, text
+from pipeline.report.standing import Standing
+from pipeline.store import FiguresView, Outage, Pools, RedisConnection, SampleStore
 
 log = structlog.get_logger(__name__)
 
@@ -27,19 +31,25 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 0.5
 #: Whether Redis serves us is tried this often, statistics or not.
 CHECK_SECONDS = 5.0
+#: Of many migrations so many have a line; one where nothing happens is an event every so many times.
+MOST_LINES, QUIET_ROUNDS = 30, 20
 
 
 def store_collector(process: ProcessConfig, migrations: tuple[MigrationConfig, ...]) -> StoreCollector:
     """What to register with the registry that is served: the store's figures, read at each scrape."""
-    (migration,) = migrations
-    store = FiguresView(RedisConnection(process.redis_url, migration.name))
+    pools = Pools()
+    return StoreCollector([_watched(process, one, pools) for one in migrations])
+
+
+def _watched(process: ProcessConfig, migration: MigrationConfig, pools: Pools) -> Watched:
+    store = FiguresView(RedisConnection(process.redis_url, migration.name, pools=pools))
+    store.terms = migration.terms()
 
     def figures() -> Figures:
         store.check_takes_writes()
         return store.figures()
 
-    causes = CountedCauses(store).of
-    return StoreCollector([Watched(migration.name, figures, migration.gate_limits(), causes)])
+    return Watched(migration.name, figures, migration.gate_limits(), CountedCauses(store).of)
 
 
 def run_monitor(
@@ -55,25 +65,26 @@ def run_monitor(
     While Redis does not serve us nothing is printed but that; the next round tries again. unserved: as
     `Outage` calls it.
     """
-    (migration,) = migrations
-    store = SampleStore(RedisConnection(process.redis_url, migration.name, outage=Outage(unserved)))
-    before: Figures | None = None
+    outage, pools = Outage(unserved, of_several=len(migrations) > 1), Pools()
+    monitored = [_Monitored(process, one, outage, pools) for one in migrations]
+    turn = 0
     checked_at = float("-inf")
 
     def alive() -> None:
-        nonlocal checked_at
+        nonlocal checked_at, turn
         heartbeat()
         if time.monotonic() - checked_at >= CHECK_SECONDS:
             checked_at = time.monotonic()
-            with contextlib.suppress(StoreError):  # the outage is told
-                store.check_takes_writes()
+            turn = (turn + 1) % len(monitored)
+            monitored[turn].check()
 
     try:
         while not stop.is_set():
             _wait(process.statistics_every_ms / 1000, stop, alive)
-            before = _report(process, store, before) or before
+            _round(process, monitored, heartbeat, stop)
     finally:
-        store.close()
+        for one in monitored:
+            one.store.close()
 
 
 def _wait(seconds: float, stop: threading.Event, alive: Callable[[], None]) -> None:
@@ -83,23 +94,97 @@ def _wait(seconds: float, stop: threading.Event, alive: Callable[[], None]) -> N
         alive()
 
 
-def _report(process: ProcessConfig, store: SampleStore, before: Figures | None) -> Figures | None:
-    try:
-        figures = store.figures()
-    except StoreError as error:
-        log.debug("no statistics", error=str(error))
-        return None
-    try:
-        store.keep(sample_of(figures))
-    except StoreError as error:  # a full Redis has figures, and no room for their sample
-        log.warning("no sample for the timeline", error=str(error))
-    if process.log_format == "json":
-        log.info("statistics", **text.statistics_fields(figures, before))
-    elif lost := streams.show(text.statistics_text(figures, before)):
+def _round(
+    process: ProcessConfig,
+    monitored: "Sequence[_Monitored]",
+    heartbeat: Callable[[], None],
+    stop: threading.Event,
+) -> None:
+    """Read the figures of each, keep samples, and say what there is to say."""
+    several = len(monitored) > 1
+    standings: list[Standing] = []
+    for one in monitored:
+        if several:
+            heartbeat()  # each may wait for a server that does not answer
+        before, figures = one.before, one.read()
+        if figures is None and stop.is_set():
+            break  # the end does not wait for each of them
+        standings.append(one.standing())
+        if figures is None:
+            continue
+        if process.log_format == "json":
+            one.log(before, figures, quiet=several)
+        elif not several:
+            _print(process, text.statistics_text(figures, before))
+    if several and process.log_format != "json":
+        _print(process, "\n".join(overview_text.status_lines(standing.worst_first(standings), MOST_LINES)))
+
+
+def _print(process: ProcessConfig, said: str) -> None:
+    if lost := streams.show(said):
         every = process.statistics_every_ms / 1000
         log.warning("statistics cannot be printed", error=lost.strerror, retry_seconds=every)
-    if wrong := figures.ledger.imbalance:
-        log.error(
-            "accounting identity does not hold", wrong=wrong, ledger=msgspec.to_builtins(figures.ledger)
+
+
+class _Monitored:
+    """One migration as it was read last."""
+
+    def __init__(
+        self, process: ProcessConfig, migration: MigrationConfig, outage: Outage, pools: Pools
+    ) -> None:
+        self.store = SampleStore(
+            RedisConnection(process.redis_url, migration.name, outage=outage, pools=pools)
         )
-    return figures
+        self.store.terms = migration.terms()
+        self.before: Figures | None = None
+        self._migration = migration
+        self._said: dict[str, object] = {}
+        self._quiet_rounds = 0
+        self._problem: StoreError | None = None
+
+    def check(self) -> None:
+        """Whether Redis serves us; an outage is told by the store itself."""
+        with contextlib.suppress(StoreError):
+            self.store.check_takes_writes()
+
+    def read(self) -> Figures | None:
+        """The figures, and a sample of them kept; None while they cannot be read."""
+        try:
+            figures = self.store.figures()
+        except StoreError as error:
+            log.debug("no statistics", migration=self._migration.name, error=str(error))
+            self._problem = error
+            return None
+        self.before, self._problem = figures, None
+        try:
+            self.store.keep(sample_of(figures))
+        except StoreError as error:  # a full Redis has figures, and no room for their sample
+            log.warning("no sample for the timeline", error=str(error))
+        if wrong := figures.ledger.imbalance:
+            log.error(
+                "accounting identity does not hold",
+                migration=self._migration.name,
+                wrong=wrong,
+                ledger=msgspec.to_builtins(figures.ledger),
+            )
+        return figures
+
+    def standing(self) -> Standing:
+        """For the overview."""
+        name = self._migration.name
+        if self._problem is not None:
+            return standing.unread(name, standing.problem_of(self._problem))
+        if self.before is None:
+            return standing.unread(name, standing.Problem("it was not read yet"))
+        return standing.of_figures(name, self.before, self._migration.gate_limits())
+
+    def log(self, before: Figures | None, figures: Figures, *, quiet: bool) -> None:
+        """One event. quiet: not while nothing happens, but for every so many times."""
+        fields = text.statistics_fields(figures, before)
+        news = {name: fields[name] for name in ("records_total", "keys_judged", "open", "balanced")}
+        self._quiet_rounds = 0 if news != self._said else self._quiet_rounds + 1
+        self._said = news
+        if quiet and self._quiet_rounds % QUIET_ROUNDS:
+            return
+        named = {"migration": self._migration.name} if quiet else {}
+        log.info("statistics", **named, **fields)

@@ -282,7 +282,7 @@ def _child_main(work: _Work, pulse: Pulse, parent: int) -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     logs.configure(work.process.log_format, work.process.log_level)
-    own_metrics = metrics.start(work.directory, work.slot)
+    own_metrics = metrics.start(work.directory, work.slot, len(work.migrations))
     logs.count(own_metrics.logged)
     try:
         _run_role(work, stop, own_metrics, pulse)

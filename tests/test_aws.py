@@ -105,7 +105,7 @@ class Recorder:
         assert seconds >= 0
         self.requests.append((operation, code))
 
-    def consumed(self, units: float) -> None:
+    def consumed(self, operation: str, units: float) -> None:
         self.units += units
 
 
@@ -413,7 +413,7 @@ def test_a_table_that_does_not_exist_is_not_found(connect: Connect) -> None:
 def test_a_stalled_answer_ends_at_the_read_timeout(
     fake: Fake, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.aws.connection.READ_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.aws.access.READ_TIMEOUT_SECONDS", 0.2)
     fake.control.fail("stall", "DescribeTable")
     with pytest.raises(AwsUnavailable, match="timeout"):
         describe_table(connect(), "t")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Effective, MigrationConfig, ProcessConfig, load
-from pipeline.config.options import OPTIONS
+from pipeline.config.all_options import OPTIONS
 from pipeline.config.parsers import duration_ms, duration_text
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError, MonitorError, UsageError
@@ -67,6 +67,11 @@ def test_every_value_says_where_it_came_from(tmp_path: Path) -> None:
     assert shown["stable-for"].source == "default"
     assert shown["migration"].source.startswith("default")
     assert shown["migration"].value == "orders"
+
+
+def test_nought_that_was_given_is_no_default() -> None:
+    shown = sources(*TABLE, "--metrics-port", "0", "--max-rcu", "0")
+    assert (shown["metrics-port"].source, shown["max-rcu"].source) == ("command line", "command line")
 
 
 def test_a_password_is_never_shown() -> None:

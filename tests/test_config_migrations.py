@@ -1,8 +1,13 @@
 """Many migrations in one file: what each one's options are, where they came from, what is refused and how."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline import cli
 from pipeline.config import Loaded, MigrationConfig, load
@@ -92,9 +97,9 @@ def test_what_holds_for_one_migration_alone_goes_with_migration(tmp_path: Path) 
     file = written(tmp_path, THREE)
     (one,) = load(["run", *file, "--migration", "orders", "--source-table", "orders_v0"], {}).migrations
     assert one.source_table == "orders_v0"
-    for given in (["--source-table", "x"], ["--target-table", "x"], ["--source-export", "x"]):
+    for words in (["--source-table", "x"], ["--target-table", "x"], ["--source-export", "x"]):
         with pytest.raises(UsageError, match="every migration"):
-            load(["run", *file, *given], {})
+            load(["run", *file, *words], {})
     with pytest.raises(UsageError, match="DDBMM_TARGET_TABLE in the environment"):
         load(["run", *file], {"DDBMM_TARGET_TABLE": "x"})
 
@@ -171,10 +176,120 @@ def test_a_wrong_value_of_all_is_refused_with_its_own_line(tmp_path: Path) -> No
         load(["run", *file], {})
 
 
-@pytest.mark.parametrize("command", ["plan", "mark T1"])
+@pytest.mark.parametrize("command", ["plan --keys 10", "findings --explain abc"])
 def test_what_speaks_of_one_asks_which(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    assert cli.main([*command.split(), *written(tmp_path, THREE)], {"PATH": ""}) == 2
+    file = written(tmp_path, THREE.replace("orders: {}", "orders: {max-rcu: 7}"))
+    assert cli.main([*command.split(), *file], {"PATH": ""}) == 2
     said = capsys.readouterr().err
     assert "--migration" in said and "orders, customers, on" in said
+
+
+# --- hostile files ------------------------------------------------------------------------------------------
+
+LONG = "x" * 65_536
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('migrations:\n  "a\\nb": {}\n', r"'a\nb' is not a name"),
+        ("migrations:\n  \U0001f4a3: {}\n", "is not a name"),
+        (f"migrations:\n  {LONG}: {{}}\n", "not valid YAML"),
+        (f'migrations:\n  ? "{LONG}"\n  : {{}}\n', "is not a name"),
+        ("migrations:\n  abc: &x {}\n  bcd: *x\n", "line 3: aliases"),
+        ("migrations: &x {abc: *x}\n", "aliases"),
+        ("migrations:\n\tabc: {}\n", "line 2"),
+        ("migrations:\n  ? [abc]\n  : {}\n", "line 2: an option without a name"),
+        ("migrations:\n  ? {abc: 1}\n  : {}\n", "line 2: an option without a name"),
+        ("migrations:\n  <<: {}\n", "'<<' is not a name"),
+        ("migrations:\n  abc:\n    '': 1\n", "line 3: an option without a name"),
+        ("migrations: {abc: {}}\n---\nmigrations: {bcd: {}}\n", "not valid YAML"),
+        ("migrations: " + "{a: " * 40 + "}" * 40 + "\n", "nested too deep"),
+        ("migrations:\n  abc: {sample-rate: 1, sample-rate: 2}\n", "line 2: sample-rate stands there twice"),
+        ("migrations:\n  redis://u:hunter2@h: {}\n", "is not a name"),
+        ("migrations:\n  abc:\n    redis://u:hunter2@h: 1\n", "there is no option"),
+        ("migrations:\n  abc: redis://u:hunter2@h\n", "is no mapping"),
+        ("migrations:\n  abc:\n    source-endpoint-url: http://u:hunter2@h\n", "holds no user"),
+    ],
+)
+def test_a_hostile_file_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    assert cli.main(["status", *written(tmp_path, text)], {"PATH": ""}) in (2, 4)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line and "monitor.yaml" in line
+    assert line.isprintable() and len(line) < 2_100 and "hunter2" not in line
+
+
+@pytest.mark.parametrize("make", [str.encode, lambda text: text.replace("\n", "\r\n").encode(), "utf-8-sig"])
+def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing(tmp_path: Path, make: object) -> None:
+    content = THREE.encode(make) if isinstance(make, str) else make(THREE)  # type: ignore[operator]
+    assert load(["run", *written(tmp_path, content)], {}).migrations == (
+        load(["run", *written(tmp_path, THREE)], {}).migrations
+    )
+
+
+#: Options that a file may hold outside of entries and in them, and values that differ.
+OVERRIDES: dict[str, list[Any]] = {
+    "sample-rate": ["1", "2.5", "100"],
+    "stable-for": ["1s", "2m", "3h"],
+    "source-profile": ["on", "123", "a: b #c"],
+    "ignore-attribute": [["a"], ["a", "b c"], ["null", "7"]],
+    "verify-on": ["source", "target"],
+}
+NAMES = st.from_regex(r"[A-Za-z0-9_.-]{3,20}", fullmatch=True)
+GIVEN: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {}, optional={name: st.sampled_from(of) for name, of in OVERRIDES.items()}
+)
+
+
+def words_of(given: dict[str, Any]) -> list[str]:
+    return [
+        word
+        for name, value in given.items()
+        for each in (value if isinstance(value, list) else [value])
+        for word in (f"--{name}", each)
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    of_all=GIVEN,
+    entries=st.dictionaries(NAMES, GIVEN, min_size=1, max_size=4),
+    words=GIVEN,
+    flow=st.sampled_from([True, False, None]),
+)
+def test_what_is_nearer_wins(
+    tmp_path_factory: pytest.TempPathFactory,
+    of_all: dict[str, Any],
+    entries: dict[str, dict[str, Any]],
+    words: dict[str, Any],
+    flow: bool | None,
+) -> None:
+    directory = tmp_path_factory.mktemp("nearer")
+    held = json.loads(json.dumps({**of_all, "migrations": entries}))  # or it dumps aliases
+    text = yaml.safe_dump(held, default_flow_style=flow, sort_keys=False)
+    made = of(load(["status", *written(directory, text), *words_of(words)], {}))
+    assert list(made) == list(entries)
+    for name, entry in entries.items():
+        alone = words_of({**of_all, **entry, **words})
+        (plain,) = load(["status", f"--target-table={name}", *alone], {}).migrations
+        assert made[name] == plain
+
+
+@settings(max_examples=300, deadline=None)
+@given(below=st.text(max_size=60) | st.text(alphabet="ab:{}[]&*!|>'\"%@`#-? \n\t,", max_size=60))
+def test_whatever_stands_there_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, below: str
+) -> None:
+    content = f"sample-rate: 5\nmigrations:\n  abc: {below}\n".encode("utf-8", "surrogatepass")
+    path = tmp_path_factory.mktemp("any") / "monitor.yaml"
+    path.write_bytes(content)
+    refused, made = "", tuple[MigrationConfig, ...]()
+    try:
+        made = load(["status", "--config", str(path)], {}).migrations
+    except MonitorError as error:
+        refused = str(error)
+    assert str(path) in refused or (made and all(one.name and one.target_table for one in made))

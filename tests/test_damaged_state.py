@@ -248,7 +248,9 @@ def test_a_damaged_entry_becomes_a_dead_letter_and_stops_nobody(world: StoreWorl
     assert store.commit(dead, claim.now_ms).lost == []
     assert store.commit(dead, claim.now_ms).lost == [0, 1]
     assert store.ledger().dead_entries["poison"] == before.dead_entries["poison"] + 2
-    assert store.ledger().outstanding == before.outstanding and store.claim("w", 10, 0, adopt=True).entries == []
+    assert (
+        store.ledger().outstanding == before.outstanding and store.claim("w", 10, 0, adopt=True).entries == []
+    )
 
 
 @pytest.mark.parametrize("count", [b"", b"x", b"-7", b"0", b"nan", b"1e400", b"9" * 30])

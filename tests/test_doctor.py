@@ -7,7 +7,8 @@ import boto3
 import pytest
 import redis
 
-from pipeline.commands.doctor import Line, closing, examine
+from pipeline.commands.doctor import examine
+from pipeline.commands.lines import Line, closing
 from pipeline.config import MigrationConfig, ProcessConfig, load
 from pipeline.store import StoreView
 from tests import servers

@@ -41,7 +41,13 @@ from tests.whole_store import watch
 UNITS = ("_seconds", "_bytes", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
 #: Gauges that count things and carry the thing's name instead.
 COUNTS = {
-    *("ddbmm_store_up", "ddbmm_ledger_balanced", "ddbmm_mismatches_open", "ddbmm_partitions"),
+    *(
+        "ddbmm_store_up",
+        "ddbmm_migration_served",
+        "ddbmm_ledger_balanced",
+        "ddbmm_mismatches_open",
+        "ddbmm_partitions",
+    ),
     *("ddbmm_keys_judged", "ddbmm_keys_excused", "ddbmm_keys_seen", "ddbmm_keys_outstanding"),
     *("ddbmm_cutover_check_passed", "ddbmm_cutover_check_failed", "ddbmm_cutover_check_value"),
     *("ddbmm_cutover_keys_needed", "ddbmm_cutover_whole_table_demanded", "ddbmm_queue_consumers"),
@@ -215,7 +221,7 @@ def test_observer_separates_throttles_from_failures_and_closes_the_label_set() -
     observer.request("BatchGetItem", 0.01, "ThrottlingException")
     observer.request("BatchGetItem", 0.01, "SomethingNobodyHeardOf")
     observer.request("NewOperation", 0.01, "AccessDeniedException")
-    observer.consumed(2.5)
+    observer.consumed("BatchGetItem", 2.5)
     found = of_orders(metrics.registry)
     for operation, number in (("BatchGetItem", 3), ("other", 1)):
         call = (("operation", operation), ("side", "target"))

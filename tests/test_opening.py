@@ -10,8 +10,9 @@ import pytest
 import structlog
 
 from pipeline.aws import StreamInfo, TableInfo
+from pipeline.both_tables import Tables
 from pipeline.commands import opening, preflight
-from pipeline.commands.preflight import Opened, StreamSeen, Tables
+from pipeline.commands.preflight import Opened, StreamSeen
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import KeySchema
 from pipeline.core.model import Side, StreamView

@@ -9,6 +9,10 @@ import pytest
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig
 from pipeline.core.model import Change, Side
+from pipeline.process import pool
+from pipeline.process.pool import Pool
+from pipeline.process.pulse import Heartbeat
+from pipeline.serving import Lane, Service, Work
 from pipeline.validator import role
 from pipeline.validator.validator import Validator
 from tests.fake import Fake
@@ -38,15 +42,26 @@ def validating(world: World, threads: int = 4) -> Iterator[Validator]:
         metrics.start(None, "paced").of_validator("test"),
         consumer="paced",
         reclaim_after_ms=1,
-        stop=stop,
     )
-    serving = threading.Thread(target=role._serve, args=(validator, threads, stop, lambda: None))
+    serving = threading.Thread(target=serve, args=(validator, threads, stop, lambda **_: None))
     serving.start()
     try:
         yield validator
     finally:
         stop.set()
         serving.join(30)
+
+
+def serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: Heartbeat) -> None:
+    """As the role does."""
+    judging = Pool(threads)
+
+    def begin(lane: Lane) -> Work:
+        return role._Judging(
+            validator, lane, judging, role.IDLE_SECONDS / threads, lambda: None, lambda: None
+        )
+
+    Service("validator", [("test", begin)], metrics.start(None, "paced"), [judging]).run(stop, heartbeat)
 
 
 def publish(world: World, items: list[dict[str, object]]) -> None:
@@ -77,13 +92,13 @@ def pending(world: World) -> int:
 
 
 def test_a_thread_that_pays_is_no_thread_that_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(role, "HANGING_SECONDS", 2.0)
+    monkeypatch.setattr(pool, "HANGING_SECONDS", 2.0)
     publish(world, [world.item(f"large-{n}", "x" * 300_000) for n in range(LARGE)])
     beats: list[int] = []
     stop = threading.Event()
     with validating(world, threads=1) as validator:
         eventually(lambda: world.store.ledger().reached >= 50, 60)
-        serving = threading.Thread(target=role._serve, args=(validator, 1, stop, lambda: beats.append(1)))
+        serving = threading.Thread(target=serve, args=(validator, 1, stop, lambda **_: beats.append(1)))
         serving.start()
         eventually(lambda: len(beats) > 5, 30, "beats for longer than it may hang")
         stop.set()

@@ -23,12 +23,18 @@ from pipeline.core.canonical import Digester, KeySchema
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, SideConfig
 from pipeline.core.sampling import Sampler
 from pipeline.errors import AccessDenied, ConfigurationError, NotFound, StateLost
+from pipeline.metrics import ReaderMetrics
+from pipeline.process.pool import Pool
+from pipeline.producers.base import Producer
 from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.listing import Pace
 from pipeline.producers.stream.position import Position, PositionKind, partition_of, stream_of
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
+from pipeline.reader.idling import IdlePolls
 from pipeline.reader.publisher import Publisher
 from pipeline.reader.role import run_reader
+from pipeline.serving import Lane, Service, Work
 from pipeline.store import ReaderStore, StoreView
 from pipeline.store.messages import Commit, Lease
 from tests import servers
@@ -38,6 +44,25 @@ from tests.servers import eventually
 from tests.whole_store import WholeStore, watch
 
 SETTINGS = {"target_table": "orders"}
+
+
+def serve(
+    store: ReaderStore,
+    producer: Producer,
+    own: ReaderMetrics,
+    stop: threading.Event,
+    *,
+    threads: int,
+    max_backlog: int = 100_000,
+) -> None:
+    """One producer alone, as the role does."""
+    reading = Pool(threads)
+
+    def begin(lane: Lane) -> Work:
+        return Publisher(store, producer, own, lane, reading.turns, IdlePolls(), max_backlog=max_backlog)
+
+    service = Service("reader", [(store.migration, begin)], metrics.start(None, "reader"), [reading])
+    service.run(stop, lambda **_: None)
 
 
 class Rig:
@@ -54,7 +79,15 @@ class Rig:
         self.arn = arn
         self.label = arn.rpartition("/")[2]
 
-    def publisher(self, stop: threading.Event, *, from_latest: bool = False, **options: int) -> Publisher:
+    def serve(
+        self,
+        stop: threading.Event,
+        *,
+        from_latest: bool = False,
+        threads: int = 8,
+        max_backlog: int = 100_000,
+    ) -> None:
+        """As the role does. Raises what that ends with."""
         connection = Connection(SideConfig("stream", endpoint_url=self.url, region="us-east-1"))
         store = ReaderStore.begin(self.store_url, self.migration, SETTINGS)
         client = StreamClient(connection)
@@ -66,7 +99,7 @@ class Rig:
             stop,
             started_ms=self.store.meta.started_ms,
             from_latest=from_latest,
-            page_spacing_seconds=0.0,
+            pace=Pace(0.0),
         )
         own = metrics.start(None, "reader").of_reader(self.migration, "source")
         producer = StreamProducer(
@@ -76,7 +109,7 @@ class Rig:
             store.clock,
             own,
         )
-        return Publisher(store, producer, own, **options)
+        serve(store, producer, own, stop, threads=threads, max_backlog=max_backlog)
 
     @contextmanager
     def reading(self, *, from_latest: bool = False, **options: int) -> Iterator[threading.Event]:
@@ -86,7 +119,7 @@ class Rig:
 
         def run() -> None:
             try:
-                self.publisher(stop, from_latest=from_latest, **options).run(stop, lambda **_: None)
+                self.serve(stop, from_latest=from_latest, **options)
             except BaseException as error:  # noqa: BLE001  # whatever it is fails the test
                 failures.append(error)
 
@@ -477,7 +510,7 @@ def test_missing_permissions_end_the_reader_at_its_start(rig: Rig):
     rig.fake.fail("access_denied", "GetRecords", calls=None)
     stop = threading.Event()
     with pytest.raises(AccessDenied):
-        rig.publisher(stop).run(stop, lambda **_: None)
+        rig.serve(stop)
 
 
 def test_permissions_lost_later_are_waited_for(rig: Rig):
@@ -492,7 +525,7 @@ def test_a_stream_that_does_not_exist_ends_the_reader_at_its_start(rig: Rig):
     rig.arn = rig.arn.replace("/stream/2026", "/stream/2020")
     stop = threading.Event()
     with pytest.raises(NotFound):
-        rig.publisher(stop).run(stop, lambda **_: None)
+        rig.serve(stop)
 
 
 def test_expired_credentials_are_waited_for(rig: Rig):

@@ -38,7 +38,7 @@ def test_a_trial_waits_for_the_work_under_way_and_work_for_the_trial() -> None:
 
     with quarantine.company():
         trying = in_thread(trial)
-        eventually(lambda: quarantine._is_trial)
+        eventually(lambda: quarantine._house.is_trial)
         working = in_thread(work)
         assert noted == []
     eventually(lambda: noted == [[b"1", b"2"]])

@@ -8,7 +8,8 @@ import pytest
 import redis
 from redis.crc import key_slot
 
-from pipeline.commands.doctor import Line, examine
+from pipeline.commands.doctor import examine
+from pipeline.commands.lines import Line
 from pipeline.config import load
 from pipeline.core.redis_url import Form
 from pipeline.errors import ConfigurationError, StoreError, StoreNotReady, StoreUnusable

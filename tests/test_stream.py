@@ -17,6 +17,7 @@ from pipeline.errors import ConfigurationError, NotFound, Throttled
 from pipeline.producers.base import Batch, Discovery, Found
 from pipeline.producers.stream import discovery, producer
 from pipeline.producers.stream.discovery import Discoverer
+from pipeline.producers.stream.listing import Pace
 from pipeline.producers.stream.position import (
     WATERMARK_BEHIND_MS,
     GapReason,
@@ -77,7 +78,7 @@ class Rig:
             threading.Event(),
             started_ms=self.clock.now,
             from_latest=from_latest,
-            page_spacing_seconds=0.0,
+            pace=Pace(0.0),
             forget_after_seconds=forget_after_seconds,
         )
         self.metrics = metrics.start(None, "reader")

@@ -18,11 +18,11 @@ import pytest
 from pipeline import metrics
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts
 from pipeline.producers.base import Batch, Discovery, Found, PartitionReader
-from pipeline.reader.publisher import Publisher
 from pipeline.store import ReaderStore
 from tests.fake.server import Fake
 from tests.servers import eventually
 from tests.test_publisher import SETTINGS, Rig, _config, _read_for_ever
+from tests.test_publisher import serve as serve_alone
 
 LINES_A_BATCH = 10
 #: Slow enough to be killed in the middle.
@@ -95,7 +95,7 @@ def fill(folder: Path, files: int, lines: int) -> None:
 def serve(url: str, migration: str, settings: dict[str, str], folder: Path, stop: threading.Event) -> None:
     store = ReaderStore.begin(url, migration, settings)
     own = metrics.start(None, "reader").of_reader(migration, "source")
-    Publisher(store, LineProducer(folder), own, threads=2).run(stop, lambda **_: None)
+    serve_alone(store, LineProducer(folder), own, stop, threads=2)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -14,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.gate import Result
+from pipeline.report import cover
+from pipeline.report.watch_overview import overview
 from pipeline.report.watch_text import Line, Rates, fitted, picture, rates, shown_in, sparkline
 from pipeline.report.words import instant
 from pipeline.store import embedded
 from tests import servers
-from tests.report_states import STATES, facts_of, healthy, hostile
+from tests.report_states import MAKER, NOON_MS, STATES, facts_of, healthy, hostile, thirty
 from tests.servers import ROOT, eventually
 from tests.test_findings import put
 from tests.whole_store import WholeStore
@@ -101,6 +104,42 @@ def test_a_sparkline_shows_the_highest_and_leaves_gaps_blank() -> None:
     assert sparkline([(0, 0.0), (60_000, 0.0)], 2).startswith("▁▁ ")
     assert sparkline([(0, None), (60_000, None)], 2) == ""
     assert sparkline([(0, 1.0)], 60) == ""
+
+
+# --- many migrations ---------------------------------------------------------------------------------------
+
+
+def overview_of(height: int, trouble: str = "") -> list[str]:
+    standings = cover.make(thirty(), MAKER).standings
+    return [one.text for one in overview(standings, NOON_MS, trouble, 35, height)]
+
+
+@pytest.mark.parametrize("height", [1, 3, 5, 9, 23, 33, 40, 59, 1_000])
+@pytest.mark.parametrize("trouble", ["", "Redis cannot be reached"])
+def test_thirty_migrations_fit_any_window_worst_first_and_the_rest_is_counted(
+    height: int, trouble: str
+) -> None:
+    lines = overview_of(height, trouble)
+    assert len(lines) <= height and lines[0].startswith("NO-GO  at 2026-11-23T12:00:00")
+    rows = [line for line in lines if re.match(r"  \S+ +(GO|NO-GO|TOO EARLY TO SAY|CANNOT BE READ) ", line)]
+    found = [line for line in lines if line.startswith("  and ")]
+    if height == 23:
+        named = 16 if trouble else 18
+        assert (len(rows), found) == (named, [f"  and {30 - named} migrations: {30 - named} GO"])
+        assert all(len(line) <= 80 for line in lines)
+        assert [row.split()[0] for row in rows[:2]] == ["hostile", "one-bad-item"]
+    if height == 40 and not trouble:
+        assert len(rows) == 30 and lines[5] == "    open findings: 8 stale"
+    if height == 1_000:
+        assert "    open findings: 8 stale" in lines and not found
+    for line in lines:
+        assert line.isprintable()
+
+
+def test_old_figures_of_many_are_said_to_be() -> None:
+    lines = overview_of(24, "Redis cannot be reached")
+    assert lines[1] == "NO NEWER FIGURES: Redis cannot be reached"
+    assert lines[2] == "these figures are 35 s old, and nobody knows what came since"
 
 
 # --- in a terminal -----------------------------------------------------------------------------------------
@@ -266,6 +305,45 @@ def test_a_dumb_terminal_gets_plain_text(tmp_path: Path, store: WholeStore, valk
         assert seen.flag("alternate_on") == "0"
         seen.type("C-c")
         seen.shows("code=0")
+
+
+def test_thirty_migrations_are_calm_in_a_usual_window(
+    tmp_path: Path, store: WholeStore, valkey_url: str
+) -> None:
+    """One NO-GO, one that has not begun; the others know nothing yet."""
+    put(store, "c#1")
+    mark = uuid.uuid4().hex[:6]
+    names = [f"table-{number:02}-{mark}" for number in range(28)]
+    for name in names:
+        WholeStore.begin(valkey_url, name, SETTINGS).close()
+    file = tmp_path / "many.yml"
+    named = "".join(f"  {name}: {{}}\n" for name in [*names, f"never-{mark}", store.migration])
+    file.write_text(f"redis-url: {valkey_url}\nmigrations:\n{named}")
+    with terminal(tmp_path, 80, 24) as seen:
+        seen.watch(["--config", str(file)])
+        seen.shows("30 migrations: 29 NO-GO, 1 CANNOT BE READ")
+        screen = seen.screen()
+        assert screen[0].startswith("NO-GO  at ") and screen[2:4][1].split() == [
+            *("MIGRATION", "ANSWER", "OPEN", "LAG", "READER", "LAG")
+        ]
+        assert re.match(r"  watch-\w{5}….{12} +NO-GO +1 +- ", screen[4])
+        assert screen[22] == "  and 12 migrations: 11 NO-GO, 1 CANNOT BE READ"
+        assert screen[23] == "q ends it; renewed every 2 s"
+        put(store, "c#2")
+        eventually(lambda: re.match(r"  watch-.* NO-GO +2 ", seen.screen()[4]), 30)
+        seen.tmux("resize-window", "-x", "100", "-y", "40")
+        seen.shows("    open findings: 2 different (and ")
+        seen.tmux("resize-window", "-x", "40", "-y", "8")
+
+        def is_small() -> bool:
+            first, *_, rest, ends = seen.screen()[:8]
+            return first.startswith("NO-GO") and rest.startswith("  and ") and ends.startswith("q ends it")
+
+        eventually(is_small, 30)
+        seen.tmux("resize-window", "-x", "80", "-y", "24")
+        eventually(lambda: seen.screen()[23].startswith("q ends it"), 30)
+        seen.type("q")
+        seen.is_as_before()
 
 
 # --- without a terminal ------------------------------------------------------------------------------------

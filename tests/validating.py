@@ -63,7 +63,6 @@ class World:
             self.metrics,
             consumer="v",
             reclaim_after_ms=1,
-            stop=self.stop,
         )
         claim, claim_alone = store.claim, store.claim_alone
 

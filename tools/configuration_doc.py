@@ -3,8 +3,13 @@
 Reads: the options that `pipeline/config` declares, the exit codes. Writes: standard output.
 """
 
-from pipeline.config.declaration import Option
-from pipeline.config.options import COMMANDS, GROUPS
+from collections.abc import Iterable
+
+from pipeline.config.all_options import GROUPS
+from pipeline.config.declaration import Option, options_of
+from pipeline.config.headings import COMMANDS
+from pipeline.config.options import MigrationConfig
+from pipeline.config.options_file import OF_ONE_TABLE
 from pipeline.exit_codes import MEANINGS
 
 _HEAD = """# Configuration
@@ -33,6 +38,33 @@ line: the last one counts.
 
 Durations are written as Prometheus does: `250ms`, `90s`, `5m`, `1h30m`. `demo`, `datagen` and `datadel` have
 options of their own: `dynamodb-migration-monitor datagen --help`.
+
+## Many migrations in one file
+
+One set of processes, one Redis and one dashboard serve any number of tables:
+
+```yaml
+redis-url: redis://redis:6379/0        # everything outside `migrations:` holds for all
+source-profile: old
+target-profile: new
+migrations:
+  orders: {{}}                           # the name is the target table's, unless the entry says otherwise
+  customers: {{source-table: customers_v1, sample-rate: 10}}
+```
+
+An entry's name is its migration's: the state, the metrics and `--migration NAME`, which narrows any command
+to one, go by it. Precedence: command line, environment, the entry, the rest of the file, default; a list in
+an entry replaces that of the rest. An entry may hold
+
+{entry}.
+
+Every other option is the process's and stands outside. What one migration has alone ({of_one_table})
+stands in entries only, and goes with `--migration` on the command line. Two entries on the same two tables
+are refused, and so is an entry's option without a value. A changed file is read at the next start; an entry
+that is taken out leaves its state where it is.
+
+`doctor --tables 'prod-*'` pairs the tables of both accounts by name and checks each pair;
+`config --write FILE --tables 'prod-*'` makes the file of them (`deploy/iam/list-tables.json`).
 """
 
 _TAIL = """
@@ -47,12 +79,17 @@ _TAIL = """
 def page() -> str:
     """The whole page."""
     commands = "\n".join(f"| `{name}` | {text} |" for name, text in COMMANDS.items())
-    sections = [_HEAD.format(commands=commands)]
+    own = [option.name for option in options_of(MigrationConfig) if option.name != "migration"]
+    sections = [_HEAD.format(commands=commands, entry=_names(own), of_one_table=_names(OF_ONE_TABLE))]
     for heading, options in GROUPS.items():
         rows = "\n".join(map(_row, options))
         sections.append(f"\n## {heading}\n\n| Option | Default | What it does |\n|---|---|---|\n{rows}\n")
     codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in MEANINGS.items())
     return "".join([*sections, _TAIL.format(codes=codes)])
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _row(option: Option) -> str:

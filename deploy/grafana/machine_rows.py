@@ -207,6 +207,7 @@ def resources() -> Panels:
                 ("count by (role) (ddbmm_migration_info{m})", "{{role}}"),
                 ("count by (role) (ddbmm_store_up{m})", "{{role}}"),
                 ("max by (expected_role) (ddbmm_roles_expected{m})", "expected: {{expected_role}}"),
+                ("min by (expected_role) (ddbmm_migration_served{m})", "served by each {{expected_role}}"),
             ],
             "suffix: containers",
         ),

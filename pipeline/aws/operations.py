@@ -38,6 +38,7 @@ class Operation(Generic[Body]):
 BATCH_GET_ITEM: Final = Operation("dynamodb", "BatchGetItem", wire.BatchGetBody)
 DESCRIBE_TABLE: Final = Operation("dynamodb", "DescribeTable", wire.DescribeTableBody)
 DESCRIBE_TIME_TO_LIVE: Final = Operation("dynamodb", "DescribeTimeToLive", wire.DescribeTimeToLiveBody)
+LIST_TABLES: Final = Operation("dynamodb", "ListTables", wire.ListTablesBody)
 LIST_STREAMS: Final = Operation("dynamodbstreams", "ListStreams", wire.ListStreamsBody)
 DESCRIBE_STREAM: Final = Operation("dynamodbstreams", "DescribeStream", wire.DescribeStreamBody)
 GET_SHARD_ITERATOR: Final = Operation("dynamodbstreams", "GetShardIterator", wire.GetShardIteratorBody)

@@ -1,9 +1,10 @@
 """One side's table: what it is, and its items by key.
 
-Reads: DescribeTable, DescribeTimeToLive, BatchGetItem. Writes: nothing (no write permission is ever needed).
-Never: retries, judging. No item value is in a message.
+Reads: ListTables, DescribeTable, DescribeTimeToLive, BatchGetItem. Writes: nothing (no write
+permission is ever needed). Never: retries, judging. No item value is in a message.
 """
 
+import re
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -11,7 +12,8 @@ import msgspec
 
 from pipeline.aws import wire
 from pipeline.aws.connection import Connection
-from pipeline.aws.operations import BATCH_GET_ITEM, DESCRIBE_TABLE, DESCRIBE_TIME_TO_LIVE
+from pipeline.aws.operations import BATCH_GET_ITEM, DESCRIBE_TABLE, DESCRIBE_TIME_TO_LIVE, LIST_TABLES
+from pipeline.aws.paging import Pages
 from pipeline.core.canonical import Item, KeySchema, MalformedItem
 from pipeline.core.model import StreamView
 from pipeline.core.quoting import quoted
@@ -19,6 +21,9 @@ from pipeline.errors import MalformedResponse
 
 #: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 MAX_KEYS = 100
+
+#: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
 Kept = TypeVar("Kept")
 
@@ -65,6 +70,19 @@ def describe_table(connection: Connection, table: str) -> TableInfo:
         raise MalformedResponse(
             f"DescribeTable: a description that does not fit together: {quoted(repr(error))}"
         ) from error
+
+
+def table_names(connection: Connection) -> Pages[str]:
+    """The names of the account's tables in this region."""
+
+    def page(after: str | None) -> tuple[list[str], str | None]:
+        request = {} if after is None else {"ExclusiveStartTableName": after}
+        body = connection.call(LIST_TABLES, request)
+        if odd := next((name for name in body.table_names if not _NAME.fullmatch(name)), None):
+            raise MalformedResponse(f"ListTables: {quoted(repr(odd))} is no table's name")
+        return body.table_names, body.last_evaluated_table_name
+
+    return Pages("ListTables", page)
 
 
 def _table_info(asked: str, found: wire.WireTable, ttl_attribute: str | None) -> TableInfo:
@@ -134,7 +152,7 @@ class TableReader:
         request = self._request(keys, strong)
         body = self._connection.call(BATCH_GET_ITEM, request)
         units = sum(part.capacity_units for part in body.consumed_capacity)
-        self._connection.observer.consumed(units)
+        self._connection.observer.consumed(BATCH_GET_ITEM.name, units)
         return self._checked(body, wanted, units, keep)
 
     def _request(self, keys: list[bytes], strong: bool) -> bytes:

@@ -114,6 +114,11 @@ class ListStreamsBody(Camel, frozen=True):
     last_evaluated_stream_arn: str | None = None
 
 
+class ListTablesBody(Camel, frozen=True):
+    table_names: list[str]
+    last_evaluated_table_name: str | None = None
+
+
 class KeyElement(Camel, frozen=True):
     attribute_name: str
     key_type: str

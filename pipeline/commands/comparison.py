@@ -8,14 +8,15 @@ the items one segment is asked for, to see that Scan is allowed.
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 
-from pipeline import exit_codes
+from pipeline import both_tables, exit_codes
 from pipeline.aws import Connection, TableInfo, TableScanner, read_definition
+from pipeline.both_tables import Tables
 from pipeline.commands import preflight
 from pipeline.commands.compare_progress import Progress
-from pipeline.commands.preflight import Tables
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing import result
 from pipeline.core.comparing.definitions import DefinitionsCompared, compare_definitions
@@ -27,6 +28,7 @@ from pipeline.core.comparing.state import CompareSettings, Comparison, ExportSee
 from pipeline.core.figures import Figures
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnavailable
+from pipeline.process import streams
 from pipeline.producers.export.buckets import bucket_count
 from pipeline.producers.export.opened import open_for
 from pipeline.producers.export.spill import clear
@@ -57,7 +59,7 @@ def prepare(
     """See both tables, refuse what cannot be compared; the migration completed by what was seen."""
     sides = {side: connect(migration, side) for side in Side}
     tables = preflight.see_tables(migration, sides[Side.SOURCE], sides[Side.TARGET])
-    preflight.check_tables(migration, tables)
+    both_tables.check_tables(migration, tables)
     definitions = compare_definitions(
         *(
             preflight.asked(lambda side=side: read_definition(sides[side], tables.of(side).name))  # type: ignore[misc]
@@ -83,7 +85,7 @@ def prepare(
             _check_scan(connection, table)
         if process.command == "compare":
             preflight.check_item_reads(connection, table)
-    completed = dataclasses.replace(preflight.completed(migration, tables), comparison=settings)
+    completed = dataclasses.replace(both_tables.completed(migration, tables), comparison=settings)
     return completed, tables, definitions
 
 
@@ -127,16 +129,17 @@ def plan_text(
     """What `compare` would do, for --dry-run; with --json as an object."""
     settings = _settings(migration)
     sizes = {side: (tables.of(side).item_count, tables.of(side).size_bytes) for side in Side}
-    estimate = result.estimate(settings, sizes, migration.max_rcu)
+    prices = migration.terms().prices
+    estimate = result.estimate(settings, sizes, migration.max_rcu, prices)
     where = "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}"
     facts = {
         "migration": migration.name,
         "source": f"{tables.source.arn} at {tables.source_endpoint}",
         "target": f"{tables.target.arn} at {tables.target_endpoint}",
-        "keys": preflight.describe_keys(tables.source),
+        "keys": both_tables.describe_keys(tables.source),
         "state": where,
     }
-    said = facts, estimate, notes(migration, definitions), settings.exports
+    said = facts, estimate, notes(migration, definitions), settings.exports, prices.said
     if process.json:
         return json_line(comparison_text.plan_object(*said))
     return comparison_text.plan(*said)
@@ -158,6 +161,18 @@ def notes(migration: MigrationConfig, definitions: DefinitionsCompared) -> list[
             "one segment: AWS counts the tables as small, every 6 hours; for larger ones give --segments"
         )
     return lines
+
+
+def begun(
+    process: ProcessConfig, migration: MigrationConfig, definitions: DefinitionsCompared
+) -> tuple[MigrationConfig, Comparison]:
+    """What was prepared, begun or gone on with; and the migration as its state knows it."""
+    for line in notes(migration, definitions):
+        streams.say(line)
+    prepared = as_begun(process, migration)
+    for change in preflight.open_store(process, prepared).changed:
+        streams.say(f"the run's times are not those of this comparison: {change}")
+    return prepared, begin(process, prepared)
 
 
 def as_begun(process: ProcessConfig, migration: MigrationConfig) -> MigrationConfig:
@@ -196,6 +211,25 @@ def begin(process: ProcessConfig, migration: MigrationConfig) -> Comparison:
     return begun
 
 
+class Ended(NamedTuple):
+    """How a comparison ended. result: as --json; None, and `problem` says why, where it was not made.
+
+    stopped: by a signal, before it was over.
+    """
+
+    code: int
+    result: dict[str, Any] | None = None
+    text: str = ""
+    problem: str = ""
+    stopped: bool = False
+
+    def say(self, process: ProcessConfig) -> int:
+        """Print it; the exit code."""
+        if self.result is not None:
+            print(json_line(self.result) if process.json else self.text, flush=True)
+        return self.code
+
+
 class Watch:
     """Watches a comparison to its end, and says how it is."""
 
@@ -213,8 +247,10 @@ class Watch:
         self._migration = migration
         self._id = comparison.id
         self._store = FiguresView(RedisConnection(process.redis_url, migration.name))
+        self._store.terms = migration.terms()
         self._began = self._served_at = time.monotonic()
         self._looked_at = float("-inf")
+        self._is_over = False
         self._progress = Progress(comparison)
 
     def ended(self) -> int | None:
@@ -223,6 +259,11 @@ class Watch:
         if now - self._looked_at < LOOK_SECONDS:
             return None
         self._looked_at = now
+        code = self._ended(now)
+        self._is_over = code is not None
+        return code
+
+    def _ended(self, now: float) -> int | None:
         try:
             figures = self._store.figures()
         except StoreError:  # the processes say so
@@ -238,11 +279,11 @@ class Watch:
         late = limit_ms is not None and (now - self._began) * 1000 >= limit_ms
         return exit_codes.FINE if over or late else None
 
-    def finish(self, code: int) -> int:
-        """Print what came of it; the exit code. code: why the processes ended."""
+    def finish(self, code: int) -> Ended:
+        """What came of it. code: why the processes ended."""
         self._progress.close()
         if code in exit_codes.HALTING:
-            return code
+            return Ended(code, problem="its processes could not work: the log says why")
         try:
             figures = self._store.figures()
         except StoreUnavailable as error:
@@ -259,15 +300,15 @@ class Watch:
             clear(Path(self._process.spill(self._id)))
         answer, why = result.answer(figures.comparison, figures)
         success = result.success(figures.comparison, figures, self._wrong_partition_keys(figures))
-        seconds = time.monotonic() - self._began
-        if self._process.json:
-            shown = comparison_text.result_object(figures.comparison, figures, answer, success, seconds)
-            print(json_line(shown), flush=True)
-        else:
-            text = comparison_text.result_text(figures.comparison, figures, answer, success, seconds)
-            print(f"{text}\n{columns.paragraph(why)}" if why else text, flush=True)
+        told = (figures.comparison, figures, answer, success, time.monotonic() - self._began)
+        text = comparison_text.result_text(*told)
         self._store.close()
-        return code if code == exit_codes.INTERRUPTED else _EXIT[answer]
+        return Ended(
+            code if code == exit_codes.INTERRUPTED else _EXIT[answer],
+            result=comparison_text.result_object(*told),
+            text=f"{text}\n{columns.paragraph(why)}" if why else text,
+            stopped=not self._is_over,
+        )
 
     def _wrong_partition_keys(self, figures: Figures) -> int | None:
         """Of open findings; only where a sample needs it, and keys share them."""

@@ -9,31 +9,24 @@ check needs and could not be had is not checked again: one mistake, one line.
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-from rich.console import Console
-from rich.text import Text
-
-from pipeline import exit_codes
+from pipeline import both_tables
 from pipeline.aws import Connection, TableInfo, credential_files, read_definition
+from pipeline.both_tables import Tables
 from pipeline.commands import preflight
+from pipeline.commands.lines import Level, Line, checked, show, show_each
 from pipeline.commands.notes import notes
-from pipeline.commands.preflight import StreamSeen, Tables
+from pipeline.commands.preflight import Reached, StreamSeen
+from pipeline.commands.preparing import THREADS, Shared
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
-from pipeline.core.quoting import MESSAGE_CHARACTERS, printable_json, quoted
-from pipeline.errors import MonitorError
 from pipeline.producers.export.opened import open_for
 from pipeline.report import comparison_text
-from pipeline.report.words import many
 from pipeline.sides import connect
 from pipeline.store import RedisConnection, check_server
-
-Level = Literal["ok", "warn", "fail"]
 
 #: AWS refuses requests that are signed 5 minutes off; lag figures suffer from much less.
 SKEW_WARN_MS, SKEW_FAIL_MS = 2_000, 300_000
@@ -42,53 +35,28 @@ EXPIRY_WARN_SECONDS = 3600
 UNIT_BYTES = 4096
 #: Looks per version in sync, the stability look included (upper bound of the design).
 LOOKS_PER_VERSION = 1.5
-_STYLES: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-class Line(msgspec.Struct, frozen=True):
-    """One line of the preflight. remedy: what to do, "" where nothing is to be done."""
-
-    check: str
-    level: Level
-    says: str
-    remedy: str = ""
-
-
-def run(process: ProcessConfig, migration: MigrationConfig) -> int:
-    """Print the lines; 0 when none failed, else 4."""
-    lines = examine(process, migration)
-    failed = any(line.level == "fail" for line in lines)
-    if process.json:
-        answer = msgspec.json.encode({"passed": not failed, "checks": lines})
-        print(printable_json(msgspec.json.format(answer).decode()))
-    else:
-        console = Console(highlight=False, soft_wrap=True)
-        for line in lines:
-            remedy = f"; {line.remedy}" if line.remedy else ""
-            said = quoted(f"{line.check}: {line.says}{remedy}", MESSAGE_CHARACTERS)
-            console.print(Text(f"{line.level:<5}", _STYLES[line.level]) + Text(said))
-        console.print(closing(lines))
-    return exit_codes.CONFIGURATION if failed else exit_codes.FINE
+def run(process: ProcessConfig, migrations: Sequence[MigrationConfig]) -> int:
+    """Print the lines, with several migrations a section of each; 0 when none failed, else 4."""
+    if len(migrations) == 1:
+        return show(examine(process, migrations[0]), as_json=process.json)
+    reached = Shared().connect
+    with ThreadPoolExecutor(min(THREADS, len(migrations)), "doctor") as pool:
+        found = pool.map(lambda one: examine(process, one, reached), migrations)
+        sections = {one.name: made for one, made in zip(migrations, found, strict=True)}
+    return show_each(sections, as_json=process.json)
 
 
-def closing(lines: Iterable[Line]) -> str:
-    """What it comes to, in one line."""
-    counts = Counter(line.level for line in lines)
-    warnings = f"{many(counts['warn'], 'warning')}" if counts["warn"] else "no warning"
-    if counts["fail"]:
-        failed = many(counts["fail"], "check")
-        return f"doctor: NOT READY: {failed} failed, {warnings}: mend that, then ask again"
-    return f"doctor: READY: every check passed, {warnings}"
-
-
-def examine(process: ProcessConfig, migration: MigrationConfig) -> list[Line]:
-    """Every line, in the order in which the checks build on each other."""
-    return _Examination(process, migration).lines()
+def examine(process: ProcessConfig, migration: MigrationConfig, reached: Reached = connect) -> list[Line]:
+    """Every line, in the order in which the checks build on each other. reached: as `preflight.prepare`'s."""
+    return _Examination(process, migration, reached).lines()
 
 
 class _Examination:
-    def __init__(self, process: ProcessConfig, migration: MigrationConfig) -> None:
+    def __init__(self, process: ProcessConfig, migration: MigrationConfig, reached: Reached) -> None:
         self._process = process
+        self._reached = reached
         self._migration = migration
         self._connections: dict[str, Connection] = {}
         self._tables: Tables | None = None
@@ -98,28 +66,28 @@ class _Examination:
     def lines(self) -> list[Line]:
         lines = _files(self._migration)
         for side in ("source", "target", "stream"):
-            lines += _checked(f"{side} access", lambda side=side: self._access(side))  # type: ignore[misc]
-        lines += _checked("tables", self._see_tables)
-        lines += _checked("keys", self._keys)
-        lines += _checked("definitions", self._definitions)
+            lines += checked(f"{side} access", lambda side=side: self._access(side))  # type: ignore[misc]
+        lines += checked("tables", self._see_tables)
+        lines += checked("keys", self._keys)
+        lines += checked("definitions", self._definitions)
         for side in Side:
-            lines += _checked(f"{side} reads", lambda side=side: self._reads(side))  # type: ignore[misc]
-            lines += _checked(f"{side} export", lambda side=side: self._export(side))  # type: ignore[misc]
-        lines += _checked("TTL", self._ttl)
-        lines += _checked("stream", self._see_stream)
-        lines += _checked("stream reads", self._stream_reads)
+            lines += checked(f"{side} reads", lambda side=side: self._reads(side))  # type: ignore[misc]
+            lines += checked(f"{side} export", lambda side=side: self._export(side))  # type: ignore[misc]
+        lines += checked("TTL", self._ttl)
+        lines += checked("stream", self._see_stream)
+        lines += checked("stream reads", self._stream_reads)
         for side in ("source", "target", "stream"):
-            lines += _checked(f"{side} clock", lambda side=side: self._clock(side))  # type: ignore[misc]
-        lines += _checked("redis", self._redis)
-        lines += _checked("read units", self._read_units)
-        lines += _checked("direction", self._direction)
+            lines += checked(f"{side} clock", lambda side=side: self._clock(side))  # type: ignore[misc]
+        lines += checked("redis", self._redis)
+        lines += checked("read units", self._read_units)
+        lines += checked("direction", self._direction)
         lines += self._notes()
         return lines
 
     # --- access ------------------------------------------------------------------------------------------
 
     def _access(self, side: str) -> Iterable[Line]:
-        connection = connect(self._migration, side)
+        connection = self._reached(self._migration, side)
         who = preflight.asked(connection.identity)
         self._connections[side] = connection
         if who.arn is None:  # nobody has answered yet: said once the table or stream was described
@@ -158,14 +126,14 @@ class _Examination:
         for side in Side:
             yield from self._proven(side)
             yield _table_line(side, self._tables.of(side))
-        preflight.check_distinct(self._tables)
+        both_tables.check_distinct(self._tables)
 
     def _keys(self) -> Iterable[Line]:
         if self._tables is None:
             return
-        preflight.check_keys(self._tables)
-        preflight.check_key_flags(self._migration, self._tables.source)
-        yield Line("keys", "ok", f"both tables have {preflight.describe_keys(self._tables.source)}")
+        both_tables.check_keys(self._tables)
+        both_tables.check_key_flags(self._migration, self._tables.source)
+        yield Line("keys", "ok", f"both tables have {both_tables.describe_keys(self._tables.source)}")
 
     def _definitions(self) -> Iterable[Line]:
         if self._tables is None:
@@ -293,16 +261,6 @@ class _Examination:
                 "replicated leaves no record in the target's stream",
                 "use --verify-on target where the source has a stream, or compare the tables as well",
             )
-
-
-def _checked(check: str, lines: Callable[[], Iterable[Line]]) -> list[Line]:
-    """The check's lines; what it raised is its last."""
-    found: list[Line] = []
-    try:
-        found.extend(lines())
-    except MonitorError as error:
-        found.append(Line(check, "fail", error.problem, error.remedy))
-    return found
 
 
 def _files(migration: MigrationConfig) -> list[Line]:

@@ -10,7 +10,7 @@ from functools import partial
 
 import msgspec
 
-from pipeline import exit_codes
+from pipeline import both_tables, exit_codes
 from pipeline.aws import TableInfo, TableReader
 from pipeline.backoff import Backoff
 from pipeline.commands import preflight
@@ -125,7 +125,7 @@ def _tables(
         table, begun = seen.of(side), store.setting(f"{side}_table")
         if begun not in (table.arn, migration.table(side)) or table.schema != schema:
             raise ConfigurationError(
-                f"the {side} table here is {table.arn} with {preflight.describe_keys(table)}, and the "
+                f"the {side} table here is {table.arn} with {both_tables.describe_keys(table)}, and the "
                 f"migration was begun with {begun}",
                 "give the sides as `run` has them",
             )

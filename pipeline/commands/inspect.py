@@ -36,6 +36,7 @@ def begun(process: ProcessConfig, migration: MigrationConfig, kind: type[View]) 
             f"there is no migration {migration.name} in this Redis",
             "check --migration, --redis-url and --state-dir, or begin it with `run`",
         )
+    store.terms = migration.terms()
     return store
 
 
@@ -60,12 +61,12 @@ def gate(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
     return GATE_EXIT[facts.result]
 
 
-def mark(process: ProcessConfig, store: MarkStore) -> int:
-    """Note that a milestone is reached now; warn where that moves it."""
+def mark(process: ProcessConfig, store: MarkStore, *, whose: str = "") -> int:
+    """Note that a milestone is reached now; warn where that moves it. whose: what each line begins with."""
     at_ms, before_ms = store.mark(process.milestone)
-    print(text.marked(process.milestone, at_ms))
+    print(f"{whose}{text.marked(process.milestone, at_ms)}")
     if before_ms is not None:
-        print(text.moved(process.milestone, before_ms), file=sys.stderr)
+        print(f"{whose}{text.moved(process.milestone, before_ms)}", file=sys.stderr)
     return exit_codes.FINE
 
 

@@ -7,7 +7,6 @@ at, and one mistake gets one message.
 Every refusal is a MonitorError of exit code 2 or 4 with its remedy.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,9 +21,9 @@ from pipeline.aws import (
     TableInfo,
     TableReader,
     describe_table,
-    one_service,
 )
 from pipeline.backoff import Backoff
+from pipeline.both_tables import Tables, check_tables, completed
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.model import Side
 from pipeline.errors import (
@@ -45,24 +44,14 @@ from pipeline.store.messages import Meta
 log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
+#: How a side of a migration is reached.
+Reached = Callable[[MigrationConfig, str], Connection]
 
 #: Tries, and the pauses between them, for what AWS may refuse only now; then the start is given up.
 TRIES, PAUSES = 3, Backoff(0.5, 2.0)
 #: Between two looks at a server that will serve, and between two lines about it.
 NOT_READY_SECONDS, SAID_EVERY_SECONDS = 1.0, 60.0
 ENABLE_STREAM = "enable a stream with view NEW_AND_OLD_IMAGES on the table"
-
-
-class Tables(msgspec.Struct, frozen=True):
-    """Both tables and the endpoints they were found at."""
-
-    source: TableInfo
-    target: TableInfo
-    source_endpoint: str
-    target_endpoint: str
-
-    def of(self, side: Side) -> TableInfo:
-        return self.source if side is Side.SOURCE else self.target
 
 
 class StreamSeen(msgspec.Struct, frozen=True):
@@ -74,12 +63,17 @@ class StreamSeen(msgspec.Struct, frozen=True):
     endpoint: str
 
 
-def prepare(process: ProcessConfig, migration: MigrationConfig) -> tuple[MigrationConfig, Tables, StreamSeen]:
-    """See tables and stream, refuse what cannot work; the migration completed by what was seen."""
-    sides = {side: _connected(migration, side) for side in Side}
+def prepare(
+    process: ProcessConfig, migration: MigrationConfig, reached: Reached = connect
+) -> tuple[MigrationConfig, Tables, StreamSeen]:
+    """See tables and stream, refuse what cannot work; the migration completed by what was seen.
+
+    reached: makes the connections, or has them.
+    """
+    sides: dict[Side, Connection] = {side: asked(lambda side=side: reached(migration, side)) for side in Side}  # type: ignore[misc]
     tables = see_tables(migration, sides[Side.SOURCE], sides[Side.TARGET])
     check_tables(migration, tables)
-    stream_side = _connected(migration, "stream")
+    stream_side = asked(lambda: reached(migration, "stream"))
     stream = see_stream(migration, tables.of(migration.origin), stream_side)
     # A role that lacks a permission would only ever try again: better refused here.
     if process.command != "reader":
@@ -88,24 +82,6 @@ def prepare(process: ProcessConfig, migration: MigrationConfig) -> tuple[Migrati
     if process.command != "validator":
         check_stream_reads(stream_side, stream)
     return completed(migration, tables), tables, stream
-
-
-def _connected(migration: MigrationConfig, side: str) -> Connection:
-    return asked(lambda: connect(migration, side))
-
-
-def completed(migration: MigrationConfig, tables: Tables) -> MigrationConfig:
-    """The migration with what its tables say: keys, their types, and the tables' ARNs."""
-    schema = tables.of(migration.origin).schema
-    return dataclasses.replace(
-        migration,
-        partition_key=schema.partition_key,
-        partition_type=schema.partition_type,
-        sort_key=schema.sort_key,
-        sort_type=schema.sort_type or "",
-        source_arn=tables.source.arn,
-        target_arn=tables.target.arn,
-    )
 
 
 # --- tables ------------------------------------------------------------------------------------------------
@@ -121,62 +97,10 @@ def see_tables(migration: MigrationConfig, source: Connection, target: Connectio
     )
 
 
-def check_tables(migration: MigrationConfig, tables: Tables) -> None:
-    """Raises ConfigurationError for one table on both sides, and for keys that differ."""
-    check_distinct(tables)
-    check_keys(tables)
-    check_key_flags(migration, tables.source)
-
-
-def check_distinct(tables: Tables) -> None:
-    """Raises ConfigurationError when source and target are one table."""
-    if tables.source.arn == tables.target.arn and one_service(tables.source_endpoint, tables.target_endpoint):
-        raise ConfigurationError(
-            f"source and target are the same table ({tables.source.arn} at {tables.source_endpoint}), "
-            "which always equals itself",
-            "give another --source-profile, --source-region or --source-table",
-        )
-
-
-def check_keys(tables: Tables) -> None:
-    """Raises ConfigurationError when the tables' keys differ: no key could be looked up."""
-    if tables.source.schema != tables.target.schema:
-        raise ConfigurationError(
-            f"the key schemas differ: source {describe_keys(tables.source)}, "
-            f"target {describe_keys(tables.target)}",
-            "check --source-table and --target-table",
-        )
-
-
-def check_key_flags(migration: MigrationConfig, table: TableInfo) -> None:
-    """Raises ConfigurationError when --partition-key or --sort-key is not what the table has."""
-    schema = table.schema
-    for flag, given, real in (
-        ("--partition-key", migration.partition_key, schema.partition_key),
-        ("--sort-key", migration.sort_key, schema.sort_key),
-    ):
-        if given is not None and given != real:
-            raise ConfigurationError(
-                f"{flag} is {given}, but table {table.name} has {describe_keys(table)}",
-                f"write {flag} {real}" if real else "leave it out",
-            )
-
-
 def check_item_reads(connection: Connection, table: TableInfo) -> None:
     """Raises AccessDenied when items must not be read; asks for one that nobody has (1 read unit at most)."""
     reader = TableReader(connection, table.asked, table.schema)
     asked(lambda: allowed(lambda: reader.batch_get([reader.nobody], lambda _key, _item: None)))
-
-
-def describe_keys(table: TableInfo) -> str:
-    """The table's keys and their types in words."""
-    schema = table.schema
-    partition = f"partition key {schema.partition_key} ({schema.partition_type})"
-    return (
-        f"{partition}, sort key {schema.sort_key} ({schema.sort_type})"
-        if schema.sort_key
-        else f"{partition} alone"
-    )
 
 
 # --- stream ------------------------------------------------------------------------------------------------
@@ -185,10 +109,8 @@ def describe_keys(table: TableInfo) -> str:
 def see_stream(migration: MigrationConfig, origin: TableInfo, connection: Connection) -> StreamSeen:
     """Raises ConfigurationError for a stream that is missing, disabled, or of another table."""
     arn = migration.stream_arn or origin.stream_arn
-    if arn is None or (migration.stream_arn is None and not origin.stream_enabled):
-        raise ConfigurationError(
-            f"{migration.origin} table {origin.name} has no enabled stream", ENABLE_STREAM
-        )
+    if arn is None or migration.stream_arn is None:
+        arn = enabled_stream(migration, origin)
     if not arn.startswith(f"{origin.arn}/stream/"):
         raise ConfigurationError(
             f"--stream-arn {arn} is not a stream of the {migration.origin} table {origin.arn}",
@@ -204,6 +126,15 @@ def see_stream(migration: MigrationConfig, origin: TableInfo, connection: Connec
         newest = f"use the newer one, {origin.stream_arn}" if origin.stream_enabled else ENABLE_STREAM
         raise ConfigurationError(f"stream {arn} is disabled", newest)
     return StreamSeen(info, count, a_shard, connection.endpoint)
+
+
+def enabled_stream(migration: MigrationConfig, origin: TableInfo) -> str:
+    """The ARN of the table's latest stream. Raises ConfigurationError where none is enabled."""
+    if origin.stream_arn is None or not origin.stream_enabled:
+        raise ConfigurationError(
+            f"{migration.origin} table {origin.name} has no enabled stream", ENABLE_STREAM
+        )
+    return origin.stream_arn
 
 
 def check_stream_reads(connection: Connection, stream: StreamSeen) -> None:
@@ -277,19 +208,25 @@ def open_store(process: ProcessConfig, migration: MigrationConfig) -> Opened:
     """Begin or go on with the migration. Raises SettingsChanged, StateDamaged, and ConfigurationError."""
     while True:
         await_store(process, migration)
-        connection = RedisConnection(process.redis_url, migration.name)
         try:
-            new = load(connection) is None
-            times = None if process.command in _BESIDE_A_RUN else migration.judged_by()
-            meta = begin(connection, migration.settings(), times)
-            return _opened(migration, meta, new=new)
-        except StoreUnusable as error:
-            raise ConfigurationError(error.problem, error.remedy) from error
+            return open_once(process, migration)
         except StoreNotReady as error:
             log.warning("Redis does not serve us yet: waiting", error=error.problem)
-        finally:
-            connection.close()
         time.sleep(NOT_READY_SECONDS)
+
+
+def open_once(process: ProcessConfig, migration: MigrationConfig) -> Opened:
+    """As `open_store`; raises StoreNotReady where that waits."""
+    connection = RedisConnection(process.redis_url, migration.name)
+    try:
+        new = load(connection) is None
+        times = None if process.command in _BESIDE_A_RUN else migration.judged_by()
+        meta = begin(connection, migration.settings(), times)
+        return _opened(migration, meta, new=new)
+    except StoreUnusable as error:
+        raise ConfigurationError(error.problem, error.remedy) from error
+    finally:
+        connection.close()
 
 
 def _opened(migration: MigrationConfig, meta: Meta, *, new: bool) -> Opened:

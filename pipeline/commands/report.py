@@ -7,16 +7,18 @@ store's writers.
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from pipeline.commands.inspect import GATE_EXIT
 from pipeline.config import ProcessConfig
-from pipeline.core.gate import Limits
+from pipeline.core.gate import Limits, Result
 from pipeline.errors import ConfigurationError
 from pipeline.gathering import gather, maker
-from pipeline.report import report_text
-from pipeline.report.facts import FORM, Facts, fingerprint
+from pipeline.report import overview_text, report_text
+from pipeline.report.cover import Cover, cover_object
+from pipeline.report.facts import FORM, Facts, facts_object, fingerprint
 from pipeline.store import StoreView
 
 #: Facts are bounded in every list; the largest seen have a megabyte or two.
@@ -30,11 +32,14 @@ def of_state(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
 
 def of_file(process: ProcessConfig, path: str) -> int:
     """Report the facts that `report --format json` wrote; the exit code that the gate had then."""
-    return _write(process, read_facts(Path(path)))
+    kept = read_facts(Path(path))
+    return write_cover(process, kept) if isinstance(kept, Cover) else _write(process, kept)
 
 
-def read_facts(path: Path) -> Facts:
-    """The facts of a file. Raises ConfigurationError where it holds others than its fingerprint says."""
+def read_facts(path: Path) -> Facts | Cover:
+    """The facts of a file, of one migration or of many. Raises ConfigurationError where it holds others than
+    its fingerprint says.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MOST_FACTS_BYTES + 1)
@@ -43,9 +48,10 @@ def read_facts(path: Path) -> Facts:
                 f"--facts {path} is larger than any facts are", "give what `report --format json` wrote"
             )
         kept = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
-        said = msgspec.json.decode(kept["sha256"], type=str)
-        plain = msgspec.json.decode(kept["facts"])
-        facts = msgspec.convert(plain, Facts)
+        said = msgspec.json.decode(kept.pop("sha256"), type=str)
+        plain = {name: msgspec.json.decode(one) for name, one in kept.items()}
+        facts, again = _decoded(plain)
+        plain = plain if isinstance(facts, Cover) else plain["facts"]
     except OSError as error:
         raise ConfigurationError(f"--facts {path}: {error.strerror}") from error
     except (KeyError, msgspec.DecodeError) as error:
@@ -57,17 +63,40 @@ def read_facts(path: Path) -> Facts:
         raise ConfigurationError(
             f"{path} was changed: the SHA-256 of its facts is {found}, not {said}", "take the original"
         )
+    if fingerprint(again) != said:  # what this version does not know, or misses, would change it
+        raise ConfigurationError(f"{path} was kept by another version", "report it with that one")
     return facts
 
 
+def _decoded(plain: dict[str, Any]) -> tuple[Facts | Cover, dict[str, Any]]:
+    """What was kept, and how this version would keep it."""
+    if "migrations" in plain:
+        cover = msgspec.convert(plain, Cover)
+        return cover, cover_object(cover)
+    facts = msgspec.convert(plain["facts"], Facts)
+    return facts, facts_object(facts)
+
+
 def _write(process: ProcessConfig, facts: Facts) -> int:
-    text = _rendered("json" if process.json else process.format, facts)
+    return _put(process, _rendered(_form(process), facts), facts.result)
+
+
+def write_cover(process: ProcessConfig, made: Cover) -> int:
+    """Report many migrations; the exit code of the gate."""
+    return _put(process, _rendered_cover(_form(process), made), made.result)
+
+
+def _form(process: ProcessConfig) -> str:
+    return "json" if process.json else process.format
+
+
+def _put(process: ProcessConfig, text: str, result: Result) -> int:
     if process.output is None:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
         _replace(Path(process.output), text)
-    return GATE_EXIT[facts.result]
+    return GATE_EXIT[result]
 
 
 def _rendered(form: str, facts: Facts) -> str:
@@ -76,6 +105,14 @@ def _rendered(form: str, facts: Facts) -> str:
 
         return html.page(facts)
     return report_text.as_json(facts) if form == "json" else report_text.as_text(facts)
+
+
+def _rendered_cover(form: str, made: Cover) -> str:
+    if form == "html":
+        from pipeline.report import html
+
+        return html.cover_page(made)
+    return overview_text.cover_json(made) if form == "json" else overview_text.cover_text(made)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -19,8 +19,7 @@ import threading
 import time
 import tty
 from collections import deque
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Self
 
@@ -30,6 +29,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pipeline import exit_codes
+from pipeline.commands import several
 from pipeline.commands.inspect import begun
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.gate import Result
@@ -38,6 +38,7 @@ from pipeline.gathering import ASKED_BY_PAGE, gather, maker
 from pipeline.process import streams
 from pipeline.report.columns import paragraph
 from pipeline.report.facts import Facts
+from pipeline.report.watch_overview import overview
 from pipeline.report.watch_text import TALL, Line, Rates, picture, rates, shown_in
 from pipeline.store import StoreView, embedded
 
@@ -54,17 +55,20 @@ _STYLES = {
     Result.FAILED: "bold red",
     Result.INCONCLUSIVE: "bold yellow",
 }
+#: Plain text has room for everything.
+ALL_LINES = 1_000_000
 _ESCAPE = b"\x1b"
 _DRAWN = "▁█…×–"
 
 
-def run(process: ProcessConfig, migration: MigrationConfig) -> int:
+def run(process: ProcessConfig, migrations: Sequence[MigrationConfig]) -> int:
     """Watch until `q`, Ctrl-C or SIGTERM. What keeps the first look from being taken ends it, as `status`."""
     if process.json:
         raise UsageError(
             "--watch is to be looked at", "leave --watch out: `status --json`, as often as needed"
         )
-    look = partial(_look, process, migration)
+    one = migrations[0] if len(migrations) == 1 else None
+    look: Look = _LookAtOne(process, one) if one else _LookAtAll(process, migrations)
     try:
         first = look()
     except KeyboardInterrupt:
@@ -81,33 +85,72 @@ def run(process: ProcessConfig, migration: MigrationConfig) -> int:
     return exit_codes.FINE
 
 
-def _look(process: ProcessConfig, migration: MigrationConfig) -> Facts:
-    """The facts of now; opened anew each time, for the run beside may be another by now."""
-    url = process.redis_url or embedded.beside(process.state_dir)
-    opened = begun(dataclasses.replace(process, redis_url=url), migration, StoreView)
-    with contextlib.closing(opened) as store:
-        limits, who = migration.gate_limits(), maker(url)
-        return gather(store, limits, who, show_keys=process.show_keys, ask_at_most=ASKED_BY_PAGE)
-
-
 # --- figures -----------------------------------------------------------------------------------------------
+
+#: Makes lines of what was seen: given why there is nothing newer ("" = there is), its age in seconds, and how
+#: many lines there is room for.
+Draw = Callable[[str, float, int], list[Line]]
+#: Looks now. Raises MonitorError.
+Look = Callable[[], Draw]
+
+
+def _located(process: ProcessConfig) -> ProcessConfig:
+    """With the URL of now: the run beside may be another by now."""
+    return dataclasses.replace(process, redis_url=process.redis_url or embedded.beside(process.state_dir))
+
+
+class _LookAtOne:
+    """All that is known of one migration, and what goes on since the looks before."""
+
+    def __init__(self, process: ProcessConfig, migration: MigrationConfig) -> None:
+        self._process, self._migration = process, migration
+        self._before: deque[Facts] = deque()
+
+    def __call__(self) -> Draw:
+        facts = self._facts()
+        measured = self._rates(facts)
+        return lambda trouble, age, height: picture(facts, measured, trouble, age, tall=height + 1 >= TALL)
+
+    def _facts(self) -> Facts:
+        process = _located(self._process)
+        with contextlib.closing(begun(process, self._migration, StoreView)) as store:
+            limits, who = self._migration.gate_limits(), maker(process.redis_url)
+            return gather(store, limits, who, show_keys=process.show_keys, ask_at_most=ASKED_BY_PAGE)
+
+    def _rates(self, facts: Facts) -> Rates | None:
+        measured = rates(self._before[0], facts) if self._before else None
+        if measured is None:
+            self._before.clear()
+        self._before.append(facts)
+        while len(self._before) > 1 and facts.at_ms - self._before[0].at_ms > RATES_MS:
+            self._before.popleft()
+        return measured
+
+
+class _LookAtAll:
+    """Where many migrations stand, by their figures alone."""
+
+    def __init__(self, process: ProcessConfig, migrations: Sequence[MigrationConfig]) -> None:
+        self._process, self._migrations = process, migrations
+
+    def __call__(self) -> Draw:
+        standings, at_ms = several.standings(_located(self._process), self._migrations)
+        return lambda trouble, age, height: overview(standings, at_ms, trouble, age, height)
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """The latest facts, when they came (monotonic), and why there are no newer ones."""
+    """The latest look, when it was taken (monotonic), and why there is no newer one."""
 
-    facts: Facts
+    draw: Draw
     at: float
-    measured: Rates | None = None
     trouble: str = ""
 
 
 class _Watching:
-    """Gathers facts again and again in a thread of its own."""
+    """Looks again and again in a thread of its own."""
 
-    def __init__(self, look: Callable[[], Facts], first: Facts, wake: Callable[[], None]) -> None:
+    def __init__(self, look: Look, first: Draw, wake: Callable[[], None]) -> None:
         self._look, self._wake = look, wake
-        self._before = deque([first])
         self._known = _Known(first, time.monotonic())
         self._failure: Exception | None = None
         self._ended = threading.Event()
@@ -117,35 +160,26 @@ class _Watching:
     def end(self) -> None:
         self._ended.set()
 
-    def lines(self, *, tall: bool) -> list[Line]:
-        """What is to be shown now. Raises what nobody foresaw."""
+    def lines(self, height: int) -> list[Line]:
+        """What is to be shown now, for so many lines. Raises what nobody foresaw."""
         if self._failure is not None:
             raise self._failure
         known = self._known
-        return picture(known.facts, known.measured, known.trouble, time.monotonic() - known.at, tall=tall)
+        return known.draw(known.trouble, time.monotonic() - known.at, height)
 
     def _go_on(self) -> None:
         took = 0.0
         while not self._ended.wait(max(LEAST_SECONDS, REST_FACTOR * took)):
             began = time.monotonic()
             try:
-                facts = self._look()
-                self._known = _Known(facts, time.monotonic(), self._rates(facts))
+                draw = self._look()
+                self._known = _Known(draw, time.monotonic())
             except MonitorError as error:
                 self._known = msgspec.structs.replace(self._known, trouble=error.problem)
             except Exception as error:  # noqa: BLE001 - raised again where the picture is drawn
                 self._failure = error
             took = time.monotonic() - began
             self._wake()
-
-    def _rates(self, facts: Facts) -> Rates | None:
-        measured = rates(self._before[0], facts)
-        if measured is None:
-            self._before.clear()
-        self._before.append(facts)
-        while len(self._before) > 1 and facts.at_ms - self._before[0].at_ms > RATES_MS:
-            self._before.popleft()
-        return measured
 
 
 # --- signals and keys --------------------------------------------------------------------------------------
@@ -239,7 +273,7 @@ def _on_screen(watching: _Watching, signals: _Signals) -> None:
         shown: object = None
         while not signals.ended:
             size = _size()
-            lines = _framed(watching.lines(tall=size[1] >= TALL), size, typed=keyboard is not None)
+            lines = _framed(watching.lines(size[1] - 1), size, typed=keyboard is not None)
             if (lines, size) != shown:
                 console.size = size
                 live.update(_drawn(lines), refresh=True)
@@ -277,7 +311,7 @@ def _drawn(lines: list[Line]) -> Text:
 
 def _in_blocks(watching: _Watching, signals: _Signals, every_seconds: float) -> None:
     while not signals.ended:
-        block = [paragraph(one.text, indent=one.indent) for one in watching.lines(tall=True)]
+        block = [paragraph(one.text, indent=one.indent) for one in watching.lines(ALL_LINES)]
         print("\n".join([*block, ""]), flush=True)
         until = time.monotonic() + every_seconds
         while not signals.ended and (left := until - time.monotonic()) > 0:

@@ -74,6 +74,8 @@ class Comparer:
         self._stop = stop
         self._lock = threading.Lock()
         self._in_hand: dict[Part, Hand] = {}  # an ordinal may come back while who lost it is still at it
+        #: All partitions are read.
+        self.is_over = False
 
     def step(self) -> bool:
         """Take one partition and read it to its end; False when there is none to take now.
@@ -86,6 +88,7 @@ class Comparer:
             raise StateLost("the comparison is gone from Redis, or was begun anew")
         if standing in (Standing.SETTLING, Standing.FINISHED):
             self._work.over()
+            self.is_over = True
         if part is None:
             return False
         with self._holding(part) as hand:

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,11 +26,11 @@ from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.state import CompareSettings, Comparison
 from pipeline.core.model import Side
 from pipeline.core.sampling import Sampler
-from pipeline.errors import ConfigurationError, SpillIncomplete, StateLost, StoreError
+from pipeline.errors import ConfigurationError, MonitorError, SpillIncomplete, StateLost, StoreError
 from pipeline.metrics import Metrics
 from pipeline.process import garbage, loops
 from pipeline.producers.export.opened import SideExport, open_for
-from pipeline.sides import clocks, connect, report
+from pipeline.sides import clocks, connect, count_spent, report
 from pipeline.store import CompareStore, Outage, once_served
 from pipeline.store.compare_store import Beginning
 
@@ -37,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 #: A thread that found no partition asks again after this.
 IDLE_SECONDS = 1.0
+#: Between two rounds over many migrations.
+ROUND_SECONDS = 10.0
 #: Of a thread that cannot reach the store.
 BACKOFF = Backoff(1.0, 30.0)
 
@@ -53,55 +56,132 @@ def run_comparer(
 ) -> None:
     """Compare until `stop`. Raises MonitorError when the configuration cannot work.
 
-    unserved: as `Outage` calls it.
+    Of many migrations one after the other is compared, round by round: what is begun again is joined again,
+    and one that fails keeps nobody from the next. unserved: as `Outage` calls it.
     """
-    (migration,) = migrations
-    if migration.comparison is None:
-        raise ConfigurationError("nothing says what is to be compared")
-    own_metrics = metrics.of(migration.name)
-    own_metrics.describe(migration.described())
-    connections = {side: connect(migration, side, own_metrics) for side in Side}
-    tables = {side: describe_table(connections[side], migration.table(side)) for side in Side}
-    settings = migration.comparison
-    aws, outage = clocks(migration, connections), Outage(unserved)
-
-    def begun() -> tuple[CompareStore, Comparison]:
-        store = CompareStore.begin(process.redis_url, migration.name, migration.settings(), aws, outage)
-        return store, store.begin_comparison(settings, Beginning.JOIN)
-
-    both = once_served(begun, stop, heartbeat)
-    if both is None:
-        return
-    store, comparison = both
-    comparer = Comparer(
-        store,
-        comparison.id,
-        comparison.settings.partitions(),
-        _work(process, migration, connections, tables, store, comparison),
-        owner=f"{socket.gethostname()}:{slot}",
-        leads=migration.verify_on is Side.SOURCE,
-        most_waiting=migration.stop_after_findings,
-        stop=stop,
-    )
-    log.info(
-        "comparer started",
-        slot=slot,
-        mode=comparison.settings.mode,
-        partitions=comparison.planned,
-        in_flight=process.in_flight,
-    )
-
-    def alive() -> None:
-        heartbeat()
-        with contextlib.suppress(StoreError):  # whoever reads will say so
-            store.clock.keep()
-            comparer.keep()
-        for connection in connections.values():
-            report(connection, own_metrics)
-
+    joining = [_Joining(process, one, metrics, slot, unserved) for one in migrations]
     garbage.freeze()
-    loops.serve([functools.partial(_loop, comparer, stop)] * process.in_flight, stop, alive)
-    store.close()
+    if len(joining) == 1:
+        joining[0].compare(stop, heartbeat, stop.is_set)
+        return
+    failures: dict[str, str] = {}
+    while not stop.is_set():
+        for one in joining:
+            _compare_in_turn(one, stop, heartbeat, failures)
+        _pause(ROUND_SECONDS, stop, heartbeat)
+
+
+def _compare_in_turn(
+    one: "_Joining", stop: threading.Event, heartbeat: Callable[[], None], failures: dict[str, str]
+) -> None:
+    """failures: why each migration failed last, so that a reason is said once."""
+    try:
+        one.compare(stop, heartbeat, lambda: one.is_over or stop.is_set())
+    except MonitorError as error:
+        if failures.get(one.migration) != error.problem:
+            log.error("not compared: the next one is", migration=one.migration, error=str(error))
+        failures[one.migration] = error.problem
+    else:
+        failures.pop(one.migration, None)
+
+
+def _pause(seconds: float, stop: threading.Event, heartbeat: Callable[[], None]) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not stop.wait(min(left, 1.0)):
+        heartbeat()
+
+
+class _Joining:
+    """One migration, whose comparison is joined again and again."""
+
+    def __init__(
+        self,
+        process: ProcessConfig,
+        migration: MigrationConfig,
+        metrics: Metrics,
+        slot: str,
+        unserved: Callable[[float], None],
+    ) -> None:
+        self._process, self._migration, self._slot = process, migration, slot
+        self.migration, self.is_over = migration.name, False
+        self._metrics = metrics.of(migration.name)
+        self._metrics.describe(migration.described())
+        self._connections = {side: connect(migration, side, self._metrics) for side in Side}
+        self._tables: dict[Side, TableInfo] = {}
+        self._aws, self._outage = clocks(migration, self._connections), Outage(unserved)
+
+    def compare(
+        self, stop: threading.Event, heartbeat: Callable[[], None], enough: Callable[[], bool]
+    ) -> None:
+        """Until it is `enough`, which is asked once a second. Raises MonitorError."""
+        heartbeat()
+        self._see_tables()
+        both = once_served(self._joined, stop, heartbeat)
+        if both is None:
+            return
+        store, comparison = both
+        try:
+            self._serve(store, comparison, heartbeat, enough)
+        finally:
+            store.close()
+
+    def _see_tables(self) -> None:
+        if not self._tables:
+            self._tables = {
+                side: describe_table(connection, self._migration.table(side))
+                for side, connection in self._connections.items()
+            }
+
+    def _joined(self) -> tuple[CompareStore, Comparison]:
+        migration, url = self._migration, self._process.redis_url
+        if migration.comparison is None:
+            raise ConfigurationError("nothing says what is to be compared")
+        store = CompareStore.begin(url, migration.name, migration.settings(), self._aws, self._outage)
+        return store, store.begin_comparison(migration.comparison, Beginning.JOIN)
+
+    def _serve(
+        self,
+        store: CompareStore,
+        comparison: Comparison,
+        heartbeat: Callable[[], None],
+        enough: Callable[[], bool],
+    ) -> None:
+        ended = threading.Event()
+        comparer = Comparer(
+            store,
+            comparison.id,
+            comparison.settings.partitions(),
+            _work(self._process, self._migration, self._connections, self._tables, store, comparison),
+            owner=f"{socket.gethostname()}:{self._slot}",
+            leads=self._migration.verify_on is Side.SOURCE,
+            most_waiting=self._migration.stop_after_findings,
+            stop=ended,
+        )
+        if comparison.finished_ms is None:
+            log.info(
+                "comparer started",
+                migration=self.migration,
+                slot=self._slot,
+                mode=comparison.settings.mode,
+                partitions=comparison.planned,
+                in_flight=self._process.in_flight,
+            )
+
+        def alive() -> None:
+            heartbeat()
+            with contextlib.suppress(StoreError):  # whoever reads will say so
+                store.clock.keep()
+                comparer.keep()
+                count_spent(store, self._metrics)
+            for connection in self._connections.values():
+                report(connection, self._metrics)
+            self.is_over = comparer.is_over
+            if enough():
+                ended.set()
+
+        loops.serve([functools.partial(_loop, comparer, ended)] * self._process.in_flight, ended, alive)
+        with contextlib.suppress(StoreError):
+            count_spent(store, self._metrics)
 
 
 def _work(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from pipeline.config.all_options import OPTIONS
 from pipeline.config.assembling import migration_of, plain
 from pipeline.config.declaration import Option, options_of
 from pipeline.config.given import (
@@ -19,7 +20,8 @@ from pipeline.config.given import (
     refuse_command,
     refuse_words,
 )
-from pipeline.config.options import COMMANDS, OPTIONS, MigrationConfig, ProcessConfig
+from pipeline.config.headings import COMMANDS
+from pipeline.config.options import MigrationConfig, ProcessConfig
 from pipeline.config.options_file import OF_ONE_TABLE
 from pipeline.config.parser import PROGRAM, Parser, parser_of
 from pipeline.core.model import Side
@@ -52,12 +54,13 @@ class Loaded:
     """What `load` made of everything that was given.
 
     migrations: at least one, and only the one that --migration names, if it does. effective: of each of them,
-    in their order, every option.
+    in their order, every option. of_all: what holds outside of all entries, None where the file has none.
     """
 
     process: ProcessConfig
     migrations: tuple[MigrationConfig, ...]
     effective: tuple[Sequence[Effective], ...]
+    of_all: MigrationConfig | None = None
 
 
 def load(argv: Sequence[str], environment: Mapping[str, str]) -> Loaded:
@@ -76,6 +79,7 @@ def load(argv: Sequence[str], environment: Mapping[str, str]) -> Loaded:
     process = ProcessConfig(
         command=command, milestone=values.get("milestone", ""), **plain(ProcessConfig, values)
     )
+    _check_tables(parser, process, values)
     made, effective = [], []
     for name in _chosen(parser, values):
         parser.file.chosen = name
@@ -85,7 +89,8 @@ def load(argv: Sequence[str], environment: Mapping[str, str]) -> Loaded:
         made.append(migration)
         effective.append(_effective(parser, own, process, migration))
     _check_apart(parser, made)
-    return Loaded(process, tuple(made), tuple(effective))
+    of_all = migration_of(values) if parser.file.entries else None
+    return Loaded(process, tuple(made), tuple(effective), of_all)
 
 
 def _parsed(parser: Parser) -> dict[str, Any]:
@@ -154,6 +159,24 @@ def _check_apart(parser: Parser, migrations: Sequence[MigrationConfig]) -> None:
 # --- what does not go together -----------------------------------------------------------------------------
 
 
+def _check_tables(parser: Parser, process: ProcessConfig, values: Mapping[str, Any]) -> None:
+    """Raises UsageError for --tables and --write beside what they have nothing to do with."""
+    for flag, given, commands in (
+        ("--tables", process.tables, ("doctor", "config")),
+        ("--write", process.write, ("config",)),
+    ):
+        if given is None:
+            continue
+        if process.command not in commands:
+            raise UsageError(
+                f"{flag} says nothing to `{process.command}`",
+                "it is for `doctor` and `config --write FILE`, which makes a file that names every table",
+            )
+        for option in OPTIONS:
+            if option.name in ("migration", *OF_ONE_TABLE) and values[option.field] is not None:
+                raise UsageError(f"{parser.place(option)} is of one, and {flag} of all", "give one of both")
+
+
 def _check_complete(process: ProcessConfig, migration: MigrationConfig, entry: str) -> None:
     """entry: where the migration's own stands in the file, if it has one."""
     try:
@@ -171,7 +194,7 @@ def _check_named(process: ProcessConfig, migration: MigrationConfig) -> None:
     looks_at_tables = process.command in _NEED_TABLE or (
         process.command == "findings" and process.explain is not None
     )
-    if looks_at_tables and not migration.target_table:
+    if looks_at_tables and not migration.target_table and not process.tables:
         raise UsageError(
             "no table is named", "give --target-table (and --source-table where its name differs)"
         )
@@ -228,6 +251,6 @@ def _shown(
     option: Option, value: object, values: Mapping[str, Any], source: str | None
 ) -> tuple[object, str]:
     """The value as it may be shown, and where it came from."""
-    if source is None and values[option.field] in (None, False):
+    if source is None and (values[option.field] is None or values[option.field] is False):  # 0 is a value
         source = f"default: {option.otherwise}" if option.otherwise else "default"
     return "(set)" if option.secret and value else value, source or "command line"

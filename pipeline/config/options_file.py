@@ -11,9 +11,10 @@ from typing import Any
 import configargparse
 
 from pipeline.config import yaml_file
+from pipeline.config.all_options import OPTIONS
 from pipeline.config.declaration import Option, options_of
 from pipeline.config.given import SWITCH_WORDS, did_you_mean, listing
-from pipeline.config.options import OPTIONS, MigrationConfig
+from pipeline.config.options import MigrationConfig
 from pipeline.config.parsers import migration_name
 from pipeline.config.yaml_file import Entry
 from pipeline.core.quoting import masked, quoted

@@ -28,6 +28,7 @@ _DURATION_UNITS_MS = (86_400_000, 3_600_000, 60_000, 1_000, 1)
 #: Names become part of Redis keys, between braces; table names (the default) allow just these characters.
 _MIGRATION = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 _CAUSE = re.compile(r"[0-9a-f]{8}")
+_TABLE_PATTERN = re.compile(r"(?:[A-Za-z0-9_.*?-]|\[!?[A-Za-z0-9_.-]+\]){1,255}")
 _TABLE_ARN = re.compile(r"arn:[a-z0-9-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[A-Za-z0-9_.-]{1,255}")
 _STREAM_ARN = re.compile(r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:\d+:table/[A-Za-z0-9_.-]+/stream/.+")
 
@@ -154,6 +155,27 @@ def not_negative(text: str) -> float:
     return value
 
 
+#: Of dollars: what is more is a slip of the pen, and what is less than a millionth, too.
+MOST_DOLLARS, LEAST_DOLLARS = 1_000_000, 0.000001
+_DOLLARS = f"a number from {LEAST_DOLLARS:f} to {MOST_DOLLARS:,}"
+
+
+def dollars(text: str) -> float:
+    """An amount, 0 for none."""
+    value = _number(text)
+    if value != 0 and not LEAST_DOLLARS <= value <= MOST_DOLLARS:
+        raise ArgumentTypeError(f"{said(text)} is neither 0 nor {_DOLLARS}")
+    return abs(value)  # -0.0 is 0
+
+
+def price(text: str) -> float:
+    """Dollars of a million of something; nothing that is counted here is free."""
+    value = _number(text)
+    if not LEAST_DOLLARS <= value <= MOST_DOLLARS:
+        raise ArgumentTypeError(f"{said(text)} is not {_DOLLARS}")
+    return value
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -203,6 +225,16 @@ def table(text: str) -> str:
         raise ArgumentTypeError(
             f"{said(text)} is no table: write its name (letters, digits, '_', '.' and '-', at most 255) or "
             "its ARN (arn:aws:dynamodb:REGION:ACCOUNT:table/TABLE)"
+        )
+    return text
+
+
+def table_pattern(text: str) -> str:
+    """A pattern of tables' names: `*` any characters, `?` one, `[ab]` one of these, `[!ab]` none of them."""
+    if not _TABLE_PATTERN.fullmatch(text):
+        raise ArgumentTypeError(
+            f"{said(text)} can match no table's name: write letters, digits, '_', '.', '-', and * or ? for "
+            "any others, such as 'prod-*'"
         )
     return text
 

@@ -38,7 +38,8 @@ def read(path: Path) -> dict[str, Entry]:
         mark = getattr(error, "problem_mark", None)
         at = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise ConfigurationError(
-            f"{path} is not valid YAML{at}", "put a value that holds : # or other signs in quotes"
+            f"{path} is not valid YAML{at}",
+            "indent with blanks, not tabs; put a value that holds : # or other signs in quotes",
         ) from None  # PyYAML's text quotes the line
     if root is None:
         return {}

@@ -13,9 +13,10 @@ Every metric that speaks of a migration carries the label `migration`; one that 
 
 One process group may share a directory (`run`): each process writes the files of its own slot and the
 supervisor's port serves their sum. A restarted process takes over its slot, so counters go on and the
-number of files stays bounded. Gauges use the mode "mostrecent" throughout: each has one meaningful
-writer at a time, a slot that never set it stays silent (min and max would see its initial 0), and the
-value of a process that was replaced gives way to the next one set.
+number of files stays bounded. Gauges use the mode "mostrecent": each has one meaningful writer at a time,
+a slot that never set it stays silent (min and max would see its initial 0), and the value of a process that
+was replaced gives way to the next one set. Only whether a migration is served is said by all processes of
+a role together ("min"), and set by each as soon as there is one.
 """
 
 import os
@@ -62,19 +63,19 @@ __all__ = [
 ]
 
 
-def start(directory: str | None, slot: str) -> Metrics:
+def start(directory: str | None, slot: str, migrations: int = 1) -> Metrics:
     """The metrics of this process; call once, before anything is counted.
 
     directory: where the processes of one group keep their slot files, None for a process of its own.
     slot: this process's name in the group, such as "validator-0"; a restarted process passes the same
-    one. Where the directory is full the process counts for itself, unseen by the others. Raises ValueError
-    for a slot that prometheus_client could not read back from a file name.
+    one. migrations: how many it serves. Where the directory is full the process counts for itself, unseen by
+    the others. Raises ValueError for a slot that prometheus_client could not read back from a file name.
     """
     if not slot or "_" in slot or "/" in slot:
         raise ValueError(f"slot {slot!r}: use letters, digits and dashes (file names are split at '_')")
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    files = None if directory is None else SlotFiles(directory, slot)
+    files = None if directory is None else SlotFiles(directory, slot, migrations)
     if directory is None or files is None or not files.reserve():
         values.ValueClass = values.MutexValue
         return Metrics(registry, registry)

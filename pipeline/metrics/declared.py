@@ -154,7 +154,7 @@ class Factory:
         **options: Any,
     ) -> Kind:
         if kind is Gauge:
-            options["multiprocess_mode"] = "mostrecent"  # see the package's docstring
+            options.setdefault("multiprocess_mode", "mostrecent")  # see the package's docstring
         metric = kind(PREFIX + name, text, labels, registry=self._registry, **options)
         family = next(iter(metric.describe()))
         full = family.name + ("_total" if family.type == "counter" else "")

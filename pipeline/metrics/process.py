@@ -5,6 +5,7 @@ redis. No key, shard name or free text is in a label.
 """
 
 import platform
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -57,6 +58,10 @@ class Metrics:
         """See that what is counted is seen: to be called about once a second."""
         if self._files is not None and self._files.is_missing():
             self.worker_restarts.inc(0)  # any change makes the files anew
+
+    def served(self, migration: str, role: str) -> Callable[[float], None]:
+        """To be called with 1 while this process, which plays that role, serves the migration, else 0."""
+        return self._of_migrations.migration_served.child(migration, role).set
 
     def of(self, migration: str) -> MigrationMetrics:
         """What every role counts of a migration; what is counted is there at 0 from now on."""

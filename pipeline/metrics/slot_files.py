@@ -14,9 +14,10 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-#: The files of a slot, one a kind of metric, and how long they are made at once: more than they need.
-KINDS = ("counter", "gauge_mostrecent", "histogram")
-SLOT_FILE_BYTES = 1 << 17
+#: The files of a slot, one a kind of metric, and how long they are made at once: more than they need for one
+#: migration, and for each further one.
+KINDS = ("counter", "gauge_min", "gauge_mostrecent", "histogram")
+SLOT_FILE_BYTES, MIGRATION_BYTES = 1 << 17, 20 << 10
 #: Where Linux shows the files that a process has open, also those without a name any more.
 _OPEN_FILES = Path("/proc/self/fd")
 
@@ -36,8 +37,9 @@ def prepare_directory(path: str) -> None:
 class SlotFiles:
     """Of one process. prometheus_client calls it at every change, for the name that its files have."""
 
-    def __init__(self, directory: str, slot: str) -> None:
+    def __init__(self, directory: str, slot: str, migrations: int = 1) -> None:
         self._directory = Path(directory)
+        self._bytes = SLOT_FILE_BYTES + MIGRATION_BYTES * (migrations - 1)
         self._slot = self._name = slot
         self._generation = 0
         self._gone = False
@@ -51,7 +53,7 @@ class SlotFiles:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for kind in KINDS:
                 with self._path(kind).open("ab") as file:
-                    file.write(bytes(max(0, SLOT_FILE_BYTES - file.tell())))
+                    file.write(bytes(max(0, self._bytes - file.tell())))
         except OSError as error:
             log.error(
                 "no room for metrics files: this process counts for itself alone",

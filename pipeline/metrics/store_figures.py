@@ -113,11 +113,11 @@ def _partition_lags(figures: Figures) -> Iterable[Sample]:
 
 # fmt: off
 STORE_METRICS = (
-    _one("gauge", "queue_backlog_entries", "Entries in the work stream.", lambda f: f.queue.backlog),
-    _one("gauge", "queue_pending_entries", "Entries held by a validator.", lambda f: f.queue.pending),
+    _one("gauge", "queue_backlog_entries", "Keys in the work stream.", lambda f: f.queue.backlog),
+    _one("gauge", "queue_pending_entries", "Keys held by a validator.", lambda f: f.queue.pending),
     _one("gauge", "queue_consumers", "Validators that hold entries.", lambda f: f.queue.consumers),
     _one("gauge", "queue_due_entries", "Keys waiting for their next look.", lambda f: f.queue.due),
-    _one("counter", "queue_redelivered_entries_total", "Entries whose validator went silent.",
+    _one("counter", "queue_redelivered_entries_total", "Keys whose validator went silent.",
          lambda f: f.ledger.entries_redelivered),
     _per("reason", DEAD_REASONS, "counter", "queue_dead_entries_total",
          "Entries given up, kept for a person.", lambda f: f.ledger.dead_entries),
@@ -208,10 +208,11 @@ class StoreCollector(Collector):
     """What the store knows of migrations, read at scrape time; of one that cannot be read, only `store_up 0`.
 
     One reading serves all scrapes of `CACHE_SECONDS`, so that several scrapers cannot multiply the load on
-    Redis.
+    Redis. It takes no longer than `READ_SECONDS` where servers do not answer: those that were read last time
+    are read first, and whoever's turn does not come is not up.
     """
 
-    CACHE_SECONDS = 1.0
+    CACHE_SECONDS, READ_SECONDS = 1.0, 6.0
 
     def __init__(self, watched: Sequence[Watched]) -> None:
         of_all = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS)
@@ -219,6 +220,7 @@ class StoreCollector(Collector):
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._families: list[Metric] = []
+        self._unread: set[str] = set()  # migrations
 
     def collect(self) -> Iterable[Metric]:
         with self._lock:
@@ -229,19 +231,29 @@ class StoreCollector(Collector):
 
     def _read(self) -> list[Metric]:
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-        for one, metrics in self._watched:
-            for declared, samples in _samples(one, metrics):
+        until = time.monotonic() + self.READ_SECONDS
+        for one, metrics in sorted(self._watched, key=lambda each: each[0].migration in self._unread):
+            figures = _figures(one) if time.monotonic() < until else None
+            (self._unread.discard if figures else self._unread.add)(one.migration)
+            for declared, samples in _samples(one, metrics, figures):
                 family = families.setdefault(declared.name, _family(declared))
                 for labels, value in samples:
                     family.add_metric([one.migration, *labels], value)
         return list(families.values())
 
 
-def _samples(watched: Watched, metrics: Sequence[StoreMetric]) -> Iterator[tuple[Declared, Iterable[Sample]]]:
+def _figures(watched: Watched) -> Figures | None:
     try:
-        figures = watched.figures()
+        return watched.figures()
     except MonitorError as error:  # said by the monitor itself, once
         log.debug("store not readable", migration=watched.migration, error=str(error))
+        return None
+
+
+def _samples(
+    watched: Watched, metrics: Sequence[StoreMetric], figures: Figures | None
+) -> Iterator[tuple[Declared, Iterable[Sample]]]:
+    if figures is None:
         yield STORE_UP.declared, (((), 0),)
         return
     for metric in metrics:

@@ -9,6 +9,7 @@ is still its own: one that was suspended and overtaken, or saw a state that was 
 
 import logging
 import threading
+import time
 
 import structlog
 
@@ -16,6 +17,7 @@ from pipeline.backoff import Backoff
 from pipeline.errors import AccessDenied, AwsError, ConfigurationError, NotFound, StoreUnavailable
 from pipeline.producers.base import Discovery, Producer
 from pipeline.reader.partitions import LEASE_MS
+from pipeline.serving import Lane
 from pipeline.store import ReaderStore
 from pipeline.store.messages import Lease, Outcome
 
@@ -25,51 +27,56 @@ EVERY_SECONDS = 1.0
 BACKOFF = Backoff(2.0, 30.0)
 
 
-class DiscoveryLoop:
-    """Runs in a thread of its own; `soon` and `end` are for other threads."""
+class Discoveries:
+    """Of one producer. `turn` has one caller at a time; `end` is for other threads."""
 
-    def __init__(self, store: ReaderStore, producer: Producer, owner: str) -> None:
+    def __init__(self, store: ReaderStore, producer: Producer, owner: str, lane: Lane) -> None:
         self._store = store
         self._producer = producer
         self._owner = owner
-        self._wake = threading.Event()
-        self._ended = threading.Event()
+        self._lane = lane
+        self._busy = threading.Lock()
+        self._ended = False
         self._lease: Lease | None = None
+        self._failures = 0
         self._proven = False  # a discovery went well: permissions and names are right
 
-    def run(self) -> None:
-        """Discover until `end`. Raises what the very first requests are refused with, StateLost, and what was
-        not expected.
+    def turn(self) -> float | None:
+        """Discover once; when to do so again, None after `end`. Raises what the very first requests are
+        refused with, StateLost, and what was not expected.
         """
-        failures = 0
-        while not self._ended.is_set():
-            self._wake.clear()
+        with self._busy:
+            if self._ended:
+                return None
+            began = time.monotonic()
             try:
-                self._once()
+                with self._lane.troubles.part("discovery"):
+                    self._once()
             except (AwsError, ConfigurationError, StoreUnavailable) as error:
                 if isinstance(error, (AccessDenied, NotFound, ConfigurationError)) and not self._proven:
                     raise
-                failures += 1
-                delay = BACKOFF.after(failures)
-                level = logging.DEBUG if isinstance(error, StoreUnavailable) else logging.WARNING
-                log.log(level, "discovery failed: trying again", error=str(error), retry_seconds=delay)
-                self._ended.wait(delay)
-            else:
-                failures = 0
-                self._wake.wait(EVERY_SECONDS)
+                return time.monotonic() + self._failed(error)
+            self._failures = 0
+            return began + EVERY_SECONDS
 
-    def soon(self) -> None:
-        """A partition is read to its end: its children may be read now."""
-        self._wake.set()
+    def _failed(self, error: Exception) -> float:
+        """How long to wait."""
+        self._failures += 1
+        delay = BACKOFF.after(self._failures)
+        level = logging.DEBUG if isinstance(error, StoreUnavailable) else logging.WARNING
+        log.log(level, "discovery failed: trying again", error=str(error), retry_seconds=delay)
+        return delay
 
-    def end(self) -> None:
-        self._ended.set()
-        self._wake.set()
-
-    def let_go(self) -> None:
-        """Give the lease back, once `run` has returned. Raises StoreUnavailable."""
-        if self._lease is not None:
-            self._store.release(self._lease)
+    def end(self) -> bool:
+        """Give the lease back; False while a discovery is under way. Raises StoreUnavailable."""
+        self._ended = True
+        if not self._busy.acquire(blocking=False):
+            return False
+        lease, self._lease = self._lease, None
+        self._busy.release()
+        if lease is not None:
+            self._store.release(lease)
+        return True
 
     def _once(self) -> None:
         name = self._producer.name

@@ -3,20 +3,16 @@
 Reads and writes: leases, heartbeats and watermarks in the store. Never: AWS. It makes no batch and no thread
 of its own.
 
-A partition is either in the schedule or in the hands of one thread, so it is never read twice at once, and no
-thread belongs to a partition: with more partitions than threads, the one that waited longest goes first.
-Any number of readers share the partitions of one producer: each takes ceil(partitions / readers alive) leases
-and gives back what is more. A lease that is lost is noticed at the next renewal at the latest; until then its
-fence keeps its batches out.
+A partition either waits for its turn (process/turns.py) or is in the hands of one thread, so it is never
+read twice at once, and no thread belongs to a partition. Any number of readers share the partitions of one
+producer: each takes ceil(partitions / readers alive) leases and gives back what is more. A lease that is lost
+is noticed at the next renewal at the latest; until then its fence keeps its batches out.
 """
 
-import heapq
-import itertools
 import math
 import random
 import threading
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -66,51 +62,6 @@ class LeasedPartition:
         return self.lease.partition
 
 
-class Schedule:
-    """Thread-safe. Instants are `time.monotonic()` seconds."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, LeasedPartition]] = []
-        self._order = itertools.count()  # equal due times: first come, first served; held are never compared
-        self._changed = threading.Condition()
-        self._paused = False
-        self._closed = False
-
-    def put(self, held: LeasedPartition, due: float) -> None:
-        with self._changed:
-            heapq.heappush(self._heap, (due, next(self._order), held))
-            self._changed.notify()
-
-    def take(self) -> LeasedPartition | None:
-        """Wait for the next item that is due; None once the schedule is closed."""
-        with self._changed:
-            while not self._closed:
-                wait = self._wait_seconds()
-                if wait is not None and wait <= 0:
-                    held = heapq.heappop(self._heap)[2]
-                    self._changed.notify()  # another thread waits for the next one while we serve this
-                    return held
-                self._changed.wait(wait)
-            return None
-
-    def pause(self, paused: bool) -> None:
-        """While paused, `take` hands out nothing."""
-        with self._changed:
-            self._paused = paused
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def _wait_seconds(self) -> float | None:
-        """Until the first item is due; None: until something changes."""
-        if self._paused or not self._heap:
-            return None
-        return self._heap[0][0] - time.monotonic()
-
-
 class Holdings:
     """The leases that `owner`, one reader of one producer, holds. Thread-safe."""
 
@@ -119,12 +70,13 @@ class Holdings:
         store: ReaderStore,
         producer: Producer,
         owner: str,
-        schedule: Schedule,
+        begin: Callable[[LeasedPartition], None],
     ) -> None:
+        """begin: what is done with a partition that was taken."""
         self._store = store
         self._producer = producer
         self._owner = owner
-        self._schedule = schedule
+        self._begin = begin
         self._held: dict[str, LeasedPartition] = {}
         self._lock = threading.Lock()
 
@@ -179,7 +131,7 @@ class Holdings:
             held = LeasedPartition(lease, checkpoint, reader)
             with self._lock:
                 self._held[lease.partition] = held
-            self._schedule.put(held, time.monotonic())
+            self._begin(held)
 
     def let_go(self, held: LeasedPartition) -> None:
         """Give a partition back, so that another reader may have it at once."""

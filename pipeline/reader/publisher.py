@@ -7,8 +7,8 @@ inside a position or a partition's name is the producer's alone.
 Two producers of one migration are two publishers on one store, in one process or in two: they share nothing
 but the ledger, the histories and the watermark.
 
-Threads: a bounded pool serves the schedule of partitions; one thread discovers partitions (`discovery`); the
-caller's thread keeps leases and watermarks (`partitions`), and the clock.
+Threads are shared with the other migrations of the process: one pool reads partitions, another keeps leases
+and watermarks (`partitions`) and the clock, a third discovers (`discovery`); see `pipeline/serving.py`.
 
 What happens to a batch that cannot be published:
 1. The store cannot be reached → the batch is kept and published later; nothing new is read meanwhile.
@@ -17,14 +17,14 @@ What happens to a batch that cannot be published:
 4. FENCED → somebody else has the partition: drop it. What we read, they read again.
 """
 
+import functools
 import logging
 import os
 import random
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -33,28 +33,24 @@ from pipeline.backoff import Backoff
 from pipeline.errors import (
     AccessDenied,
     AwsError,
+    AwsUnavailable,
     ConfigurationError,
     StateLost,
     StoreFull,
     StoreUnavailable,
 )
 from pipeline.metrics import ReaderMetrics
-from pipeline.process.pulse import Heartbeat
-from pipeline.producers.base import Batch, Producer, Stop
-from pipeline.reader.discovery import DiscoveryLoop
-from pipeline.reader.partitions import Holdings, LeasedPartition, Schedule
+from pipeline.process.turns import Turns
+from pipeline.producers.base import Batch, Producer
+from pipeline.reader.discovery import Discoveries
+from pipeline.reader.idling import IdlePolls
+from pipeline.reader.partitions import Holdings, LeasedPartition
+from pipeline.serving import Lane
 from pipeline.store import ReaderStore
 from pipeline.store.messages import Outcome
 
 log = structlog.get_logger(__name__)
 
-TICK_SECONDS = 1.0
-#: A partition where nothing happens is asked after SPACING, twice that, … up to this: a change shows in time
-#: for a verdict within 2 s.
-IDLE_SECONDS = 1.0
-#: … and when there are many partitions, so seldom that empty answers (0.8 ms of CPU each, measured) take no
-#: more than a quarter of a core: 300 partitions at 1 s, 1000 at 3.2 s.
-IDLE_SECONDS_PER_PARTITION = 0.0008 / 0.25
 #: Of one partition after failures in a row.
 BACKOFF = Backoff(0.5, 30.0, jittered=True)
 #: Reading goes on once the backlog has fallen below this share of --max-backlog.
@@ -64,69 +60,61 @@ END_SECONDS = 15.0
 
 
 class Publisher:
-    """Serves one producer until told to stop."""
+    """Serves one producer, as a `serving.Work`."""
 
     def __init__(
         self,
         store: ReaderStore,
         producer: Producer,
         metrics: ReaderMetrics,
+        lane: Lane,
+        reading: Turns,
+        idle: IdlePolls,
         *,
-        threads: int = 8,
         max_backlog: int = 100_000,
+        proved: Callable[[], None] = lambda: None,
     ) -> None:
-        """max_backlog: entries waiting for validators above which reading pauses."""
+        """reading, idle: shared with the process's other migrations. max_backlog: entries waiting for
+        validators above which reading pauses. proved: called when the first batch was read.
+        """
         self._store = store
         self._producer = producer
         self._metrics = metrics
-        self._threads = threads
+        self._lane = lane
+        self._turns, self._idle = reading, idle
+        self._seat = reading.seat()
         self._max_backlog = max_backlog
+        self._proved = proved
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._schedule = Schedule()
-        self._holdings = Holdings(store, producer, owner, self._schedule)
-        self._discovery = DiscoveryLoop(store, producer, owner)
+        self._holdings = Holdings(store, producer, owner, self._begin)
+        self._discoveries = Discoveries(store, producer, owner, lane)
         self._paused = False
         self._store_due = 0.0  # the store could not be reached: nothing is read before this instant
         self._proven = False  # a batch was read: permissions and names are right
-        self._failure: BaseException | None = None
-        self._heartbeat: Heartbeat = lambda **_: None
+        self._ends_at = 0.0  # when what is under way is waited for no longer
+        self._begun_again = False
+        lane.ask(self._discoveries.turn)
 
-    def run(self, stop: Stop, heartbeat: Heartbeat) -> None:
-        """Read and publish until `stop`; then finish what is under way and give everything back.
-
-        Raises AccessDenied, NotFound or ConfigurationError when the very first requests are refused,
-        StateLost when the migration's state is gone from Redis, and what a thread did not expect.
-        """
-        self._heartbeat = heartbeat
-        loops = [self._discovery.run, *[self._work] * self._threads]
-        threads = [threading.Thread(target=self._guard, args=(loop,), daemon=True) for loop in loops]
-        for thread in threads:
-            thread.start()
-        try:
-            while not stop.is_set() and self._failure is None:
-                try:
-                    self._tick()
-                except StoreUnavailable as error:
-                    log.debug("leases not renewed: trying again", error=str(error))
-                heartbeat(worked=self._proven)
-                stop.wait(TICK_SECONDS)
-        finally:
-            self._end(threads)
-        if self._failure is not None:
-            raise self._failure
+    @property
+    def has_worked(self) -> bool:
+        """See `serving.Work`."""
+        return self._proven
 
     # --- reading: in the pool --------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        while (held := self._schedule.take()) is not None:
-            due = None if held.leaving else self._serve(held)
-            if due is None:
-                self._holdings.let_go(held)
-            else:
-                self._schedule.put(held, due)
+    def _begin(self, held: LeasedPartition) -> None:
+        """It is read from now on. Raises what the very first requests are refused with."""
+        chore = self._lane.guarded(functools.partial(self._serve, held))
+        self._turns.put(self._seat, chore, time.monotonic())
 
     def _serve(self, held: LeasedPartition) -> float | None:
         """One batch of one partition; when it is due again, None when it is no longer ours to read."""
+        due = None if held.leaving else self._serve_once(held)
+        if due is None:
+            self._holdings.let_go(held)
+        return due
+
+    def _serve_once(self, held: LeasedPartition) -> float | None:
         began = time.monotonic()
         try:
             if held.moved and not self._reload(held):
@@ -135,12 +123,13 @@ class Publisher:
             if held.batch is None:
                 if began < self._store_due:
                     return self._store_due + random.uniform(0, BACKOFF.first_seconds)
-                held.batch = held.reader.next_batch()
-                self._prove()
-            keep = self._publish(held, held.batch)
+                held.batch = self._read(held)
+            with self._lane.troubles.part("publishing"):
+                keep = self._publish(held, held.batch)
         except (AwsError, ConfigurationError) as error:
             if isinstance(error, (AccessDenied, ConfigurationError)) and not self._proven:
                 raise
+            self._turns.slow(self._seat, slow=isinstance(error, AwsUnavailable))
             delay = self._backoff(held)
             log.warning(
                 "not read: trying again", partition=held.partition, error=str(error), retry_seconds=delay
@@ -161,10 +150,14 @@ class Publisher:
         held.failures = 0
         return began + held.pause_seconds if keep else None
 
-    def _prove(self) -> None:
+    def _read(self, held: LeasedPartition) -> Batch:
+        with self._lane.troubles.part("reading"):
+            batch = held.reader.next_batch()
+        self._turns.slow(self._seat, slow=False)
         if not self._proven:
             self._proven = True
-            self._heartbeat()  # at once: should this process be killed now, its supervisor knows
+            self._proved()  # at once: should this process be killed now, its supervisor knows
+        return batch
 
     def _publish(self, held: LeasedPartition, batch: Batch) -> bool:
         """Publish a batch; False when the partition is not ours to read any more. Raises StoreUnavailable."""
@@ -198,7 +191,7 @@ class Publisher:
         held.pause_seconds = self._pause_seconds(held, batch)
         if batch.checkpoint.finished:
             log.info("partition finished", partition=held.partition)
-            self._discovery.soon()
+            self._lane.ask_soon()
             return False
         return True
 
@@ -219,7 +212,7 @@ class Publisher:
     def _pause_seconds(self, held: LeasedPartition, batch: Batch) -> float:
         if not batch.idle:
             return batch.spacing_seconds
-        longest = max(IDLE_SECONDS, IDLE_SECONDS_PER_PARTITION * len(self._holdings))
+        longest = self._idle.longest_seconds(self)
         return min(max(held.pause_seconds * 2, batch.spacing_seconds), longest)
 
     def _backoff(self, held: LeasedPartition) -> float:
@@ -232,43 +225,57 @@ class Publisher:
                 "validators are behind: reading pauses", backlog=backlog, max_backlog=self._max_backlog
             )
             self._paused = True
-            self._schedule.pause(True)
+            self._turns.pause(self._seat, paused=True)
 
     def _count(self, batch: Batch, left_out: int) -> None:
         self._producer.published(batch)
         self._metrics.keys_sampled.inc(len(batch.changes) - left_out)
         self._metrics.checkpoint_timestamp_seconds.set(self._store.now_ms() / 1000)
 
-    # --- in the caller's thread ------------------------------------------------------------------------
+    # --- once a second ---------------------------------------------------------------------------------
 
-    def _tick(self) -> None:
-        """What is done once a second. Raises StoreUnavailable."""
+    def keep(self) -> None:
+        """See `serving.Work`. Raises StoreUnavailable and StateLost."""
         self._store.clock.keep()
         self._holdings.renew()
         self._holdings.balance()
+        self._idle.note(self, len(self._holdings))
         if self._paused and self._store.backlog() < self._max_backlog * RESUME_SHARE:
             log.info("reading goes on")
             self._paused = False
-            self._schedule.pause(False)
+            self._turns.pause(self._seat, paused=False)
 
     # --- the end ---------------------------------------------------------------------------------------
 
-    def _guard(self, loop: Callable[[], None]) -> None:
+    def end(self, error: BaseException | None) -> bool:
+        """See `serving.Work`. No new batches; those under way are published; then leases go, so that nobody
+        waits. A state that was lost is begun again first: only this process knows when the watch began.
+        """
+        if not self._ends_at:
+            self._ends_at = time.monotonic() + END_SECONDS
+            self._turns.give_up(self._seat)
+            self._idle.note(self, 0)
+            if isinstance(error, StateLost):
+                log.error("reading everything since the migration was begun once more", error=str(error))
+        under_way = self._seat.at_work and time.monotonic() < self._ends_at
+        if under_way or not self._is_begun_again(error):
+            return False
         try:
-            loop()
-        except BaseException as error:  # noqa: BLE001  # `run` raises it again
-            if self._failure is None:
-                self._failure = error
-
-    def _end(self, threads: Iterable[threading.Thread]) -> None:
-        """Stop order: no new batches; those under way are published; then leases go, so that nobody waits."""
-        self._discovery.end()
-        self._schedule.close()
-        deadline = time.monotonic() + END_SECONDS
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        try:
-            self._discovery.let_go()
+            if not self._discoveries.end() and time.monotonic() < self._ends_at:
+                return False
             self._holdings.end()
-        except (StoreUnavailable, StateLost) as error:
-            log.warning("leases not given back: they will run out", error=str(error))
+        except (StoreUnavailable, StateLost) as refused:
+            log.warning("leases not given back: they will run out", error=str(refused))
+        self._store.close()
+        return True
+
+    def _is_begun_again(self, error: BaseException | None) -> bool:
+        if not isinstance(error, StateLost) or self._begun_again:
+            return True
+        try:
+            self._store.begin_again()
+        except StoreUnavailable as refused:
+            log.debug("not begun again yet", error=str(refused))
+            return False
+        self._begun_again = True
+        return True

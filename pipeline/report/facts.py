@@ -189,15 +189,16 @@ def make(sources: Sources, findings: Findings) -> Facts:
         findings=findings,
         gaps=sources.gaps,
         definitions=list(comparison.settings.definitions) if comparison else None,
-        comparison=_comparison(comparison) if comparison else None,
+        comparison=_comparison(comparison, figures) if comparison else None,
         replication_delay_seconds=figures.replication_delay_seconds,
     )
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison(comparison: Comparison, figures: Figures) -> dict[str, Any]:
     times = {"started_ms": comparison.started_ms, "finished_ms": comparison.finished_ms}
     share = {"sample_percent": comparison.settings.sample_percent, "coverage": comparison.coverage}
-    return {**comparison_object(comparison), **times, **share}
+    counted = comparison_object(comparison, figures.terms.prices)
+    return {**counted, **times, **share}
 
 
 def shown_findings(

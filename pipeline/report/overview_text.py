@@ -22,11 +22,11 @@ from pipeline.report.words import instant, many
 NAMED = 3
 
 
-def status_lines(standings: Sequence[Standing]) -> Iterator[str]:
-    """`status`: a line a migration, in the order given, and why some cannot be read."""
+def status_lines(standings: Sequence[Standing], most: int | None = None) -> Iterator[str]:
+    """`status`: a line a migration, in the order given, and why some cannot be read. most: lines."""
     head = ("MIGRATION", "ANSWER", "RIGHT", "AT LEAST", "OPEN", "LAG", "READER LAG", "COVERAGE")
-    yield from table(head, map(_cells, standings), "no migration")
-    for one in standings:
+    yield from table(head, map(_cells, standings[:most]), "no migration")
+    for one in standings[:most]:
         if one.problem is not None:
             yield paragraph(f"{one.migration}: {one.problem.words}")
     yield paragraph(f"{counted(standings)}; `gate` says why, `--migration NAME` shows one of them")

@@ -184,7 +184,7 @@ def status_text(heading: Heading, figures: Figures) -> str:
 def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
     """`status --json`. Ratios lie in 0..1, durations are seconds; null: not measured yet."""
     ledger = msgspec.to_builtins(figures.ledger)
-    reader = figures.reader
+    reader, prices = figures.reader, figures.terms.prices
     return {
         "migration": heading.migration,
         "verify_on": heading.verify_on.value,
@@ -206,8 +206,8 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "gaps_closed": [_closed_object(gap) for gap in reader.closed],
         },
         "strata": [{**msgspec.to_builtins(one), "unseen": one.unseen} for one in strata(figures)],
-        "comparison": comparison_object(figures.comparison) if figures.comparison else None,
-        "comparison_of_table": comparison_object(figures.of_table) if figures.of_table else None,
+        "comparison": comparison_object(figures.comparison, prices) if figures.comparison else None,
+        "comparison_of_table": comparison_object(figures.of_table, prices) if figures.of_table else None,
         "queue": {
             "backlog": figures.queue.backlog,
             "outstanding": figures.queue.outstanding,

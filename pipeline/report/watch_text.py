@@ -67,14 +67,19 @@ def picture(
     head = f"{facts.migration}: {ANSWERS[facts.result]}"
     lines = [Line(f"{head}  at {instant(facts.at_ms)}", facts.result if not trouble else Result.INCONCLUSIVE)]
     if trouble:
-        old = f"these figures are {span(age_seconds)} old, and nobody knows what came since"
-        lines += [Line(f"NO NEWER FIGURES: {trouble}", Result.FAILED), Line(old, Result.FAILED)]
+        lines += old_lines(trouble, age_seconds)
     lines += [*_checks(facts, tall=tall), Line("", weight=_BLANK)]
     lines += [_row(name, text, weight=_MORE) for name, text in _known(facts)]
     lines += [Line("", weight=_BLANK)]
     lines += [_row(name, text) for name, text in _going_on(facts, measured)]
     lines += [Line("", weight=_BLANK), *_findings(facts)]
     return [msgspec.structs.replace(one, text=printable(one.text)) for one in lines]
+
+
+def old_lines(trouble: str, age_seconds: float) -> list[Line]:
+    """Why there are no newer figures, and how old these are."""
+    old = f"these figures are {span(age_seconds)} old, and nobody knows what came since"
+    return [Line(f"NO NEWER FIGURES: {trouble}", Result.FAILED), Line(old, Result.FAILED)]
 
 
 def fitted(lines: Sequence[Line], height: int) -> list[Line]:

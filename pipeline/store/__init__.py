@@ -38,11 +38,13 @@ from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
 from pipeline.store.figures_view import FiguresView
 from pipeline.store.key_view import KeyView
+from pipeline.store.locating import Pools
 from pipeline.store.marking import MarkStore
 from pipeline.store.outage import Outage, once_served
 from pipeline.store.permissions import Role, check_permissions
 from pipeline.store.reader_store import ReaderStore
 from pipeline.store.reading import StoreView
+from pipeline.store.role_store import RoleStore
 from pipeline.store.sampling import SampleStore
 from pipeline.store.validator_store import ValidatorStore
 
@@ -53,9 +55,11 @@ __all__ = [
     "KeyView",
     "MarkStore",
     "Outage",
+    "Pools",
     "ReaderStore",
     "RedisConnection",
     "Role",
+    "RoleStore",
     "SampleStore",
     "StoreView",
     "ValidatorStore",

@@ -22,7 +22,7 @@ from pipeline.core.redis_url import Form, fault_of, where
 from pipeline.errors import ConfigurationError, StateLost, StoreFull
 from pipeline.store.answers import CHOKED, NotAllowed, translation
 from pipeline.store.clock import AwsClocks, Reading, StateClock
-from pipeline.store.locating import Cluster, locator_of, pool
+from pipeline.store.locating import Cluster, Pools
 from pipeline.store.outage import Outage
 from pipeline.store.scripts import CLAIM, KEEP_CLOCK, Script, source
 
@@ -37,12 +37,18 @@ class RedisConnection:
     """One server and one migration's names on it. Raises ConfigurationError for a URL that is none."""
 
     def __init__(
-        self, url: str, migration: str, aws: AwsClocks | None = None, outage: Outage | None = None
+        self,
+        url: str,
+        migration: str,
+        aws: AwsClocks | None = None,
+        outage: Outage | None = None,
+        pools: Pools | None = None,
     ) -> None:
         """url: one of the forms of `core/redis_url.py`. Connects with the first call.
 
         aws: the time, as AWS tells it; None in a process that cannot ask there. outage: is told what goes
-        well and what does not; None for a command that looks once.
+        well and what does not; None for a command that looks once. pools: of a process that serves several
+        migrations, which share their connections where they can.
         """
         if fault := fault_of(url):
             raise ConfigurationError(f"--redis-url cannot be used: {fault}")
@@ -60,9 +66,10 @@ class RedisConnection:
         }
         located = where(url)
         self.form = located.form
-        #: Who knows where the server is; None: the URL names it.
-        self.locator = locator_of(located, options, self.key(""))
-        self.redis = redis.Redis.from_pool(pool(located, options, self.locator))
+        #: locator: who knows where the server is; None: the URL names it.
+        self.locator, of_the_server = (pools or Pools()).of(located, options, self.key(""))
+        own = pools is None
+        self.redis = (redis.Redis.from_pool if own else redis.Redis)(connection_pool=of_the_server)
 
     @property
     def place(self) -> str:
@@ -77,6 +84,7 @@ class RedisConnection:
         return [f"{host}:{port}: {translation(error).problem}" for (host, port), error in silent]
 
     def close(self) -> None:
+        """Connections that are shared stay."""
         self.redis.close()
 
     def key(self, name: str) -> str:
@@ -118,10 +126,10 @@ class RedisConnection:
             ours = translation(error, in_cluster=self.form is Form.CLUSTER)
             self.redis.connection_pool.disconnect(inuse_connections=False)
             if self._outage and not isinstance(ours, (StateLost, StoreFull, tolerated)):
-                self._outage.failed(call, ours)
+                self._outage.failed(call, ours, self.migration)
             raise ours from error
         if self._outage:
-            self._outage.served(call)
+            self._outage.served(call, self.migration)
 
     def time_ms(self) -> int:
         """What the server's own clock says."""

@@ -11,6 +11,7 @@ import msgspec
 from pipeline.core.adaptive import Adaptive
 from pipeline.core.budget import Lowered
 from pipeline.core.comparing.state import Comparison
+from pipeline.core.cost import Spending, Terms
 from pipeline.core.figures import Clock, Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
 from pipeline.core.ledger import (
@@ -28,17 +29,16 @@ from pipeline.core.outlook import Unsettled
 from pipeline.core.samples import Sample, timeline
 from pipeline.errors import StateDamaged
 from pipeline.store import codec
-from pipeline.store.adapting import FIELDS, counts_by_bucket, kept
+from pipeline.store.adapting import counts_by_bucket, kept
 from pipeline.store.answers import comparison_of, damaged, instant_ms, reading, whole
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
-from pipeline.store.connection import GROUP, RedisConnection
+from pipeline.store.connection import RedisConnection
 from pipeline.store.followed import lowered_of
 from pipeline.store.messages import gap_of
-from pipeline.store.scripts import of_sample
+from pipeline.store.questions import Question, figures_questions
+from pipeline.store.spending import cost_questions, spending_of
 
-#: Replication lags are counted by minute; figures speak of the last few.
-LAG_MINUTES = 5
 #: Findings that are read at a time.
 FINDINGS_PAGE = 500
 Answer = TypeVar("Answer")
@@ -46,13 +46,6 @@ Answer = TypeVar("Answer")
 FURTHEST_BEHIND = 10
 #: Histories that are read at a time.
 HISTORIES_PAGE = 1_000
-#: A command and its arguments.
-Question = tuple[str | int, ...]
-
-#: Nobody says that he is alive for longer than this: who seems to be was dated by a clock that is ahead of
-#: the one that is read, and says nothing.
-ALIVE_AHEAD_MS = 120_000
-
 
 _decode_sample = msgspec.json.Decoder(Sample).decode
 
@@ -60,6 +53,7 @@ _decode_sample = msgspec.json.Decoder(Sample).decode
 class FiguresView:
     """One migration's numbers and findings, read only; none before it has begun. Thread-safe."""
 
+    terms = Terms()  # what the figures are priced by: set by whoever knows
     _sample = ""  # the one whose keys are counted, as last heard (`scripts.of_sample`)
 
     def __init__(self, connection: RedisConnection) -> None:
@@ -81,6 +75,12 @@ class FiguresView:
     @property
     def clock(self) -> StateClock:
         return self._connection.clock
+
+    def spending(self) -> Spending:
+        """What all processes asked of AWS."""
+        told = self._ask(cost_questions(self._key, self.now_ms()))
+        with reading(self._key("cost")):
+            return spending_of(told)
 
     def partitions(self, producer: str | None = None) -> dict[str, Checkpoint]:
         """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
@@ -157,6 +157,8 @@ class FiguresView:
             ),
             adaptive=read("adaptive", _adaptive),
             lowered=lowered,
+            spending=read("cost", lambda _: spending_of(told)),
+            terms=self.terms,
             oldest_waiting_ms=read("late", _oldest_bucket_ms),
             oldest_finding_ms=read("oldest-finding", _first_ms),
             longest_due_ms=read("oldest-due", lambda raw: _longest_due_ms(told["oldest-entry"], raw)),
@@ -311,43 +313,6 @@ def finding_of(key: bytes, stored: bytes, opened_ms: float) -> Finding:
     instant_ms(finding.last_looked_ms)
     whole(finding.versions_behind)
     return finding
-
-
-def figures_questions(key: Callable[[str], str], now_ms: int, sample: str = "") -> dict[str, Question]:
-    """What `figures` asks, each by a name of its own. sample: see `scripts.of_sample`.
-
-    A key that was followed before the sample was lowered, and judged since, counts as seen as well.
-    """
-    judged, seen = (key(of_sample(name, sample)) for name in ("keys-judged", "keys-sampled"))
-    this_minute = now_ms // 60_000
-    minutes = range(this_minute - LAG_MINUTES + 1, this_minute + 1)
-    return {
-        "clock": ("HMGET", key("clock"), "distance_ms", "steps"),
-        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms"),
-        "adaptive": ("HMGET", key("meta"), "judged_by", *FIELDS),
-        "ledger": ("HGETALL", key("ledger")),
-        "lowered": ("HGET", key("meta"), "lowered"),
-        "keys-judged": ("PFCOUNT", judged),
-        "keys-sampled": ("PFCOUNT", seen, *([judged] if sample else [])),
-        "queued": ("HMGET", key("meta"), "queued", "handed_out"),
-        "pending": ("XPENDING", key("work"), GROUP),
-        "history": ("HLEN", key("history")),
-        "dead": ("XLEN", key("dead")),
-        "checkpoints": ("HGETALL", key("checkpoints")),
-        "watermarks": ("HGETALL", key("watermarks")),
-        "gaps": ("HGETALL", key("gaps")),
-        "readers": ("ZCOUNT", key("readers"), now_ms, now_ms + ALIVE_AHEAD_MS),
-        "validators": ("ZCOUNT", key("validators"), now_ms, now_ms + ALIVE_AHEAD_MS),
-        "oldest-entry": ("XRANGE", key("work"), "-", "+", "COUNT", 1),
-        "oldest-due": ("ZRANGE", key("due"), 0, 0, "WITHSCORES"),
-        "verdict": ("HGET", key("ledger"), "verdict_ms"),
-        "late": ("HKEYS", key("late")),
-        "oldest-finding": ("ZRANGE", key("findings-since"), 0, 0, "WITHSCORES"),
-        "marks": ("HGETALL", key("marks")),
-        "comparison": ("HGETALL", key("comparison")),
-        "of-table": ("HGETALL", key("comparison-of-table")),
-        **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
-    }
 
 
 def _first_ms(scored: list[tuple[bytes, float]]) -> int | None:

@@ -10,6 +10,7 @@ to where the migration is then.
 
 import contextlib
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
@@ -186,15 +187,35 @@ def _options_of(plain: str) -> dict[str, Any]:
     return dict(parse_url(plain))  # type: ignore[no-untyped-call]
 
 
-def locator_of(where: Where, options: Mapping[str, Any], key: str) -> Sentinels | Cluster | None:
-    """None where the URL names the server itself. key: any key of the migration."""
-    if where.form is Form.SENTINEL:
-        return Sentinels(where, options)
-    return Cluster(where, options, key) if where.form is Form.CLUSTER else None
+class Pools:
+    """Connections of one process, by the server that they lead to. Thread-safe.
+
+    A server, or the primary that Sentinels name, has all migrations: they share its connections. In a cluster
+    each migration has its own, as its slot may move.
+    """
+
+    def __init__(self) -> None:
+        self._shared: dict[Where, tuple[Locator | None, ConnectionPool]] = {}
+        self._lock = threading.Lock()
+
+    def of(
+        self, where: Where, options: Mapping[str, Any], key: str
+    ) -> "tuple[Locator | None, ConnectionPool]":
+        """Who knows where the server is (None: the URL names it), and connections to it.
+
+        options: of every connection. key: any key of the migration.
+        """
+        if where.form is Form.CLUSTER:
+            cluster = Cluster(where, options, key)
+            return cluster, _pool(where, options, cluster)
+        with self._lock:
+            if where not in self._shared:
+                locator = Sentinels(where, options) if where.form is Form.SENTINEL else None
+                self._shared[where] = locator, _pool(where, options, locator)
+            return self._shared[where]
 
 
-def pool(where: Where, options: Mapping[str, Any], locator: Locator | None) -> ConnectionPool:
-    """Connections to the migration's server. options: of every connection."""
+def _pool(where: Where, options: Mapping[str, Any], locator: Locator | None) -> ConnectionPool:
     if locator is None:
         return ConnectionPool.from_url(where.server, **options)
     given = _options_of(where.server)

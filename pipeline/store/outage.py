@@ -2,8 +2,9 @@
 
 Reads: the monotonic clock. Writes: log lines. Never: redis.
 
-An outage is over when the kind of call that failed last goes well again: a server that refuses writes answers
-reads all the time.
+An outage is over when the kind of call that failed last goes well again: a server that refuses writes
+answers reads all the time. Of several migrations, each has calls of its own: in a cluster one may be on a
+node that is away, and the others not.
 """
 
 import threading
@@ -13,7 +14,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from pipeline.errors import StoreError, StoreUnavailable
+from pipeline.errors import StateDamaged, StoreError, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -41,20 +42,27 @@ class Outage:
         self,
         note: Callable[[float], None] = lambda _since: None,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        of_several: bool = False,
     ) -> None:
-        """note: called with the instant since when Redis does not serve us, 0.0 = it does."""
+        """note: called with the instant since when Redis does not serve us, 0.0 = it does. of_several: the
+        process serves several migrations, and the state of one that is damaged is no outage.
+        """
         self._note = note
         self._monotonic = monotonic
+        self._of_several = of_several
         self._lock = threading.Lock()
         self._began = 0.0
         self._said_at = float("-inf")
-        self._failed, self._failed_at = "", 0.0
+        self._failed: dict[str, tuple[str, float]] = {}  # migration → what failed last, and when
 
-    def failed(self, call: str, error: StoreError) -> None:
-        """call: what kind of call it was."""
+    def failed(self, call: str, error: StoreError, migration: str = "") -> None:
+        """call: what kind of call it was, of which migration."""
+        if self._of_several and isinstance(error, StateDamaged):
+            return
         with self._lock:
             now = self._monotonic()
-            self._failed, self._failed_at = call, now
+            self._failed[migration] = call, now
             if not self._began:
                 self._began = now
                 self._note(now)
@@ -69,16 +77,21 @@ class Outage:
             since_seconds=since,
         )
 
-    def served(self, call: str) -> None:
+    def served(self, call: str, migration: str = "") -> None:
         """A call of this kind went well."""
         if not self._began:
             return
         with self._lock:
             now = self._monotonic()
-            if not self._began or (call != self._failed and now - self._failed_at < FORGET_SECONDS):
+            failed, failed_at = self._failed.get(migration, ("", 0.0))
+            if not self._began or (call != failed and now - failed_at < FORGET_SECONDS):
+                return
+            self._failed.pop(migration, None)
+            if any(now - at < FORGET_SECONDS for _, at in self._failed.values()):
                 return
             seconds = round(now - self._began, 1)
             self._began, self._said_at = 0.0, float("-inf")
+            self._failed.clear()
             self._note(0.0)
         log.info("Redis is back", after_seconds=seconds)
 

@@ -13,7 +13,7 @@ from pipeline.errors import ConfigurationError, StateDamaged, StateLost
 from pipeline.store import scripts
 from pipeline.store.answers import NotAllowed, Unexpected
 from pipeline.store.connection import RedisConnection
-from pipeline.store.figures_view import Question, figures_questions
+from pipeline.store.questions import Question, figures_questions
 from pipeline.store.scripts import Script
 
 #: Every command that a role or a command line needs; docs/operations.md shows it. (The client also says its

@@ -12,6 +12,7 @@ from pipeline.store.beginning import begin
 from pipeline.store.clock import AwsClocks
 from pipeline.store.connection import RedisConnection
 from pipeline.store.followed import Followed, followed
+from pipeline.store.locating import Pools
 from pipeline.store.outage import Outage
 from pipeline.store.reading import StoreView
 
@@ -35,14 +36,18 @@ class RoleStore(StoreView):
         settings: dict[str, str],
         aws: AwsClocks | None = None,
         outage: Outage | None = None,
+        *,
+        pools: Pools | None = None,
+        judged_by: dict[str, str] | None = None,
     ) -> Self:
         """Begin the migration or go on with it; SettingsChanged if it was begun with other settings.
 
         aws: the time, as AWS tells it, to be asked before this; None for tests and benchmarks. outage: of the
-        process, where it plays a role.
+        process, where it plays a role. pools: of the process, where it serves several migrations. judged_by:
+        times that may change, where nobody has kept them before.
         """
-        connection = RedisConnection(url, migration, aws, outage)
-        return cls(connection, begin(connection, settings))
+        connection = RedisConnection(url, migration, aws, outage, pools)
+        return cls(connection, begin(connection, settings, judged_by))
 
     def spend(self, counts: Mapping[str, int], now_ms: int) -> Followed:
         """Count what this process asked AWS since it last said so (lua/spend.lua), and hear which keys are

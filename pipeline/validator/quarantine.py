@@ -3,7 +3,8 @@
 Reads: nothing. Writes: nothing. Never: the store, AWS. What becomes of an entry is decided elsewhere.
 
 A validator that dies takes every entry in hand with it, and cannot say which of them killed it, if any did.
-So what was in hand too often is tried alone.
+So what was in hand too often is tried alone: with nothing else under way of any migration of the process, or
+an entry of another one might kill it, and this one be blamed.
 """
 
 import contextlib
@@ -12,23 +13,31 @@ import time
 from collections.abc import Iterable, Iterator
 
 
-class Quarantine:
-    """Of one process. Thread-safe."""
+class House:
+    """What is under way in one process. Thread-safe."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self.changed = threading.Condition()
+        self.at_work = 0
+        self.is_trial = False
+
+
+class Quarantine:
+    """Of one migration in one process. Thread-safe."""
+
+    def __init__(self, house: House | None = None) -> None:
+        """house: shared by the migrations of the process."""
+        self._house = house or House()
         self._waiting: dict[bytes, None] = {}  # entries, in order
-        self._at_work = 0
-        self._is_trial = False
         self._rests_until = 0.0
 
     def admit(self, entries: Iterable[bytes]) -> None:
-        with self._changed:
+        with self._house.changed:
             self._waiting.update(dict.fromkeys(entries))
 
     def release(self, entries: Iterable[bytes]) -> None:
         """They wait no more: tried, or taken over by another validator."""
-        with self._changed:
+        with self._house.changed:
             for entry in entries:
                 self._waiting.pop(entry, None)
 
@@ -39,29 +48,31 @@ class Quarantine:
     @contextlib.contextmanager
     def company(self) -> Iterator[None]:
         """Work that others may be beside; waits for the end of a trial."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_trial)
-            self._at_work += 1
+        house = self._house
+        with house.changed:
+            house.changed.wait_for(lambda: not house.is_trial)
+            house.at_work += 1
         try:
             yield
         finally:
-            with self._changed:
-                self._at_work -= 1
-                self._changed.notify_all()
+            with house.changed:
+                house.at_work -= 1
+                house.changed.notify_all()
 
     @contextlib.contextmanager
     def trial(self) -> Iterator[list[bytes]]:
         """The entries that wait, with nothing else under way; [] at once where there is to be no trial."""
-        with self._changed:
-            ready = not self._is_trial and time.monotonic() >= self._rests_until
+        house = self._house
+        with house.changed:
+            ready = not house.is_trial and time.monotonic() >= self._rests_until
             waiting = list(self._waiting) if ready else []
             if waiting:
-                self._is_trial = True
-                self._changed.wait_for(lambda: not self._at_work)
+                house.is_trial = True
+                house.changed.wait_for(lambda: not house.at_work)
         try:
             yield waiting
         finally:
             if waiting:
-                with self._changed:
-                    self._is_trial = False
-                    self._changed.notify_all()
+                with house.changed:
+                    house.is_trial = False
+                    house.changed.notify_all()

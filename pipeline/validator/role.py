@@ -1,4 +1,4 @@
-"""The validator role: one process that keeps `in_flight` batches under way until it is told to stop.
+"""The validator role: one process that keeps `in_flight` batches under way, of all its migrations by turns.
 
 Reads: the configuration. Writes: nothing by itself. Never: judging.
 """
@@ -15,28 +15,35 @@ import structlog
 
 from pipeline.aws import Connection, TableReader, describe_table
 from pipeline.backoff import Backoff
+from pipeline.both_tables import complete
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.adaptive import LEAST_MS
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
-from pipeline.errors import AwsError, StoreError, StoreUnavailable
+from pipeline.errors import AwsError, AwsUnavailable, StateLost, StoreError, StoreUnavailable
 from pipeline.metrics import Metrics, ValidatorMetrics
-from pipeline.process import garbage, loops
-from pipeline.sides import clocks, connect, report
-from pipeline.store import Outage, ValidatorStore, once_served
+from pipeline.process import garbage
+from pipeline.process.pool import Pool
+from pipeline.process.pulse import Heartbeat
+from pipeline.serving import Lane, Service, Work
+from pipeline.sides import Connections, clocks, count_spent, report
+from pipeline.store import Outage, Pools, ValidatorStore
+from pipeline.validator.quarantine import House
 from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
 from pipeline.validator.validator import Validator
 
 log = structlog.get_logger(__name__)
 
-#: An idle thread asks for work this often; threads start staggered, so the process asks more often.
+#: An idle process asks for work as often as if each of its threads asked this often, …
 IDLE_SECONDS = 0.4
+#: … for that of each migration, but no more often than this for that of all: a question takes 0.3 ms of CPU.
+ASKED_A_SECOND = 100.0
 #: Of a thread whose batches fail.
 BACKOFF = Backoff(1.0, 30.0)
 #: A validator says once a second that it is alive; so long it is believed.
 ALIVE_MS = 6_000
-#: When no thread of the process began a batch for this long, the process hangs.
-HANGING_SECONDS = 120.0
+#: How long a batch under way may take until a migration is given up.
+END_SECONDS = 15.0
 
 
 def run_validator(
@@ -44,121 +51,179 @@ def run_validator(
     migrations: tuple[MigrationConfig, ...],
     stop: threading.Event,
     metrics: Metrics,
-    heartbeat: Callable[[], None],
+    heartbeat: Heartbeat,
     slot: str,
     *,
     unserved: Callable[[float], None] = lambda _since: None,
 ) -> None:
-    """Validate until `stop`. slot: this worker's name, kept over restarts, so that it takes back its work.
+    """Validate until `stop`. Raises MonitorError when the configuration of one migration alone cannot work;
+    see `pipeline/serving.py`.
 
-    unserved: as `Outage` calls it.
+    slot: this worker's name, kept over restarts, so that it takes back its work. unserved: as `Outage` calls
+    it.
     """
-    (migration,) = migrations
-    own_metrics = metrics.of_validator(migration.name)
-    own_metrics.describe(migration.described())
-    connections = {side: connect(migration, side, own_metrics) for side in Side}
-    max_rcu = migration.max_rcu * process.units_share("validator")
-    readers = {
-        side: _side_reader(migration, side, connections[side], own_metrics, max_rcu, stop) for side in Side
-    }
-    aws, outage = clocks(migration, connections), Outage(unserved)
-    store = once_served(
-        lambda: ValidatorStore.begin(process.redis_url, migration.name, migration.settings(), aws, outage),
-        stop,
-        heartbeat,
-    )
-    if store is None:
-        return
-    consumer = f"{socket.gethostname()}:{slot}"
-    validator = Validator(
-        store,
-        readers[migration.verify_on],
-        readers[migration.origin],
-        Policy(
-            converge_within_ms=migration.longest_deadline_ms,
-            stable_for_ms=migration.stable_for_ms,
-            leads=migration.verify_on is Side.SOURCE,
-            ttl_grace_ms=migration.ttl_grace_ms,
-            adapted_ms=0 if migration.is_adaptive else None,
-        ),
-        own_metrics,
-        consumer=consumer,
-        ignore=frozenset(migration.ignore_attributes),
-        reclaim_after_ms=process.reclaim_after_ms,
-        verbose=process.verbose,
-        stop=stop,
-    )
-    log.info("validator started", slot=slot, in_flight=process.in_flight)
+    judging = Pool(process.in_flight)
+    role = _Validators(process, stop, metrics, slot, judging)
+    role.outage = Outage(unserved, of_several=len(migrations) > 1)
+    role.idle_seconds = max(IDLE_SECONDS / process.in_flight, len(migrations) / ASKED_A_SECOND)
+    begins = [(one.name, functools.partial(role.begin, one)) for one in migrations]
+    Service("validator", begins, metrics, [judging]).run(stop, heartbeat)
 
-    def alive() -> None:
-        heartbeat()
-        with contextlib.suppress(StoreError):  # whoever claims will say so
+
+class _Validators:
+    """What the migrations of one process share."""
+
+    def __init__(
+        self, process: ProcessConfig, stop: threading.Event, metrics: Metrics, slot: str, judging: Pool
+    ) -> None:
+        self._process, self._stop, self._metrics = process, stop, metrics
+        self._slot, self._judging = slot, judging
+        self._connections, self._pools, self._house = Connections(), Pools(), House()
+        self.idle_seconds = IDLE_SECONDS
+        self.outage = Outage()
+
+    def begin(self, migration: MigrationConfig, lane: Lane) -> Work:
+        """Take one migration up. Raises MonitorError."""
+        metrics = self._metrics.of_validator(migration.name)
+        connections = {side: self._connections.connect(migration, side, metrics) for side in Side}
+        times = None if lane.alone else migration.judged_by()
+        if not lane.alone:
+            migration = complete(migration, connections[Side.SOURCE], connections[Side.TARGET])
+        metrics.describe(migration.described())
+        readers = {side: self._side_reader(migration, side, connections[side], metrics) for side in Side}
+        store = ValidatorStore.begin(
+            self._process.redis_url,
+            migration.name,
+            migration.settings(),
+            clocks(migration, connections),
+            self.outage,
+            pools=self._pools,
+            judged_by=times,
+        )
+        consumer = f"{socket.gethostname()}:{self._slot}"
+        validator = Validator(
+            store,
+            readers[migration.verify_on],
+            readers[migration.origin],
+            _policy(migration),
+            metrics,
+            consumer=consumer,
+            ignore=frozenset(migration.ignore_attributes),
+            reclaim_after_ms=self._process.reclaim_after_ms,
+            verbose=self._process.verbose,
+            house=self._house,
+        )
+
+        def keep() -> None:
+            for connection in connections.values():
+                report(connection, metrics)
             store.clock.keep()
             store.say_alive(consumer, ALIVE_MS)
+            count_spent(store, metrics)
             if migration.is_adaptive:
                 store.adapt(migration.converge_at_most_ms)
-        for connection in connections.values():
-            report(connection, own_metrics)
 
-    garbage.freeze()
-    _serve(validator, process.in_flight, stop, alive)
-    with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
-        store.say_gone(consumer)
-    store.close()
+        def end() -> None:
+            with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
+                store.say_gone(consumer)
+                count_spent(store, metrics)
+            store.close()
+
+        log.info("validator started", slot=self._slot, in_flight=self._process.in_flight)
+        garbage.freeze()
+        return _Judging(validator, lane, self._judging, self.idle_seconds, keep, end)
+
+    def _side_reader(
+        self, migration: MigrationConfig, side: Side, connection: Connection, metrics: ValidatorMetrics
+    ) -> SideReader:
+        table = describe_table(connection, migration.table(side))
+        return SideReader(
+            side,
+            TableReader(connection, table.asked, table.schema),
+            metrics,
+            digester=Digester(frozenset(migration.ignore_attributes)),
+            ttl_attribute=table.ttl_attribute,
+            ttl_every_seconds=min(TTL_EVERY_SECONDS, (migration.converge_within_ms or LEAST_MS) / 1000),
+            max_rcu=migration.max_rcu * self._process.units_share("validator"),
+            stop=self._stop,
+        )
 
 
-def _side_reader(
-    migration: MigrationConfig,
-    side: Side,
-    connection: Connection,
-    metrics: ValidatorMetrics,
-    max_rcu: float,
-    stop: threading.Event,
-) -> SideReader:
-    table = describe_table(connection, migration.table(side))
-    return SideReader(
-        side,
-        TableReader(connection, table.asked, table.schema),
-        metrics,
-        digester=Digester(frozenset(migration.ignore_attributes)),
-        ttl_attribute=table.ttl_attribute,
-        ttl_every_seconds=min(TTL_EVERY_SECONDS, (migration.converge_within_ms or LEAST_MS) / 1000),
-        max_rcu=max_rcu,
-        stop=stop,
+def _policy(migration: MigrationConfig) -> Policy:
+    return Policy(
+        converge_within_ms=migration.longest_deadline_ms,
+        stable_for_ms=migration.stable_for_ms,
+        leads=migration.verify_on is Side.SOURCE,
+        ttl_grace_ms=migration.ttl_grace_ms,
+        adapted_ms=0 if migration.is_adaptive else None,
     )
 
 
-def _serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: Callable[[], None]) -> None:
-    """Run `threads` loops until `stop`; see `loops.serve`. While every loop hangs, there is no heartbeat, and
-    the supervisor ends the process.
-    """
-    active = [time.monotonic()] * threads
+class _Judging:
+    """One migration's validator, as a `serving.Work`: one thread at a time claims, any number judge."""
 
-    def every_second() -> None:
-        if time.monotonic() - max(active) < HANGING_SECONDS:
-            heartbeat()
+    has_worked = True
 
-    steps = [functools.partial(_loop, validator, number, active, stop) for number in range(threads)]
-    loops.serve(steps, stop, every_second)
+    def __init__(
+        self,
+        validator: Validator,
+        lane: Lane,
+        judging: Pool,
+        idle_seconds: float,
+        keep: Callable[[], None],
+        end: Callable[[], None],
+    ) -> None:
+        self._validator, self._lane = validator, lane
+        self._turns, self._idle_seconds = judging.turns, idle_seconds
+        self._threads = judging.threads
+        self._keep, self._end = keep, end
+        self._failures = 0  # in a row
+        self._ends_at = 0.0
+        self._seat = self._turns.seat()
+        self._chore = lane.guarded(self._step)
+        self._turns.put(self._seat, self._chore, time.monotonic())
 
+    def keep(self) -> None:
+        with contextlib.suppress(StateLost):  # its reader begins it again
+            self._keep()
 
-def _loop(validator: Validator, number: int, active: list[float], stop: threading.Event) -> None:
-    failures = 0
-    stop.wait(number * IDLE_SECONDS / len(active))
-    while not stop.is_set():
-        active[number] = time.monotonic()
-        if not validator.pay():
-            continue
+    def end(self, _error: BaseException | None) -> bool:
+        if not self._ends_at:
+            self._ends_at = time.monotonic() + END_SECONDS
+            self._turns.give_up(self._seat)
+        if self._seat.at_work and time.monotonic() < self._ends_at:
+            return False
+        self._end()
+        return True
+
+    def _step(self) -> float | None:
+        """One batch; when the next is to be claimed, None where another thread may claim it already."""
+        if rest := self._validator.pay():
+            return time.monotonic() + rest
+        handed_on = False
+
+        def claimed(entries: int) -> None:
+            nonlocal handed_on
+            handed_on = True
+            again = time.monotonic() if entries else time.monotonic() + self._idle_seconds
+            self._turns.put(self._seat, self._chore, again)
+
         try:
-            claimed = validator.step()
+            with self._lane.troubles.part("judging"):
+                self._validator.step(claimed)
         except (AwsError, StoreError) as error:
-            failures += 1
-            delay = BACKOFF.after(failures)
-            # That Redis does not serve us is said once (store/outage.py).
-            level = logging.DEBUG if isinstance(error, StoreUnavailable) else logging.WARNING
-            log.log(level, "batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
-            stop.wait(delay)
-            continue
-        failures = 0
-        if not claimed:
-            stop.wait(IDLE_SECONDS)
+            self._failed(error)
+        else:
+            self._failures = 0
+            self._turns.slow(self._seat, slow=False)
+        return None if handed_on else time.monotonic()
+
+    def _failed(self, error: Exception) -> None:
+        """One thread fewer works for this migration, for a while."""
+        delay = BACKOFF.after(1 + self._failures // self._threads)
+        self._failures += 1
+        # That Redis does not serve us is said once (store/outage.py).
+        level = logging.DEBUG if isinstance(error, StoreUnavailable) else logging.WARNING
+        log.log(level, "batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
+        self._turns.slow(self._seat, slow=isinstance(error, AwsUnavailable))
+        self._turns.rest(self._seat, delay)

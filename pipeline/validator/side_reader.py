@@ -25,8 +25,8 @@ log = structlog.get_logger(__name__)
 READ_TRIES = 4
 #: Between them.
 RETRIES = Backoff(0.5, 2.0)
-#: One wait for read units: a lane that pays beside others is asked again and again.
-PAY_SECONDS_MIN, PAY_SECONDS_MAX = 0.01, 1.0
+#: One wait for read units: another thread, which owes nothing, may have the next turn.
+PAY_SECONDS_MIN, PAY_SECONDS_MAX = 0.01, 0.05
 #: A read that may lead to a verdict asks what TTL deletes when the last answer is older than this, at most.
 #: While nothing is suspicious, nothing is asked.
 TTL_EVERY_SECONDS = 10.0
@@ -108,17 +108,19 @@ class SideReader:
             left = result.unprocessed
         return found, set(left)
 
-    def pay(self) -> bool:
-        """Whether this thread's reads are paid for by now; waits for that, for a second at most.
+    def pay(self) -> float:
+        """How long this migration's work is to be left alone until this thread's reads are paid for, if it is
+        this thread's turn then; 0.0 once they are. That is counted as waited.
 
-        To be called before work is taken: what is in hand while its reader waits would be taken for lost by
+        To be asked before work is taken: what is in hand while its reader waits would be taken for lost by
         others, and keep small items waiting behind large ones.
         """
-        if (owed := self._owes()) > 0:
-            began = time.monotonic()
-            self._stop.wait(min(max(owed, PAY_SECONDS_MIN), PAY_SECONDS_MAX))
-            self._waited.inc(time.monotonic() - began)
-        return not self._owes()
+        owed = self._owes()
+        if owed <= 0:
+            return 0.0
+        seconds = min(max(owed, PAY_SECONDS_MIN), PAY_SECONDS_MAX)
+        self._waited.inc(seconds)
+        return seconds
 
     def _owes(self) -> float:
         return self._limiter.debt_seconds(threading.get_ident())

@@ -10,6 +10,7 @@ commit on its own batch, so a socket that hangs delays that batch alone.
 
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -26,7 +27,7 @@ from pipeline.store import ValidatorStore, codec
 from pipeline.store.messages import Commit, Entry
 from pipeline.validator import findings
 from pipeline.validator.batch import Case, Decided, WorkBatch, concluded, put_back
-from pipeline.validator.quarantine import Quarantine
+from pipeline.validator.quarantine import House, Quarantine
 from pipeline.validator.side_reader import ItemRead, ReadRequest, SideReader
 
 log = structlog.get_logger(__name__)
@@ -60,9 +61,11 @@ class Validator:
         ignore: frozenset[str] = frozenset(),
         reclaim_after_ms: int = 30_000,
         verbose: bool = False,
-        stop: threading.Event,
+        house: House | None = None,
     ) -> None:
-        """verified: the side looked at. origin: the one whose changes are read. ignore: attributes."""
+        """verified: the side looked at. origin: the one whose changes are read. ignore: attributes. house: of
+        a process that validates several migrations.
+        """
         self._store = store
         self._verified = verified
         self._origin = origin
@@ -72,19 +75,20 @@ class Validator:
         self._ignore = ignore
         self._reclaim_after_ms = reclaim_after_ms
         self._verbose = verbose
-        self._stop = stop
         self._lock = threading.Lock()
         self._adopted = False
         self._reclaimed_at = 0.0
-        self._quarantine = Quarantine()
+        self._quarantine = Quarantine(house)
         self._survived = b""  # the entry that was tried alone last
 
-    def pay(self) -> bool:
-        """Whether this thread may read again (--max-rcu); waits a second at most, with nothing in hand."""
-        return self._verified.pay() and self._origin.pay()
+    def pay(self) -> float:
+        """How long this thread takes no work, with nothing in hand, before it reads again (--max-rcu)."""
+        return max(self._verified.pay(), self._origin.pay())
 
-    def step(self) -> int:
+    def step(self, claimed: Callable[[int], None] = lambda _entries: None) -> int:
         """One batch: claim, read, judge, commit. Returns how many entries were claimed (0 = nothing is due).
+
+        claimed: is told as soon as that is known, unless an entry is tried alone.
 
         Raises StoreError when Redis does not play along, AwsError when a table could not be read: then the
         keys concerned have been put back with their histories as they were, the others are committed.
@@ -95,6 +99,7 @@ class Validator:
                 return self._step_alone(waiting)
         with self._quarantine.company():
             batch, entries = self._claim()
+            claimed(len(entries))
             self._quarantine.admit(entry.id for entry in entries if entry.alone)
             self._finish(batch, [entry for entry in entries if not entry.alone])
             return len(entries)

@@ -22,11 +22,13 @@ OF_ROLES = {
         "ddbmm_migration_info": ("1", "1"),
         "ddbmm_stream_last_poll_timestamp_seconds": ("0+60", "60"),
         "ddbmm_keys_sampled_total": ("0+60", "0+60"),
+        'ddbmm_migration_served{expected_role="reader"}': ("1", "0"),
     },
     "validator": {
         'ddbmm_log_messages_total{level="error"}': ("0", "0+1"),
         "ddbmm_migration_info": ("1", "1"),
         "ddbmm_validations_total": ("0+60", "0+60"),
+        'ddbmm_migration_served{expected_role="validator"}': ("1", "0"),
         "ddbmm_validation_matches_total": ("0+60", "0"),
         'ddbmm_validation_mismatches_total{kind="missing"}': ("0", "0+60"),
         "ddbmm_replication_lag_seconds_count": ("0+60", "0"),
@@ -65,7 +67,8 @@ BY_THE_MONITOR = {
     *("OpenMismatches", "AccountingBroken", "StreamDataLost", "QueueEntriesDead", "ReaderLagHigh"),
     *("RetentionRisk", "NoValidations", "QueueBacklogGrowing", "ComparisonStalled", "RateLimited"),
 }
-BY_ALL = BY_THE_MONITOR | {"MismatchRatioHigh", "ProcessUnknown", "ReaderNotPolling", "ReplicationStalled"}
+BY_ALL = BY_THE_MONITOR | {"MismatchRatioHigh", "NotServed", "ProcessUnknown", "ReaderNotPolling"}
+BY_ALL |= {"ReplicationStalled"}
 #: Firing whatever is watched, and the alert that does not name a migration.
 ALWAYS = {("", "Watchdog")}
 ERRORS = {("", "ErrorsLogged")}

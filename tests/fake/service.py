@@ -31,6 +31,7 @@ class World:
         self.tables: dict[str, Table] = {}
         self.streams: dict[str, Stream] = {}
         self.list_streams_page = 100
+        self.list_tables_page = 100
         self.scans = ScanRules()
         self.exports: dict[str, dict[str, Any]] = {}  # ARN → ExportDescription
         self.keys_read = 0  # keys that BatchGetItem looked up
@@ -48,6 +49,7 @@ class World:
             "GetRecords": self.get_records,
             "GetShardIterator": self.get_shard_iterator,
             "ListStreams": self.list_streams,
+            "ListTables": self.list_tables,
             "PutItem": self.put_item,
             "Scan": self.scan,
             "UpdateTable": self.update_table,
@@ -71,6 +73,13 @@ class World:
         return found
 
     # Items
+
+    def list_tables(self, request: Any) -> bytes:
+        after = request.get("ExclusiveStartTableName", "")
+        names = sorted(name for name in self.tables if name > after)
+        page = names[: min(request.get("Limit", 100), self.list_tables_page)]
+        more = {"LastEvaluatedTableName": page[-1]} if len(page) < len(names) else {}
+        return _encode({"TableNames": page} | more)
 
     def put_item(self, request: Any) -> bytes:
         self.table(request["TableName"]).put(request["Item"], self.now())

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from pipeline import metrics
+from pipeline import both_tables, metrics
 from pipeline.commands import preflight
 from pipeline.config import load
 from pipeline.core.model import Side
@@ -26,10 +26,10 @@ def main(argv: list[str]) -> None:
     own_metrics = metrics.start(None, "validator-0")
     run_validator(
         process,
-        (preflight.completed(migration, tables),),
+        (both_tables.completed(migration, tables),),
         threading.Event(),
         own_metrics,
-        lambda: None,
+        lambda **_: None,
         "validator-0",
     )
 

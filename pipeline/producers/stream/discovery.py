@@ -26,7 +26,7 @@ from pipeline.core.model import Checkpoint
 from pipeline.core.shard_lineage import LineagePlan, Shard, Start
 from pipeline.errors import AwsError, AwsUnavailable, ConfigurationError, NotFound, Throttled
 from pipeline.producers.base import Discovery, Found, Lost, Stop
-from pipeline.producers.stream.listing import PAGE_SPACING_SECONDS, Listing
+from pipeline.producers.stream.listing import Listing, Pace
 from pipeline.producers.stream.position import (
     WATERMARK_BEHIND_MS,
     GapReason,
@@ -65,11 +65,11 @@ class Discoverer:
         started_ms: int,
         from_latest: bool,
         begun_again: Callable[[], bool] = lambda: False,
-        page_spacing_seconds: float = PAGE_SPACING_SECONDS,
+        pace: Pace | None = None,
         forget_after_seconds: float = FORGET_AFTER_SECONDS,
     ) -> None:
         """arn: the configured stream; table: the name of the table it must belong to. begun_again: the state
-        was lost, and the watch goes on.
+        was lost, and the watch goes on. pace: of the listings' pages, of all who list at one account.
 
         now_ms: the store's clock. started_ms: when the migration was begun. Raises ConfigurationError for an
         ARN that is not a stream's.
@@ -87,7 +87,7 @@ class Discoverer:
         self._started_ms = started_ms
         self._from_latest = from_latest
         self._begun_again = begun_again
-        self._page_spacing_seconds = page_spacing_seconds
+        self._pace = pace or Pace()
         self._forget_after_seconds = forget_after_seconds
         self._label = ""
         self._newest_label = arn.rpartition("/")[2]
@@ -135,7 +135,7 @@ class Discoverer:
         arn = arn_of(self.arn, self._label)
         listing, self._listing = self._listing, None
         if listing is None or listing.arn != arn or listing.is_stale:
-            listing = Listing(self._client, arn, self._stop, self._page_spacing_seconds)
+            listing = Listing(self._client, arn, self._stop, self._pace)
         shards: list[Shard] = []
         enabled = False
         try:
