@@ -26,9 +26,12 @@ class Connections:
         self._first: dict[SideConfig, Connection] = {}
         self._lock = threading.Lock()
 
-    def connect(self, migration: MigrationConfig, side: str, metrics: MigrationMetrics) -> Connection:
+    def connect(
+        self, migration: MigrationConfig, side: str, metrics: MigrationMetrics | None = None
+    ) -> Connection:
         """As `connect`; the requests are counted for this migration."""
-        access, observer = migration.access(side), metrics.aws_observer(side)
+        access = migration.access(side)
+        observer = metrics.aws_observer(side) if metrics is not None else None
         with self._lock:  # of those who begin together, one makes the session
             if (first := self._first.get(access)) is None:
                 first = self._first[access] = Connection(access)

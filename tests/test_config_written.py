@@ -82,6 +82,18 @@ def test_it_is_printed_too(access: list[str], tmp_path: Path) -> None:
     ]
 
 
+def test_what_the_file_of_defaults_holds_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called: a value's origin is no name."""
+    monkeypatch.chdir(tmp_path)
+    Path("defaults.yml").write_text("sample-rate: 7\nworkers: 3\n")
+    loaded = load(
+        ["config", "--write", "f", "--config", "defaults.yml", "--stable-for", "3s"], {"DDBMM_REGION": "r"}
+    )
+    text = making.file_text(loaded, ["orders"], {}, "Made.")
+    given = ["region: r", "sample-rate: 7", "stable-for: 3s", "workers: 3"]
+    assert text.splitlines() == ["# Made.", *given, "migrations:", "  orders: {}"]
+
+
 def test_a_pattern_narrows_it(access: list[str], tmp_path: Path) -> None:
     path = tmp_path / "many.yaml"
     assert written(path, *access, "--tables", "prod-[12]").returncode == 0

@@ -38,9 +38,21 @@ from tests.report_states import finding
 from tests.whole_store import watch
 
 #: Endings that name a unit or a convention (Prometheus, "Metric and label naming").
-UNITS = ("_seconds", "_bytes", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
+UNITS = (
+    "_dollars_per_hour",
+    "_seconds",
+    "_bytes",
+    "_total",
+    "_info",
+    "_ratio",
+    "_entries",
+    "_keys",
+    "_processes",
+    "_files",
+)
 #: Gauges that count things and carry the thing's name instead.
 COUNTS = {
+    "ddbmm_sample_lowered",
     *(
         "ddbmm_store_up",
         "ddbmm_migration_served",

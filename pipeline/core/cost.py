@@ -166,14 +166,14 @@ class CostLine(msgspec.Struct, frozen=True):
 class Cost(msgspec.Struct, frozen=True):
     """What it costs. dollars: so far. an_hour, a_day: as it runs now, None while that is not known.
 
-    prices: where they are from, in words. budget: dollars an hour that are allowed, 0 = no limit.
+    budget: dollars an hour that are allowed, 0 = no limit.
     """
 
     lines: list[CostLine]
     dollars: float
     an_hour: float | None
     a_day: float | None
-    prices: str
+    prices: Prices
     budget: float
 
 
@@ -189,12 +189,12 @@ def cost_of(spending: Spending, terms: Terms, now_ms: int, since_ms: int) -> Cos
             bill, hours = recent
             an_hour = dollars_of(bill, terms.prices, ((side, operation),)) / hours
         lines.append(CostLine(side, operation, asked.requests, units, terms.prices.of(side, asked), an_hour))
-    in_all = None if recent is None else sum(line.an_hour or 0 for line in lines)
+    in_all = None if recent is None else sum((line.an_hour or 0.0 for line in lines), 0.0)
     return Cost(
         lines=lines,
         dollars=sum(line.dollars for line in lines),
         an_hour=in_all,
         a_day=None if in_all is None else in_all * DAY_HOURS,
-        prices=terms.prices.said,
+        prices=terms.prices,
         budget=terms.budget,
     )

@@ -22,6 +22,7 @@ from pipeline.core.model import MISMATCHES, ChangeType
 from pipeline.errors import MonitorError
 from pipeline.metrics.causes import FINDINGS_BY_CAUSE, cause_samples
 from pipeline.metrics.comparison import COMPARISON_METRICS
+from pipeline.metrics.cost import COST_METRICS
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared, Sample, StoreMetric, store_metric
 from pipeline.metrics.strata import STRATA_METRICS
@@ -215,7 +216,7 @@ class StoreCollector(Collector):
     CACHE_SECONDS, READ_SECONDS = 1.0, 6.0
 
     def __init__(self, watched: Sequence[Watched]) -> None:
-        of_all = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS)
+        of_all = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS, *COST_METRICS)
         self._watched = [(one, (*of_all, *cutover_metrics(one.limits))) for one in watched]
         self._lock = threading.Lock()
         self._read_at = float("-inf")

@@ -25,6 +25,7 @@ from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.listing import Paces
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
+from pipeline.reader.budget import Budget
 from pipeline.reader.idling import IdlePolls
 from pipeline.reader.publisher import Publisher
 from pipeline.serving import Lane, Service, Work
@@ -102,7 +103,9 @@ class _Reader:
         threads = self._process.reader_threads
         log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=threads)
         garbage.freeze()
-        return _Reading(publisher, store, connection, own_metrics)
+        settle_ms = migration.longest_deadline_ms + migration.stable_for_ms
+        budget = Budget(store, migration.terms(), migration.sample_rate, settle_ms)
+        return _Reading(publisher, store, budget, connection, own_metrics)
 
     def _store(
         self,
@@ -145,9 +148,14 @@ class _Reading:
     """One migration's publisher, as a `serving.Work`, and what is known of its connection, exported."""
 
     def __init__(
-        self, publisher: Publisher, store: ReaderStore, connection: Connection, metrics: ReaderMetrics
+        self,
+        publisher: Publisher,
+        store: ReaderStore,
+        budget: Budget,
+        connection: Connection,
+        metrics: ReaderMetrics,
     ) -> None:
-        self._publisher, self._store = publisher, store
+        self._publisher, self._store, self._budget = publisher, store, budget
         self._connection, self._metrics = connection, metrics
 
     @property
@@ -158,6 +166,7 @@ class _Reading:
         report(self._connection, self._metrics)
         self._publisher.keep()
         count_spent(self._store, self._metrics)
+        self._budget.keep()
 
     def end(self, error: BaseException | None) -> bool:
         with contextlib.suppress(StoreError):

@@ -157,6 +157,7 @@ class FiguresView:
             ),
             adaptive=read("adaptive", _adaptive),
             lowered=lowered,
+            sample_percent=read("lowered", lambda raw: _sample_percent(raw[1])),
             spending=read("cost", lambda _: spending_of(told)),
             terms=self.terms,
             oldest_waiting_ms=read("late", _oldest_bucket_ms),
@@ -178,7 +179,7 @@ class FiguresView:
             sample = self._sample
             questions = figures_questions(self._key, now_ms, sample)
             told = self._ask(questions)
-            lowered = lowered_of(told["lowered"], self._key("meta"))
+            lowered = lowered_of(told["lowered"][0], self._key("meta"))
             in_use = str(lowered.since_ms) if lowered else ""
             if in_use == sample:
                 return questions, told, lowered
@@ -366,6 +367,12 @@ def _ledger(told: dict[str, Any]) -> Ledger:
     # HyperLogLog is off by a percent either way; there are never more keys than histories were begun.
     begun = fields.get("versions_published", 0) - fields.get("keys_coalesced", 0)
     return Ledger.from_fields(fields, min(told["keys-judged"], begun), min(told["keys-sampled"], begun))
+
+
+def _sample_percent(settings: bytes | None) -> float:
+    """What the migration was begun with, as `begin` writes it."""
+    told = msgspec.json.decode(settings or b"{}", type=dict[str, str])
+    return float(told.get("sample_rate", "100"))
 
 
 def _adaptive(raw: list[bytes | None]) -> Adaptive | None:

@@ -33,7 +33,7 @@ def figures_questions(key: Callable[[str], str], now_ms: int, sample: str = "") 
         "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms"),
         "adaptive": ("HMGET", key("meta"), "judged_by", *FIELDS),
         "ledger": ("HGETALL", key("ledger")),
-        "lowered": ("HGET", key("meta"), "lowered"),
+        "lowered": ("HMGET", key("meta"), "lowered", "settings"),
         "keys-judged": ("PFCOUNT", judged),
         "keys-sampled": ("PFCOUNT", seen, *([judged] if sample else [])),
         "queued": ("HMGET", key("meta"), "queued", "handed_out"),
