@@ -130,7 +130,7 @@ def test_a_file_that_is_there_stays_as_it_is(access: list[str], tmp_path: Path) 
 def test_a_file_that_cannot_be_made_is_refused(access: list[str], tmp_path: Path, name: str) -> None:
     done = subprocess.run(
         [*MODULE, "config", f"--write={name}", *access],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, 
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
     assert "Traceback" not in done.stderr and "--write" in done.stderr
