@@ -330,7 +330,7 @@ def _tables(loaded: Loaded) -> int:
 
 
 def _show_config(loaded: Loaded) -> int:
-    if loaded.process.write:
+    if loaded.process.write is not None:
         from pipeline.commands import making
 
         return making.write(loaded)

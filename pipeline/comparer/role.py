@@ -109,6 +109,7 @@ class _Joining:
         self._metrics.describe(migration.described())
         self._connections = {side: connect(migration, side, self._metrics) for side in Side}
         self._tables: dict[Side, TableInfo] = {}
+        self._said = ""  # of which comparison it was said that it is joined
         self._aws, self._outage = clocks(migration, self._connections), Outage(unserved)
 
     def compare(
@@ -171,7 +172,8 @@ class _Joining:
             most_waiting=self._migration.stop_after_findings,
             stop=ended,
         )
-        if comparison.finished_ms is None:
+        if comparison.id != self._said:
+            self._said = comparison.id
             log.info(
                 "comparer started",
                 migration=self.migration,

@@ -108,7 +108,7 @@ class MigrationFamilies:
         self.queue_limit_entries = make.of_migration(
             Gauge,
             "queue_limit_entries",
-            "Entries in the work stream above which the reader pauses (--max-backlog).",
+            "Keys in the work stream above which the reader pauses (--max-backlog).",
         )
 
     def _declare_validator(self, make: Factory) -> None:

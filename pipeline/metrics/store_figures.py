@@ -114,11 +114,11 @@ def _partition_lags(figures: Figures) -> Iterable[Sample]:
 
 # fmt: off
 STORE_METRICS = (
-    _one("gauge", "queue_backlog_entries", "Entries in the work stream.", lambda f: f.queue.backlog),
-    _one("gauge", "queue_pending_entries", "Entries held by a validator.", lambda f: f.queue.pending),
+    _one("gauge", "queue_backlog_entries", "Keys in the work stream.", lambda f: f.queue.backlog),
+    _one("gauge", "queue_pending_entries", "Keys held by a validator.", lambda f: f.queue.pending),
     _one("gauge", "queue_consumers", "Validators that hold entries.", lambda f: f.queue.consumers),
     _one("gauge", "queue_due_entries", "Keys waiting for their next look.", lambda f: f.queue.due),
-    _one("counter", "queue_redelivered_entries_total", "Entries whose validator went silent.",
+    _one("counter", "queue_redelivered_entries_total", "Keys whose validator went silent.",
          lambda f: f.ledger.entries_redelivered),
     _per("reason", DEAD_REASONS, "counter", "queue_dead_entries_total",
          "Entries given up, kept for a person.", lambda f: f.ledger.dead_entries),

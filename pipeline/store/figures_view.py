@@ -128,16 +128,17 @@ class FiguresView:
         started_ms, watermark_ms, watched_since_ms = read(
             "meta", lambda raw: [instant_ms(one) for one in raw[1:]]
         )
+        queued, handed_out = read("queued", lambda raw: [whole(one or 0) for one in raw])
         gaps = read("gaps", _gaps)
         return Figures(
             now_ms=now_ms,
             started_ms=started_ms or now_ms,
             ledger=read("ledger", lambda _: _ledger(told)),
             queue=Queue(
-                backlog=told["work"],
-                pending=told["pending"]["pending"] if told["pending"] else 0,
+                backlog=queued,
+                pending=handed_out,
                 outstanding=told["history"],
-                due=told["due"],
+                due=max(0, told["history"] - queued),
                 dead=told["dead"],
                 consumers=len(told["pending"]["consumers"] or ()) if told["pending"] else 0,
             ),
