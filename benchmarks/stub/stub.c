@@ -248,12 +248,23 @@ static void get_shard_iterator(Buffer *out, const char *body) {
     add(out, "{\"ShardIterator\":\"it-%ld-at-%ld-AAAAAAAAAAGlfzWXp6ivTkFeLWAjmkPQ\"}", shard, n);
 }
 
+/* Every table whose name begins with "bench" is there, and all hold the same. */
+#define NAME_BYTES 64
+static const char *table_of(const char *body, char *name) {
+    const char *at = strstr(body, "bench");
+    if (!at) at = "bench";
+    snprintf(name, NAME_BYTES, "%.*s", (int)strspn(at, "abcdefghijklmnopqrstuvwxyz0123456789-"), at);
+    return name;
+}
+
 static void describe_stream(Buffer *out, const char *body) {
+    char name[NAME_BYTES];
+    table_of(body, name);
     const char *after = strstr(body, "ExclusiveStartShardId");
     long first = after ? number_after(after, "shardId-", 0) + 1 : 0, last = first + 100 < shards ? first + 100 : shards;
-    add(out, "{\"StreamDescription\":{\"StreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/bench/stream/"
+    add(out, "{\"StreamDescription\":{\"StreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/%s/stream/"
              "2026-01-01T00:00:00.000\",\"StreamLabel\":\"2026-01-01T00:00:00.000\",\"StreamStatus\":\"ENABLED\","
-             "\"StreamViewType\":\"NEW_AND_OLD_IMAGES\",\"TableName\":\"bench\",\"Shards\":[");
+             "\"StreamViewType\":\"NEW_AND_OLD_IMAGES\",\"TableName\":\"%s\",\"Shards\":[", name, name);
     for (long s = first; s < last; s++)
         add(out, "%s{\"ShardId\":\"shardId-%020ld-aabbccdd\",\"SequenceNumberRange\":{\"StartingSequenceNumber\":"
                  "\"100000000000000000000000\"}}", s > first ? "," : "", s);
@@ -263,22 +274,25 @@ static void describe_stream(Buffer *out, const char *body) {
 }
 
 static void list_streams(Buffer *out, const char *body) {
-    (void)body;
-    add(out, "{\"Streams\":[{\"StreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/bench/stream/"
-             "2026-01-01T00:00:00.000\",\"TableName\":\"bench\",\"StreamLabel\":\"2026-01-01T00:00:00.000\"}]}");
+    char name[NAME_BYTES];
+    table_of(body, name);
+    add(out, "{\"Streams\":[{\"StreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/%s/stream/"
+             "2026-01-01T00:00:00.000\",\"TableName\":\"%s\",\"StreamLabel\":\"2026-01-01T00:00:00.000\"}]}",
+        name, name);
 }
 
 static void describe_table(Buffer *out, const char *body) {
-    (void)body;
-    add(out, "{\"Table\":{\"TableName\":\"bench\",\"TableArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/bench\","
+    char name[NAME_BYTES];
+    table_of(body, name);
+    add(out, "{\"Table\":{\"TableName\":\"%s\",\"TableArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/%s\","
              "\"TableStatus\":\"ACTIVE\",\"ItemCount\":1000000,\"TableSizeBytes\":400000000,"
              "\"KeySchema\":[{\"AttributeName\":\"pk\",\"KeyType\":\"HASH\"}%s],"
              "\"AttributeDefinitions\":[{\"AttributeName\":\"pk\",\"AttributeType\":\"S\"}%s],"
              "\"StreamSpecification\":{\"StreamEnabled\":true,\"StreamViewType\":\"NEW_AND_OLD_IMAGES\"},"
-             "\"LatestStreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/bench/stream/"
+             "\"LatestStreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/%s/stream/"
              "2026-01-01T00:00:00.000\"}}",
-        collection ? ",{\"AttributeName\":\"sk\",\"KeyType\":\"RANGE\"}" : "",
-        collection ? ",{\"AttributeName\":\"sk\",\"AttributeType\":\"S\"}" : "");
+        name, name, collection ? ",{\"AttributeName\":\"sk\",\"KeyType\":\"RANGE\"}" : "",
+        collection ? ",{\"AttributeName\":\"sk\",\"AttributeType\":\"S\"}" : "", name);
 }
 
 static void describe_time_to_live(Buffer *out, const char *body) {
@@ -295,12 +309,13 @@ static void get_item(Buffer *out, const char *body) {
 }
 
 static void batch_get_item(Buffer *out, const char *body) {
+    char name[NAME_BYTES];
     long keys = 0;
-    add(out, "{\"Responses\":{\"bench\":[");
+    add(out, "{\"Responses\":{\"%s\":[", table_of(body, name));
     for (const char *at = body; (at = strstr(at, "user#")); at += 5 + KEY_DIGITS, keys++)
         add_patched(out, &item, at + 5, 0, "");
     if (keys) out->size--;
-    add(out, "]},\"UnprocessedKeys\":{},\"ConsumedCapacity\":[{\"TableName\":\"bench\",\"CapacityUnits\":%.1f}]}",
+    add(out, "]},\"UnprocessedKeys\":{},\"ConsumedCapacity\":[{\"TableName\":\"%s\",\"CapacityUnits\":%.1f}]}", name,
         keys * 0.5);
 }
 
