@@ -27,7 +27,7 @@ def idle(redis_url: str, directory: Path, migrations: int) -> Figures:
     file = directory / "many.yml"
     names = [f"{TABLE}-{number}" for number in range(migrations)]
     file.write_text("\n".join(["migrations:", *(f"  {name}: {{}}" for name in names)]) + "\n")
-    with stub.serve(shards=1, gated=True) as source, stub.serve() as target:
+    with stub.serve(shards=1, gated=True, dated=True) as source, stub.serve(dated=True) as target:
         log = directory / "many.log"
         argv = [
             *("run", "--config", str(file), "--redis-url", redis_url, "--region", "us-east-1"),

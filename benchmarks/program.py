@@ -106,6 +106,8 @@ class Program(Running):
         prepared, _, _ = preflight.prepare(loaded.process, loaded.migrations[0])
         self.store = BenchStore.begin(redis_url, migration, prepared.settings())
 
-    def __exit__(self, *what: object) -> None:
-        super().__exit__(*what)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
         self.store.close()

@@ -10,6 +10,7 @@
  *          the other order, whatever the table)  --lacks N (every Nth item is not in the table; 0 = all are)
  *          --apart N (a scan's keys are those of a segment N higher)  --collection 1 (every item has the partition
  *          key "one", and the key is its sort key)
+ *          --dated 1 (answers say when they were made)
  *
  * Its world: record n of shard s is about the key "user#SSSSNNNNNN"; even ones are INSERTs, odd ones MODIFYs with
  * both images; each key is changed once. A read of any key returns the newest image that the stream shows, its
@@ -47,7 +48,7 @@
 #define CREATED "\3\3\3\3\3\3\3\3\3\3\3\3\3\3"
 
 static long shards = 8, records = 0, item_bytes = 400, page_bytes = 0, latency_us = 0, gated = 0, rate = 0;
-static long scan_items = 25000, reordered = 0, lacks = 0, apart = 0, collection = 0;
+static long scan_items = 25000, reordered = 0, lacks = 0, apart = 0, collection = 0, dated = 0;
 static double begun = 0; /* Unix time of Stub.Begin */
 
 typedef struct {
@@ -389,11 +390,17 @@ static int respond(int socket, Buffer *out, const char *head_end, char *request,
     }
     if (status != 200) add(out, "{\"__type\":\"com.amazon.coral.service#UnknownOperationException\"}");
     uint32_t crc = crc_update(0xFFFFFFFFu, out->bytes, out->size) ^ 0xFFFFFFFFu;
+    char date[64] = "";
+    if (dated) {
+        time_t now = time(0);
+        struct tm utc;
+        strftime(date, sizeof date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", gmtime_r(&now, &utc));
+    }
     size = snprintf(head, sizeof head,
                     "HTTP/1.1 %d %s\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %zu\r\n"
                     "x-amz-crc32: %u\r\nx-amzn-RequestId: 4KBNVRGD25RG1KEO9UT4V3FQDJVV4KQNSO5AEMVJF66Q9ASUAAJG\r\n"
-                    "Connection: keep-alive\r\n\r\n",
-                    status, status == 200 ? "OK" : "Bad Request", out->size, crc);
+                    "%sConnection: keep-alive\r\n\r\n",
+                    status, status == 200 ? "OK" : "Bad Request", out->size, crc, date);
     struct iovec parts[2] = {{head, size}, {out->bytes, out->size}};
     return send_all(socket, parts, 2);
 }
@@ -434,6 +441,7 @@ static void read_options(int count, char **words) {
         {"--page-bytes", &page_bytes}, {"--latency-us", &latency_us}, {"--rate", &rate},
         {"--gated", &gated},           {"--scan-items", &scan_items}, {"--reordered", &reordered},
         {"--lacks", &lacks},           {"--apart", &apart},           {"--collection", &collection},
+        {"--dated", &dated},
     };
     for (int i = 1; i + 1 < count; i += 2) {
         long value = atol(words[i + 1]);
