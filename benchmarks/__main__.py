@@ -4,7 +4,7 @@ Reads: options. Writes: results.json, results.md and results.svg into --output. 
 
   --quick          fewer rounds and smaller sizes: under a minute, for a look
   --output DIR     where the files go (default: build/benchmarks)
-  --only WORD …    only these parts: reader validator whole delay scaling growth many compare comparers report
+  --only WORD …    only these: reader validator redis whole delay scaling growth many compare comparers report
 """
 
 import argparse
@@ -29,6 +29,7 @@ from benchmarks import (
     picture,
     reporting,
     results,
+    store_cost,
     stub,
     subjects,
     whole,
@@ -112,10 +113,19 @@ def whole_pipeline(run: Run) -> None:
     with_redis: list[Figures] = [{"us": one["us"] + one["redis_us"]} for one in mine]
     run.add(
         cheaper("whole pipeline, CPU per change, all our processes", mine, theirs, 15),
-        cheaper("… with Redis's CPU", with_redis, theirs, None),
+        cheaper("… with Redis's CPU", with_redis, theirs, 15),
+        at_most("… Redis's CPU per sampled change", "µs", [one["redis_us"] for one in mine], 12),
         faster("whole pipeline, changes/s, 8 shards, 5 ms per call", mine, slow, 20, "changes_per_second"),
         at_most("memory, the largest process", "MB", [one["memory_mb"] for one in mine], 80),
     )
+
+
+def redis_cost(run: Run) -> None:
+    rounds = store_cost.rounds(run.redis_url, run.sized(20, 60), run.repeats)
+    run.add(
+        at_most("Redis's CPU per sampled change, its part alone", "µs", [one["us"] for one in rounds], 12)
+    )
+    run.results.notes.append(store_cost.said(rounds[-1]))
 
 
 def delay(run: Run) -> None:
@@ -255,6 +265,7 @@ def report(run: Run) -> None:
 PARTS: dict[str, Callable[[Run], None]] = {
     "reader": reader,
     "validator": validator,
+    "redis": redis_cost,
     "whole": whole_pipeline,
     "delay": delay,
     "scaling": scaling,

@@ -13,7 +13,7 @@ from benchmarks.measure import Figures, until
 from benchmarks.program import BOOT_SECONDS, Program
 from benchmarks.stub import SCAN_ITEMS, Stub
 from pipeline.core.comparing.result import BYTES_PER_UNIT
-from pipeline.core.comparing.state import DOLLARS_PER_MILLION_UNITS
+from pipeline.core.cost import READ_UNITS_LISTED
 from pipeline.core.model import Side
 
 DONE_SECONDS = 900.0
@@ -110,7 +110,7 @@ def extrapolated(us: float, item_bytes: float) -> list[str]:
     minutes = AWS_DIFF.items * us / 1e6 / CORES / 60
     gigabytes = AWS_DIFF.items * item_bytes / 1e9
     units = 2 * AWS_DIFF.items * item_bytes / BYTES_PER_UNIT
-    dollars = units * DOLLARS_PER_MILLION_UNITS / 1e6
+    dollars = units * READ_UNITS_LISTED / 1e6
     seconds = AWS_DIFF.minutes * 60
     billions = f"{AWS_DIFF.items / 1e9:g} billion"
     return [

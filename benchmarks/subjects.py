@@ -101,8 +101,9 @@ class Feed:
     """Publishes the stub's first shard, page by page, as the publisher does."""
 
     def __init__(self, url: str, store: BenchStore, percent: float = 100) -> None:
+        """url: "" = nothing is read, everything is made up."""
         self.store = store
-        self.shard = shard_reader(url, percent, store.clock)
+        self.shard = shard_reader(url, percent, store.clock) if url else None
         self.checkpoint = BEGIN
         discovery = store.lease("stream", "feed", _HOUR_MS)
         assert discovery is not None and store.track(discovery, [(PARTITION, BEGIN, 0)])
@@ -112,6 +113,7 @@ class Feed:
 
     def page(self) -> int:
         """Read and publish one page; the number of changes published."""
+        assert self.shard is not None
         batch = self.shard.next_batch()
         self.store.publish(self.lease, self.checkpoint, batch.checkpoint, batch.changes, batch.counts)
         self.checkpoint = batch.checkpoint

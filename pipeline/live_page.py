@@ -101,6 +101,7 @@ class LivePage:
             self._store = StoreView.open(self._process.redis_url, self.name)
         if self._store is None:
             raise ConfigurationError("the migration has not begun yet")
+        self._store.terms = self._migration.terms()
         return self._store
 
 

@@ -43,6 +43,7 @@ def store_collector(process: ProcessConfig, migrations: tuple[MigrationConfig, .
 
 def _watched(process: ProcessConfig, migration: MigrationConfig, pools: Pools) -> Watched:
     store = FiguresView(RedisConnection(process.redis_url, migration.name, pools=pools))
+    store.terms = migration.terms()
 
     def figures() -> Figures:
         store.check_takes_writes()
@@ -115,7 +116,8 @@ def _round(
             one.log(before, figures, quiet=several)
         elif not several:
             _print(process, text.statistics_text(figures, before))
-    if several and process.log_format != "json":
+    is_whole = len(standings) == len(monitored)  # else it would speak of a part as of all
+    if several and is_whole and process.log_format != "json":
         _print(process, "\n".join(overview_text.status_lines(standing.worst_first(standings), MOST_LINES)))
 
 
@@ -134,6 +136,7 @@ class _Monitored:
         self.store = SampleStore(
             RedisConnection(process.redis_url, migration.name, outage=outage, pools=pools)
         )
+        self.store.terms = migration.terms()
         self.before: Figures | None = None
         self._migration = migration
         self._said: dict[str, object] = {}

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pipeline.aws import Connection, describe_table
 from pipeline.config import MigrationConfig
 from pipeline.core.model import Side, SideConfig
+from pipeline.errors import StoreError
 from pipeline.metrics import MigrationMetrics
-from pipeline.store import AwsClocks
+from pipeline.store import AwsClocks, RoleStore
 
 
 def connect(migration: MigrationConfig, side: str, metrics: MigrationMetrics | None = None) -> Connection:
@@ -25,9 +26,12 @@ class Connections:
         self._first: dict[SideConfig, Connection] = {}
         self._lock = threading.Lock()
 
-    def connect(self, migration: MigrationConfig, side: str, metrics: MigrationMetrics) -> Connection:
+    def connect(
+        self, migration: MigrationConfig, side: str, metrics: MigrationMetrics | None = None
+    ) -> Connection:
         """As `connect`; the requests are counted for this migration."""
-        access, observer = migration.access(side), metrics.aws_observer(side)
+        access = migration.access(side)
+        observer = metrics.aws_observer(side) if metrics is not None else None
         with self._lock:  # of those who begin together, one makes the session
             if (first := self._first.get(access)) is None:
                 first = self._first[access] = Connection(access)
@@ -42,6 +46,16 @@ def clocks(migration: MigrationConfig, connections: Mapping[Side, Connection]) -
         ask=lambda: describe_table(origin, migration.table(migration.origin)),
         others=(connections[migration.verify_on].dates,),
     )
+
+
+def count_spent(store: RoleStore, metrics: MigrationMetrics) -> None:
+    """Have the store count what this process asked of AWS. Raises StoreError; then it is counted later."""
+    counts = metrics.spent.take()
+    try:
+        store.spend(counts, store.now_ms())
+    except StoreError:
+        metrics.spent.give_back(counts)
+        raise
 
 
 def report(connection: Connection, metrics: MigrationMetrics) -> None:

@@ -17,11 +17,12 @@ from pipeline.core.judging.history import History
 from pipeline.core.ledger import Closing
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts, Phase, VerdictKind
 from pipeline.core.samples import Sample
-from pipeline.store import RedisConnection, begin, codec
+from pipeline.store import RedisConnection, begin
 from pipeline.store.compare_store import Beginning, Part, Standing
 from pipeline.store.connection import GROUP, KeptTime
 from pipeline.store.followed import Followed
 from pipeline.store.messages import Commit, Lease, Outcome
+from tests import places
 from tests.whole_store import WholeStore
 
 A, B = (bytes([n]) * 16 for n in (1, 2))
@@ -84,8 +85,7 @@ class StoreWorld:
     def put(self, key: bytes, history: History, due_ms: int, term: str) -> None:
         """As if earlier batches and looks had made it."""
         store = self.store
-        store._redis.hset(store._key("history"), key, codec.encode(history))
-        store._redis.zadd(store._key("due"), {key: due_ms})
+        places.wait(store, due_ms, {key: history})
         for field in ("records_read", "versions_published", term):
             store._redis.hincrby(store._key("ledger"), field, 1)
         if history.kind:

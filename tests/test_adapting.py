@@ -13,6 +13,7 @@ from pipeline.core.model import ABSENT, Change, Checkpoint, Counts
 from pipeline.store import begin
 from pipeline.store.adapting import FIELDS
 from pipeline.store.messages import Lease, Outcome
+from tests import places
 from tests.whole_store import WholeStore
 
 AT_MOST_MS = 600_000
@@ -58,8 +59,7 @@ def _written(store: WholeStore, lease: Lease, key: bytes, at_ms: int) -> int | N
     store._redis.hset(store._key("checkpoints"), "test:1", BEGIN.encode())
     change = Change(key, ABSENT, DIGEST, at_ms)
     assert store.publish(lease, BEGIN, NEXT, [change], Counts(1)).outcome is Outcome.PUBLISHED
-    score = store._redis.zscore(store._key("due"), key)
-    return None if score is None else int(score)
+    return places.due_ms(store, key)
 
 
 def test_it_follows_what_was_measured_and_every_claim_brings_it_along(store: WholeStore) -> None:
@@ -93,7 +93,7 @@ def test_a_changed_key_is_first_looked_at_when_half_are_through_but_for_a_probe(
     assert _written(store, lease, b'"before"', now_ms) is None
     _measured(store, 110_000, 50)
     store.adapt(AT_MOST_MS)
-    assert _written(store, lease, PATIENT, now_ms) == now_ms + 110_000
+    assert _written(store, lease, PATIENT, now_ms) == -(-(now_ms + 110_000) // 1_000) * 1_000
     assert _written(store, lease, PROBING, now_ms) is None
     assert _written(store, lease, b'"old"', now_ms - 200_000) is None  # it should be there
 

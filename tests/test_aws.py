@@ -105,7 +105,7 @@ class Recorder:
         assert seconds >= 0
         self.requests.append((operation, code))
 
-    def consumed(self, units: float) -> None:
+    def consumed(self, operation: str, units: float) -> None:
         self.units += units
 
 

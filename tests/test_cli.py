@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import __version__
-from pipeline.config.options import COMMANDS, OPTIONS
+from pipeline.config.all_options import OPTIONS
+from pipeline.config.headings import COMMANDS
 from tests import servers
 from tests.fake import Fake
 from tests.odd_answers import http

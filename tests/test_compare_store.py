@@ -15,6 +15,7 @@ from pipeline.errors import ConfigurationError, StoreError
 from pipeline.store import codec
 from pipeline.store.compare_store import Beginning, Part, Standing
 from pipeline.store.messages import Commit, Outcome
+from tests import places
 from tests.store_world import A, B
 from tests.validating import own_store
 from tests.whole_store import WholeStore
@@ -214,8 +215,7 @@ def test_a_key_that_the_stream_is_judging_is_covered(store: WholeStore) -> None:
 def test_a_covered_key_that_would_close_unread_is_looked_at_once_more(store: WholeStore) -> None:
     """The stream found it right just now, and the comparison finds it different after that."""
     settled = History(((A, 1),), 1, Phase.SETTLING, looked_ms=1)
-    store._redis.hset(store._key("history"), b"k", codec.encode(settled))
-    store._redis.zadd(store._key("due"), {b"k": 1})
+    places.wait(store, 1, {b"k": settled})
     id_ = begun(store).id
     assert list(store.suspect(id_, taken(store, id_), different(b"k")).covered) == [0]
     [entry] = store.claim("v", 10, 0).entries
@@ -255,13 +255,13 @@ def test_a_comparison_is_over_only_when_its_suspects_are_answered(store: WholeSt
     assert store.take(id_, "me", LONG_MS) == (Standing.SETTLING, None)
     began = answer(store, B, A)
     assert began is not None and began.is_waiting_suspect
-    store._redis.zadd(store._key("due"), {b"k": 1})
+    places.hasten(store)
     alarmed = answer(store, B, A, at_ms=store.now_ms() + 60_000)
     assert alarmed is not None and alarmed.phase is Phase.ALARMED
     ledger = store.ledger()
     assert (ledger.suspects_waiting, ledger.suspects_open, ledger.alarmed) == (0, 1, 1)
     assert store.take(id_, "me", LONG_MS) == (Standing.FINISHED, None)
-    store._redis.zadd(store._key("due"), {b"k": 1})
+    places.hasten(store)
     answer(store, B, B, at_ms=store.now_ms() + 90_000)
     ledger = store.ledger()
     assert (ledger.suspects_open, ledger.recovered, ledger.reached) == (0, 1, 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Effective, MigrationConfig, ProcessConfig, load
-from pipeline.config.options import OPTIONS
+from pipeline.config.all_options import OPTIONS
 from pipeline.config.parsers import duration_ms, duration_text
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError, MonitorError, UsageError

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load
+from pipeline.config.all_options import OPTIONS
 from pipeline.config.given import DEPLOYMENT
-from pipeline.config.options import COMMANDS, OPTIONS
+from pipeline.config.headings import COMMANDS
 from pipeline.errors import ConfigurationError, MonitorError, UsageError
 from tests.servers import ROOT
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from pipeline.aws import Connection, table_names
 from pipeline.config import Loaded, load, making
-from pipeline.config.options import OPTIONS
+from pipeline.config.all_options import OPTIONS
 from pipeline.core.model import Side, SideConfig
 from pipeline.errors import MalformedResponse, UsageError
 from tests.fake import Fake
 from tests.odd_answers import http
-from tests.test_cli import command
+from tests.test_cli import MODULE, command
 
 BOTH = ["123", "a.b", "on", "orders", "prod-1", "prod-2", "_x-y"]
 
@@ -70,6 +70,30 @@ def test_the_file_names_every_table_of_both_sides_and_loads(access: list[str], t
     assert list(yaml.safe_load(text)["migrations"]) == [one.name for one in loaded.migrations]
 
 
+def test_it_is_printed_too(access: list[str], tmp_path: Path) -> None:
+    """A container's files are nobody's: `config --write - > many.yaml`."""
+    done = command("config", "--write", "-", *access, "--tables", "prod-?")
+    assert done.returncode == 0
+    path = tmp_path / "many.yaml"
+    path.write_text(done.stdout)
+    assert [one.name for one in load(["status", "--config", str(path)], {}).migrations] == [
+        "prod-1",
+        "prod-2",
+    ]
+
+
+def test_what_the_file_of_defaults_holds_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called: a value's origin is no name."""
+    monkeypatch.chdir(tmp_path)
+    Path("defaults.yml").write_text("sample-rate: 7\nworkers: 3\n")
+    loaded = load(
+        ["config", "--write", "f", "--config", "defaults.yml", "--stable-for", "3s"], {"DDBMM_REGION": "r"}
+    )
+    text = making.file_text(loaded, ["orders"], {}, "Made.")
+    given = ["region: r", "sample-rate: 7", "stable-for: 3s", "workers: 3"]
+    assert text.splitlines() == ["# Made.", *given, "migrations:", "  orders: {}"]
+
+
 def test_a_pattern_narrows_it(access: list[str], tmp_path: Path) -> None:
     path = tmp_path / "many.yaml"
     assert written(path, *access, "--tables", "prod-[12]").returncode == 0
@@ -100,6 +124,33 @@ def test_a_file_that_is_there_stays_as_it_is(access: list[str], tmp_path: Path) 
     link.symlink_to(tmp_path / "nowhere")
     assert written(link, *access).returncode == 4
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "none/there.yaml", ""])
+def test_a_file_that_cannot_be_made_is_refused(access: list[str], tmp_path: Path, name: str) -> None:
+    done = subprocess.run(
+        [*MODULE, "config", f"--write={name}", *access],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr and "--write" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_may_not_list_the_tables_is_told_so(
+    sides: tuple[Fake, Fake], access: list[str], tmp_path: Path
+) -> None:
+    source, _ = sides
+    source.control.fail("access_denied", "ListTables", calls=None)
+    try:
+        done = written(tmp_path / "many.yaml", *access)
+        doctor = command("doctor", "--tables", "*", *access)
+    finally:
+        source.control.clear_faults()
+    assert done.returncode == 4 and "ListTables" in done.stderr
+    assert doctor.returncode == 4 and "fail tables: source: ListTables" in doctor.stdout
+    source.control.fail("throttle", "ListTables", calls=2)
+    assert command("doctor", "--tables", "prod-?", *access).returncode == 0
 
 
 def test_nothing_that_matches_writes_nothing(access: list[str], tmp_path: Path) -> None:

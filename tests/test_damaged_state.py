@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.comparing.state import CompareSettings
 from pipeline.core.gate import DEFAULT_LIMITS
+from pipeline.core.judging.history import History
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts
 from pipeline.errors import ConfigurationError, MonitorError, StateDamaged
 from pipeline.gathering import gather, maker
@@ -19,8 +20,9 @@ from pipeline.report import html, text
 from pipeline.report.report_text import as_text
 from pipeline.store import StoreView, codec
 from pipeline.store.compare_store import Beginning
-from pipeline.store.messages import Outcome
-from tests.store_world import BEGIN, NEXT, A, B, StoreWorld
+from pipeline.store.messages import Commit, Outcome
+from tests import places
+from tests.store_world import BEGIN, CALLS, NEXT, A, B, StoreWorld
 from tests.whole_store import WholeStore
 
 SETTINGS = {"target_table": "orders", "verify_on": "target", "partition_key": "pk", "partition_type": "S"}
@@ -43,7 +45,7 @@ ODD = (
 COUNTS = "reads outstanding open:missing open:new lag_ms_sum \udcff verdict_ms dead_entries:poison open:extra"
 FIELDS = [
     *(("meta", field) for field in ["started_ms", "watermark_ms", "watched_since_ms", "secret", "settings"]),
-    *(("meta", field) for field in ("format", "epoch", "judged_by")),
+    *(("meta", field) for field in ("format", "epoch", "judged_by", "entry", "queued", "handed_out")),
     *(("ledger", field) for field in (*COUNTS.split(), "nobody:knows")),
     *(("clock", field) for field in ("distance_ms", "steps")),
     *(
@@ -61,6 +63,7 @@ FIELDS = [
 ]
 KEYS = (
     *("ledger", "checkpoints", "gaps", "late", "marks", "findings", "findings-since", "work", "due"),
+    *("entries", "due-left"),
     *(
         "history",
         "keys-judged",
@@ -228,6 +231,39 @@ def test_a_damaged_history_stops_no_batch_and_becomes_a_dead_letter(world: Store
     assert letter == {b"k": b"odd", b"history": raw}
     again = world.admin.hget(world.store._key("history"), b"odd")
     assert isinstance(again, bytes) and codec.decode(again).versions == ((A, 0), (B, 1))
+
+
+@pytest.mark.parametrize("raw", [b"", b"x", b"\xff\xff", b"\2\0\1\0k", b"\1\0\xff\xff"])
+def test_a_damaged_entry_becomes_a_dead_letter_and_stops_nobody(world: StoreWorld, raw: bytes) -> None:
+    """Which keys stood in it nobody can tell: they stay outstanding, and the gate stays shut."""
+    store = world.store
+    store.claim("v", 100, 0)
+    waiting = places.wait(store, 1, {b"waiting": History(((ABSENT, 0), (A, 1)), 1)})
+    for number in (waiting, places.queue(store, b"queued")):
+        store._redis.hset(store._key("entries"), number, raw)
+    before = store.ledger()
+    claim = store.claim("w", 10, 0)
+    assert [entry.key for entry in claim.entries] == [b"", b""]
+    dead = [Commit(entry, b"", 0, "dead_entries:poison=1", dead=True) for entry in claim.entries]
+    assert store.commit(dead, claim.now_ms).lost == []
+    assert store.commit(dead, claim.now_ms).lost == [0, 1]
+    assert store.ledger().dead_entries["poison"] == before.dead_entries["poison"] + 2
+    assert (
+        store.ledger().outstanding == before.outstanding and store.claim("w", 10, 0, adopt=True).entries == []
+    )
+
+
+@pytest.mark.parametrize("count", [b"", b"x", b"-7", b"0", b"nan", b"1e400", b"9" * 30])
+def test_a_damaged_count_of_those_that_wait_loses_no_key(world: StoreWorld, count: bytes) -> None:
+    store = world.store
+    numbers = cast(list[bytes], store._redis.zrange(store._key("due"), 0, -1))
+    for number in numbers:
+        store._redis.hset(store._key("due-left"), number, count)
+    CALLS["publish"](world, store)
+    CALLS["suspect"](world, store)
+    places.hasten(store)
+    standing = {key for entry in store.claim("w", 100, 0).entries for key in [entry.key]}
+    assert {b"new", b"settling", b"looked", b"due", b"answered", b"cold"} <= standing
 
 
 def test_it_is_buried_once_however_often_the_batch_is_repeated(world: StoreWorld) -> None:

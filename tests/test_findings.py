@@ -18,6 +18,7 @@ from pipeline.core.ledger import Closing
 from pipeline.errors import UsageError
 from pipeline.store import figures_view
 from pipeline.store.messages import Commit
+from tests import places
 from tests.whole_store import WholeStore
 
 SETTINGS = {"verify_on": "target", "partition_key": "pk", "partition_type": "S"}
@@ -49,7 +50,7 @@ def put(store: WholeStore, *keys: str, at_ms: int | None = None, **changes: obje
 def close(store: WholeStore, key: str, why: Closing) -> None:
     """Commit the end of a finding that `put` opened."""
     name = msgspec.json.encode(key)
-    store._redis.xadd(store._key("work"), {"k": name})
+    places.queue(store, name)
     [entry] = store.claim("v", 10, 0).entries
     store.commit([Commit(entry, b"", 0, "open:different=-1", None, why)], store.now_ms())
 

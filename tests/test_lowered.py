@@ -6,13 +6,18 @@ from typing import cast
 
 import msgspec
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.budget import Lowered
+from pipeline.core.cost import Prices, Terms
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts
 from pipeline.core.sampling import Sampler
+from pipeline.reader.budget import EVERY_SECONDS, Budget
 from pipeline.store.messages import Commit, Lease, Outcome
+from tests import validating
+from tests.fake import Fake
 from tests.whole_store import WholeStore
 
 A, B = (bytes([n]) * 16 for n in (1, 2))
@@ -226,3 +231,88 @@ def test_whatever_the_order_the_books_balance_and_no_key_that_was_left_out_count
             assert redis.pfadd(name("copy"), key) == 1
             redis.delete(name("copy"))
     world.close()
+
+
+def test_differences_in_keys_of_the_lowered_sample_are_all_found_and_no_others(
+    store: WholeStore, fake: Fake
+) -> None:
+    """Planted: of sixty items that change, every third never arrives."""
+    world = validating.World(fake, store)
+    names = [f"k{number}" for number in range(60)]
+    assert store.lower(HALF)
+    store.spend({}, store.now_ms())
+    for name in names:
+        item = world.item(name, "new")
+        fake.control.put("source", item)
+        if int(name[1:]) % 3:
+            fake.control.put("target", item)
+    world.publish([world.change(name) for name in names])
+    kept = [name for name in names if Sampler(50).keeps(world.compact(name))]
+    ledger = world.validate(lambda one: one.outstanding == 0)
+    wrong = {world.compact(name) for name in kept if int(name[1:]) % 3 == 0}
+    assert {finding.key for finding in world.findings()} == wrong
+    assert wrong and ledger.balanced
+    assert (ledger.keys_judged, ledger.not_sampled) == (len(kept), len(names) - len(kept))
+
+
+# --- the reader that keeps the budget ----------------------------------------------------------------------
+
+
+class Kept:
+    """A reader's budget, whose ten seconds are always over."""
+
+    def __init__(self, store: WholeStore, budget: float) -> None:
+        self.store, self.at = store, 0.0
+        dear = Prices(1e6, 1e6, 1e6, "a dollar each")
+        self.budget = Budget(store, Terms(dear, budget), 100.0, 0, lambda: self.at)
+
+    def keep(self) -> float:
+        """The sample afterwards."""
+        self.at += EVERY_SECONDS
+        self.store.spend({}, self.store.now_ms())
+        self.budget.keep()
+        self.store.spend({}, self.store.now_ms())
+        return self.store.lowered.percent if self.store.lowered else 100.0
+
+
+def spent(store: WholeStore, looks: int, stream: int = 0) -> None:
+    """So many dollars in each of the last six minutes, of a migration that was begun an hour ago."""
+    begun_ms = store.now_ms() - 3_600_000
+    store._redis.hset(store._key("meta"), "started_ms", begun_ms)
+    store.meta = msgspec.structs.replace(store.meta, started_ms=begun_ms)
+    counts = {"target:BatchGetItem:half_units": 2 * looks, "stream:GetRecords:requests": stream}
+    for ago in range(7):
+        store.spend(counts, store.now_ms() - ago * 60_000)
+
+
+def test_a_reader_lowers_the_sample_once_and_only_the_operator_raises_it(store: WholeStore) -> None:
+    spent(store, looks=30)  # 1,800 an hour, or a little more while the minute goes on
+    kept = Kept(store, 1_000)
+    assert kept.keep() == 100  # it looks first whether to raise it
+    assert kept.keep() == 50
+    assert kept.keep() == 50  # what it spends now has to show first
+    assert Kept(store, 1_000).keep() == 50  # a restart with the same budget
+    assert Kept(store, 500).keep() == 50
+    assert Kept(store, 1_001).keep() == 100
+    figures = store.figures()
+    assert figures.sample.percent == 100 and figures.lowered is not None and figures.lowered.has_hole
+
+
+def test_a_stream_that_costs_more_than_is_allowed_lowers_nothing_and_is_said_once(store: WholeStore) -> None:
+    spent(store, looks=30, stream=30)
+    kept = Kept(store, 1_000)
+    with structlog.testing.capture_logs() as logs:
+        assert [kept.keep() for _ in range(4)] == [100] * 4
+    assert [one["event"] for one in logs].count("above --max-cost-per-hour") == 1
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[WholeStore]:
+    with validating.own_store(store_url) as one:
+        yield one
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with Fake() as one:
+        yield one

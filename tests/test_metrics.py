@@ -38,9 +38,21 @@ from tests.report_states import finding
 from tests.whole_store import watch
 
 #: Endings that name a unit or a convention (Prometheus, "Metric and label naming").
-UNITS = ("_seconds", "_bytes", "_total", "_info", "_ratio", "_entries", "_keys", "_processes", "_files")
+UNITS = (
+    "_dollars_per_hour",
+    "_seconds",
+    "_bytes",
+    "_total",
+    "_info",
+    "_ratio",
+    "_entries",
+    "_keys",
+    "_processes",
+    "_files",
+)
 #: Gauges that count things and carry the thing's name instead.
 COUNTS = {
+    "ddbmm_sample_lowered",
     *(
         "ddbmm_store_up",
         "ddbmm_migration_served",
@@ -221,7 +233,7 @@ def test_observer_separates_throttles_from_failures_and_closes_the_label_set() -
     observer.request("BatchGetItem", 0.01, "ThrottlingException")
     observer.request("BatchGetItem", 0.01, "SomethingNobodyHeardOf")
     observer.request("NewOperation", 0.01, "AccessDeniedException")
-    observer.consumed(2.5)
+    observer.consumed("BatchGetItem", 2.5)
     found = of_orders(metrics.registry)
     for operation, number in (("BatchGetItem", 3), ("other", 1)):
         call = (("operation", operation), ("side", "target"))

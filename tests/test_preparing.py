@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from pipeline.commands import preparing
 from pipeline.config import Loaded, load
 from pipeline.errors import ConfigurationError, MonitorError, NotFound, SettingsChanged
 from tests.fake import Fake
-from tests.test_cli import command
+from tests.servers import eventually
+from tests.test_cli import MODULE, command
 
 Done = subprocess.CompletedProcess[str]
 
@@ -159,3 +161,20 @@ def test_doctor_as_json_is_an_object_of_each(given: Given) -> None:
     assert passed == {given.name("orders"): True, given.name("gone"): False}
     alone = json.loads(command("doctor", "--json", *given.file("orders")).stdout)
     assert set(alone) == {"passed", "checks"}
+
+
+def test_a_run_says_who_is_refused_and_watches_the_others(given: Given, tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    with log.open("wb") as sink:
+        run = subprocess.Popen([*MODULE, "run", *given.file("orders", "gone")], stdout=sink, stderr=sink)
+    try:
+        began = [f"migration={given.name('orders')}", "the watch begins"]
+        eventually(lambda: run.poll() is not None or all(one in flat(log.read_text()) for one in began), 60)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(40) == 0
+    finally:
+        run.kill()
+    said = flat(log.read_text())
+    assert said.startswith("migrations 2; 1 cannot be served now, and will be tried again")
+    assert f"{given.name('gone')} not served: source: " in said
+    assert f"migration is not served migration={given.name('gone')}" in said.replace("- ", "-")

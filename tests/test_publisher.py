@@ -36,7 +36,7 @@ from pipeline.reader.publisher import Publisher
 from pipeline.reader.role import run_reader
 from pipeline.serving import Lane, Service, Work
 from pipeline.store import ReaderStore, StoreView
-from pipeline.store.messages import Lease
+from pipeline.store.messages import Commit, Lease
 from tests import servers
 from tests.fake.control import Control
 from tests.fake.server import Fake
@@ -482,8 +482,7 @@ def _stands_still(value: Callable[[], int]) -> int:
 
 def _validate_everything(store: WholeStore) -> None:
     claim = store.claim("test", 100_000, 0)
-    store._redis.xack(store._key("work"), "validators", *[entry.id for entry in claim.entries])
-    store._redis.xdel(store._key("work"), *[entry.id for entry in claim.entries])
+    store.commit([Commit(entry, b"", 0, "") for entry in claim.entries], claim.now_ms)
 
 
 def test_an_unreachable_store_loses_nothing_and_reads_nothing_meanwhile(fake: Fake, tmp_path: Path):

@@ -54,6 +54,22 @@ def test_the_repair_loop_makes_the_target_what_the_source_is(tmp_path: Path, mot
     assert len(items(target)) == 2
 
 
+def test_the_repair_loop_takes_the_findings_of_one_migration_alone() -> None:
+    """Keys of one table, written into another, would be made wrong."""
+    [script] = re.findall(r"(?s)```python\n(.*?)```", RUNBOOK)
+    line = json.dumps({"migration": "orders", "key": {"pk": {"S": "a"}}, "kind": "stale"})
+    script = script.replace('boto3.Session(profile_name=profile).client("dynamodb")', "None")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=f"{line}\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "") and "--migration" in done.stderr
+
+
 def items(table: RealTable) -> list[str]:
     return sorted(map(repr, table._client.scan(TableName=table.name)["Items"]))
 

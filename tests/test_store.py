@@ -40,6 +40,7 @@ from pipeline.errors import (
 from pipeline.store import RedisConnection, StoreView, check_server, codec
 from pipeline.store.beginning import begin
 from pipeline.store.messages import Commit, Entry, Lease, Outcome
+from tests import places
 from tests.core.reference import append
 from tests.whole_store import WholeStore
 
@@ -475,7 +476,7 @@ def test_a_key_is_overdue_from_when_it_became_due_until_its_look_is_committed(
         assert store.figures().longest_due_ms == before_ms - 40_000
         assert store.figures().overdue_seconds >= 40
         [entry] = store.claim("v", 10, 0).entries or [entry]
-    ahead_ms = store.now_ms() + 60_000
+    ahead_ms = store.now_ms() // 1_000 * 1_000 + 60_000
     store.commit([Commit(entry, entry.raw, ahead_ms, "", verdict=True)], store.now_ms())
     figures = store.figures()
     assert (figures.longest_due_ms, figures.overdue_seconds) == (ahead_ms, 0)
@@ -510,13 +511,15 @@ def test_a_validator_that_lost_its_entry_changes_nothing(store: WholeStore, leas
     assert store.ledger().balanced
 
 
-def test_an_entry_that_has_become_another_keys_stays_in_the_queue(store: WholeStore, lease: Lease) -> None:
-    """A server that was replaced gave the id to one key, and its replacement to another."""
-    publish(store, lease, change(b'"mine"'), change(b'"other"'))
+def test_an_entry_that_has_become_another_stays_in_the_queue(store: WholeStore, lease: Lease) -> None:
+    """A server that was replaced gave the id to one entry, and its replacement to another."""
+    publish(store, lease, change(b'"mine"'))
+    publish(store, lease, change(b'"other"'), at=after(1), to=after(2))
     claim = store.claim("v", 10, 0)
     mine, other = claim.entries
-    moved = Entry(other.id, mine.key, mine.raw, mine.deliveries)
-    assert store.commit([settle(store, moved, A, claim.now_ms)], claim.now_ms).lost == [0]
+    for id_ in (other.id, b"1-1"):
+        moved = msgspec.structs.replace(mine, id=id_)
+        assert store.commit([settle(store, moved, A, claim.now_ms)], claim.now_ms).lost == [0]
     assert (store.ledger().reached, store.queue().pending, store.queue().due) == (0, 2, 0)
     done = [settle(store, one, A, claim.now_ms) for one in claim.entries]
     assert store.commit(done, claim.now_ms).lost == []
@@ -567,18 +570,18 @@ def test_what_is_settled_and_due_is_forgotten_just_where_the_rule_would(
     """claim.lua spares most keys the way to a validator: its shortcut against the rule itself."""
     held = HeldLook(Look(A, 1_000, 1), 1_000)
     every = itertools.product(Phase, (False, True), (False, True), (None, held), (A, B * 4))
-    client, prefix = redis.Redis.from_url(store_url), f"ddbmm:{{{store.migration}}}"
     over: set[bytes] = set()
     kept: set[bytes] = set()
+    waiting: dict[bytes, History | bytes] = {}
     for number, (phase, settle_look, incomplete, look, key) in enumerate(every):
         history = History(
             ((ABSENT, 0), (A, 1_000)), 2, phase, settle=settle_look, incomplete=incomplete, held=look
         )
         name = key + bytes([number])
-        client.hset(f"{prefix}:history", name, codec.encode(history))
-        client.zadd(f"{prefix}:due", {name: 1_000})
+        waiting[name] = history
         unproven = wake(history, Moment(2_000, 0), POLICY)
         (over if unproven is not None and unproven.history is None else kept).add(name)
+    places.wait(store, 1_000, waiting)
     handed_out = store.claim("v", 100, 0)
     assert {entry.key for entry in handed_out.entries} == kept
     assert over and store.queue().outstanding == len(kept) and store.queue().due == 0
@@ -587,14 +590,10 @@ def test_what_is_settled_and_due_is_forgotten_just_where_the_rule_would(
 def test_many_settled_keys_leave_room_for_the_one_that_is_not(
     store: WholeStore, lease: Lease, store_url: str
 ) -> None:
-    settled_history = codec.encode(History(((ABSENT, 0), (A, 1_000)), 2, Phase.SETTLING))
-    client, prefix = redis.Redis.from_url(store_url), f"ddbmm:{{{store.migration}}}"
-    for number in range(50):
-        client.hset(f"{prefix}:history", b"%d" % number, settled_history)
-        client.zadd(f"{prefix}:due", {b"%d" % number: 1_000 + number})
-    waiting = codec.encode(History(((ABSENT, 0), (A, 1_000)), 1))
-    client.hset(f"{prefix}:history", b"last", waiting)
-    client.zadd(f"{prefix}:due", {b"last": 2_000})
+    settled_history = History(((ABSENT, 0), (A, 1_000)), 2, Phase.SETTLING)
+    for number in range(9):
+        places.wait(store, 1_000 + number, {b"%d-%d" % (number, nth): settled_history for nth in range(9)})
+    places.wait(store, 2_000, {b"last": History(((ABSENT, 0), (A, 1_000)), 1)})
     assert [entry.key for entry in store.claim("v", 10, 0).entries] == [b"last"]
     assert store.queue().outstanding == 1
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.aws import MAX_KEYS
 from pipeline.core.judging.history import History
 from pipeline.core.model import ABSENT, UNKNOWN, Phase, VerdictKind
 from pipeline.store import codec, scripts
@@ -63,7 +64,7 @@ def test_the_golden_file_holds_every_kind_phase_and_flag() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "byte"), [(0, codec.FORMAT + 1), (1, max(codec.PHASE_CODES.values()) + 1), (3, 200)]
+    ("at", "byte"), [(8, codec.FORMAT + 1), (9, max(codec.PHASE_CODES.values()) + 1), (11, 200)]
 )
 def test_bytes_of_an_unknown_form_are_refused(at: int, byte: int) -> None:
     raw = bytearray(codec.encode(History(((ABSENT, 0),), 0, kind=VerdictKind.STALE)))
@@ -92,7 +93,16 @@ def test_lua_knows_the_layout_as_the_codec_does() -> None:
     }
     phases = {phase.name: code for phase, code in codec.PHASE_CODES.items()}
     named = {f"AT_{name}": place for name, place in places().items()}
-    expected = {"FORMAT": codec.FORMAT, "DIGEST_BYTES": len(UNKNOWN), **sizes, **flags, **phases, **named}
+    expected = {
+        "FORMAT": codec.FORMAT,
+        "NUMBER_BYTES": codec.NUMBER_BYTES,
+        "ENTRY_KEYS": MAX_KEYS,  # an entry is one read
+        "DIGEST_BYTES": len(UNKNOWN),
+        **sizes,
+        **flags,
+        **phases,
+        **named,
+    }
     digests = {"UNKNOWN": r"string.rep('\255', 16)"}
     assert lua_constants() == {**{name: str(value) for name, value in expected.items()}, **digests}
 
@@ -116,4 +126,4 @@ def places() -> dict[str, int]:
         name: 1 + next(at for at, byte in enumerate(codec.encode(other)) if byte != raw[at])
         for name, other in moved.items()
     }
-    return {"FORMAT": 1, **found}
+    return {"FORMAT": codec.NUMBER_BYTES + 1, **found}

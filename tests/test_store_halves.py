@@ -12,7 +12,7 @@ from pipeline.errors import MonitorError, StoreError, StoreUnavailable
 from pipeline.store import scripts
 from pipeline.store.answers import NotAllowed
 from pipeline.store.messages import Outcome
-from tests import servers
+from tests import places, servers
 from tests.servers import eventually
 from tests.store_world import BEGIN, CALLS, NEXT, A, StoreWorld
 
@@ -112,8 +112,7 @@ def test_a_counter_that_is_no_number_changes_nothing(
 
 def test_a_history_of_two_bytes_does_not_stop_a_claim(world: StoreWorld) -> None:
     """It raised in the middle of every claim: nobody got any work any more."""
-    world.admin.hset(world.store._key("history"), b"cut", b"\1\1")
-    world.admin.zadd(world.store._key("due"), {b"cut": 1})
+    places.wait(world.store, 1, {b"cut": b"\1\1"})
     found = world.store.claim("v", 10, 0).entries
     assert {entry.key for entry in found} == {b"due", b"cut"}
 

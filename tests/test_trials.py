@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.aws import Connection, SideConfig
 from pipeline.core.model import Side
-from pipeline.validator.validator import MAX_DELIVERIES, MAX_TRIALS
+from pipeline.store.validator_store import MAX_DELIVERIES
+from pipeline.validator.validator import MAX_TRIALS
 from tests.fake import Fake
 from tests.validating import World, own_store
 

@@ -19,6 +19,7 @@ from pipeline.store import codec
 from pipeline.store.messages import Claim, Lease
 from pipeline.validator.side_reader import SideReader
 from pipeline.validator.validator import Validator
+from tests import places
 from tests.fake import Fake
 from tests.servers import eventually
 from tests.whole_store import WholeStore
@@ -153,10 +154,7 @@ class World:
 
     def hasten(self) -> None:
         """Whatever is due some time is due now."""
-        due = self.store._key("due")
-        keys = cast(list[bytes], self.store._redis.zrange(due, 0, -1))
-        if keys:
-            self.store._redis.zadd(due, dict.fromkeys(keys, 0))
+        places.hasten(self.store)
 
     def findings(self) -> list[Finding]:
         return list(self.store.findings())

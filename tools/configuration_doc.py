@@ -5,8 +5,10 @@ Reads: the options that `pipeline/config` declares, the exit codes. Writes: stan
 
 from collections.abc import Iterable
 
+from pipeline.config.all_options import GROUPS
 from pipeline.config.declaration import Option, options_of
-from pipeline.config.options import COMMANDS, GROUPS, MigrationConfig
+from pipeline.config.headings import COMMANDS
+from pipeline.config.options import MigrationConfig
 from pipeline.config.options_file import OF_ONE_TABLE
 from pipeline.exit_codes import MEANINGS
 

@@ -46,7 +46,6 @@ VARIABLES = {
     "$__range": "1h",
     "$job": ".+",
     "$instance": ".+",
-    "$read_price": "0.125",
 }
 #: Where the columns of a table of labels begin, in shares of its width.
 LABEL_COLUMNS = (0.02, 0.4, 0.55, 0.7, 0.85)

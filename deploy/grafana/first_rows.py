@@ -324,10 +324,9 @@ def _progress() -> Panels:
         ),
         number(
             "Cost so far",
-            "Read units in the time shown at the top, at the price in the variable; requests to the stream "
-            "are not in "
-            "it.",
-            "sum(increase(ddbmm_consumed_read_capacity_units_total{m}[$__range])) / 1e6 * $read_price",
+            "Dollars spent on reading since the migration was begun: read units of both tables, and requests "
+            "to the stream, at the monitor's prices.",
+            "sum(max by (side, operation) (ddbmm_cost_dollars_total{m}))",
             "currencyUSD",
             decimals=4,
         ),

@@ -49,9 +49,6 @@ def _several(variable: builders.QueryVariable) -> builders.QueryVariable:
 
 def _variables() -> list[Builder[dashboard.VariableModel]]:
     prometheus = dashboard.VariableOption(text="Prometheus", value="prometheus", selected=True)
-    price = dashboard.VariableOption(
-        text=machine_rows.PRICE_PER_MILLION, value=machine_rows.PRICE_PER_MILLION, selected=True
-    )
     return [
         builders.DatasourceVariable("datasource").label("Data Source").type("prometheus").current(prometheus),
         _query_variable("migration", "Migration", "label_values(ddbmm_store_up, migration)"),
@@ -59,11 +56,6 @@ def _variables() -> list[Builder[dashboard.VariableModel]]:
         _several(
             _query_variable("instance", "Instance", 'label_values(ddbmm_build_info{job=~"$job"}, instance)')
         ),
-        builders.TextBoxVariable("read_price")
-        .label("Dollars a million read units")
-        .default_value(machine_rows.PRICE_PER_MILLION)
-        .current(price)
-        .options([price]),
     ]
 
 

@@ -6,10 +6,6 @@ Reads: nothing. Writes: nothing. Never: positions and identifiers (see generate.
 from deploy.grafana.panels import BAD, GOOD, NEUTRAL, WARN, Panels, dashed, lines, number
 from deploy.grafana.queries import RATE, rate, store_rate
 
-HOUR = 3600
-#: On-demand reads, US East (AWS, "Pricing for on-demand capacity"); the variable read_price overrides it.
-PRICE_PER_MILLION = "0.125"
-
 
 def pipeline() -> Panels:
     """From the stream to the queue."""
@@ -84,8 +80,9 @@ def pipeline() -> Panels:
         ),
         number(
             "Share sampled",
-            "Configured share of the keys that is sampled.",
-            "max(ddbmm_sample_ratio{m} > 0)",
+            "Share of the keys that is followed now: less than --sample-rate where --max-cost-per-hour "
+            "lowered it.",
+            "max(ddbmm_sample_effective_ratio{m})",
             "percentunit",
             width=2,
             height=8,
@@ -96,7 +93,7 @@ def pipeline() -> Panels:
 def aws() -> Panels:
     """What the tables and their streams are asked, and what it costs."""
     units = rate("ddbmm_consumed_read_capacity_units_total", "side")
-    cost = rate("ddbmm_consumed_read_capacity_units_total")
+    an_hour = "max by (side, operation) (ddbmm_cost_dollars_per_hour{m})"
     keys, batches = rate("ddbmm_batch_keys_sum", "side"), rate("ddbmm_batch_keys_count", "side")
     duration = f"sum by (le, operation) (rate(ddbmm_aws_request_duration_seconds_bucket{{m}}{RATE}))"
     return [
@@ -136,9 +133,9 @@ def aws() -> Panels:
             "suffix: units/s",
         ),
         number(
-            "Cost of the reads an hour",
-            "Read units at the price in the variable at the top; requests to the stream are not in it.",
-            f"{cost} * {HOUR} / 1e6 * $read_price",
+            "Cost an hour",
+            "Dollars an hour as in the last minutes: read units of both tables, and requests to the stream.",
+            f"sum({an_hour})",
             "currencyUSD",
             width=4,
             height=8,
@@ -175,6 +172,21 @@ def aws() -> Panels:
             "s",
             width=12,
             low=None,
+        ),
+        dashed(
+            lines(
+                "Cost an hour by side and operation",
+                "Dollars an hour as in the last minutes, and what --max-cost-per-hour allows. A Scan belongs "
+                "to a comparison.",
+                [
+                    (f"{an_hour} > 0", "{{side}} {{operation}}"),
+                    ("max(ddbmm_cost_budget_dollars_per_hour{m})", "allowed"),
+                ],
+                "currencyUSD",
+                width=12,
+            ),
+            "allowed",
+            BAD,
         ),
     ]
 

@@ -310,10 +310,12 @@ def joined(
     height: int,
     no_value: str,
     texts: Texts | None = None,
+    worst_first: str = "",
 ) -> table.Panel:
     """A table with a row for each value of `label`, and a column for each query.
 
-    texts: what stands for the values of `label`; without them, each leads to its view.
+    texts: what stands for the values of `label`; without them, each leads to its view. worst_first: the
+    column by whose numbers the rows are sorted, the lowest on top.
     """
     panel = _dress(table.Panel(), title, text, "none", width, height, [])
     named = {label: label.capitalize()}
@@ -327,6 +329,8 @@ def joined(
     said = dashboard.DynamicConfigValue(id_val="mappings", value=values(texts or {}))
     panel.override_by_name(named[label], [said if texts else link])
     panel.no_value(no_value)
+    if worst_first:
+        panel.sort_by([common_builders.TableSortByFieldState().display_name(worst_first).desc(False)])
     order = {name: position for position, name in enumerate(named)}
     return (
         panel.with_transformation(
@@ -357,12 +361,14 @@ class Column:
         *,
         decimals: int | None = None,
         mappings: Texts | None = None,
+        nothing: str = "not known",
     ) -> None:
-        self.name, self.expr = name, expr
+        """nothing: what is shown where a row has no value."""
+        self.name, self.expr, self._nothing = name, expr, nothing
         self._unit, self._steps, self._decimals, self._mappings = unit, steps, decimals, mappings
 
     def properties(self) -> list[dashboard.DynamicConfigValue]:
-        found: dict[str, object] = {"unit": self._unit, "noValue": "not known"}
+        found: dict[str, object] = {"unit": self._unit, "noValue": self._nothing}
         if self._decimals is not None:
             found["decimals"] = self._decimals
         if self._mappings:

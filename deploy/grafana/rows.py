@@ -51,7 +51,7 @@ def migrations() -> Panels:
     return [
         joined(
             "Migrations",
-            "Every migration that is watched; the rows below show the one that is chosen at the top.",
+            "Every migration that is watched, worst first; the rows below show the one chosen at the top.",
             "migration",
             [
                 Column(
@@ -95,12 +95,19 @@ def migrations() -> Panels:
                     "s",
                     decimals=1,
                 ),
+                Column(
+                    "Coverage",
+                    _fresh("max by (migration) (ddbmm_comparison_coverage_ratio)"),
+                    "percentunit",
+                    nothing="none",
+                ),
                 Column("Validators", _fresh("max by (migration) (ddbmm_validator_processes)")),
                 Column("Redis", _fresh("min by (migration) (ddbmm_store_up)"), mappings=UP),
             ],
             24,
             6,
             "no migration is watched",
+            worst_first="Switch over?",
         )
     ]
 

@@ -19,7 +19,7 @@ class Silent:
     def request(self, operation: str, seconds: float, code: str | None) -> None:
         pass
 
-    def consumed(self, units: float) -> None:
+    def consumed(self, operation: str, units: float) -> None:
         pass
 
 
@@ -87,6 +87,10 @@ class Connection:
         IteratorExpired, Trimmed, AwsError, ConfigurationError.
         """
         return self.access.call(self.observer, operation, request)
+
+    def is_beside(self, service: str) -> bool:
+        """Whether another service is reached where ours is: at AWS, or at an emulator."""
+        return self.access.is_beside(service)
 
     def ask(self, service: str, method: str, **params: Any) -> dict[str, Any]:
         """One request, one attempt, through boto3's own client of another service than DynamoDB.

@@ -54,7 +54,7 @@ class TableScanner:
             request += b',"ExclusiveStartKey":' + after
         body = self._connection.call(SCAN, request + b"}")
         units = body.consumed_capacity.capacity_units
-        self._connection.observer.consumed(units)
+        self._connection.observer.consumed(SCAN.name, units)
         return self._checked(body, after, units)
 
     def _checked(self, body: ScanBody, after: bytes | None, units: float) -> ScanPage:

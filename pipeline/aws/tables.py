@@ -152,7 +152,7 @@ class TableReader:
         request = self._request(keys, strong)
         body = self._connection.call(BATCH_GET_ITEM, request)
         units = sum(part.capacity_units for part in body.consumed_capacity)
-        self._connection.observer.consumed(units)
+        self._connection.observer.consumed(BATCH_GET_ITEM.name, units)
         return self._checked(body, wanted, units, keep)
 
     def _request(self, keys: list[bytes], strong: bool) -> bytes:

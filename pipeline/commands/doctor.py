@@ -19,13 +19,13 @@ from pipeline.commands import preflight
 from pipeline.commands.lines import Level, Line, checked, show, show_each
 from pipeline.commands.notes import notes
 from pipeline.commands.preflight import Reached, StreamSeen
-from pipeline.commands.preparing import THREADS, Shared
+from pipeline.commands.preparing import THREADS
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
 from pipeline.producers.export.opened import open_for
 from pipeline.report import comparison_text
-from pipeline.sides import connect
+from pipeline.sides import Connections, connect
 from pipeline.store import RedisConnection, check_server
 
 #: AWS refuses requests that are signed 5 minutes off; lag figures suffer from much less.
@@ -41,7 +41,7 @@ def run(process: ProcessConfig, migrations: Sequence[MigrationConfig]) -> int:
     """Print the lines, with several migrations a section of each; 0 when none failed, else 4."""
     if len(migrations) == 1:
         return show(examine(process, migrations[0]), as_json=process.json)
-    reached = Shared().connect
+    reached = Connections().connect
     with ThreadPoolExecutor(min(THREADS, len(migrations)), "doctor") as pool:
         found = pool.map(lambda one: examine(process, one, reached), migrations)
         sections = {one.name: made for one, made in zip(migrations, found, strict=True)}

@@ -36,6 +36,7 @@ def begun(process: ProcessConfig, migration: MigrationConfig, kind: type[View]) 
             f"there is no migration {migration.name} in this Redis",
             "check --migration, --redis-url and --state-dir, or begin it with `run`",
         )
+    store.terms = migration.terms()
     return store
 
 

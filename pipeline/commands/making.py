@@ -5,6 +5,7 @@ Never: the store.
 """
 
 import contextlib
+import os
 from pathlib import Path
 
 from pipeline import exit_codes
@@ -22,7 +23,8 @@ def write(loaded: Loaded) -> int:
             "the file of --config names its migrations already", "leave --config out, or `migrations:` of it"
         )
     pattern, path = loaded.process.tables or pairs.ALL, Path(loaded.process.write or "")
-    if path.exists() or path.is_symlink():
+    to_file = loaded.process.write != "-"
+    if to_file and os.path.lexists(path):  # of what no system takes as a name, opening says so
         raise _is_there(path)
     found = pairs.paired(pairs.connections(loaded.migrations[0]), pattern)
     for side, names in found.alone.items():
@@ -34,7 +36,11 @@ def write(loaded: Loaded) -> int:
             "check --tables, the profiles and the regions; nothing was written",
         )
     head = f"Made by `{PROGRAM} config --write` of the tables on both sides that match {pattern}."
-    _create(path, making.file_text(loaded, found.both, found.alone, head))
+    text = making.file_text(loaded, found.both, found.alone, head)
+    if not to_file:
+        print(text, end="")
+        return exit_codes.FINE
+    _create(path, text)
     print(f"{path}: {many(len(found.both), 'migration')}; `{PROGRAM} doctor --config {path}` checks each")
     return exit_codes.FINE
 

@@ -99,8 +99,10 @@ def _look(
     migration: MigrationConfig, sides: Mapping[Side, Connection], watched: Watched
 ) -> Callable[[str], list[Line]]:
     def look(name: str) -> list[Line]:
-        lines = checked(f"table {name}", lambda: _pair(migration, name, sides))
-        if watched.is_known and not watched.by(name, *Side):
+        by = watched.by(name, *Side)
+        more = f"`doctor --migration {by}`" if by else f"`doctor --target-table {name}`"
+        lines = checked(f"table {name}", lambda: _pair(migration, name, sides, more))
+        if watched.is_known and not by:
             remedy = f"write `{name}: {{}}` below `migrations:`, if it is to be watched"
             lines.append(Line(f"table {name}", "warn", "no migration of the file watches it", remedy))
         return lines
@@ -108,7 +110,10 @@ def _look(
     return look
 
 
-def _pair(migration: MigrationConfig, name: str, sides: Mapping[Side, Connection]) -> Iterator[Line]:
+def _pair(
+    migration: MigrationConfig, name: str, sides: Mapping[Side, Connection], more: str
+) -> Iterator[Line]:
+    """more: the command that says more."""
     tables = _seen(migration, name, sides)
     both_tables.check_keys(tables)
     both_tables.check_key_flags(migration, tables.source)
@@ -119,7 +124,7 @@ def _pair(migration: MigrationConfig, name: str, sides: Mapping[Side, Connection
         f"table {name}",
         "warn" if doubts else "ok",
         "; ".join([both_tables.describe_keys(tables.source), items, *(doubts or ["defined alike"])]),
-        f"`doctor --target-table {name}` says more" if doubts else "",
+        f"{more} says more" if doubts else "",
     )
 
 
@@ -132,8 +137,9 @@ def _doubts(migration: MigrationConfig, tables: Tables, sides: Mapping[Side, Con
         yield f"its stream shows {view or 'no view'}, not NEW_AND_OLD_IMAGES"
     source, target = (_definition(sides[side], tables.of(side)) for side in Side)
     found = compare_definitions(source, target)
-    if found.differences:
-        yield f"definitions differ: {', '.join(one.what for one in found.differences)}"
+    # The replica of a table with a stream need not have one.
+    if differing := [one.what for one in found.differences if one.what != "stream"]:
+        yield f"definitions differ: {', '.join(differing)}"
     if found.unknown:
         yield f"not compared, as it could not be asked: {', '.join(found.unknown)}"
 

@@ -7,22 +7,19 @@ One migration alone is refused as ever, with its own message and exit code.
 """
 
 import contextlib
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from pipeline.aws import Connection
 from pipeline.both_tables import Tables
 from pipeline.commands import preflight
 from pipeline.commands.preflight import Opened, StreamSeen
 from pipeline.config import MigrationConfig, ProcessConfig
-from pipeline.core.model import SideConfig
 from pipeline.core.quoting import MESSAGE_CHARACTERS, quoted
 from pipeline.errors import ConfigurationError, MonitorError, StoreNotReady
 from pipeline.process import streams
-from pipeline.sides import connect
+from pipeline.sides import Connections
 
 #: Migrations that are looked at together: each waits for AWS most of the time.
 THREADS = 8
@@ -45,7 +42,7 @@ Look = Callable[[Looked], Looked]
 
 def prepare(process: ProcessConfig, migrations: Sequence[MigrationConfig]) -> list[Looked]:
     """See the tables and the stream of each."""
-    reached = Shared().connect
+    reached = Connections().connect
 
     def look(one: Looked) -> Looked:
         completed, tables, stream = preflight.prepare(process, one.migration, reached)
@@ -112,18 +109,3 @@ def _tried(one: Looked, look: Look) -> Looked:
         return look(one)
     except MonitorError as error:
         return msgspec.structs.replace(one, error=error)
-
-
-class Shared:
-    """Connections by what they reach: a session each costs 0.1 s, and many migrations reach alike."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._made: dict[SideConfig, Connection] = {}
-
-    def connect(self, migration: MigrationConfig, side: str) -> Connection:
-        access = migration.access(side)
-        with self._lock:
-            if access not in self._made:
-                self._made[access] = connect(migration, side)
-            return self._made[access]

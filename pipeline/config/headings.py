@@ -31,3 +31,5 @@ FINDINGS = "Findings (`findings`)"
 PLAN = "Plan (`plan`)"
 REPORT = "Report (`report`)"
 COMPARING = "Comparison (`compare`, `comparer`)"
+COST = "Cost"
+HEADINGS = (TABLES, STREAM, JUDGING, STATE, PACE, COST, COMPARING, GATE, FINDINGS, PLAN, REPORT, OUTPUT)

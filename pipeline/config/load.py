@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from pipeline.config.all_options import OPTIONS
 from pipeline.config.assembling import migration_of, plain
 from pipeline.config.declaration import Option, options_of
 from pipeline.config.given import (
@@ -19,7 +20,8 @@ from pipeline.config.given import (
     refuse_command,
     refuse_words,
 )
-from pipeline.config.options import COMMANDS, OPTIONS, MigrationConfig, ProcessConfig
+from pipeline.config.headings import COMMANDS
+from pipeline.config.options import MigrationConfig, ProcessConfig
 from pipeline.config.options_file import OF_ONE_TABLE
 from pipeline.config.parser import PROGRAM, Parser, parser_of
 from pipeline.core.model import Side
@@ -40,11 +42,12 @@ _MOST_NAMES = 40
 
 @dataclass(frozen=True)
 class Effective:
-    """One option's value and where it came from, as `config` shows them."""
+    """One option's value and where it came from, as `config` shows them. is_given: it is not the default."""
 
     option: Option
     value: object
     source: str
+    is_given: bool
 
 
 @dataclass(frozen=True)
@@ -225,30 +228,28 @@ def _effective(
         for config in (process, migration)
         for option in options_of(type(config))
     }
-    return [
-        Effective(option, *_shown(option, held[option.field], values, sources.get(option.field)))
-        for option in OPTIONS
-    ]
+    return [_shown(option, held[option.field], values, sources.get(option.field)) for option in OPTIONS]
 
 
 def _sources(parser: Parser) -> dict[str, str]:
-    """Where each value that was given came from, by its field."""
+    """Where each value came from that is not from the command line, by its field; "" = the default."""
     sources: dict[str, str] = {}
     for source, settings in parser.get_source_to_settings_dict().items():
-        label = {"environment_variables": "environment", "defaults": "default"}.get(source.partition("|")[0])
+        label = {"environment_variables": "environment", "defaults": ""}.get(source.partition("|")[0])
         for name, (action, _) in settings.items():
             if action is not None:
-                sources[action.dest] = label or parser.file.source(name)
+                sources[action.dest] = parser.file.source(name) if label is None else label
     if parser.file.chosen:
         entry = parser.file.source("")
         sources = {"target_table": entry} | sources | {"name": entry}
     return sources
 
 
-def _shown(
-    option: Option, value: object, values: Mapping[str, Any], source: str | None
-) -> tuple[object, str]:
+def _shown(option: Option, value: object, values: Mapping[str, Any], source: str | None) -> Effective:
     """The value as it may be shown, and where it came from."""
-    if source is None and (values[option.field] is None or values[option.field] is False):  # 0 is a value
-        source = f"default: {option.otherwise}" if option.otherwise else "default"
-    return "(set)" if option.secret and value else value, source or "command line"
+    shown = "(set)" if option.secret and value else value
+    is_unset = values[option.field] is None or values[option.field] is False  # 0 is a value
+    if source == "" or (source is None and is_unset):
+        otherwise = f"default: {option.otherwise}" if option.otherwise else "default"
+        return Effective(option, shown, otherwise, is_given=False)
+    return Effective(option, shown, source or "command line", is_given=True)

@@ -40,7 +40,7 @@ def file_text(loaded: Loaded, tables: Sequence[str], alone: Mapping[Side, Iterab
 
 def _is_setting(one: Effective) -> bool:
     """Something was given, and it is no matter of the command that was given with it."""
-    if one.source.startswith("default") or one.value in ("", ()):
+    if not one.is_given or one.value in ("", ()):
         return False
     return one.option.group not in (FINDINGS, PLAN, REPORT) and one.option.name not in _OF_ONE_COMMAND
 
@@ -61,7 +61,9 @@ def _plain_value(option: Option, value: object) -> object:
         return duration_text(value)
     if isinstance(value, tuple):
         return [str(one) for one in value]
-    return value if isinstance(value, int | float) else str(value)
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    return value if isinstance(value, int) else str(value)
 
 
 def _written(name: str, value: object) -> list[str]:

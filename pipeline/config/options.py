@@ -6,22 +6,19 @@ Reads: nothing. Writes: nothing. Never: the environment, files. What was given i
 What belongs to one migration is apart from what belongs to the process, which may serve several.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.config.declaration import (
-    Option,
     option,
     optional,
-    options_of,
     repeated,
     side,
     stream_side,
     switch,
 )
 from pipeline.config.headings import (
-    COMMANDS,
     COMPARING,
+    COST,
     FINDINGS,
     GATE,
     JUDGING,
@@ -38,6 +35,7 @@ from pipeline.config.parsers import (
     When,
     aws_name,
     cause,
+    dollars,
     duration_ms,
     duration_or_auto,
     duration_text,
@@ -48,6 +46,7 @@ from pipeline.config.parsers import (
     objective,
     one_of,
     percentage,
+    price,
     redis_url,
     share,
     side_of,
@@ -58,10 +57,9 @@ from pipeline.config.parsers import (
 )
 from pipeline.core.comparing.segments import MAX_SEGMENTS
 from pipeline.core.comparing.state import CompareSettings
+from pipeline.core.cost import LISTED, Prices, Terms, given_prices
 from pipeline.core.gate import Limits, Scope
 from pipeline.core.model import MISMATCHES, Side, SideConfig
-
-__all__ = ["COMMANDS", "GROUPS", "OPTIONS", "MigrationConfig", "ProcessConfig"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +126,17 @@ class MigrationConfig:
     max_rcu: float = option(
         PACE, "max-rcu", "read units a second to spend on each side, 0 = no limit",
         not_negative, "0", metavar="UNITS")
+    max_cost_per_hour: float = option(
+        COST, "max-cost-per-hour",
+        "dollars an hour to spend on reading, 0 = no limit: above it the sample is lowered, and raised again "
+        "only by a start with a higher limit",
+        dollars, "0", metavar="DOLLARS")
+    price_read_units: float | None = optional(
+        COST, "price-read-units", "dollars of a million read request units", price, None,
+        otherwise=f"{LISTED.source_units:g}, {LISTED.said}", metavar="DOLLARS")
+    price_stream_reads: float | None = optional(
+        COST, "price-stream-reads", "dollars of a million GetRecords requests", price, None,
+        otherwise=f"{LISTED.stream_reads:g}, likewise", metavar="DOLLARS")
     max_backlog: int = option(
         PACE, "max-backlog", "queued keys above which the reader pauses",
         whole(1, 100_000_000), "100000", metavar="N")
@@ -175,6 +184,7 @@ class MigrationConfig:
     source_arn: str = ""
     target_arn: str = ""
     comparison: CompareSettings | None = None  # what `compare` and `comparer` begin
+    live: Prices | None = None  # what AWS answered (--live-prices)
     # fmt: on
 
     @property
@@ -213,6 +223,11 @@ class MigrationConfig:
             excused=round(self.gate_excused / 100, 12),
             scope=Scope(self.gate_scope),
         )
+
+    def terms(self) -> Terms:
+        """What reading costs, and may cost an hour."""
+        prices = given_prices(self.live or LISTED, self.price_read_units, self.price_stream_reads)
+        return Terms(prices, self.max_cost_per_hour)
 
     def described(self) -> dict[str, str]:
         """What is migrated where, for people; "" where it is not known."""
@@ -296,6 +311,8 @@ class ProcessConfig:
         COMPARING, "stop-after", "how long `compare` goes on at most; the next one goes on from there",
         duration_ms, None, otherwise="until it is finished", metavar="DURATION")
     restart: bool = switch(COMPARING, "restart", "begin a comparison anew where one is unfinished")
+    live_prices: bool = switch(
+        COST, "live-prices", "ask AWS for the prices of the tables' regions (`pricing:GetProducts`)")
     by: str = option(
         FINDINGS, "by", "what a line stands for: a `key`, or a `cause` that many may have in common",
         one_of("key", "cause"), "key", metavar="WHAT")
@@ -361,8 +378,9 @@ class ProcessConfig:
     show_keys: bool = switch(
         OUTPUT, "show-keys", "show keys themselves; without it, keyed hashes stand for them")
     write: str | None = optional(
-        OUTPUT, "write", "`config`: make this file, with a migration of each table that both sides have", str,
-        None, otherwise="values are shown", metavar="FILE")
+        OUTPUT, "write",
+        "`config`: make this file (`-`: print it), with a migration of each table that both sides have",
+        str, None, otherwise="values are shown", metavar="FILE")
     json: bool = switch(
         OUTPUT, "json", "print JSON (`status`, `findings`, `gate`, `compare`, `doctor`, `config`)")
     dry_run: bool = switch(OUTPUT, "dry-run", "print the plan and end (`run`, `compare`)")
@@ -378,18 +396,3 @@ class ProcessConfig:
         """
         shares = _COMPARE_SHARES if self.command == "compare" else {}
         return shares.get(role, 1.0) / self.workers
-
-
-#: Every option, by heading and as declared; a migration's before the process's.
-OPTIONS: tuple[Option, ...] = tuple(
-    one
-    for heading in (TABLES, STREAM, JUDGING, STATE, PACE, COMPARING, GATE, FINDINGS, PLAN, REPORT, OUTPUT)
-    for config in (MigrationConfig, ProcessConfig)
-    for one in options_of(config)
-    if one.group == heading
-)
-#: Heading → its options, in the order of the help and of docs/configuration.md.
-GROUPS: dict[str, Sequence[Option]] = {
-    heading: [one for one in OPTIONS if one.group == heading]
-    for heading in dict.fromkeys(one.group for one in OPTIONS)
-}

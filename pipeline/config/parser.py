@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 import configargparse
 
+from pipeline.config.all_options import GROUPS, OPTIONS
 from pipeline.config.declaration import Option
-from pipeline.config.options import COMMANDS, GROUPS, OPTIONS
+from pipeline.config.headings import COMMANDS
 from pipeline.config.options_file import OptionsFile
 from pipeline.core.model import MARKS
 from pipeline.core.quoting import masked

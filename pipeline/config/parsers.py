@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from pipeline.core.cost import MOST_DOLLARS_A_MILLION
 from pipeline.core.model import Side
 from pipeline.core.quoting import masked, quoted
 from pipeline.core.redis_url import fault_of
@@ -152,6 +153,27 @@ def not_negative(text: str) -> float:
     value = _number(text)
     if not (value >= 0 and math.isfinite(value)):
         raise ArgumentTypeError(f"{said(text)} is not a number from 0 up")
+    return value
+
+
+#: Of dollars: what is more is a slip of the pen, and what is less than a millionth, too.
+MOST_DOLLARS, LEAST_DOLLARS = MOST_DOLLARS_A_MILLION, 0.000001
+_DOLLARS = f"a number from {LEAST_DOLLARS:f} to {MOST_DOLLARS:,}"
+
+
+def dollars(text: str) -> float:
+    """An amount, 0 for none."""
+    value = _number(text)
+    if value != 0 and not LEAST_DOLLARS <= value <= MOST_DOLLARS:
+        raise ArgumentTypeError(f"{said(text)} is neither 0 nor {_DOLLARS}")
+    return abs(value)  # -0.0 is 0
+
+
+def price(text: str) -> float:
+    """Dollars of a million of something; nothing that is counted here is free."""
+    value = _number(text)
+    if not LEAST_DOLLARS <= value <= MOST_DOLLARS:
+        raise ArgumentTypeError(f"{said(text)} is not {_DOLLARS}")
     return value
 
 

@@ -9,9 +9,10 @@ distinct key, not a read: a hot key that is looked at a thousand times says no m
 import msgspec
 
 from pipeline.core.adaptive import Adaptive
-from pipeline.core.budget import Lowered
+from pipeline.core.budget import InUse, Lowered
 from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.state import Comparison
+from pipeline.core.cost import NOTHING_SPENT, Cost, Spending, Terms, cost_of
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS, exact_interval, quantile_from_buckets
 
@@ -68,7 +69,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     comparison: the latest one, None when there was none. kept: the one of the table before it, where the
     latest is only of what changed in a window. watched_since_ms: see model.Moment. gap_ms: when the newest
     open gap was recorded (0 = none). adaptive: the deadline that follows the lag, None = it is fixed.
-    lowered: the sample in use, None = as the migration was begun.
+    sample_percent: of the keys, as the migration was begun. lowered: the sample in use, None = that one.
+    spending: what was asked of AWS. terms: what that costs, which is the asker's to say.
     """
 
     now_ms: int
@@ -90,6 +92,17 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     gap_ms: int = 0
     adaptive: Adaptive | None = None
     lowered: Lowered | None = None
+    sample_percent: float = 100.0
+    spending: Spending = NOTHING_SPENT
+    terms: Terms = Terms()
+
+    @property
+    def sample(self) -> InUse:
+        return InUse(self.sample_percent, self.started_ms, self.lowered)
+
+    @property
+    def cost(self) -> Cost:
+        return cost_of(self.spending, self.terms, self.now_ms, self.started_ms)
 
     @property
     def success(self) -> Success:

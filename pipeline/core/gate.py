@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from pipeline.core.budget import hole_in_words
 from pipeline.core.comparing import result as comparing
 from pipeline.core.comparing.state import Comparison
 from pipeline.core.figures import Figures, Success
@@ -95,9 +96,19 @@ def _passes(fine: bool, reason: str) -> _Answer:
 
 def _compared(figures: Figures, limits: Limits) -> _Answer:
     changed = figures.success.keys
+    if hole := _unfollowed(figures):
+        return Result.INCONCLUSIVE, f"{hole}: compare the whole table now"
     if changed == 0 and not _proves_alone(figures, limits):
         return Result.INCONCLUSIVE, "no key was compared yet"
     return Result.PASSED, f"{changed:,} keys that changed were compared"
+
+
+def _unfollowed(figures: Figures) -> str:
+    """What of the sample was left out for a while, where no comparison of the table after that covers it."""
+    comparison, lowered = figures.of_table, figures.lowered
+    if comparison is None or lowered is None or comparison.vouches_from_ms < lowered.raised_ms:
+        return hole_in_words(figures.sample)
+    return hole_in_words(figures.sample) if comparing.unproven(comparison, figures) else ""
 
 
 def _mismatches(figures: Figures, _limits: Limits) -> _Answer:
@@ -302,7 +313,7 @@ def _proves_alone(figures: Figures, limits: Limits) -> bool:
     right, whoever found it.
     """
     ledger = figures.ledger
-    changed = ledger.versions_published - ledger.suspects_published
+    changed = ledger.versions_published - ledger.suspects_published + ledger.not_sampled
     if limits.scope is Scope.CHANGES or changed or figures.success.excused:
         return False
     return _whole_table(figures, limits)[0] is Result.PASSED

@@ -88,7 +88,7 @@ class ClosedFinding(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """backlog: entries in the work stream, `pending` of them handed out, to so many `consumers`. outstanding:
+    """backlog: keys in the work stream, `pending` of them handed out, to so many `consumers`. outstanding:
     keys with a history.
     """
 

@@ -55,7 +55,12 @@ def outlook(figures: Figures, samples: Sequence[Sample], limits: Limits, unsettl
 
 def _reference(figures: Figures, samples: Sequence[Sample]) -> Sample | None:
     """What the rates are measured from."""
-    recent = (one for one in samples if LEAST_MS <= figures.now_ms - one.at_ms <= WINDOW_MS)
+    counted_since_ms = figures.lowered.since_ms if figures.lowered else 0
+    recent = (
+        one
+        for one in samples
+        if LEAST_MS <= figures.now_ms - one.at_ms <= WINDOW_MS and one.at_ms >= counted_since_ms
+    )
     return min(recent, key=lambda one: one.at_ms, default=None)
 
 

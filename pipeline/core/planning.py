@@ -9,7 +9,8 @@ from math import ceil, log, log1p, sqrt
 import msgspec
 
 from pipeline.core.comparing.result import BYTES_PER_UNIT
-from pipeline.core.comparing.state import DOLLARS_PER_MILLION_UNITS
+from pipeline.core.cost import LISTED, Prices
+from pipeline.core.model import Side
 from pipeline.core.statistics import CONFIDENCE, exact_interval
 
 #: Sampled percentages that are compared with each other.
@@ -22,13 +23,14 @@ _DEVIATIONS = 1.959964
 
 class Question(msgspec.Struct, frozen=True):
     """keys: of the table. defect: the share of wrong keys that is to be found, 0..1. item_bytes: on average.
-    max_rcu: read units a second to spend on each side, 0 = no limit.
+    max_rcu: read units a second to spend on each side, 0 = no limit. prices: of them.
     """
 
     keys: int
     defect: float
     item_bytes: int
     max_rcu: float = 0
+    prices: Prices = LISTED
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -70,7 +72,7 @@ def _plan(question: Question, percent: float) -> Plan:
         misses=0.0 if whole else (1 - question.defect) ** keys,
         proves=0.0 if whole else 1 - exact_interval(keys, keys)[0],
         units=2 * side_units,
-        dollars=2 * side_units * DOLLARS_PER_MILLION_UNITS / 1_000_000,
+        dollars=sum(question.prices.of_units(side, side_units) for side in Side),
         seconds=side_units / question.max_rcu if question.max_rcu else None,
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from pipeline.core.cost import GET_RECORDS, HOUR_MS, SOURCE, STREAM, TARGET, Asked, Prices
 from pipeline.core.figures import Figures
 
 #: Widths of the samples, finest first, and how far back each is kept: half minutes for two hours, five
@@ -26,11 +27,15 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
 
     wrong, unseen: of the changed keys, the share that is wrong, and the largest that could have gone unseen.
     lag, reader: in seconds. keys: judged so far. compared: share of the comparison's segments, 0..1.
+    *_units, stream_reads: what was asked of AWS so far.
     """
 
     at_ms: int
     wrong: float | None = None
     unseen: float | None = None
+    source_units: float = 0.0
+    target_units: float = 0.0
+    stream_reads: int = 0
     lag_p50: float | None = None
     lag_p99: float | None = None
     reader: float | None = None
@@ -58,7 +63,36 @@ def sample_of(figures: Figures) -> Sample:
         gaps=figures.reader.gaps_open,
         records=figures.ledger.records_read,
         compared=comparison.done / comparison.planned if comparison and comparison.planned else None,
+        source_units=_units(figures, SOURCE),
+        target_units=_units(figures, TARGET),
+        stream_reads=figures.spending.total.get((STREAM, GET_RECORDS), Asked()).requests,
     )
+
+
+def _units(figures: Figures, side: str) -> float:
+    return sum((asked.units for (of, _), asked in figures.spending.total.items() if of == side), 0.0)
+
+
+class HourOfCost(msgspec.Struct, frozen=True):
+    """What was spent in the hour that begins then; hours in which nobody looked count with the next one."""
+
+    at_ms: int
+    dollars: float
+
+
+def cost_by_hour(samples: Iterable[Sample], prices: Prices) -> list[HourOfCost]:
+    """Of the hours of the run, oldest first. samples: oldest first."""
+    last = {one.at_ms // HOUR_MS: one for one in samples}  # of each hour
+    hours, before = [], 0.0
+    for hour, one in last.items():
+        so_far = (
+            prices.of_units(SOURCE, one.source_units)
+            + prices.of_units(TARGET, one.target_units)
+            + prices.of(STREAM, Asked(one.stream_reads))
+        )
+        hours.append(HourOfCost(hour * HOUR_MS, so_far - before if so_far >= before else so_far))
+        before = so_far
+    return hours
 
 
 def timeline(kept: Mapping[str, Sample]) -> list[Sample]:

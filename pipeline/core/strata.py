@@ -10,6 +10,7 @@ from math import floor
 
 import msgspec
 
+from pipeline.core.budget import at
 from pipeline.core.comparing import result as comparing
 from pipeline.core.figures import Figures
 from pipeline.core.statistics import CONFIDENCE
@@ -31,7 +32,7 @@ class Stratum(msgspec.Struct, frozen=True):
     keys: compared. units: what the interval counts, a `unit` each: keys, or the partition keys of a sample of
     segments. wrong: under open findings. ratio, low, high: 0..1, None while nothing was compared. exact:
     every unit was compared, nothing is estimated. open_question: what keeps it from proving anything, "" =
-    nothing does.
+    nothing does. since: when counting began anew, "" = with the migration.
     """
 
     name: StratumName
@@ -45,6 +46,7 @@ class Stratum(msgspec.Struct, frozen=True):
     confidence: float = CONFIDENCE
     exact: bool = False
     open_question: str = ""
+    since: str = ""
 
     @property
     def unseen(self) -> float | None:
@@ -69,8 +71,13 @@ def _changed(figures: Figures) -> Stratum:
         low=success.low,
         high=success.high,
         confidence=success.confidence,
-        open_question="" if success.keys else "no key that changed was compared yet",
+        open_question="" if success.keys else f"no key that changed was compared yet{_since(figures)}",
+        since=_since(figures),
     )
+
+
+def _since(figures: Figures) -> str:
+    return f" since {at(figures.lowered.since_ms)}, when the sample changed" if figures.lowered else ""
 
 
 def _whole(figures: Figures) -> Stratum:
@@ -106,6 +113,7 @@ def in_words(stratum: Stratum) -> str:
     else:
         spread = " if it is spread evenly" if stratum.unit == comparing.PARTITION_KEY else ""
         said = f"{_bound(stratum)}; {_would_show(stratum.units, EXAMPLE_DEFECT, stratum.unit)}{spread}"
+    said += f", of {stratum.keys:,} keys judged{stratum.since}" if stratum.since else ""
     return f"{said} (not proven yet: {stratum.open_question})" if stratum.open_question else said
 
 

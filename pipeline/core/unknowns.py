@@ -5,6 +5,7 @@ Reads: figures, how the migration was begun. Writes: nothing. Never: I/O, clocks
 
 from collections.abc import Iterator, Mapping
 
+from pipeline.core.budget import at, hole_in_words, in_words, no_help
 from pipeline.core.comparing import result as comparing
 from pipeline.core.figures import Figures
 from pipeline.core.gate import Limits, Scope
@@ -54,9 +55,15 @@ def _deadline(figures: Figures, limits: Limits) -> Iterator[str]:
 
 
 def _shares(figures: Figures, settings: Mapping[str, str]) -> Iterator[str]:
-    rate = float(settings.get("sample_rate", "100"))
+    if lowered := in_words(figures.sample):
+        yield lowered
+    if hole := hole_in_words(figures.sample):
+        yield hole
+    if cannot := no_help(figures.spending, figures.terms, figures.now_ms, figures.started_ms):
+        yield cannot
+    rate = min(float(settings.get("sample_rate", "100")), figures.sample.percent)
     if rate < 100:
-        yield f"{rate:g} % of the keys are followed; of the others only the interval speaks"
+        yield f"{rate:.3g} % of the keys are followed; of the others only the interval speaks"
     comparison = figures.of_table
     if comparison and not comparison.whole:
         of = "keys" if comparison.settings.exports else "segments"
@@ -87,7 +94,8 @@ def keys_in_words(figures: Figures) -> str:
     """Keys seen and keys compared, and where the difference is."""
     seen, success = figures.ledger.keys_sampled, figures.success
     compared, excused = success.keys, success.excused
-    said = f"{seen:,} keys were seen to change (estimated, ± 1 %), {compared:,} of them have an answer"
+    since = f" since {at(figures.lowered.since_ms)}, when the sample changed" if figures.lowered else ""
+    said = f"{seen:,} keys were seen to change{since} (estimated, ± 1 %), {compared:,} of them have an answer"
     parts = [f"{excused:,} are excused"] if excused else []
     if figures.queue.outstanding:
         parts.append(

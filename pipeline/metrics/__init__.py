@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics, values
 from pipeline.core.gate import DEFAULT_LIMITS
 from pipeline.metrics.causes import FINDINGS_BY_CAUSE
 from pipeline.metrics.comparison import COMPARISON_METRICS
+from pipeline.metrics.cost import COST_METRICS
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared
 from pipeline.metrics.exposition import (
@@ -87,7 +88,7 @@ def start(directory: str | None, slot: str, migrations: int = 1) -> Metrics:
 
 def declarations(metrics: Metrics) -> list[Declared]:
     """Every metric there is, sorted by name."""
-    figures = (*STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS)
+    figures = (*STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS, *COST_METRICS)
     of_the_store = (STORE_UP, *figures, *cutover_metrics(DEFAULT_LIMITS))
     return sorted(
         [

@@ -29,6 +29,11 @@ def _per_side(name: str, text: str, number: Callable[[Comparison, Side], float])
     return store_metric("gauge", f"comparison_{name}", text, samples, {"table": tuple(map(str, Side))})
 
 
+def _coverage(figures: Figures) -> Iterable[Sample]:
+    """Of the latest comparison of the table: one of a window's changes covers nothing else."""
+    return () if figures.of_table is None else (((), figures.of_table.coverage),)
+
+
 #: See `core/comparing/partitions`.
 _PHASES = ("scan", "sort", "bucket", "changes")
 
@@ -74,6 +79,8 @@ COMPARISON_METRICS = (
                  {"phase": _PHASES, "state": ("read", "left")}),
     _one("progress_ratio", "Share of the comparison's partitions that is read, 0 to 1.",
          lambda c, _f: c.done / c.planned if c.planned else None),
+    store_metric("gauge", "comparison_coverage_ratio",
+                 "Share of both tables that the latest comparison of the table has read, 0 to 1.", _coverage),
     _one("started_timestamp_seconds", "When the comparison began.", lambda c, _f: c.started_ms / 1000),
     _one("finished_timestamp_seconds", "When the latest comparison was finished; no sample before.",
          lambda c, _f: None if c.finished_ms is None else c.finished_ms / 1000),

@@ -13,6 +13,7 @@ from pipeline.core.model import MISMATCHES, ChangeType, Side
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS
 from pipeline.errors import THROTTLE_CODES
 from pipeline.metrics.declared import BatchHistogram, Factory
+from pipeline.metrics.spent import Spent
 
 #: Keys in one BatchGetItem; DynamoDB's limit is 100.
 BATCH_BUCKETS_KEYS = (1, 10, 50, 99)
@@ -107,7 +108,7 @@ class MigrationFamilies:
         self.queue_limit_entries = make.of_migration(
             Gauge,
             "queue_limit_entries",
-            "Entries in the work stream above which the reader pauses (--max-backlog).",
+            "Keys in the work stream above which the reader pauses (--max-backlog).",
         )
 
     def _declare_validator(self, make: Factory) -> None:
@@ -205,6 +206,7 @@ class MigrationMetrics:
 
     def __init__(self, declared: MigrationFamilies, migration: str) -> None:
         self._declared, self._migration = declared, migration
+        self.spent = Spent()
         self.credentials_expiry_timestamp_seconds: dict[str, Gauge] = {}
         self.clock_skew_seconds: dict[str, Gauge] = {}
 
@@ -224,8 +226,8 @@ class MigrationMetrics:
         )
         self.clock_skew_seconds[side] = declared.clock_skew_seconds.child(migration, side)
         if side == _STREAM:
-            return AwsObserver(declared, migration, side, ("GetRecords",))
-        return AwsObserver(declared, migration, side, self.table_calls)
+            return AwsObserver(declared, migration, side, ("GetRecords",), self.spent)
+        return AwsObserver(declared, migration, side, self.table_calls, self.spent)
 
 
 class ReaderMetrics(MigrationMetrics):
@@ -266,9 +268,15 @@ class AwsObserver:
     """Counts the requests of one side's client; unknown words become "other"."""
 
     def __init__(
-        self, declared: MigrationFamilies, migration: str, side: str, operations: tuple[str, ...]
+        self,
+        declared: MigrationFamilies,
+        migration: str,
+        side: str,
+        operations: tuple[str, ...],
+        spent: Spent,
     ) -> None:
-        """operations: those told apart."""
+        """operations: those told apart. spent: of the migration in this process."""
+        self._side, self._spent = side, spent
         self._seconds = {
             operation: declared.aws_request_duration_seconds.child(migration, operation, side)
             for operation in (*operations, _OTHER)
@@ -287,7 +295,10 @@ class AwsObserver:
             self._throttled.inc()
         elif code is not None:
             self._failures.get(code, self._failures[_OTHER]).inc()
+        else:
+            self._spent.answered(self._side, operation)
 
-    def consumed(self, units: float) -> None:
+    def consumed(self, operation: str, units: float) -> None:
+        self._spent.consumed(self._side, operation, units)
         if self._units is not None:
             self._units.inc(units)

@@ -22,6 +22,7 @@ from pipeline.core.model import MISMATCHES, ChangeType
 from pipeline.errors import MonitorError
 from pipeline.metrics.causes import FINDINGS_BY_CAUSE, cause_samples
 from pipeline.metrics.comparison import COMPARISON_METRICS
+from pipeline.metrics.cost import COST_METRICS
 from pipeline.metrics.cutover import cutover_metrics
 from pipeline.metrics.declared import Declared, Sample, StoreMetric, store_metric
 from pipeline.metrics.strata import STRATA_METRICS
@@ -113,11 +114,11 @@ def _partition_lags(figures: Figures) -> Iterable[Sample]:
 
 # fmt: off
 STORE_METRICS = (
-    _one("gauge", "queue_backlog_entries", "Entries in the work stream.", lambda f: f.queue.backlog),
-    _one("gauge", "queue_pending_entries", "Entries held by a validator.", lambda f: f.queue.pending),
+    _one("gauge", "queue_backlog_entries", "Keys in the work stream.", lambda f: f.queue.backlog),
+    _one("gauge", "queue_pending_entries", "Keys held by a validator.", lambda f: f.queue.pending),
     _one("gauge", "queue_consumers", "Validators that hold entries.", lambda f: f.queue.consumers),
     _one("gauge", "queue_due_entries", "Keys waiting for their next look.", lambda f: f.queue.due),
-    _one("counter", "queue_redelivered_entries_total", "Entries whose validator went silent.",
+    _one("counter", "queue_redelivered_entries_total", "Keys whose validator went silent.",
          lambda f: f.ledger.entries_redelivered),
     _per("reason", DEAD_REASONS, "counter", "queue_dead_entries_total",
          "Entries given up, kept for a person.", lambda f: f.ledger.dead_entries),
@@ -215,7 +216,7 @@ class StoreCollector(Collector):
     CACHE_SECONDS, READ_SECONDS = 1.0, 6.0
 
     def __init__(self, watched: Sequence[Watched]) -> None:
-        of_all = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS)
+        of_all = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS, *COST_METRICS)
         self._watched = [(one, (*of_all, *cutover_metrics(one.limits))) for one in watched]
         self._lock = threading.Lock()
         self._read_at = float("-inf")

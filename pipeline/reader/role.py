@@ -3,6 +3,7 @@
 Reads: the configuration. Writes: nothing by itself.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Side
 from pipeline.core.sampling import Sampler
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, StoreError
 from pipeline.metrics import Metrics, ReaderMetrics
 from pipeline.process import garbage
 from pipeline.process.pool import Pool
@@ -24,10 +25,11 @@ from pipeline.producers.stream.discovery import Discoverer
 from pipeline.producers.stream.listing import Paces
 from pipeline.producers.stream.producer import StreamProducer
 from pipeline.producers.stream.records import Selector
+from pipeline.reader.budget import Budget
 from pipeline.reader.idling import IdlePolls
 from pipeline.reader.publisher import Publisher
 from pipeline.serving import Lane, Service, Work
-from pipeline.sides import Connections, report
+from pipeline.sides import Connections, count_spent, report
 from pipeline.store import AwsClocks, Outage, Pools, ReaderStore
 
 log = structlog.get_logger(__name__)
@@ -101,7 +103,9 @@ class _Reader:
         threads = self._process.reader_threads
         log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=threads)
         garbage.freeze()
-        return _Reading(publisher, connection, own_metrics)
+        settle_ms = migration.longest_deadline_ms + migration.stable_for_ms
+        budget = Budget(store, migration.terms(), migration.sample_rate, settle_ms)
+        return _Reading(publisher, store, budget, connection, own_metrics)
 
     def _store(
         self,
@@ -143,8 +147,16 @@ class _Reader:
 class _Reading:
     """One migration's publisher, as a `serving.Work`, and what is known of its connection, exported."""
 
-    def __init__(self, publisher: Publisher, connection: Connection, metrics: ReaderMetrics) -> None:
-        self._publisher, self._connection, self._metrics = publisher, connection, metrics
+    def __init__(
+        self,
+        publisher: Publisher,
+        store: ReaderStore,
+        budget: Budget,
+        connection: Connection,
+        metrics: ReaderMetrics,
+    ) -> None:
+        self._publisher, self._store, self._budget = publisher, store, budget
+        self._connection, self._metrics = connection, metrics
 
     @property
     def has_worked(self) -> bool:
@@ -153,8 +165,12 @@ class _Reading:
     def keep(self) -> None:
         report(self._connection, self._metrics)
         self._publisher.keep()
+        count_spent(self._store, self._metrics)
+        self._budget.keep()
 
     def end(self, error: BaseException | None) -> bool:
+        with contextlib.suppress(StoreError):
+            count_spent(self._store, self._metrics)
         return self._publisher.end(error)
 
 

@@ -13,6 +13,7 @@ from pipeline.core.comparing.definitions import DefinitionsCompared
 from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.result import Answer, Estimate, Share
 from pipeline.core.comparing.state import Comparison, ExportSeen
+from pipeline.core.cost import Prices
 from pipeline.core.figures import Figures
 from pipeline.core.model import MISMATCHES, Side
 from pipeline.core.quoting import printable
@@ -28,9 +29,13 @@ _SAID = {
 
 
 def plan(
-    facts: Mapping[str, str], estimate: Estimate, notes: Sequence[str], exports: Mapping[Side, ExportSeen]
+    facts: Mapping[str, str],
+    estimate: Estimate,
+    notes: Sequence[str],
+    exports: Mapping[Side, ExportSeen],
+    prices: str,
 ) -> str:
-    """What `compare --dry-run` prints."""
+    """What `compare --dry-run` prints. prices: where they are from."""
     minutes = (
         "as fast as the tables allow" if estimate.seconds is None else f"{estimate.seconds / 60:,.1f} min"
     )
@@ -40,7 +45,7 @@ def plan(
         "segments": f"{estimate.segments:,} of {estimate.of:,}" if estimate.segments else "none is scanned",
         "items": f"about {estimate.items:,} a side, {estimate.bytes_ / 1e9:,.3f} GB (AWS counts every 6 h)",
         "read units": f"about {estimate.units:,.0f} on both sides together",
-        "dollars": f"about {estimate.dollars:,.4f} (on demand, us-east-1)",
+        "dollars": f"about {estimate.dollars:,.4f} ({prices})",
         "time": minutes,
         **({"spill": f"about {estimate.spill_bytes / 1e9:,.3f} GB on disk"} if estimate.spill_bytes else {}),
     }
@@ -48,7 +53,11 @@ def plan(
 
 
 def plan_object(
-    facts: Mapping[str, str], estimate: Estimate, notes: Sequence[str], exports: Mapping[Side, ExportSeen]
+    facts: Mapping[str, str],
+    estimate: Estimate,
+    notes: Sequence[str],
+    exports: Mapping[Side, ExportSeen],
+    prices: str,
 ) -> dict[str, Any]:
     """`compare --dry-run --json`. segments: None where no side is scanned; seconds: None without a limit."""
     return {
@@ -59,6 +68,7 @@ def plan_object(
         "bytes": estimate.bytes_,
         "read_units": round(estimate.units, 1),
         "dollars": round(estimate.dollars, 6),
+        "prices": prices,
         "seconds": None if estimate.seconds is None else round(estimate.seconds, 1),
         "spill_bytes": estimate.spill_bytes,
         "notes": list(notes),
@@ -101,11 +111,12 @@ def progress_text(comparison: Comparison, figures: Figures, keys_per_second: flo
     tally = comparison.tally
     units = sum(tally.units(side) for side in Side)
     share = comparison.done / max(1, comparison.planned)
+    dollars = tally.dollars(figures.terms.prices)
     return (
         f"{_phases(comparison)}, keys {tally.keys:,} ({keys_per_second:,.0f} a second), "
         f"suspects waiting {figures.ledger.suspects_waiting:,}, "
         f"open findings {figures.open_total:,}, read units {units:,.0f} "
-        f"({tally.dollars:,.4f} dollars, about {tally.dollars / share if share else 0:,.4f} in all)"
+        f"({dollars:,.4f} dollars, about {dollars / share if share else 0:,.4f} in all)"
     )
 
 
@@ -148,7 +159,7 @@ def result_text(
     comparison: Comparison, figures: Figures, answer: Answer, success: Share | None, seconds: float
 ) -> str:
     """What `compare` prints last."""
-    tally = comparison.tally
+    tally, prices = comparison.tally, figures.terms.prices
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in figures.ledger.open.items() if count)
     rows = {
         **{
@@ -161,7 +172,7 @@ def result_text(
         f"{tally.covered:,} covered by the stream",
         "findings": (kinds or "none") + _excused(figures),
         "right": _right(comparison, success),
-        "cost": f"{seconds:,.1f} s, {tally.dollars:,.4f} dollars (on demand, us-east-1)",
+        "cost": f"{seconds:,.1f} s, {tally.dollars(prices):,.4f} dollars ({prices.said})",
     }
     return "\n".join([_SAID[answer], columns.rows(rows.items(), 9, margin=2)])
 
@@ -231,7 +242,7 @@ def result_object(
     """`compare --json`."""
     return {
         "answer": answer.value,
-        **comparison_object(comparison),
+        **comparison_object(comparison, figures.terms.prices),
         "findings": {str(kind): figures.ledger.open.get(kind, 0) for kind in MISMATCHES},
         "excused": figures.ledger.excused,
         "success": msgspec.to_builtins(success),
@@ -239,7 +250,7 @@ def result_object(
     }
 
 
-def comparison_object(comparison: Comparison) -> dict[str, Any]:
+def comparison_object(comparison: Comparison, prices: Prices) -> dict[str, Any]:
     """What a comparison has counted. read_units: of the Scans; the lookups of suspects are not among them."""
     tally = comparison.tally
     return {
@@ -264,7 +275,8 @@ def comparison_object(comparison: Comparison) -> dict[str, Any]:
         },
         "whole": comparison.whole,
         "finished": comparison.finished_ms is not None,
-        "dollars": round(tally.dollars, 6),
+        "dollars": round(tally.dollars(prices), 6),
+        "prices": prices.said,
     }
 
 

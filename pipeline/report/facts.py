@@ -13,14 +13,16 @@ from typing import Any
 
 import msgspec
 
+from pipeline.core.budget import InUse
 from pipeline.core.causes import Causes
 from pipeline.core.comparing.definitions import Difference
 from pipeline.core.comparing.state import Comparison
+from pipeline.core.cost import Cost
 from pipeline.core.figures import Figures, Lag
 from pipeline.core.gate import Check, Limits, Result, evaluate
 from pipeline.core.ledger import ClosedFinding, Finding, Gap, PartitionCounts, Queue
 from pipeline.core.outlook import Outlook
-from pipeline.core.samples import Sample
+from pipeline.core.samples import HourOfCost, Sample, cost_by_hour
 from pipeline.core.strata import Stratum, in_words, strata
 from pipeline.core.unknowns import keys_in_words, unknowns
 from pipeline.report.comparison_text import comparison_object
@@ -99,7 +101,10 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of a migration at one instant (docs/deciding.md explains each)."""
+    """All that is known of a migration at one instant (docs/deciding.md explains each).
+
+    sample, cost: None in facts that an earlier version kept.
+    """
 
     form: int = FORM
     migration: str
@@ -135,6 +140,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     gaps: list[Gap]
     definitions: list[Difference] | None
     comparison: dict[str, Any] | None
+    sample: InUse | None = None
+    cost: Cost | None = None
+    cost_by_hour: list[HourOfCost] = []
     replication_delay_seconds: float | None = None
 
 
@@ -189,15 +197,19 @@ def make(sources: Sources, findings: Findings) -> Facts:
         findings=findings,
         gaps=sources.gaps,
         definitions=list(comparison.settings.definitions) if comparison else None,
-        comparison=_comparison(comparison) if comparison else None,
+        comparison=_comparison(comparison, figures) if comparison else None,
+        sample=figures.sample,
+        cost=figures.cost,
+        cost_by_hour=cost_by_hour(sources.samples, figures.terms.prices),
         replication_delay_seconds=figures.replication_delay_seconds,
     )
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison(comparison: Comparison, figures: Figures) -> dict[str, Any]:
     times = {"started_ms": comparison.started_ms, "finished_ms": comparison.finished_ms}
     share = {"sample_percent": comparison.settings.sample_percent, "coverage": comparison.coverage}
-    return {**comparison_object(comparison), **times, **share}
+    counted = comparison_object(comparison, figures.terms.prices)
+    return {**counted, **times, **share}
 
 
 def shown_findings(

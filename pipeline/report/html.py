@@ -21,6 +21,7 @@ from pipeline.core.quoting import printable
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS, at_most_text, share_text
 from pipeline.report import charts
 from pipeline.report.charts import Bounds, Line
+from pipeline.report.cost_text import cost_sentence
 from pipeline.report.cover import Chapter, Cover, cover_object
 from pipeline.report.facts import Facts, Maker, facts_object, failing, fingerprint
 from pipeline.report.standing import Standing, counted, measured, whole_answer, worst_first
@@ -126,6 +127,7 @@ def _sections(facts: Facts, *, at: str = "", level: int = 2, within: str = "", o
         timeline=_timeline(facts),
         lags=charts.bars("Replication lag of the last minutes", _lags(facts)),
         limits=msgspec.to_builtins(facts.limits).items(),
+        cost=cost_sentence(facts.cost) if facts.cost else "",
     )
     return Markup(made)  # noqa: S704 - a template of ours, which has escaped
 
@@ -174,6 +176,17 @@ def _timeline(facts: Facts) -> list[tuple[str, Markup]]:
             "%",
             Line("segments", [None if one.compared is None else 100 * one.compared for one in samples]),
             bounds=(0, 100),
+        ),
+        (
+            "Dollars spent on reading, by the hour",
+            charts.over_time(
+                "Dollars spent on reading, by the hour",
+                [one.at_ms for one in facts.cost_by_hour],
+                [Line("dollars", [one.dollars for one in facts.cost_by_hour])],
+                "$",
+                marks,
+                (0, 0),
+            ),
         ),
     ]
 

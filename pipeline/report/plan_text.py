@@ -58,7 +58,8 @@ def _notes(question: Question) -> list[str]:
         "MARGIN: of the share of right keys, where 99 % are right; AT WORST: where half are. SHOWS: how "
         "often the defect is met. UNSEEN: the largest share of wrong keys that could have gone unseen, if "
         "all that were compared are right.",
-        "DOLLARS and TIME: of `compare --sample-rate` by Scans of both sides, on demand, us-east-1, and at "
+        "DOLLARS and TIME: of `compare --sample-rate` by Scans of both sides, "
+        f"{question.prices.said}, and at "
         f"--max-rcu. Watching costs about 1.5 looks of {look_units:g} units for each change of a key.",
         "The unit is a distinct key, not a record. A comparison samples segments: there it is the partition "
         "key, or the segment, where what is wrong lies together. 100 % leaves nothing to estimate.",

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from pipeline.core.budget import hole_in_words, no_help
+from pipeline.core.budget import in_words as in_words_of_sample
 from pipeline.core.figures import Figures
 from pipeline.core.gate import Result
 from pipeline.core.ledger import Gap
@@ -18,6 +20,7 @@ from pipeline.core.statistics import margin_in_words
 from pipeline.core.strata import in_words, strata
 from pipeline.report.columns import paragraph, rows
 from pipeline.report.comparison_text import comparison_object, status_row
+from pipeline.report.cost_text import cost_rows, cost_sentence
 from pipeline.report.facts import Facts, facts_object
 from pipeline.report.words import HOUR, instant, many, percent, span
 
@@ -175,16 +178,20 @@ def status_text(heading: Heading, figures: Figures) -> str:
             f"migration {heading.migration}, verifying the {heading.verify_on} table, "
             f"begun {instant(figures.started_ms)}, now {instant(figures.now_ms)}"
         ),
-        rows([*_rows(figures, None), *known, *_accounting(figures)], 8, margin=2),
+        rows([*_rows(figures, None), *known, *_accounting(figures), _cost(figures)], 8, margin=2),
         *(paragraph(f"note: {note}") for note in notes(heading, figures)),
     ]
     return "\n".join(lines)
 
 
+def _cost(figures: Figures) -> tuple[str, str]:
+    return "cost", cost_sentence(figures.cost)
+
+
 def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
     """`status --json`. Ratios lie in 0..1, durations are seconds; null: not measured yet."""
     ledger = msgspec.to_builtins(figures.ledger)
-    reader = figures.reader
+    reader, prices = figures.reader, figures.terms.prices
     return {
         "migration": heading.migration,
         "verify_on": heading.verify_on.value,
@@ -205,9 +212,11 @@ def status_object(heading: Heading, figures: Figures) -> dict[str, Any]:
             "gaps_open": reader.gaps_open,
             "gaps_closed": [_closed_object(gap) for gap in reader.closed],
         },
+        "sample": msgspec.to_builtins(figures.sample),
+        "cost": msgspec.to_builtins(figures.cost),
         "strata": [{**msgspec.to_builtins(one), "unseen": one.unseen} for one in strata(figures)],
-        "comparison": comparison_object(figures.comparison) if figures.comparison else None,
-        "comparison_of_table": comparison_object(figures.of_table) if figures.of_table else None,
+        "comparison": comparison_object(figures.comparison, prices) if figures.comparison else None,
+        "comparison_of_table": comparison_object(figures.of_table, prices) if figures.of_table else None,
         "queue": {
             "backlog": figures.queue.backlog,
             "outstanding": figures.queue.outstanding,
@@ -245,6 +254,8 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
     if heading.verify_on is Side.SOURCE:
         said.append(LIMIT_OF_SOURCE)
     said += [figures.adaptive.in_words] if figures.adaptive else []
+    cannot = no_help(figures.spending, figures.terms, figures.now_ms, figures.started_ms)
+    said += filter(None, (in_words_of_sample(figures.sample), hole_in_words(figures.sample), cannot))
     return said
 
 
@@ -306,10 +317,20 @@ def gate_text(facts: Facts) -> str:
             rows(((f"{one.result:<13} {one.name:<11}", one.reason) for one in facts.checks), 25, margin=2),
             "how much was looked at:",
             rows([*known, ("keys", facts.keys), *outlook_lines(facts)], width=24, margin=2),
+            *_cost_part(facts),
             "what this does not cover:",
             *(paragraph(f"  - {one}", indent=4) for one in facts.unknowns),
         ]
     )
+
+
+def _cost_part(facts: Facts) -> list[str]:
+    if facts.cost is None:
+        return []
+    return [
+        "what it costs:",
+        rows([("in all", cost_sentence(facts.cost)), *cost_rows(facts.cost)], width=24, margin=2),
+    ]
 
 
 def outlook_lines(facts: Facts) -> list[tuple[str, str]]:

@@ -44,6 +44,7 @@ from pipeline.store.outage import Outage, once_served
 from pipeline.store.permissions import Role, check_permissions
 from pipeline.store.reader_store import ReaderStore
 from pipeline.store.reading import StoreView
+from pipeline.store.role_store import RoleStore
 from pipeline.store.sampling import SampleStore
 from pipeline.store.validator_store import ValidatorStore
 
@@ -58,6 +59,7 @@ __all__ = [
     "ReaderStore",
     "RedisConnection",
     "Role",
+    "RoleStore",
     "SampleStore",
     "StoreView",
     "ValidatorStore",

@@ -21,7 +21,7 @@ from pipeline.store.messages import Meta, ServerInfo
 #: Redis ≥ 7.0.4: XAUTOCLAIM of older servers keeps trimmed entries pending for ever. Valkey ≥ 8 alike.
 REDIS_FLOOR, VALKEY_FLOOR = (7, 0, 4), (8, 0, 0)
 #: The form of all that is stored: one more whenever it changes. State of another form is refused.
-FORMAT = 2
+FORMAT = 3
 
 
 def check_server(connection: RedisConnection) -> ServerInfo:

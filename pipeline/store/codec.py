@@ -4,9 +4,10 @@ Reads: bytes or a `History`. Writes: the other. Never: I/O, judging.
 
 Layout (little endian), which `lua/prelude.lua` knows as well:
 
-    byte 0  format (2)          byte 3  finding kind (0 = none)
-    byte 1  phase               byte 4  lo
-    byte 2  flags               5..28   first, alarmed, skipped, late (u32 each), looked_ms (u64)
+    0..7    number of the entry that the key stands in, which the scripts give it
+    byte 8  format (3)          byte 11 finding kind (0 = none)
+    byte 9  phase               byte 12 lo
+    byte 10 flags               13..36  first, alarmed, skipped, late (u32 each), looked_ms (u64)
     excuse section, only with FLAG_EXCUSE: excused (u32), excused_since_ms (u64)
     held section, only with FLAG_HELD: digest, witness (16 each), since_ms, at_ms, answered_ms (u64), seen,
                    flags (u32)
@@ -19,12 +20,14 @@ from itertools import starmap
 from pipeline.core.judging.history import HeldLook, History, fault_of
 from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind
 
-FORMAT = 2
+FORMAT = 3
 #: Bits of the flags; those of a held look are its own.
 FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD, FLAG_EXCUSE, FLAG_SUSPECT = 2, 4, 8, 16, 32
 _HELD_STRONG, _HELD_VERIFIED_EXPIRES, _HELD_WITNESS, _HELD_WITNESS_EXPIRES = 1, 2, 4, 8
 
-HEADER = struct.Struct("<5B4IQ")
+#: The number of an entry: bytes that nobody but the scripts reads; a history that is written has none yet.
+NUMBER_BYTES = 8
+HEADER = struct.Struct("<8s5B4IQ")
 EXCUSE = struct.Struct("<IQ")
 HELD = struct.Struct("<16s16sQQQII")
 VERSION = struct.Struct("<16sQ")
@@ -42,7 +45,7 @@ _PHASES = {code: phase for phase, code in PHASE_CODES.items()}
 
 
 def encode(history: History) -> bytes:
-    """The bytes that `decode` turns back into an equal history."""
+    """The bytes that `decode` turns back into an equal history; they stand in no entry yet."""
     held, excused = history.held, bool(history.excused or history.excused_since_ms)
     flags = (
         (FLAG_SETTLE if history.settle else 0)
@@ -52,6 +55,7 @@ def encode(history: History) -> bytes:
         | (FLAG_SUSPECT if history.suspect else 0)
     )
     header = HEADER.pack(
+        b"",
         FORMAT,
         PHASE_CODES[history.phase],
         flags,
@@ -71,7 +75,7 @@ def encode(history: History) -> bytes:
 def decode(raw: bytes) -> History:
     """Raises ValueError for bytes that are not a history of this format."""
     try:
-        form, phase, flags, kind, lo, first, alarmed, skipped, late, looked_ms = HEADER.unpack_from(raw)
+        _, form, phase, flags, kind, lo, first, alarmed, skipped, late, looked_ms = HEADER.unpack_from(raw)
         start, excuse, held = HEADER.size, (0, 0), None
         if flags & FLAG_EXCUSE:
             excuse = EXCUSE.unpack_from(raw, start)

@@ -11,6 +11,7 @@ import msgspec
 from pipeline.core.adaptive import Adaptive
 from pipeline.core.budget import Lowered
 from pipeline.core.comparing.state import Comparison
+from pipeline.core.cost import Spending, Terms
 from pipeline.core.figures import Clock, Figures
 from pipeline.core.judging.history import LATE_BUCKET_MS
 from pipeline.core.ledger import (
@@ -28,17 +29,16 @@ from pipeline.core.outlook import Unsettled
 from pipeline.core.samples import Sample, timeline
 from pipeline.errors import StateDamaged
 from pipeline.store import codec
-from pipeline.store.adapting import FIELDS, counts_by_bucket, kept
+from pipeline.store.adapting import counts_by_bucket, kept
 from pipeline.store.answers import comparison_of, damaged, instant_ms, reading, whole
 from pipeline.store.beginning import readable
 from pipeline.store.clock import StateClock
-from pipeline.store.connection import GROUP, RedisConnection
+from pipeline.store.connection import RedisConnection
 from pipeline.store.followed import lowered_of
 from pipeline.store.messages import gap_of
-from pipeline.store.scripts import of_sample
+from pipeline.store.questions import Question, figures_questions
+from pipeline.store.spending import cost_questions, spending_of
 
-#: Replication lags are counted by minute; figures speak of the last few.
-LAG_MINUTES = 5
 #: Findings that are read at a time.
 FINDINGS_PAGE = 500
 Answer = TypeVar("Answer")
@@ -46,13 +46,6 @@ Answer = TypeVar("Answer")
 FURTHEST_BEHIND = 10
 #: Histories that are read at a time.
 HISTORIES_PAGE = 1_000
-#: A command and its arguments.
-Question = tuple[str | int, ...]
-
-#: Nobody says that he is alive for longer than this: who seems to be was dated by a clock that is ahead of
-#: the one that is read, and says nothing.
-ALIVE_AHEAD_MS = 120_000
-
 
 _decode_sample = msgspec.json.Decoder(Sample).decode
 
@@ -60,6 +53,7 @@ _decode_sample = msgspec.json.Decoder(Sample).decode
 class FiguresView:
     """One migration's numbers and findings, read only; none before it has begun. Thread-safe."""
 
+    terms = Terms()  # what the figures are priced by: set by whoever knows
     _sample = ""  # the one whose keys are counted, as last heard (`scripts.of_sample`)
 
     def __init__(self, connection: RedisConnection) -> None:
@@ -81,6 +75,12 @@ class FiguresView:
     @property
     def clock(self) -> StateClock:
         return self._connection.clock
+
+    def spending(self) -> Spending:
+        """What all processes asked of AWS."""
+        told = self._ask(cost_questions(self._key, self.now_ms()))
+        with reading(self._key("cost")):
+            return spending_of(told)
 
     def partitions(self, producer: str | None = None) -> dict[str, Checkpoint]:
         """Every partition that is tracked, with its checkpoint; those of one producer, if it is given."""
@@ -128,16 +128,17 @@ class FiguresView:
         started_ms, watermark_ms, watched_since_ms = read(
             "meta", lambda raw: [instant_ms(one) for one in raw[1:]]
         )
+        queued, handed_out = read("queued", lambda raw: [whole(one or 0) for one in raw])
         gaps = read("gaps", _gaps)
         return Figures(
             now_ms=now_ms,
             started_ms=started_ms or now_ms,
             ledger=read("ledger", lambda _: _ledger(told)),
             queue=Queue(
-                backlog=told["work"],
-                pending=told["pending"]["pending"] if told["pending"] else 0,
+                backlog=queued,
+                pending=handed_out,
                 outstanding=told["history"],
-                due=told["due"],
+                due=max(0, told["history"] - queued),
                 dead=told["dead"],
                 consumers=len(told["pending"]["consumers"] or ()) if told["pending"] else 0,
             ),
@@ -156,6 +157,9 @@ class FiguresView:
             ),
             adaptive=read("adaptive", _adaptive),
             lowered=lowered,
+            sample_percent=read("lowered", lambda raw: _sample_percent(raw[1])),
+            spending=read("cost", lambda _: spending_of(told)),
+            terms=self.terms,
             oldest_waiting_ms=read("late", _oldest_bucket_ms),
             oldest_finding_ms=read("oldest-finding", _first_ms),
             longest_due_ms=read("oldest-due", lambda raw: _longest_due_ms(told["oldest-entry"], raw)),
@@ -175,7 +179,7 @@ class FiguresView:
             sample = self._sample
             questions = figures_questions(self._key, now_ms, sample)
             told = self._ask(questions)
-            lowered = lowered_of(told["lowered"], self._key("meta"))
+            lowered = lowered_of(told["lowered"][0], self._key("meta"))
             in_use = str(lowered.since_ms) if lowered else ""
             if in_use == sample:
                 return questions, told, lowered
@@ -312,44 +316,6 @@ def finding_of(key: bytes, stored: bytes, opened_ms: float) -> Finding:
     return finding
 
 
-def figures_questions(key: Callable[[str], str], now_ms: int, sample: str = "") -> dict[str, Question]:
-    """What `figures` asks, each by a name of its own. sample: see `scripts.of_sample`.
-
-    A key that was followed before the sample was lowered, and judged since, counts as seen as well.
-    """
-    judged, seen = (key(of_sample(name, sample)) for name in ("keys-judged", "keys-sampled"))
-    this_minute = now_ms // 60_000
-    minutes = range(this_minute - LAG_MINUTES + 1, this_minute + 1)
-    return {
-        "clock": ("HMGET", key("clock"), "distance_ms", "steps"),
-        "meta": ("HMGET", key("meta"), "format", "started_ms", "watermark_ms", "watched_since_ms"),
-        "adaptive": ("HMGET", key("meta"), "judged_by", *FIELDS),
-        "ledger": ("HGETALL", key("ledger")),
-        "lowered": ("HGET", key("meta"), "lowered"),
-        "keys-judged": ("PFCOUNT", judged),
-        "keys-sampled": ("PFCOUNT", seen, *([judged] if sample else [])),
-        "work": ("XLEN", key("work")),
-        "pending": ("XPENDING", key("work"), GROUP),
-        "history": ("HLEN", key("history")),
-        "due": ("ZCARD", key("due")),
-        "dead": ("XLEN", key("dead")),
-        "checkpoints": ("HGETALL", key("checkpoints")),
-        "watermarks": ("HGETALL", key("watermarks")),
-        "gaps": ("HGETALL", key("gaps")),
-        "readers": ("ZCOUNT", key("readers"), now_ms, now_ms + ALIVE_AHEAD_MS),
-        "validators": ("ZCOUNT", key("validators"), now_ms, now_ms + ALIVE_AHEAD_MS),
-        "oldest-entry": ("XRANGE", key("work"), "-", "+", "COUNT", 1),
-        "oldest-due": ("ZRANGE", key("due"), 0, 0, "WITHSCORES"),
-        "verdict": ("HGET", key("ledger"), "verdict_ms"),
-        "late": ("HKEYS", key("late")),
-        "oldest-finding": ("ZRANGE", key("findings-since"), 0, 0, "WITHSCORES"),
-        "marks": ("HGETALL", key("marks")),
-        "comparison": ("HGETALL", key("comparison")),
-        "of-table": ("HGETALL", key("comparison-of-table")),
-        **{f"lag:{minute}": ("HGETALL", key(f"lag:{minute}")) for minute in minutes},
-    }
-
-
 def _first_ms(scored: list[tuple[bytes, float]]) -> int | None:
     """The score of the first member."""
     return instant_ms(scored[0][1]) if scored else None
@@ -401,6 +367,12 @@ def _ledger(told: dict[str, Any]) -> Ledger:
     # HyperLogLog is off by a percent either way; there are never more keys than histories were begun.
     begun = fields.get("versions_published", 0) - fields.get("keys_coalesced", 0)
     return Ledger.from_fields(fields, min(told["keys-judged"], begun), min(told["keys-sampled"], begun))
+
+
+def _sample_percent(settings: bytes | None) -> float:
+    """What the migration was begun with, as `begin` writes it."""
+    told = msgspec.json.decode(settings or b"{}", type=dict[str, str])
+    return float(told.get("sample_rate", "100"))
 
 
 def _adaptive(raw: list[bytes | None]) -> Adaptive | None:

@@ -20,7 +20,10 @@ DEAD_PAGE = 500
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What is kept of one key, of one instant. due_ms: when it is looked at next, None = now, or never."""
+    """What is kept of one key, of one instant. due_ms: when it is looked at next, None = now, or never.
+
+    (Of one instant but for `due_ms`, which is asked for next.)
+    """
 
     history: History | None = None
     finding: Finding | None = None
@@ -37,8 +40,9 @@ class KeyView(StoreView):
             pipe.hget(self._key("history"), key)
             pipe.hmget(self._key("findings"), [key])
             pipe.zscore(self._key("findings-since"), key)
-            pipe.zscore(self._key("due"), key)
-            history, (found,), since, due = pipe.execute()
+            history, (found,), since = pipe.execute()
+            number = (history or b"")[: codec.NUMBER_BYTES]
+            due = self._redis.zscore(self._key("due"), number)
         with reading(self._key("history")):
             decoded = codec.decode(history) if history is not None else None
         with reading(self._key("findings")):

@@ -72,7 +72,7 @@ class Outcome(StrEnum):
 
 
 class PublishReply(msgspec.Struct, frozen=True):
-    """What became of a batch. backlog: entries in the work stream since. left_out: changes of keys beyond a
+    """What became of a batch. backlog: keys in the work stream since. left_out: changes of keys beyond a
     lowered sample.
     """
 
@@ -82,12 +82,18 @@ class PublishReply(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A claimed entry of the work stream; key "" and raw b"" where there is none (poison)."""
+    """A claimed key of an entry of the work stream; key b"" and raw b"" where there is none (poison).
+
+    id: the entry's, in the stream. number: the entry's, which its keys' histories name. alone: it was in hand
+    when validators died, and is the only key of its entry.
+    """
 
     id: bytes
     key: bytes
     raw: bytes
     deliveries: int
+    number: bytes = b""
+    alone: bool = False
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -106,7 +112,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """What a validator asks the store to commit for one entry.
+    """What a validator asks the store to commit for one key of an entry.
 
     before/after: encoded histories (after b"" = closed). finding: JSON of an open one, None = as it is.
     closing: why the finding ends, None = it does not. judged: count the key among the distinct ones judged.
@@ -127,7 +133,7 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """An entry whose history changed under the validator: judge again against `raw`."""
+    """A key whose history changed under the validator: judge again against `raw`."""
 
     index: int
     raw: bytes
@@ -142,9 +148,9 @@ class FindingCommitted(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """What became of a commit's entries, each by its index; those that are not named are committed.
+    """What became of a commit's keys, each by its index; those that are not named are committed.
 
-    lost: entries that another validator has taken over, which are its to commit.
+    lost: keys of entries that another validator has taken over, which are its to commit.
     """
 
     refused: list[Refused] = []

@@ -13,7 +13,7 @@ from pipeline.errors import ConfigurationError, StateDamaged, StateLost
 from pipeline.store import scripts
 from pipeline.store.answers import NotAllowed, Unexpected
 from pipeline.store.connection import RedisConnection
-from pipeline.store.figures_view import Question, figures_questions
+from pipeline.store.questions import Question, figures_questions
 from pipeline.store.scripts import Script
 
 #: Every command that a role or a command line needs; docs/operations.md shows it. (The client also says its
@@ -34,7 +34,6 @@ COMMANDS = (
         "xreadgroup",
         "xrevrange",
         "zadd",
-        "zcard",
     ),
     *("zcount", "zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
 )
@@ -121,7 +120,8 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
         yield ("XREVRANGE", key("dead"), "+", "-", "COUNT", 1)
     if role in (Role.VIEWER, Role.READER):
         yield from (("HGETALL", key("gaps")), ("HEXISTS", key("meta"), _NOBODY))
-        yield from (("HGETALL", key("checkpoints")), ("HGETALL", key("watermarks")), ("XLEN", key("work")))
+        yield from (("HGETALL", key("checkpoints")), ("HGETALL", key("watermarks")))
+        yield ("HMGET", key("meta"), "queued")
     if role is Role.VALIDATOR:
         yield ("ZREM", key("validators"), _NOBODY)
     if role is Role.READER:

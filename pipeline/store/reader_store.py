@@ -5,7 +5,6 @@ item's values only the key is stored. Every script is idempotent, so callers may
 StoreUnavailable.
 """
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -16,11 +15,11 @@ from pipeline.core.judging.divergence import WATCH_MIN_MS
 from pipeline.core.judging.history import LOOK_SPACING_MS, MAX_VERSIONS
 from pipeline.core.model import Change, Checkpoint, Counts
 from pipeline.store import scripts
-from pipeline.store.answers import instant_ms, reading
+from pipeline.store.answers import instant_ms, reading, whole
 from pipeline.store.beginning import FORMAT
 from pipeline.store.connection import GROUP
-from pipeline.store.followed import Followed
 from pipeline.store.messages import Lease, Outcome, PublishReply, gap_field
+from pipeline.store.packing import packed_changes
 from pipeline.store.role_store import RoleStore
 
 #: Why `begin_again` was needed, as the gap says it.
@@ -29,10 +28,6 @@ STATE_LOST = "state lost"
 Found = tuple[str, Checkpoint, int | None]
 #: A partition's watermark (ms), and the checkpoint that it holds for.
 Watermark = tuple[Checkpoint, int]
-#: How `publish` hands over a change; `lua/publish.lua` says what it is.
-_CHANGE = struct.Struct("<HQ")
-#: Added to the length of a key that is not of the lowered sample; no key is as long.
-_BEYOND = 32_768
 
 
 class ReaderStore(RoleStore):
@@ -143,7 +138,7 @@ class ReaderStore(RoleStore):
             LOOK_SPACING_MS,
             WATCH_MIN_MS,
             MAX_VERSIONS,
-            b"".join(_packed_change(change, known) for change in changes),
+            packed_changes(changes, known),
             known.stored,
         ]
         outcome, backlog, left_out = self._connection.run(scripts.publish(known.sample), args)
@@ -156,9 +151,10 @@ class ReaderStore(RoleStore):
         return bool(self._connection.run(scripts.lower(known.sample), args))
 
     def backlog(self) -> int:
-        """Entries in the work stream."""
-        with self._connection.asking("backlog"):
-            return int(self._redis.xlen(self._key("work")))
+        """Keys in the work stream."""
+        with self._connection.asking("backlog"), reading(self._key("meta")):
+            [queued] = cast(list[bytes | None], self._redis.hmget(self._key("meta"), ["queued"]))
+            return whole(queued or 0)
 
     def add_gap(
         self,
@@ -177,10 +173,3 @@ class ReaderStore(RoleStore):
         args = (lease.partition, lease.epoch, gap, partition, until_ms)
         answer = self._connection.run(scripts.ADD_GAP, args)
         return Outcome(answer.decode())
-
-
-def _packed_change(change: Change, known: Followed) -> bytes:
-    length = len(change.key)
-    if not known.keeps(change.key):
-        length += _BEYOND
-    return b"".join((_CHANGE.pack(length, change.created_ms), change.before, change.after, change.key))

@@ -6,6 +6,7 @@ Reads and writes: what `beginning` does, and what was spent on AWS. Never: judgi
 from collections.abc import Mapping
 from typing import Self
 
+from pipeline.core.budget import Lowered
 from pipeline.errors import StateDamaged
 from pipeline.store import scripts
 from pipeline.store.beginning import begin
@@ -27,6 +28,11 @@ class RoleStore(StoreView):
     """
 
     _followed = Followed()
+
+    @property
+    def lowered(self) -> Lowered | None:
+        """The sample in use as last heard; None = as the migration was begun."""
+        return self._followed.lowered
 
     @classmethod
     def begin(

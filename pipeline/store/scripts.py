@@ -19,7 +19,18 @@ BEGIN_AGAIN = Script(
     "begin_again",
     (
         *("meta", "work", "ledger", "gaps"),
-        *("due", "history", "checkpoints", "leases", "watermarks", "readers", "validators", "late"),
+        *(
+            "entries",
+            "due",
+            "due-left",
+            "history",
+            "checkpoints",
+            "leases",
+            "watermarks",
+            "readers",
+            "validators",
+            "late",
+        ),
         *("findings", "findings-since", "findings-log", "dead", "trials", "keys-sampled", "keys-judged"),
         *("comparison", "comparison-leases", "comparison-read"),
         *("comparison-sorted", "comparison-of-table", "cost"),
@@ -36,8 +47,8 @@ KEEP_CLOCK = Script("keep_clock", ("clock", "work"))
 MARK = Script("mark", ("marks",))
 SAMPLE = Script("sample", ("samples", "meta"))
 ADAPT = Script("adapt", ("meta",))
-CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger", "readers"))
-CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "trials", "readers"))
+CLAIM = Script("claim", ("work", "due", "history", "meta", "ledger", "readers", "entries", "due-left"))
+CLAIM_ALONE = Script("claim_alone", ("work", "history", "meta", "trials", "readers", "entries"))
 COMPARE_BEGIN = Script(
     "compare_begin",
     (
@@ -51,7 +62,11 @@ COMPARE_FINISH = Script(
     "compare_finish", ("comparison", "comparison-leases", "comparison-read", "comparison-sorted")
 )
 SUSPECT = Script(
-    "suspect", ("comparison", "comparison-leases", "history", "work", "ledger", "keys-sampled", "due", "dead")
+    "suspect",
+    (
+        *("comparison", "comparison-leases", "history", "work", "ledger", "keys-sampled", "due", "dead"),
+        *("meta", "entries", "due-left"),
+    ),
 )
 
 
@@ -66,7 +81,7 @@ def publish(sample: str = "") -> Script:
         "publish",
         (
             *("leases", "checkpoints", "history", "work", "due", "ledger"),
-            *(of_sample("keys-sampled", sample), "meta", "dead", "findings"),
+            *(of_sample("keys-sampled", sample), "meta", "dead", "entries", "due-left", "findings"),
         ),
     )
 
@@ -90,6 +105,7 @@ def commit(minute: int, sample: str = "") -> Script:
         (
             *("work", "due", "history", "ledger", "findings", "findings-since", "findings-log"),
             *(f"lag:{minute}", "late", of_sample("keys-judged", sample), "dead"),
+            *("meta", "entries", "due-left"),
         ),
     )
 

@@ -6,7 +6,6 @@ StoreUnavailable.
 """
 
 import contextlib
-import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,8 +13,8 @@ from pipeline.core.adaptive import Adaptive
 from pipeline.store import adapting, scripts
 from pipeline.store.answers import instant_ms, reading
 from pipeline.store.connection import GROUP
-from pipeline.store.followed import Followed
 from pipeline.store.messages import Claim, Commit, Committed, Entry, FindingCommitted, Refused
+from pipeline.store.packing import packed_commits, unpacked_keys
 from pipeline.store.role_store import RoleStore
 
 #: Per-minute lag counts are kept this long, by Redis' clock: a step of an hour takes away none that is shown.
@@ -26,8 +25,9 @@ FORGET_AFTER_MS = 6 * 3_600_000
 DAY_MS = 86_400_000
 #: Counts of trials are kept this long after the last one, those of entries that are settled too.
 TRIALS_KEPT_SECONDS = 86_400
-#: How `commit` hands over an entry; `lua/commit.lua` says what it is.
-_COMMIT = struct.Struct("<HHIIIHqqB")
+#: An entry delivered more often than this was in hand when validators died: from then on its keys are tried
+#: alone.
+MAX_DELIVERIES = 3
 
 
 class ValidatorStore(RoleStore):
@@ -54,13 +54,14 @@ class ValidatorStore(RoleStore):
         adopt: bool = False,
         forget_after_ms: int = FORGET_AFTER_MS,
     ) -> Claim:
-        """Up to `count` entries that are due, now ours (lua/claim.lua).
+        """About `count` keys that are due, now ours (lua/claim.lua): the last entry may hold some more.
 
         reclaim_after_ms: also take over entries that another validator has left that long (0 = do not look).
         adopt: also take back what an earlier life of this consumer left pending, and forget consumers that
         hold nothing and have been silent for `forget_after_ms`.
         """
         args = [GROUP, consumer, count, reclaim_after_ms, "adopt" if adopt else "", forget_after_ms]
+        args.append(MAX_DELIVERIES)
         return _claim(self._connection.run(scripts.CLAIM, args))
 
     def claim_alone(self, consumer: str, entries: Sequence[bytes], survived: bytes) -> tuple[Claim, int]:
@@ -73,9 +74,9 @@ class ValidatorStore(RoleStore):
         return claim, claim.entries[0].deliveries if claim.entries else 0
 
     def commit(self, commits: Sequence[Commit], now_ms: int) -> Committed:
-        """Commit what was found, each entry whole or not at all (lua/commit.lua)."""
+        """Commit what was found, each key whole or not at all (lua/commit.lua)."""
         known = self._followed
-        args = [GROUP, now_ms, LAG_KEPT_SECONDS, _packed(commits, known)]
+        args = [GROUP, now_ms, LAG_KEPT_SECONDS, *packed_commits(commits, known)]
         refused, lost, findings = self._connection.run(scripts.commit(now_ms // 60_000, known.sample), args)
         with reading(self._key("findings-since")):
             return Committed(
@@ -123,28 +124,12 @@ def _earlier(raw: bytes | str, latest_ms: int, otherwise: int) -> int:
     return otherwise
 
 
-def _entries(flat: Sequence[Any]) -> list[Entry]:
-    fields = iter(flat)
-    return [
-        Entry(entry_id, key or b"", raw or b"", deliveries)
-        for entry_id, key, raw, deliveries in zip(fields, fields, fields, fields, strict=True)
-    ]
-
-
-def _packed(commits: Sequence[Commit], known: Followed) -> bytes:
-    """One argument for all entries: eight arguments for each of them cost four times as much to send.
-
-    A key beyond a lowered sample is not counted among those judged: once it is settled, it may change unseen.
-    """
-    parts: list[bytes] = []
-    for one in commits:
-        entry, after, tally = one.entry, one.after, one.tally.encode()
-        finding = f"-{one.closing}".encode() if one.closing else (one.finding or "").encode()
-        head = _COMMIT.pack(
-            *(len(entry.id), len(entry.key), len(entry.raw), len(after), len(finding), len(tally)),
-            one.next_ms,
-            one.lag_ms,
-            (one.judged and known.keeps(entry.key)) + 2 * one.dead + 4 * one.verdict,
-        )
-        parts += (head, entry.id, entry.key, entry.raw, after, finding, tally)
-    return b"".join(parts)
+def _entries(told: Sequence[Any]) -> list[Entry]:
+    entries: list[Entry] = []
+    for entry_id, number, deliveries, alone, packed, histories in told:
+        keys = unpacked_keys(packed) if packed else [b""]
+        entries += [
+            Entry(entry_id, key, raw or b"", deliveries, number or b"", bool(alone))
+            for key, raw in zip(keys, histories or [None], strict=True)
+        ]
+    return entries

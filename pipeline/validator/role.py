@@ -26,7 +26,7 @@ from pipeline.process import garbage
 from pipeline.process.pool import Pool
 from pipeline.process.pulse import Heartbeat
 from pipeline.serving import TO_BE_PUT_RIGHT, Lane, Service, Work
-from pipeline.sides import Connections, clocks, report
+from pipeline.sides import Connections, clocks, count_spent, report
 from pipeline.store import Outage, Pools, ValidatorStore
 from pipeline.validator.quarantine import House
 from pipeline.validator.side_reader import TTL_EVERY_SECONDS, SideReader
@@ -121,12 +121,14 @@ class _Validators:
                 report(connection, metrics)
             store.clock.keep()
             store.say_alive(consumer, ALIVE_MS)
+            count_spent(store, metrics)
             if migration.is_adaptive:
                 store.adapt(migration.converge_at_most_ms)
 
         def end() -> None:
             with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
                 store.say_gone(consumer)
+                count_spent(store, metrics)
             store.close()
 
         log.info("validator started", slot=self._slot, in_flight=self._process.in_flight)

@@ -34,8 +34,6 @@ log = structlog.get_logger(__name__)
 
 #: Keys a claim asks for: two BatchGetItem's worth halves what Redis costs a key, more saves little.
 CLAIM_KEYS = 200
-#: An entry delivered more often than this was in hand when validators died: from then on it is tried alone.
-MAX_DELIVERIES = 3
 #: One that took its validator down alone this often becomes a dead letter.
 MAX_TRIALS = 5
 #: The next trial after one that could not be held.
@@ -102,8 +100,8 @@ class Validator:
         with self._quarantine.company():
             batch, entries = self._claim()
             claimed(len(entries))
-            self._quarantine.admit(entry.id for entry in entries if entry.deliveries > MAX_DELIVERIES)
-            self._finish(batch, [entry for entry in entries if entry.deliveries <= MAX_DELIVERIES])
+            self._quarantine.admit(entry.id for entry in entries if entry.alone)
+            self._finish(batch, [entry for entry in entries if not entry.alone])
             return len(entries)
 
     def probe(self) -> None:

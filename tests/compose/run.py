@@ -26,18 +26,30 @@ PROJECT = "ddbmm-test"
 SERVICES = ("redis", "reader", "validator", "monitor", "prometheus", "alertmanager", "redis-exporter")
 DEMO = ("dynamodb-source", "dynamodb-target", "demo")
 TRAFFIC_SECONDS = 40
+#: The migration of the demo, and one beside it, in whose tables nothing happens and nothing is wrong.
+DEMO_MIGRATION, CALM = "demo", "customers"
+CALM_TABLES = f"""
+from pipeline.demo import tables
+items = [{{"pk": {{"S": f"c#{{number}}"}}, "sk": {{"N": "1"}}}} for number in range(50)]
+sides = (("http://dynamodb-source:8000", "eu-west-1"), ("http://dynamodb-target:8000", "us-east-1"))
+for url, region in sides:
+    tables.create(tables.client(url, region), "{CALM}")
+    tables.fill(tables.client(url, region), "{CALM}", items)
+tables.enable_stream(tables.client(*sides[0]), "{CALM}")
+"""
 #: Role → how many are up. "": Redis' exporter, Prometheus, Alertmanager.
 TARGETS = {"reader": 1, "validator": 3, "monitor": 1, "": 3}
 PROMETHEUS_PORT, ALERTMANAGER_PORT = 19090, 19093
 
 
 class Stack:
-    """docker compose on a project of our own, at the settings of the demo."""
+    """docker compose on a project of our own, at the settings of the demo, with a second migration."""
 
-    def __init__(self, docker_config: Path | None) -> None:
+    def __init__(self, docker_config: Path | None, folder: Path) -> None:
         self._env = {
             **{name: text for name, text in os.environ.items() if not name.startswith(("DDBMM_", "AWS_"))},
             "DEMO_SECONDS": str(TRAFFIC_SECONDS),
+            "DDBMM_CONFIG_FILE": str(_configured(folder)),
             "PROMETHEUS_PORT": str(PROMETHEUS_PORT),
             "ALERTMANAGER_PORT": str(ALERTMANAGER_PORT),
             **({"DOCKER_CONFIG": str(docker_config)} if docker_config else {}),
@@ -76,6 +88,21 @@ class Stack:
         return ended.stdout
 
 
+def _configured(folder: Path) -> Path:
+    """The demo's settings as the default of two migrations."""
+    shared = (ROOT / "deploy" / "demo" / "config.yml").read_text(encoding="utf-8").splitlines()
+    own = ("migration:", "source-table:", "target-table:")
+    lines = [line for line in shared if not line.startswith(own)]
+    entries = [
+        f"  {name}: {{source-table: {table}, target-table: {table}}}"
+        for name, table in ((DEMO_MIGRATION, "orders"), (CALM, CALM))
+    ]
+    file = folder / "two.yml"
+    file.write_text("\n".join([*lines, "migrations:", *entries, ""]))
+    file.chmod(0o644)  # the containers' user reads it
+    return file
+
+
 class Figures:
     """What is printed at the end."""
 
@@ -104,7 +131,7 @@ def main(argv: list[str]) -> int:
             with figures.timed("stand-in images built"):
                 images = [str(ROOT / "tests" / "compose" / "images.sh"), str(cache)]
                 subprocess.run(images, check=True, stdout=subprocess.DEVNULL)
-        stack = Stack(None if args.pull else cache / "docker")
+        stack = Stack(None if args.pull else cache / "docker", Path(own))
         try:
             _play(stack, figures, grafana=args.pull)
         except BaseException:
@@ -121,27 +148,30 @@ def _play(stack: Stack, figures: Figures, *, grafana: bool) -> None:
     stack.compose("config", "--quiet")
     with figures.timed("image built"):
         stack.compose("build", "reader")
+    with figures.timed("the outside world is up, with a second pair of tables"):
+        stack.compose("up", "--detach", "--no-build", "--wait", *DEMO)
+        stack.compose("exec", "-T", "demo", "python", "-c", CALM_TABLES)
     with figures.timed("up, all healthy"):
-        services = [*SERVICES, *DEMO, *(["grafana"] if grafana else [])]
+        services = [*SERVICES, *(["grafana"] if grafana else [])]
         stack.compose("up", "--detach", "--no-build", "--wait", *services)
     with figures.timed("validators scaled to 3, all targets seen"):
         _scale(stack)
     figures.add("targets up", json.dumps(_targets()))
     with figures.timed("a comparer compares the whole tables"):
-        stack.compose("up", "--detach", "--no-build", "--no-recreate", "--wait", "comparer")
-        _eventually(lambda: _checks(stack)["whole-table"] == "passed", 120, "the whole table is compared")
-        stack.compose("stop", "comparer")
-        _eventually(lambda: _targets() == TARGETS, 60, f"targets {TARGETS}")
+        _compare(stack)
     with figures.timed("planted truth written"):
         truth = _eventually(lambda: _truth(stack), TRAFFIC_SECONDS + 120, "the planted truth")
     with figures.timed("findings equal the planted truth"):
         _eventually(lambda: _findings(stack) == truth, 120, "findings = truth")
     figures.add("findings, all of them planted", len(truth))
+    figures.add("answers", json.dumps(_answers(stack)))
+    assert _answers(stack)[CALM] != "failed", stack.monitor("gate")
     with figures.timed("a killed validator is started again by docker"):
         _crash(stack, "validator")
     stack.docker("kill", _container(stack, "reader"))
-    with figures.timed("MismatchRatioHigh fires"):
-        _eventually(lambda: _firing("MismatchRatioHigh"), 200, "MismatchRatioHigh fires")
+    with figures.timed("MismatchRatioHigh fires, of the migration that is bad alone"):
+        _eventually(lambda: _firing("MismatchRatioHigh", migration=DEMO_MIGRATION), 200, "it fires")
+    assert not _firing("MismatchRatioHigh", migration=CALM)
     with figures.timed("RoleAbsent fires for the reader, killed before that"):
         _eventually(lambda: _firing("RoleAbsent", role="reader"), 200, "RoleAbsent fires")
     with figures.timed("the reader is back, and the alert resolves"):
@@ -149,12 +179,30 @@ def _play(stack: Stack, figures: Figures, *, grafana: bool) -> None:
         _eventually(lambda: not _firing("RoleAbsent") and _targets() == TARGETS, 60, "RoleAbsent resolves")
     figures.add("alerts that reached Alertmanager", ", ".join(_alerted()))
     assert _query('ALERTS{alertname="DynamoDBMigrationOpenMismatches"}')
-    status = json.loads(stack.monitor("status", "--json"))
-    assert status["balanced"] and _findings(stack) == truth
-    assert status["queue"]["dead"] == status["reader"]["gaps"] == 0
-    figures.add("records read, each accounted for", status["ledger"]["records_read"])
+    _account(stack, figures, truth)
     for name in SERVICES:
         figures.add(f"memory of {name}", _memory(stack, name))
+
+
+def _compare(stack: Stack) -> None:
+    """One comparer, which goes from one migration to the other."""
+    stack.compose("up", "--detach", "--no-build", "--no-recreate", "--wait", "comparer")
+
+    def compared() -> bool:
+        return all(_checks(stack, name).get("whole-table") == "passed" for name in (DEMO_MIGRATION, CALM))
+
+    _eventually(compared, 180, "the whole tables of both migrations are compared")
+    stack.compose("stop", "comparer")
+    _eventually(lambda: _targets() == TARGETS, 60, f"targets {TARGETS}")
+
+
+def _account(stack: Stack, figures: Figures, truth: dict[str, str]) -> None:
+    """Both migrations are accounted for to the last record, and the findings are those that were planted."""
+    every = json.loads(stack.monitor("status", "--json"))["migrations"]
+    assert every.keys() == {DEMO_MIGRATION, CALM} and _findings(stack) == truth
+    for status in every.values():
+        assert status["balanced"] and status["queue"]["dead"] == status["reader"]["gaps"] == 0
+    figures.add("records read, each accounted for", every[DEMO_MIGRATION]["ledger"]["records_read"])
 
 
 def _scale(stack: Stack) -> None:
@@ -214,14 +262,23 @@ def _truth(stack: Stack) -> dict[str, str]:
     return dict(json.loads(said)["divergent"]) if said else {}
 
 
-def _checks(stack: Stack) -> dict[str, str]:
-    """The gate's checks by name."""
-    checks = json.loads(stack.monitor("gate", "--json"))["checks"]
+def _checks(stack: Stack, migration: str) -> dict[str, str]:
+    """The gate's checks of one migration, by name; none before it has begun."""
+    told = stack.monitor("gate", "--json", "--migration", migration)
+    checks = json.loads(told)["checks"] if told else []
     return {check["name"]: check["result"] for check in checks}
 
 
+def _answers(stack: Stack) -> dict[str, str]:
+    """The gate's answer of each migration."""
+    told = json.loads(stack.monitor("gate", "--json"))["migrations"]
+    return {name: one["result"] for name, one in told.items()}
+
+
 def _findings(stack: Stack) -> dict[str, str]:
-    lines = map(json.loads, stack.monitor("findings", "--json", "--show-keys").splitlines())
+    """Of both migrations: the calm one has none."""
+    lines = [json.loads(line) for line in stack.monitor("findings", "--json", "--show-keys").splitlines()]
+    assert {line["migration"] for line in lines} <= {DEMO_MIGRATION}
     return {json.dumps(line["key"], sort_keys=True, separators=(",", ":")): line["kind"] for line in lines}
 
 

@@ -31,7 +31,6 @@ VARIABLES = {
     "$migration": "demo",
     "$job": ".+",
     "$instance": ".+",
-    "$read_price": "0.125",
 }
 #: The row that shows all migrations; every other one shows the one that is chosen.
 OVERVIEW = "All migrations"

@@ -38,6 +38,15 @@ class Alertmanager:
         )
         urllib.request.urlopen(request, timeout=10).close()
 
+    def groups(self, receiver: str) -> list[list[Labels]]:
+        """What is told together."""
+        with urllib.request.urlopen(f"{self.url}/api/v2/alerts/groups", timeout=10) as answer:
+            return [
+                [alert["labels"] for alert in group["alerts"]]
+                for group in json.load(answer)
+                if group["receiver"]["name"] == receiver
+            ]
+
     def state(self, labels: Labels) -> str:
         """As Alertmanager has it, active or suppressed; "" while it is not there or not judged yet."""
         with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=10) as answer:
@@ -178,6 +187,21 @@ def test_what_follows_from_an_alert_is_not_told(
         running.becomes("active", labels)
 
 
+def test_what_takes_a_process_away_is_one_page_for_all_migrations_and_the_rest_one_each(
+    running: Alertmanager,
+) -> None:
+    names = [f"table-{number:02}" for number in range(30)]
+    gone = [labels_of("RoleAbsent", name, role="reader") for name in names]
+    lost = [labels_of("StreamDataLost", name) for name in names[:3]]
+    running.post(*gone, *lost)
+    for labels in (*gone, *lost):
+        running.becomes("active", labels)
+    groups = running.groups("page")
+    [together] = [group for group in groups if gone[0] in group]
+    assert all(labels in together for labels in gone)
+    assert all([labels] in groups for labels in lost)
+
+
 def test_when_nothing_runs_that_alone_is_told(running: Alertmanager) -> None:
     gone = [labels_of("RoleAbsent", "k", role=role) for role in ("reader", "validator", "monitor")]
     gone.append(labels_of("TargetDown", job="ddbmm", role="reader", instance="r"))
@@ -194,7 +218,7 @@ def test_every_name_that_the_file_matches_is_one_of_an_alert() -> None:
         matcher
         for rule in SHIPPED["inhibit_rules"]
         for matcher in (*rule["source_matchers"], *rule["target_matchers"])
-    ]
+    ] + [matcher for route in SHIPPED["route"]["routes"] for matcher in route["matchers"]]
     assert matchers
     for matcher in matchers:
         name, asked = re.fullmatch(r'(\w+) =~? "?([^"]+)"?', matcher).groups()  # type: ignore[union-attr]

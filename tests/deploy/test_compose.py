@@ -1,5 +1,6 @@
 """The compose stack without a docker daemon: its schema, its hardening, the files it names."""
 
+import json
 import os
 import re
 import shutil
@@ -170,11 +171,29 @@ def test_every_variable_is_explained_in_the_example() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["demo/config.yml", "config.example.yml"])
+@pytest.mark.parametrize("name", ["demo/config.yml", "config.example.yml", "many.example.yml"])
 @pytest.mark.parametrize("command", OURS)
 def test_the_settings_are_accepted_by_every_role(name: str, command: str) -> None:
     loaded = load([command], {"DDBMM_CONFIG": str(ROOT / "deploy" / name)})
     assert loaded.process.redis_url == "redis://redis:6379/0"
+    assert len(loaded.migrations) == (3 if name == "many.example.yml" else 1)
+
+
+def test_every_role_is_given_the_file_of_many_migrations_that_env_names(tmp_path: Path) -> None:
+    """One stack, whatever is in the file: as its migrations' settings, and as nothing else."""
+    many = tmp_path / "many.yml"
+    shutil.copy(ROOT / "deploy" / "many.example.yml", many)
+    env = {**os.environ, "DDBMM_CONFIG_FILE": str(many)}
+    words = (*compose(), "-f", FILE, "--profile", "compare", "config", "--format", "json")
+    made = json.loads(run(*words, env=env).stdout)
+    assert made["secrets"]["monitor_config"]["file"] == str(many)
+    for name in OURS:
+        service = made["services"][name]
+        (secret,) = service["secrets"]
+        given = {key: text for key, text in service["environment"].items() if text}
+        assert given["DDBMM_CONFIG"] == f"/run/secrets/{secret['source']}"
+        loaded = load(service["command"], {**given, "DDBMM_CONFIG": str(many)})
+        assert [one.name for one in loaded.migrations] == ["orders", "customers", "sessions"]
 
 
 def test_the_demo_settings_point_at_the_demo_services() -> None:

@@ -6,6 +6,10 @@ from tests.deploy import artifacts
 
 #: Metrics that are on no panel, and why.
 NOT_SHOWN = {
+    "ddbmm_cost_requests_total": "the panel Requests shows them as they are sent",
+    "ddbmm_cost_units_total": "the panel Read units shows them as they are consumed",
+    "ddbmm_sample_ratio": "what was configured: the share that is followed now is shown",
+    "ddbmm_sample_lowered": "of the alert",
     "ddbmm_ledger_records_total": "the panel Changes read shows the same by type, from the reader",
     "ddbmm_ledger_records_read_total": "as ledger_records_total",
     "ddbmm_ledger_looks_without_progress_total": "the panel Looks shows validations_undecided_total",

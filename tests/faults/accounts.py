@@ -3,11 +3,11 @@
 Reads: the store. Writes: rows for the table. Never: the program's own commands; it counts for itself.
 """
 
-from collections import Counter
 from typing import NamedTuple, cast
 
 from pipeline.core.judging.history import History
 from pipeline.store import FiguresView, codec
+from tests.places import Places
 
 
 class Row(NamedTuple):
@@ -51,18 +51,8 @@ def assert_books_balance(store: FiguresView) -> None:
 
 
 def assert_each_key_in_one_place(store: FiguresView) -> None:
-    """A key with a history is in the work stream or in `due`, once; no other key is."""
-    for _ in range(20):
-        before = store.ledger()
-        entries = cast(list[tuple[bytes, dict[bytes, bytes]]], store._redis.xrange(store._key("work")))
-        due = cast(list[bytes], store._redis.zrange(store._key("due"), 0, -1))
-        keys = histories_of(store).keys()
-        places = Counter([*(fields.get(b"k", b"") for _, fields in entries), *due])
-        if places == Counter(keys):
-            return
-        if store.ledger() == before:
-            break
-    raise AssertionError(f"not in one place: {places - Counter(keys)}, {Counter(keys) - places}")
+    """A key with a history stands in one entry of the work stream or of `due`; no other key does."""
+    assert Places(store).faults() == []
 
 
 def histories_of(store: FiguresView) -> dict[bytes, History]:

@@ -48,7 +48,7 @@ def sample(world: World) -> dict[str, float]:
     """Redis: what holds the outstanding keys, per key; and all of it, where clients' buffers are most."""
     seen = {f"{slot}, MB": resident_mb(world.pids(slot)[-1]) for slot in SLOTS}
     keys = world.store.queue().outstanding
-    names = [world.store._key(name) for name in ("history", "due", "work")]
+    names = [world.store._key(name) for name in ("history", "entries", "due", "due-left", "work")]
     held = sum(int(world.redis.memory_usage(name, samples=0) or 0) for name in names)
     memory = world.redis.info("memory")
     return {

@@ -3,6 +3,7 @@
 import pytest
 import redis
 
+from tests import places
 from tests.faults import accounts
 from tests.faults.proxy import LoseReplies
 from tests.faults.world import World
@@ -60,7 +61,7 @@ def test_rubbish_in_the_queue_becomes_dead_letters_and_stops_nobody(world: World
         world.redis.xadd(work, {"k": b'"nobody"'})
         world.redis.xadd(work, {"rubbish": b"\xff"})
         world.redis.hset(history, '"bad"', b"\x07rubbish")
-        world.redis.xadd(work, {"k": '"bad"'})
+        places.queue(world.store, b'"bad"')
         world.plant()
         eventually(lambda: world.store.queue().dead == 3, 30)
         world.redis.delete(world.store._key("dead"))

@@ -9,7 +9,8 @@ from enum import StrEnum
 import msgspec
 
 from pipeline.core.comparing.partitions import Mode
-from pipeline.core.comparing.state import DOLLARS_PER_MILLION_UNITS, CompareSettings, Comparison
+from pipeline.core.comparing.state import CompareSettings, Comparison
+from pipeline.core.cost import LISTED, Prices
 from pipeline.core.figures import Figures
 from pipeline.core.model import Side
 from pipeline.core.statistics import CONFIDENCE, exact_interval
@@ -155,22 +156,27 @@ def _given_up(comparison: Comparison, figures: Figures) -> int:
     return max(0, figures.ledger.suspects_indeterminate - comparison.indeterminate_before)
 
 
-def estimate(settings: CompareSettings, sizes: Mapping[Side, tuple[int, int]], max_rcu: float) -> Estimate:
+def estimate(
+    settings: CompareSettings,
+    sizes: Mapping[Side, tuple[int, int]],
+    max_rcu: float,
+    prices: Prices = LISTED,
+) -> Estimate:
     """What a comparison will take. sizes: of both tables, items and bytes as AWS says (up to 6 h old)."""
     plan, mode = settings.plan(), settings.mode
     share = len(plan.segments) / plan.total
     scanned = [] if mode is Mode.CHANGES else [side for side in Side if settings.export(side) is None]
-    units = [share * sizes[side][1] / BYTES_PER_UNIT + len(plan.segments) * 0.5 for side in scanned]
+    units = {side: share * sizes[side][1] / BYTES_PER_UNIT + len(plan.segments) * 0.5 for side in scanned}
     looks = sum(export.items for export in settings.exports.values()) if mode is Mode.CHANGES else 0
-    units = [looks * UNITS_PER_LOOK] * 2 if looks else units
+    units = dict.fromkeys(Side, looks * UNITS_PER_LOOK) if looks else units
     return Estimate(
         segments=len(plan.segments) if scanned else 0,
         of=plan.total,
         items=round(share * max(items for items, _ in sizes.values())),
         bytes_=round(share * max(size for _, size in sizes.values())),
-        units=sum(units),
-        dollars=sum(units) * DOLLARS_PER_MILLION_UNITS / 1_000_000,
-        seconds=max(units, default=0) / (0.9 * max_rcu) if max_rcu else None,
+        units=sum(units.values()),
+        dollars=sum(prices.of_units(side, one) for side, one in units.items()),
+        seconds=max(units.values(), default=0) / (0.9 * max_rcu) if max_rcu else None,
         spill_bytes=_spill_bytes(settings, sizes) if mode is Mode.EXPORT else 0,
     )
 

@@ -17,12 +17,8 @@ from pipeline.core.comparing.definitions import Difference
 from pipeline.core.comparing.join import JoinCounts
 from pipeline.core.comparing.partitions import Mode, Partitions
 from pipeline.core.comparing.segments import SegmentPlan, plan_segments
+from pipeline.core.cost import Prices
 from pipeline.core.model import Side
-
-#: Dollars of a million read request units: on demand, us-east-1, list price since November 2024
-#: (https://aws.amazon.com/dynamodb/pricing/on-demand/). Other regions and provisioned tables differ.
-DOLLARS_PER_MILLION_UNITS = 0.125
-
 
 #: An export shows all that was written until a minute before its time, and nothing written a minute after it;
 #: of what was written in between it shows some (developer guide, "How DynamoDB export to Amazon S3 works").
@@ -143,10 +139,9 @@ class Tally(JoinCounts):
     def units(self, side: Side) -> float:
         return (self.half_units_source if side is Side.SOURCE else self.half_units_target) / 2
 
-    @property
-    def dollars(self) -> float:
-        """What its Scans cost, at DOLLARS_PER_MILLION_UNITS."""
-        return sum(self.units(side) for side in Side) * DOLLARS_PER_MILLION_UNITS / 1_000_000
+    def dollars(self, prices: Prices) -> float:
+        """What its Scans cost."""
+        return sum(prices.of_units(side, self.units(side)) for side in Side)
 
     @property
     def keys(self) -> int:

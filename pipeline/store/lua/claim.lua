@@ -1,62 +1,169 @@
 #!lua flags=allow-oom
--- Claim work: promote keys that are due into the work stream (the one way into a validator), take over entries
--- whose validator went silent, read new entries, and hand them out with their histories. Most keys that are due
+-- Claim work: promote entries that are due into the work stream (the one way into a validator), take over entries
+-- whose validator went silent, read new entries, and hand them out with their keys' histories. Most keys that are due
 -- are settled and only to be forgotten: that is done here, which spares them the way to a validator and back.
+-- An entry that was delivered too often is taken apart: its keys are to be tried alone.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, key, history, deliveries, …},
--- converge_within_ms, first_look_ms, adapted_ms: 0 where the deadline is fixed}; key or history may be false
-local work    = key(1, 'stream', 'XADD XREADGROUP XAUTOCLAIM XPENDING XINFO|CONSUMERS XGROUP|DELCONSUMER') -- one entry a key: {k: key, t: since when it is due (ms)}
-local due     = key(2, 'zset', 'ZRANGEBYSCORE ZREM')                     -- key -> when to look next (ms)
-local history = key(3, 'hash', 'HGET HDEL')                              -- key -> history
-local meta    = key(4, 'hash', 'HMGET')
+-- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, number, deliveries, 1 = to be tried
+-- alone, keys as packed, {history, …}, …}, converge_within_ms, first_look_ms, adapted_ms: 0 where the deadline is
+-- fixed}; keys are false for what is no entry, its number too if it has none; a history where there is none.
+local work    = key(1, 'stream', 'XADD XREADGROUP XAUTOCLAIM XPENDING XACK XDEL XINFO|CONSUMERS XGROUP|DELCONSUMER')
+local due     = key(2, 'zset', 'ZRANGEBYSCORE ZREM')                     -- number of an entry -> when to look next (ms)
+local history = key(3, 'hash', 'HMGET HSET HDEL')                        -- key -> history
+local meta    = key(4, 'hash', 'HMGET HINCRBY')
 local ledger  = key(5, 'hash', 'HINCRBY')
 local readers = key(6, 'zset', 'ZCOUNT')                               -- reader -> alive until (ms)
+local entries = key(7, 'hash', 'HMGET HSET HDEL')                        -- number -> the keys of the entry
+local left    = key(8, 'hash', 'HMGET HSET HDEL')                        -- number, of those in `due` -> how many stand in it still
 if checked() then return refused end
 local group, consumer, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local reclaim_after_ms = tonumber(ARGV[4]) -- 0: do not look for entries of others
 local adopt = ARGV[5] == 'adopt' -- the first claim of this consumer: take back what its earlier life left pending
 local forget_after_ms = tonumber(ARGV[6]) -- a consumer that asked for nothing as long is gone
+local max_deliveries = tonumber(ARGV[7]) -- an entry that was delivered more often is to be tried alone
+local FORGET_KEYS = 10 * wanted -- most that are promoted or forgotten in one go
 local now = now_ms()
+countable(meta, {'entry', 'queued', 'handed_out'})
 
--- Where the judging rule's `wake` closes without a look, whatever the moment.
-local function is_over(bytes)
-  return bytes and is_history(bytes)
-    and string.byte(bytes, AT_PHASE) == SETTLING and bit.band(string.byte(bytes, AT_FLAGS), SETTLE + HELD) == 0
-end
-
-local over, promoted = {}, 0
-local ready = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 10 * wanted)
-for place = 1, #ready, 2 do
-  local name, since = ready[place], string.format('%d', tonumber(ready[place + 1]))
-  if is_over(redis.call('HGET', history, name)) then
-    over[#over + 1] = name
-  elseif promoted < wanted then
-    promoted = promoted + 1
-    redis.call('XADD', work, '*', 'k', name, 't', since)
-    redis.call('ZREM', due, name)
+-- The entries that are due, as far as they are wanted.
+local function ready()
+  local found = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'WITHSCORES', 'LIMIT', 0, wanted)
+  local numbers, since, some, keys = {}, {}, {}, 0
+  for place = 1, #found, 2 do
+    numbers[#numbers + 1], since[#since + 1] = found[place], string.format('%d', tonumber(found[place + 1]))
   end
+  for place, count in ipairs(values_of(left, numbers)) do
+    if keys >= FORGET_KEYS then break end
+    keys = keys + math.min(tonumber(count or 0) or 0, ENTRY_KEYS)
+    some[place] = numbers[place]
+  end
+  return some, since
 end
-in_slices(over, function(...)
-  redis.call('HDEL', history, ...)
-  redis.call('ZREM', due, ...)
-end)
 
-local out = {}
-local function take(entries, again)
-  for _, entry in ipairs(entries) do
-    local id, fields = entry[1], entry[2]
-    local name = fields and fields[1] == 'k' and fields[2] or false
-    local deliveries = 1
-    if again then
-      deliveries = redis.call('XPENDING', work, group, id, id, 1)[1][4]
+-- Of an entry's keys those that stand in it and are to be looked at (also those whose history is none: a validator makes
+-- a dead letter of it); the others that stand in it are only to be forgotten, and are added to `over`. first: the place
+-- before its keys' histories.
+local function to_look_at(number, names, histories, first, over)
+  local standing = {}
+  for place, name in ipairs(names) do
+    local bytes = histories[first + place]
+    if bytes and number_of(bytes) == number and is_over(bytes) and is_history(bytes) then
+      over[#over + 1] = name
+    elseif bytes and (number_of(bytes) == number or not is_history(bytes)) then
+      standing[#standing + 1] = name
     end
-    out[#out + 1] = id
-    out[#out + 1] = name
-    out[#out + 1] = name and redis.call('HGET', history, name) or false
-    out[#out + 1] = deliveries
   end
-  return #entries
+  return standing
+end
+
+-- What cannot be read of an entry goes to a validator as it is, which makes a dead letter of it.
+local function promote()
+  local numbers, since = ready()
+  local lists, every, promoted = {}, {}, 0
+  for place, packed in ipairs(values_of(entries, numbers)) do
+    lists[place] = keys_of(packed) or false
+    for _, name in ipairs(lists[place] or {}) do every[#every + 1] = name end
+  end
+  local histories, first, over, gone = values_of(history, every), 0, {}, {}
+  for place, number in ipairs(numbers) do
+    local names = lists[place]
+    local standing = to_look_at(number, names or {}, histories, first, over)
+    first, promoted = first + #(names or {}), promoted + #standing
+    if names and #standing == 0 then
+      gone[#gone + 1] = number
+    else
+      if names and #standing < #names then redis.call('HSET', entries, number, packed_keys(standing)) end
+      redis.call('XADD', work, '*', 'e', number, 't', since[place])
+    end
+  end
+  in_slices(over, function(...) redis.call('HDEL', history, ...) end)
+  in_slices(gone, function(...) redis.call('HDEL', entries, ...) end)
+  in_slices(numbers, function(...)
+    redis.call('HDEL', left, ...)
+    redis.call('ZREM', due, ...)
+  end)
+  if promoted > 0 then redis.call('HINCRBY', meta, 'queued', promoted) end
+end
+promote()
+
+local out, keys = {}, 0
+
+local function remove(id, number)
+  redis.call('XACK', work, group, id)
+  redis.call('XDEL', work, id)
+  redis.call('HDEL', entries, number)
+end
+
+-- Of an entry's keys those that stand in it, with what their histories are. One without a history, or with one that
+-- is none, is to become a dead letter.
+local function standing_of(number, names)
+  local standing, histories = {}, {}
+  for place, bytes in ipairs(values_of(history, names)) do
+    if not bytes or number_of(bytes) == number or not is_history(bytes) then
+      standing[#standing + 1], histories[#histories + 1] = names[place], bytes
+    end
+  end
+  return standing, histories
+end
+
+-- An entry for each of the keys, marked: to be tried alone.
+local function take_apart(names, histories, since)
+  local before = redis.call('HINCRBY', meta, 'entry', #names) - #names
+  for place, name in ipairs(names) do
+    local number, bytes = struct.pack('<I8', before + place), histories[place]
+    redis.call('HSET', entries, number, packed_keys({name}))
+    if bytes and is_history(bytes) then
+      redis.call('HSET', history, name, number .. sub(bytes, NUMBER_BYTES + 1))
+    end
+    redis.call('XADD', work, '*', 'e', number, 't', since, 'a', '1')
+  end
+end
+
+local function hand_out(id, fields, packed, deliveries)
+  local number, names = fields and fields[1] == 'e' and fields[2], keys_of(packed)
+  if not names then
+    out[#out + 1] = {id, number, deliveries, deliveries > max_deliveries and 1 or 0, false, {}}
+    return 1
+  end
+  local standing, histories = standing_of(number, names)
+  local listed, gone = #names, #names - #standing
+  if deliveries == 1 then redis.call('HINCRBY', meta, 'handed_out', listed) end
+  if gone > 0 then -- a history that was damaged went on in another entry
+    redis.call('HINCRBY', meta, 'queued', -gone)
+    redis.call('HINCRBY', meta, 'handed_out', -gone)
+    packed = packed_keys(standing)
+    redis.call('HSET', entries, number, packed)
+  end
+  local alone = deliveries > max_deliveries or fields[5] == 'a'
+  if alone and #standing > 1 then
+    take_apart(standing, histories, fields[4])
+    redis.call('HINCRBY', meta, 'handed_out', -#standing)
+  end
+  if #standing == 0 or alone and #standing > 1 then
+    remove(id, number)
+  else
+    out[#out + 1] = {id, number, deliveries, alone and 1 or 0, packed, histories}
+  end
+  return #standing
+end
+
+-- Hands out what `more` finds of so many entries, again and again, until there are as many keys as are wanted.
+local function fill(again, more)
+  local before, some = keys, true
+  while keys < wanted and some do
+    local found, numbers = more(math.max(1, math.floor((wanted - keys) / ENTRY_KEYS))), {}
+    some = found ~= nil
+    for place, entry in ipairs(found or {}) do
+      numbers[place] = entry[2] and entry[2][1] == 'e' and entry[2][2] or ''
+    end
+    local packed = values_of(entries, numbers)
+    for place, entry in ipairs(found or {}) do
+      local deliveries = again and redis.call('XPENDING', work, group, entry[1], entry[1], 1)[1][4] or 1
+      keys = keys + hand_out(entry[1], entry[2], packed[place], deliveries)
+    end
+  end
+  if again and keys > before then redis.call('HINCRBY', ledger, 'entries_redelivered', keys - before) end
 end
 
 -- Consumers of hosts that are gone would stay for ever. Those that hold something go on holding it until it is taken
@@ -71,21 +178,31 @@ local function forget_gone()
   end
 end
 
-local taken = 0
+local function read(count, from)
+  local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', work, from)
+  local found = reply and reply[1][2]
+  if found and #found > 0 then return found end
+end
+
 if adopt then
-  local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', wanted, 'STREAMS', work, '0')
-  if reply then taken = take(reply[1][2], true) end
+  local from = '0'
+  fill(true, function(count)
+    local found = read(count, from)
+    if found then from = found[#found][1] end
+    return found
+  end)
   forget_gone()
 end
-if reclaim_after_ms > 0 and taken < wanted then
-  local reply = redis.call('XAUTOCLAIM', work, group, consumer, reclaim_after_ms, '0-0', 'COUNT', wanted - taken)
-  taken = taken + take(reply[2], true)
+if reclaim_after_ms > 0 then
+  local from = '0-0'
+  fill(true, function(count)
+    if not from then return end
+    local reply = redis.call('XAUTOCLAIM', work, group, consumer, reclaim_after_ms, from, 'COUNT', count)
+    from = reply[1] ~= '0-0' and reply[1] or nil
+    return reply[2]
+  end)
 end
-if taken > 0 then redis.call('HINCRBY', ledger, 'entries_redelivered', taken) end
-if taken < wanted then
-  local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', wanted - taken, 'STREAMS', work, '>')
-  if reply then take(reply[1][2], false) end
-end
+fill(false, function(count) return read(count, '>') end)
 local facts = redis.call('HMGET', meta, 'watermark_ms', 'gap_ms', 'watched_since_ms', 'converge_within_ms',
   'first_look_ms', 'adapted_ms')
 return {now, facts[1] or '0', facts[2] or '0', facts[3] or '0', redis.call('ZCOUNT', readers, now, '+inf'), out,

@@ -2,14 +2,14 @@
 -- Hand out one of the entries that were in hand when validators died, the one that was tried least, and count it.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- Returns {now_ms, watermark_ms, gap_ms, watched_since_ms, readers alive, {id, key, history, trials},
--- converge_within_ms, first_look_ms, adapted_ms}, as claim.lua; {} instead of the entry when none of them is this
--- consumer's any more; key or history may be false
+-- Returns as claim.lua does, with trials in the place of deliveries; no entry when none of them is this consumer's
+-- any more.
 local work     = key(1, 'stream', 'XCLAIM XPENDING')
-local history  = key(2, 'hash', 'HGET')
+local history  = key(2, 'hash', 'HMGET')
 local meta     = key(3, 'hash', 'HMGET')
 local tried    = key(4, 'hash', 'HMGET HINCRBY HDEL EXPIRE') -- entry -> how often it was tried alone
 local readers  = key(5, 'zset', 'ZCOUNT') -- reader -> alive until (ms)
+local entries  = key(6, 'hash', 'HMGET') -- number -> the keys of the entry
 if checked() then return refused end
 local group, consumer, kept_seconds = ARGV[1], ARGV[2], ARGV[3]
 local survived = ARGV[4] -- the entry whose trial this consumer survived last, '' = none
@@ -30,10 +30,12 @@ end
 local out = {}
 local entry = chosen and redis.call('XCLAIM', work, group, consumer, 0, chosen)[1]
 if entry then
-  local name = entry[2][1] == 'k' and entry[2][2] or false
+  local number = entry[2][1] == 'e' and entry[2][2]
+  local packed = number and redis.call('HMGET', entries, number)[1]
+  local names = keys_of(packed)
   local trials = redis.call('HINCRBY', tried, chosen, 1)
   redis.call('EXPIRE', tried, kept_seconds)
-  out = {chosen, name, name and redis.call('HGET', history, name) or false, trials}
+  out[1] = {chosen, number, trials, 1, names and packed, values_of(history, names or {})}
 end
 local facts = redis.call('HMGET', meta, 'watermark_ms', 'gap_ms', 'watched_since_ms', 'converge_within_ms',
   'first_look_ms', 'adapted_ms')

@@ -1,169 +1,249 @@
 #!lua flags=allow-oom
--- Commit what validators found, entry by entry, each only if its history is unchanged and its entry is still
--- pending: new history, due time, finding, counters, gone from the work stream. Otherwise nothing of it.
+-- Commit what validators found, key by key, each only if its history is unchanged and its entry is still pending: new
+-- history, a place in a new entry that is due later, finding, counters. Otherwise nothing of it. An entry whose keys
+-- are all committed is gone from the work stream; of another one those that are not committed stay.
 -- May run at maxmemory, or a full Redis could never drain.
 --
--- Returns three lists; an entry goes by its position (1 = the first):
---   refused:  {entry, its history now, …}
---   lost:     {entry, …}: no longer pending, or of another key: another validator's to commit
---   findings: {entry, since when it is or was open (ms), the finding before ('' = none), …}, for every entry whose
+-- Returns three lists; a key goes by its position (1 = the first):
+--   refused:  {key, its history now, …}
+--   lost:     {key, …}: its entry is no longer pending, or it stands in another: another validator's to commit
+--   findings: {key, since when it is or was open (ms), the finding before ('' = none), …}, for every key whose
 --             finding was opened, rewritten or closed
-local work         = key(1, 'stream', 'XRANGE XACK XDEL')
-local due          = key(2, 'zset', 'ZADD')               -- key -> when to look next (ms)
-local history      = key(3, 'hash', 'HGET HSET HDEL')     -- key -> history
+local work         = key(1, 'stream', 'XRANGE XPENDING XACK XDEL')
+local due          = key(2, 'zset', 'ZADD')               -- number of an entry -> when to look next (ms)
+local history      = key(3, 'hash', 'HMGET HSET HDEL')    -- key -> history
 local ledger       = key(4, 'hash', 'HMGET HINCRBY HSET')
-local findings     = key(5, 'hash', 'HGET HSET HDEL')     -- key -> JSON
+local findings     = key(5, 'hash', 'HLEN HMGET HSET HDEL') -- key -> JSON
 local opened       = key(6, 'zset', 'ZADD ZSCORE ZREM')   -- key -> when its finding was opened (ms)
 local findings_log = key(7, 'stream', 'XADD')             -- closed findings
 local lag          = key(8, 'hash', 'HMGET HINCRBY EXPIRE') -- of this minute: bucket -> count
 local late         = key(9, 'hash', 'HMGET HINCRBY HDEL') -- creation bucket -> keys that wait
 local keys_judged  = key(10, 'string', 'PFADD')           -- HyperLogLog
 local dead         = key(11, 'stream', 'XADD')            -- dead letters
+local meta         = key(12, 'hash', 'HMGET HINCRBY')     -- entry: the last number; queued, handed_out: keys in work
+local entries      = key(13, 'hash', 'HMGET HSET HDEL')   -- number -> the keys of the entry
+local left         = key(14, 'hash', 'HSET')              -- number, of those in `due` -> how many stand in it still
 if checked() then return refused end
 local group, now, lag_kept_seconds = ARGV[1], ARGV[2], ARGV[3]
--- The entries, one after the other (little endian): lengths of the six texts (u16 u16 u32 u32 u32 u16), next look
--- ms (i64), lag ms (i64, -1 = none), flags (u8); then the texts: id, key, history before, history after
--- ('' = closed), finding ('' = as it is, '-' and why = closed, else its JSON), tally.
-local packed = ARGV[4]
+-- The entries, one after the other (little endian): id, number ('' = it has none), each behind its length (u16).
+-- Tallies: likewise.
+local packed_entries, packed_tallies = ARGV[4], ARGV[5]
+-- The keys, one after the other: entry, tally (from 0; u16 each), next look ms (i64), lag ms (i64, -1 = none), flags
+-- (u8); then, each behind its length (u32): key, history before, history after but for the number ('' = closed),
+-- finding ('' = as it is, '-' and why = closed, else its JSON).
+local packed = ARGV[6]
 -- flags: the key counts among those judged; its tally says what a dead letter held; a verdict was given
 local COUNT_KEY, DEAD_LETTER, VERDICT = 1, 2, 4
 local LOG_LENGTH = 10000
 
-local place = 1
-local function text(length)
-  place = place + length
-  return string.sub(packed, place - length, place - 1)
+-- A server that was replaced and its replacement give the same ids for a while, to other entries: what was claimed from
+-- the one must not take another entry out of the other. So an entry is ours where the stream has its number under its id.
+local held, place, id, number = {}, 1
+while place <= #packed_entries do
+  id, number, place = struct.unpack('<I2c0I2c0', packed_entries, place)
+  local found = redis.call('XRANGE', work, id, id)[1]
+  local fields = found and found[2] or {}
+  local there = found and number == (fields[1] == 'e' and fields[2] or '')
+  held[#held + 1] = {id = id, number = number, done = {}, count = 0,
+    ours = there and #redis.call('XPENDING', work, group, id, id, 1) == 1}
 end
 
-local function unpacked()
-  local n1, n2, n3, n4, n5, n6, next_ms, lag_ms, flags
-  n1, n2, n3, n4, n5, n6, next_ms, lag_ms, flags, place = struct.unpack('<I2I2I4I4I4I2i8i8B', packed, place)
-  return {
-    id = text(n1), key = text(n2), before = text(n3), after = text(n4), finding = text(n5), tally = text(n6),
-    next_ms = next_ms, lag_ms = lag_ms, flags = flags,
-  }
-end
-
--- A tally is "field=delta field=delta …"; fields lag:N and late:N have hashes of their own.
-local function counters_of(tally)
-  local found = {}
-  for field, delta in string.gmatch(tally, '(%S+)=(-?%d+)') do
+-- A tally is "field=delta field=delta …"; fields lag:N and late:N have hashes of their own. It is told when it says how
+-- the key is.
+local tallies = {}
+local fields = {[ledger] = {'lag_ms_sum', 'recovered'}, [lag] = {}, [late] = {}}
+local function add_tally(text)
+  local counters = {}
+  for field, delta in string.gmatch(text, '(%S+)=(-?%d+)') do
     local group_name, label = string.match(field, '^(la%a+):(.+)')
     local where = group_name == 'lag' and lag or group_name == 'late' and late or ledger
-    found[#found + 1] = {where = where, field = where == ledger and field or label, delta = tonumber(delta)}
+    counters[#counters + 1] = {where = where, field = where == ledger and field or label, delta = tonumber(delta)}
+    table.insert(fields[where], counters[#counters].field)
   end
-  return found
+  tallies[#tallies + 1] = {
+    counters = counters, times = 0,
+    told = string.find(text, 'matches=', 1, true) or string.find(text, 'open:', 1, true),
+  }
+end
+place = 1
+while place <= #packed_tallies do
+  local text
+  text, place = struct.unpack('<I2c0', packed_tallies, place)
+  add_tally(text)
 end
 
--- The kind of a finding that a dead letter left behind, where this entry says how the key is: what was known of the
--- key went with the dead letter, and its new history knows of no finding.
-local function finding_left(entry)
-  local is_told = string.find(entry.tally, 'matches=', 1, true) or string.find(entry.tally, 'open:', 1, true)
-  if not is_told or string.byte(entry.before, AT_PHASE) == ALARMED then return end
-  return string.match(redis.call('HGET', findings, entry.key) or '', '"kind":"(%l+)"')
+-- The keys, by their place, each field in a list of its own: a table for each key costs as much as all the rest.
+local names, before, after, finding_of = {}, {}, {}, {}
+local entry_of, tally_of, next_ms, lag_ms, flags_of, keys = {}, {}, {}, {}, {}, 0
+place = 1
+while place <= #packed do
+  keys = keys + 1
+  entry_of[keys], tally_of[keys], next_ms[keys], lag_ms[keys], flags_of[keys], names[keys], before[keys], after[keys],
+    finding_of[keys], place = struct.unpack('<I2I2i8i8BI4c0I4c0I4c0I4c0', packed, place)
+end
+
+-- The entries' keys. What cannot be read of an entry was handed out as one key without a name.
+local numbers = {}
+for at, entry in ipairs(held) do numbers[at] = entry.number end
+for at, keys in ipairs(values_of(entries, numbers)) do
+  held[at].names = keys_of(keys)
+end
+
+-- Whether a key stands in an entry, although no history says so: it is gone, or damaged.
+local function lists(entry, name)
+  if not entry.names then return name == '' end
+  for _, listed in ipairs(entry.names) do
+    if listed == name then return true end
+  end
 end
 
 -- What is to be committed, before anything is.
-local refusals, accepted, counters, number = {}, {}, {}, 0
-local fields = {[ledger] = {'lag_ms_sum'}, [lag] = {}, [late] = {}}
-while place <= #packed do
-  local entry = unpacked()
-  number = number + 1
-  entry.number = number
-  local current = redis.call('HGET', history, entry.key) or ''
-  if current ~= entry.before then
-    refusals[#refusals + 1] = number
+local refusals, lost, accepted = {}, {}, {}
+for at, current in ipairs(values_of(history, names)) do
+  local entry, name = held[entry_of[at] + 1], names[at]
+  current = current or ''
+  local is_unchanged = current == before[at]
+  if not entry.ours or entry.done[name] then
+    lost[#lost + 1] = at
+  elseif number_of(current) == entry.number and not is_unchanged then
+    refusals[#refusals + 1] = at
     refusals[#refusals + 1] = current
+  elseif number_of(current) == entry.number or is_unchanged and lists(entry, name) then
+    accepted[#accepted + 1] = at
+    entry.done[name], entry.count = true, entry.count + 1
+    local tally = tallies[tally_of[at] + 1]
+    tally.times = tally.times + 1
   else
-    accepted[#accepted + 1] = entry
-    entry.left = finding_left(entry)
-    if entry.left then
-      table.insert(fields[ledger], 'open:' .. entry.left)
-      table.insert(fields[ledger], 'recovered')
+    lost[#lost + 1] = at
+  end
+end
+
+-- The kind of a finding that a dead letter left behind, where the tally tells how the key is: what was known of the key
+-- went with the dead letter, and its new history knows of no finding.
+local left_behind = {}
+local function find_left_behind()
+  local places, told = {}, {}
+  for _, at in ipairs(accepted) do
+    if tallies[tally_of[at] + 1].told and byte(before[at], AT_PHASE) ~= ALARMED then
+      places[#places + 1], told[#told + 1] = at, names[at]
     end
-    if not counters[entry.tally] then
-      counters[entry.tally] = counters_of(entry.tally)
-      for _, counter in ipairs(counters[entry.tally]) do
-        table.insert(fields[counter.where], counter.field)
-      end
+  end
+  for nth, finding in ipairs(values_of(findings, told)) do
+    local kind = finding and string.match(finding, '"kind":"(%l+)"')
+    if kind then
+      left_behind[places[nth]] = kind
+      table.insert(fields[ledger], 'open:' .. kind)
     end
   end
 end
-for where, names in pairs(fields) do countable(where, names) end
+if #accepted > 0 and redis.call('HLEN', findings) > 0 then find_left_behind() end
+
+for where, counted in pairs(fields) do countable(where, counted) end
+countable(meta, {'entry', 'queued', 'handed_out'})
+
+local groups, look_together = grouping()
+local due_ms = {} -- by what was asked for, which most have in common
+for _, at in ipairs(accepted) do
+  if after[at] ~= '' then
+    local asked_ms = next_ms[at]
+    due_ms[asked_ms] = due_ms[asked_ms] or due_together(asked_ms)
+    look_together(at, due_ms[asked_ms])
+  end
+end
+local made, number_now = numbered(meta, groups, names)
+written({work = work, due = due, entries = entries, left = left}, made, now)
+
+local totals = {[ledger] = {}, [lag] = {}, [late] = {}}
+local function count(where, field, delta)
+  totals[where][field] = (totals[where][field] or 0) + delta
+end
 
 local changes = {} -- of findings, as returned
-local function changed(entry, since, before)
-  changes[#changes + 1] = entry.number
+local function change_finding(at, name, finding)
+  local stored = redis.call('HMGET', findings, name)[1] or ''
+  local since
+  if sub(finding, 1, 1) == '-' then
+    since = redis.call('ZSCORE', opened, name) or now
+    redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'since', since, 'closed', now,
+      'why', sub(finding, 2), 'finding', stored)
+    redis.call('HDEL', findings, name)
+    redis.call('ZREM', opened, name)
+  else
+    redis.call('HSET', findings, name, finding)
+    redis.call('ZADD', opened, 'NX', now, name)
+    since = redis.call('ZSCORE', opened, name)
+  end
+  changes[#changes + 1] = at
   changes[#changes + 1] = since
-  changes[#changes + 1] = before
+  changes[#changes + 1] = stored
 end
 
-local function put(entry)
-  redis.call('XDEL', work, entry.id)
-  if entry.left then
-    redis.call('HINCRBY', ledger, 'open:' .. entry.left, -1)
-    if entry.finding == '' then
-      redis.call('HINCRBY', ledger, 'recovered', 1)
-      entry.finding = '-recovered'
+local function finding_now(at)
+  if not left_behind[at] then return finding_of[at] end
+  count(ledger, 'open:' .. left_behind[at], -1)
+  if finding_of[at] ~= '' then return finding_of[at] end
+  count(ledger, 'recovered', 1)
+  return '-recovered'
+end
+
+local stored, closed, judged, lag_ms_sum, verdict = {}, {}, {}, 0, false
+for _, at in ipairs(accepted) do
+  local name, finding, flags = names[at], finding_now(at), flags_of[at]
+  if after[at] == '' then
+    closed[#closed + 1] = name
+  else
+    stored[#stored + 1] = name
+    stored[#stored + 1] = number_now[at] .. after[at]
+  end
+  if finding ~= '' then change_finding(at, name, finding) end
+  if flags ~= 0 then
+    if bit.band(flags, DEAD_LETTER) ~= 0 then
+      redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'history', before[at])
     end
+    if bit.band(flags, COUNT_KEY) ~= 0 then judged[#judged + 1] = name end
+    if bit.band(flags, VERDICT) ~= 0 then verdict = true end
   end
-  if entry.after == '' then
-    redis.call('HDEL', history, entry.key)
-  else
-    redis.call('HSET', history, entry.key, entry.after)
-    redis.call('ZADD', due, entry.next_ms, entry.key)
-  end
-  if string.sub(entry.finding, 1, 1) == '-' then
-    local since = redis.call('ZSCORE', opened, entry.key) or now
-    local before = redis.call('HGET', findings, entry.key) or ''
-    redis.call('XADD', findings_log, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'since', since, 'closed', now,
-      'why', string.sub(entry.finding, 2), 'finding', before)
-    redis.call('HDEL', findings, entry.key)
-    redis.call('ZREM', opened, entry.key)
-    changed(entry, since, before)
-  elseif entry.finding ~= '' then
-    local before = redis.call('HGET', findings, entry.key) or ''
-    redis.call('HSET', findings, entry.key, entry.finding)
-    redis.call('ZADD', opened, 'NX', now, entry.key)
-    changed(entry, redis.call('ZSCORE', opened, entry.key), before)
-  end
-  if bit.band(entry.flags, DEAD_LETTER) ~= 0 then
-    redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', entry.key, 'history', entry.before)
+  if lag_ms[at] > 0 then lag_ms_sum = lag_ms_sum + lag_ms[at] end
+end
+in_slices(stored, function(...) redis.call('HSET', history, ...) end)
+in_slices(closed, function(...) redis.call('HDEL', history, ...) end)
+
+local done_ids, done_numbers, of_work = {}, {}, 0
+for _, entry in ipairs(held) do
+  local listed = entry.names and #entry.names or 1
+  if entry.names then of_work = of_work + entry.count end
+  if entry.count == listed then
+    done_ids[#done_ids + 1], done_numbers[#done_numbers + 1] = entry.id, entry.number
+  elseif entry.count > 0 then
+    local still = {}
+    for _, name in ipairs(entry.names) do
+      if not entry.done[name] then still[#still + 1] = name end
+    end
+    redis.call('HSET', entries, entry.number, packed_keys(still))
   end
 end
-
--- A server that was replaced and its replacement give the same ids for a while, to entries of other keys: what was
--- claimed from the one must not take another key's entry out of the other.
-local function holds(id, name)
-  local found = redis.call('XRANGE', work, id, id)[1]
-  local fields = found and found[2] or {}
-  return name == (fields[1] == 'k' and fields[2] or '') -- as claim.lua hands it out
+in_slices(done_ids, function(...)
+  redis.call('XACK', work, group, ...)
+  redis.call('XDEL', work, ...)
+end)
+in_slices(done_numbers, function(...) redis.call('HDEL', entries, ...) end)
+if of_work > 0 then
+  redis.call('HINCRBY', meta, 'queued', -of_work)
+  redis.call('HINCRBY', meta, 'handed_out', -of_work)
 end
 
-local judged, times, lost, lag_ms_sum, verdict = {}, {}, {}, 0, false
-for _, entry in ipairs(accepted) do
-  if holds(entry.id, entry.key) and redis.call('XACK', work, group, entry.id) == 1 then
-    put(entry)
-    if bit.band(entry.flags, COUNT_KEY) ~= 0 then judged[#judged + 1] = entry.key end
-    if bit.band(entry.flags, VERDICT) ~= 0 then verdict = true end
-    if entry.lag_ms > 0 then lag_ms_sum = lag_ms_sum + entry.lag_ms end
-    times[entry.tally] = (times[entry.tally] or 0) + 1
-  else
-    lost[#lost + 1] = entry.number
+for _, tally in ipairs(tallies) do
+  if tally.times > 0 then
+    for _, counter in ipairs(tally.counters) do count(counter.where, counter.field, counter.delta * tally.times) end
   end
 end
-
+if lag_ms_sum > 0 then count(ledger, 'lag_ms_sum', lag_ms_sum) end
 if verdict then redis.call('HSET', ledger, 'verdict_ms', now) end
-if lag_ms_sum > 0 then redis.call('HINCRBY', ledger, 'lag_ms_sum', lag_ms_sum) end
-for tally, count in pairs(times) do
-  for _, counter in ipairs(counters[tally]) do
-    local now_counted = redis.call('HINCRBY', counter.where, counter.field, counter.delta * count)
-    if counter.where == lag then
-      redis.call('EXPIRE', lag, lag_kept_seconds)
-    elseif counter.where == late and now_counted == 0 then
-      redis.call('HDEL', late, counter.field)
-    end
+for where, deltas in pairs(totals) do
+  for field, delta in pairs(deltas) do
+    if redis.call('HINCRBY', where, field, delta) == 0 and where == late then redis.call('HDEL', late, field) end
   end
 end
+if next(totals[lag]) then redis.call('EXPIRE', lag, lag_kept_seconds) end
 in_slices(judged, function(...) redis.call('PFADD', keys_judged, ...) end)
 return {refusals, lost, changes}

@@ -5,13 +5,16 @@
 -- refuses the whole of it before anything is written.
 --
 -- The bytes of a history (codec.py); places count from 1, as Lua does.
-local FORMAT = 2
-local AT_FORMAT, AT_PHASE, AT_FLAGS, AT_KIND, AT_LO = 1, 2, 3, 4, 5
-local AT_FIRST, AT_ALARMED, AT_SKIPPED, AT_LATE, AT_LOOKED_MS = 6, 10, 14, 18, 22
-local HEADER_BYTES, EXCUSE_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 29, 12, 64, 24, 16
+local FORMAT = 3
+local NUMBER_BYTES = 8
+local AT_FORMAT, AT_PHASE, AT_FLAGS, AT_KIND, AT_LO = 9, 10, 11, 12, 13
+local AT_FIRST, AT_ALARMED, AT_SKIPPED, AT_LATE, AT_LOOKED_MS = 14, 18, 22, 26, 30
+local HEADER_BYTES, EXCUSE_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 37, 12, 64, 24, 16
 local WAITING, SETTLING, ALARMED, EXCUSED = 0, 1, 2, 3
 local SETTLE, INCOMPLETE, HELD, EXCUSE, SUSPECT = 2, 4, 8, 16, 32
 local UNKNOWN = string.rep('\255', 16)
+
+local byte, sub = string.byte, string.sub -- for every key: a name of our own is found sooner
 
 -- The state's clock, as the caller knows it: the last argument of every call. Redis' own clock may step, so nothing
 -- depends on it (clock.py).
@@ -65,19 +68,19 @@ end
 
 -- Whether these bytes can be a history, as far as a script goes by them; codec.py looks closer.
 local function is_history(bytes)
-  if #bytes < HEADER_BYTES + VERSION_BYTES or string.byte(bytes, AT_FORMAT) ~= FORMAT then return false end
-  local flags = string.byte(bytes, AT_FLAGS)
-  local versions = (#bytes - HEADER_BYTES - (bit.band(flags, EXCUSE) ~= 0 and EXCUSE_BYTES or 0)
-    - (bit.band(flags, HELD) ~= 0 and HELD_BYTES or 0)) / VERSION_BYTES
-  return versions >= 1 and versions == math.floor(versions) and string.byte(bytes, AT_PHASE) <= EXCUSED
-    and string.byte(bytes, AT_LO) <= versions
+  local format, phase, flags, _, lo = byte(bytes, AT_FORMAT, AT_LO)
+  if format ~= FORMAT or not lo or phase > EXCUSED then return false end
+  local versions_bytes = #bytes - HEADER_BYTES
+  if flags >= HELD and bit.band(flags, EXCUSE) ~= 0 then versions_bytes = versions_bytes - EXCUSE_BYTES end
+  if flags >= HELD and bit.band(flags, HELD) ~= 0 then versions_bytes = versions_bytes - HELD_BYTES end
+  return versions_bytes >= VERSION_BYTES and versions_bytes % VERSION_BYTES == 0 and lo <= versions_bytes / VERSION_BYTES
 end
 
 -- A history that is none becomes a dead letter. What it counted nobody can tell: it stays outstanding in the ledger.
-local function bury_damaged(dead, ledger, due, name, bytes)
+-- The entry that it stood in passes over it.
+local function bury_damaged(dead, ledger, name, bytes)
   redis.call('XADD', dead, 'MAXLEN', '~', 10000, '*', 'k', name, 'history', bytes)
   redis.call('HINCRBY', ledger, 'dead_entries:poison', 1)
-  redis.call('ZREM', due, name)
 end
 
 -- Call with the list's items as arguments, a thousand at a time: unpack of a large table overflows the Lua stack.
@@ -91,9 +94,142 @@ end
 local function countable(name, fields)
   in_slices(fields, function(...)
     for i, value in ipairs(redis.call('HMGET', name, ...)) do
-      if value and not string.match(value, '^-?%d+$') then
+      if value and (#value > 16 or not string.match(value, '^-?%d+$')) then
         error({err = 'ERR ' .. name .. ' holds no number at ' .. tostring(select(i, ...))})
       end
     end
   end)
+end
+
+-- The values of these fields of a hash, false where there is none.
+local function values_of(hash, fields)
+  if #fields <= 1000 then return #fields > 0 and redis.call('HMGET', hash, unpack(fields)) or {} end
+  local values = {}
+  in_slices(fields, function(...)
+    for _, value in ipairs(redis.call('HMGET', hash, ...)) do values[#values + 1] = value end
+  end)
+  return values
+end
+
+-- --- entries ---
+-- An entry is up to so many keys that are looked at together. Its number, 8 bytes, stands at the beginning of each of
+-- their histories: a key stands in the entry that its history names. Keys leave an entry of `due` without its being
+-- written anew; it passes over them when its time comes. One of `work` lists exactly those that stand in it.
+local ENTRY_KEYS = 100
+
+local function packed_keys(names)
+  local told = {#names}
+  for _, name in ipairs(names) do
+    told[#told + 1] = #name
+    told[#told + 1] = name
+  end
+  return struct.pack('<I2' .. string.rep('I2c0', #names), unpack(told))
+end
+
+local function unpacked_keys(packed)
+  local names = {struct.unpack('<' .. string.rep('I2c0', struct.unpack('<I2', packed)), packed, 3)}
+  names[#names] = nil -- where the last one ends
+  return names
+end
+
+-- The keys of an entry as they were packed; nothing where that is damaged, or gone.
+local function keys_of(packed)
+  if not packed then return end
+  local whole, names = pcall(unpacked_keys, packed)
+  if whole then return names end
+end
+
+local function number_of(bytes)
+  return sub(bytes, 1, NUMBER_BYTES)
+end
+
+-- Where the judging rule's `wake` closes a history without a look, whatever the moment.
+local function is_over(bytes)
+  local phase, flags = byte(bytes, AT_PHASE, AT_FLAGS)
+  return phase == SETTLING and bit.band(flags, SETTLE + HELD) == 0
+end
+
+-- A look that is in the future is due at the next tenth of a second, a distant one at the next second: never earlier
+-- than it is asked for, and together with others.
+local function due_together(at_ms)
+  local ahead_ms = at_ms - now_ms()
+  if ahead_ms <= 0 then return at_ms end
+  local step_ms = ahead_ms > 10000 and 1000 or 100
+  return math.ceil(at_ms / step_ms) * step_ms
+end
+
+-- Which keys are to be looked at together: places of names by when; 'at once' is one.
+local function grouping()
+  local groups = {}
+  return groups, function(place, at_ms)
+    local group = groups[at_ms]
+    if not group then
+      group = {}
+      groups[at_ms] = group
+    end
+    group[#group + 1] = place
+  end
+end
+
+-- The entries that groups make, numbered; and by the place of each key's name its entry's number.
+local function numbered(meta, groups, names)
+  local made, number = {}, {}
+  for at_ms, group in pairs(groups) do
+    for first = 1, #group, ENTRY_KEYS do
+      local entry = {at_ms = at_ms, names = {}, places = {unpack(group, first, math.min(first + ENTRY_KEYS - 1, #group))}}
+      for at, place in ipairs(entry.places) do entry.names[at] = names[place] end
+      made[#made + 1] = entry
+    end
+  end
+  local before = #made > 0 and redis.call('HINCRBY', meta, 'entry', #made) - #made
+  for nth, entry in ipairs(made) do
+    entry.number = struct.pack('<I8', before + nth)
+    for _, place in ipairs(entry.places) do number[place] = entry.number end
+  end
+  return made, number
+end
+
+-- Writes entries down. at: the keys work, due, entries, left. `left` holds of each entry in `due` how many keys stand
+-- in it. Returns how many keys went to work.
+local function written(at, made, since)
+  local lists, counts, instants, at_work = {}, {}, {}, 0
+  for _, entry in ipairs(made) do
+    lists[#lists + 1], lists[#lists + 2] = entry.number, packed_keys(entry.names)
+    if entry.at_ms == 'at once' then
+      redis.call('XADD', at.work, '*', 'e', entry.number, 't', since)
+      at_work = at_work + #entry.names
+    else
+      counts[#counts + 1], counts[#counts + 2] = entry.number, #entry.names
+      instants[#instants + 1], instants[#instants + 2] = string.format('%d', entry.at_ms), entry.number
+    end
+  end
+  in_slices(lists, function(...) redis.call('HSET', at.entries, ...) end)
+  in_slices(counts, function(...) redis.call('HSET', at.left, ...) end)
+  in_slices(instants, function(...) redis.call('ZADD', at.due, ...) end)
+  return at_work
+end
+
+-- Which of these entries are in `due`: number -> how many keys stand in it; more than there can be where that is damaged.
+local function still_waiting(left, numbers)
+  local waiting = {}
+  for at, count in ipairs(values_of(left, numbers)) do
+    if count then waiting[numbers[at]] = string.match(count, '^%d%d?%d?$') or ENTRY_KEYS + 1 end
+  end
+  return waiting
+end
+
+-- Notes that keys left entries of `due`. waiting: as it was. departed: number -> how many left.
+local function depart(at, waiting, departed)
+  local counts = {}
+  for number, count in pairs(departed) do
+    local still = tonumber(waiting[number]) - count
+    if still > 0 then
+      counts[#counts + 1], counts[#counts + 2] = number, still
+    else
+      redis.call('ZREM', at.due, number)
+      redis.call('HDEL', at.left, number)
+      redis.call('HDEL', at.entries, number)
+    end
+  end
+  in_slices(counts, function(...) redis.call('HSET', at.left, ...) end)
 end

@@ -4,17 +4,20 @@
 -- All is checked and worked out before anything is written; the checkpoint comes last. Each history is read once
 -- and written once, however often its key changed, and is never longer than a look would leave it.
 --
--- Returns {outcome, entries in work, changes left out}
+-- Returns {outcome, keys in work, changes left out}
 local leases       = key(1, 'hash', 'HGET')           -- partition -> "epoch|expires_ms|owner"
 local checkpoints  = key(2, 'hash', 'HGET HSET')      -- partition -> checkpoint: only its producer reads it
-local histories    = key(3, 'hash', 'HGET HSET')      -- key -> history
-local work         = key(4, 'stream', 'XADD XLEN')    -- one entry a key: {k: key, t: since when it is due (ms)}
-local due          = key(5, 'zset', 'ZSCORE ZADD ZREM') -- key -> when to look next (ms)
+local histories    = key(3, 'hash', 'HMGET HSET')     -- key -> history
+local work         = key(4, 'stream', 'XADD')         -- entries that are due: {e: number, t: since when (ms)}
+local due          = key(5, 'zset', 'ZSCORE ZADD ZREM') -- number of an entry -> when to look next (ms)
 local ledger       = key(6, 'hash', 'HMGET HINCRBY')
 local keys_sampled = key(7, 'string', 'PFADD')        -- HyperLogLog of the sample in use
-local meta         = key(8, 'hash', 'HMGET HSET')     -- watched_since_ms: when the latest watch began; first_look_ms
+local meta         = key(8, 'hash', 'HMGET HSET HINCRBY') -- watched_since_ms: when the latest watch began; first_look_ms;
+                                                      -- lowered; entry: the last number; queued: keys in work
 local dead         = key(9, 'stream', 'XADD')         -- dead letters
-local findings     = key(10, 'hash', 'HEXISTS')       -- key -> JSON
+local entries      = key(10, 'hash', 'HSET HDEL')     -- number -> the keys of the entry
+local left         = key(11, 'hash', 'HMGET HSET HDEL') -- number, of those in `due` -> how many stand in it still
+local findings     = key(12, 'hash', 'HMGET')         -- key -> JSON
 if checked() then return refused end
 local partition, epoch, expected, checkpoint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local records_read, not_sampled = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -22,57 +25,69 @@ local by_name = ARGV[7] -- records by name: "name=number name=number …"
 local watch_began_ms = tonumber(ARGV[8]) -- when this batch began a watch; 0 = it began none
 local look_spacing_ms, watched_spacing_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
 local max_versions = tonumber(ARGV[11]) -- that are not reached
--- The changes, one after the other (little endian): length of the key (u16, BEYOND added where the key is not of the
--- lowered sample), created_ms (u64), digest before (16), digest after (16), key.
-local changes, BEYOND = ARGV[12], 32768
+-- The changes, one after the other (little endian): digest before (16), digest after (16), created_ms (u64), 1 = the
+-- key is not of the lowered sample (u8), length of the key (u16), key.
+local changes = ARGV[12]
 local lowered = ARGV[13] -- the lowered sample as the caller knows it (core/budget.py), '' = it is not
 local now = now_ms()
 
+local told = redis.call('HMGET', meta, 'watched_since_ms', 'first_look_ms', 'queued', 'lowered')
+local watched_since_ms, first_look_ms, queued = tonumber(told[1] or 0), tonumber(told[2] or 0), tonumber(told[3] or 0)
 local current = redis.call('HGET', checkpoints, partition)
-if current == checkpoint then return {'duplicate', redis.call('XLEN', work), 0} end
+if current == checkpoint then return {'duplicate', queued, 0} end
 local fenced = lease_of(leases, partition) ~= epoch
 if fenced or current ~= expected then
   redis.call('HINCRBY', ledger, 'records_repeated', records_read)
-  return {fenced and 'fenced' or 'conflict', redis.call('XLEN', work), 0}
+  return {fenced and 'fenced' or 'conflict', queued, 0}
 end
-local told = redis.call('HMGET', meta, 'watched_since_ms', 'first_look_ms', 'lowered')
-local watched_since_ms, first_look_ms = tonumber(told[1] or 0), tonumber(told[2] or 0)
+
+-- The changes in order: what each replaced, and the version that it made. Of each key `first` holds the first one,
+-- `following` of each change the next one of the same key.
+local before_of, version_of, published = {}, {}, 0
+local names, first, following, newest, beyond = {}, {}, {}, {}, {}
+local place, before, version, is_beyond, name = 1
+while place <= #changes do
+  published = published + 1
+  before, version, is_beyond, name, place = struct.unpack('<c16c24BI2c0', changes, place)
+  before_of[published], version_of[published] = before, version
+  if newest[name] then
+    following[newest[name]] = published
+  else
+    names[#names + 1], first[#first + 1] = name, published
+    if is_beyond == 1 then beyond[#beyond + 1] = #names end
+  end
+  newest[name] = published
+end
+local old = values_of(histories, names)
 
 -- A key beyond the lowered sample is followed until its history, and its finding, are closed. Who does not know how
--- the sample was lowered, or raised again, leaves nothing out.
-local sample_known = lowered ~= '' and told[3] == lowered
-local function is_left_out(name)
-  return sample_known and redis.call('HEXISTS', histories, name) == 0 and redis.call('HEXISTS', findings, name) == 0
-end
-
--- The changes of each key: `first` holds each key's first one, `following` the next one of the same key. A change
--- is known by the place in `changes` where it begins.
-local names, first, following, newest = {}, {}, {}, {}
-local skipped = {} -- of keys beyond the sample: whether they are left out
-local published, left_out, place = 0, 0, 1
-while place <= #changes do
-  local length, beyond = struct.unpack('<I2', changes, place), false
-  if length >= BEYOND then length, beyond = length - BEYOND, true end
-  local name = string.sub(changes, place + 42, place + 41 + length)
-  if beyond and skipped[name] == nil then skipped[name] = is_left_out(name) end
-  if skipped[name] then
-    left_out = left_out + 1
-  else
-    if newest[name] then
-      following[newest[name]] = place
-    else
-      names[#names + 1], first[#first + 1] = name, place
-    end
-    newest[name], published = place, published + 1
+-- the sample was lowered, or raised again, leaves nothing out. Returns how many changes are left out.
+local function leave_out()
+  local unknown, places, gone, count = {}, {}, {}, 0
+  for _, at in ipairs(beyond) do
+    if not old[at] then unknown[#unknown + 1], places[#places + 1] = names[at], at end
   end
-  place = place + 42 + length
+  for nth, finding in ipairs(values_of(findings, unknown)) do
+    if not finding then gone[places[nth]] = true end
+  end
+  local kept_names, kept_first, kept_old = {}, {}, {}
+  for at, one in ipairs(names) do
+    if not gone[at] then
+      kept_names[#kept_names + 1] = one
+      kept_first[#kept_names], kept_old[#kept_names] = first[at], old[at]
+    else
+      local change = first[at]
+      while change do
+        count, change = count + 1, following[change]
+      end
+    end
+  end
+  names, first, old = kept_names, kept_first, kept_old
+  return count
 end
-not_sampled = not_sampled + left_out
 
-local function before_of(change) return string.sub(changes, change + 10, change + 25) end
-local function version_of(change)
-  return string.sub(changes, change + 26, change + 41) .. string.sub(changes, change + 2, change + 9)
-end
+local left_out = #beyond > 0 and lowered ~= '' and told[4] == lowered and leave_out() or 0
+published, not_sampled = published - left_out, not_sampled + left_out
 
 -- What a key's changes of this batch, `change` and those following it, add to versions whose newest has the digest
 -- `last`. Returns the bytes to append, what `last` was if they tell it, whether a version is missing.
@@ -90,24 +105,23 @@ end
 --   6. 12:00:05  ? → ?        The stream does not show it (UNKNOWN): nothing is concluded. Versions … f ?.
 --   7. 12:00:06  g → h        This one tells what ? was. Versions … f g h.
 local function added(change, last)
-  local told, missing, versions = nil, false, {}
+  local told_before, missing, versions = nil, false, {}
   while change do
-    local before = before_of(change)
-    if before ~= UNKNOWN and before ~= last then
+    local replaced = before_of[change]
+    if replaced ~= UNKNOWN and replaced ~= last then
       if last ~= UNKNOWN then
         missing = true
       elseif #versions == 0 then
-        told = before
+        told_before = replaced
       else
-        versions[#versions] = before .. string.sub(versions[#versions], DIGEST_BYTES + 1)
+        versions[#versions] = replaced .. sub(versions[#versions], DIGEST_BYTES + 1)
       end
     end
-    local version = version_of(change)
-    versions[#versions + 1] = version
-    last = string.sub(version, 1, DIGEST_BYTES)
+    versions[#versions + 1] = version_of[change]
+    last = sub(version_of[change], 1, DIGEST_BYTES)
     change = following[change]
   end
-  return table.concat(versions), told, missing
+  return table.concat(versions), told_before, missing
 end
 
 -- What `thin` of core/judging/history.py does at a look, done here as well: validators may be away for hours.
@@ -131,51 +145,57 @@ local function thinned(bytes)
     .. string.sub(bytes, -kept * VERSION_BYTES)
 end
 
--- The history of a key that had none.
+-- The history of a key that had none, but for its number.
+local NOTHING_LOOKED = string.rep('\0', HEADER_BYTES - AT_LO)
+local BEGUN = string.char(FORMAT, WAITING, 0, 0, 1) .. NOTHING_LOOKED
+local UNDATED = string.rep('\0', VERSION_BYTES - DIGEST_BYTES)
+local NO_NUMBER = string.rep('\0', NUMBER_BYTES)
 local function begun(change)
-  local before, versions, missing = before_of(change), version_of(change), false
-  local lo, first_version = 0, ''
-  if before ~= UNKNOWN then lo, first_version = 1, before .. string.rep('\0', VERSION_BYTES - DIGEST_BYTES) end
-  local flags = 0
-  if following[change] then
-    flags = SETTLE
-    local last, more, told = string.sub(versions, 1, DIGEST_BYTES)
-    more, told, missing = added(following[change], last)
-    versions = (told or last) .. string.sub(versions, DIGEST_BYTES + 1) .. more
-    if missing then flags = bit.bor(flags, INCOMPLETE) end
+  local replaced, version = before_of[change], version_of[change]
+  local next_change = following[change]
+  if not next_change and replaced ~= UNKNOWN then return BEGUN .. replaced .. UNDATED .. version end
+  local flags, lo, first_version, more = 0, 0, '', ''
+  if replaced ~= UNKNOWN then lo, first_version = 1, replaced .. UNDATED end
+  if next_change then
+    local last, told_before, missing = sub(version, 1, DIGEST_BYTES)
+    more, told_before, missing = added(next_change, last)
+    version = (told_before or last) .. sub(version, DIGEST_BYTES + 1)
+    flags = missing and SETTLE + INCOMPLETE or SETTLE
   end
-  return thinned(string.char(FORMAT, WAITING, flags, 0, lo) .. string.rep('\0', HEADER_BYTES - AT_LO)
-    .. first_version .. versions)
+  local bytes = NO_NUMBER .. string.char(FORMAT, WAITING, flags, 0, lo) .. NOTHING_LOOKED .. first_version .. version .. more
+  return sub(thinned(bytes), NUMBER_BYTES + 1)
 end
 
+-- A history, its number included, with the changes added.
 local function extended(bytes, change)
-  local phase, flags = string.byte(bytes, AT_PHASE), bit.bor(string.byte(bytes, AT_FLAGS), SETTLE)
-  local last = string.sub(bytes, -VERSION_BYTES, DIGEST_BYTES - VERSION_BYTES - 1)
-  local versions, told, missing = added(change, last)
-  if told then
-    versions = told .. string.sub(bytes, DIGEST_BYTES - VERSION_BYTES) .. versions
-    bytes = string.sub(bytes, 1, -VERSION_BYTES - 1)
+  local phase, flags = byte(bytes, AT_PHASE, AT_FLAGS)
+  flags = bit.bor(flags, SETTLE)
+  local last = sub(bytes, -VERSION_BYTES, DIGEST_BYTES - VERSION_BYTES - 1)
+  local versions, told_before, missing = added(change, last)
+  if told_before then
+    versions = told_before .. sub(bytes, DIGEST_BYTES - VERSION_BYTES) .. versions
+    bytes = sub(bytes, 1, -VERSION_BYTES - 1)
   end
   if missing then flags = bit.bor(flags, INCOMPLETE) end
   flags = bit.band(flags, bit.bnot(SUSPECT)) -- from now on the stream shows how the key goes on
   if phase == SETTLING then phase = WAITING end
-  return thinned(string.char(FORMAT, phase, flags) .. string.sub(bytes, AT_KIND) .. versions)
+  return thinned(number_of(bytes) .. string.char(FORMAT, phase, flags) .. sub(bytes, AT_KIND) .. versions)
 end
 
--- What will stand in `histories`, by the number of the key; nothing in `old`: the key had no history, or one that
--- is damaged: with that nothing can be said of it, but the change that comes now can be watched.
-local old, new, fresh, damaged = {}, {}, {}, {}
+-- What will stand in `histories`, by the place of the key in `names`; false in `old`: the key had no history, or one
+-- that is damaged: with that nothing can be said of it, but the change that comes now can be watched.
+local new, fresh, damaged = {}, {}, {}
 local taken_over, found = 0, 0 -- suspects of a comparison that wait, and those under an open finding
-for number, name in ipairs(names) do
-  local bytes = redis.call('HGET', histories, name)
+for at, name in ipairs(names) do
+  local bytes = old[at]
   if not bytes or not is_history(bytes) then
-    new[number] = begun(first[number])
+    new[at], old[at] = begun(first[at]), false
     fresh[#fresh + 1] = name
     if bytes then damaged[#damaged + 1] = {name, bytes} end
   else
-    old[number], new[number] = bytes, extended(bytes, first[number])
-    if bit.band(string.byte(bytes, AT_FLAGS), SUSPECT) ~= 0 then
-      local phase = string.byte(bytes, AT_PHASE)
+    new[at] = extended(bytes, first[at])
+    local phase, flags = byte(bytes, AT_PHASE, AT_FLAGS)
+    if bit.band(flags, SUSPECT) ~= 0 then
       if phase == WAITING then taken_over = taken_over + 1 end
       if phase == ALARMED then found = found + 1 end
     end
@@ -192,46 +212,74 @@ end
 local fields = {'dead_entries:poison'}
 for field in pairs(counts) do fields[#fields + 1] = field end
 countable(ledger, fields)
-
-local since = string.format('%d', now)
+countable(meta, {'entry', 'queued'})
 
 -- When a key is worth a first look: at once, or where the lag is known (core/adaptive.py), when half of the changes
 -- have come through, but for one key in 32.
 local function worth_from_ms(name, change)
-  if first_look_ms == 0 or tonumber(string.sub(redis.sha1hex(name), 1, 2), 16) < 8 then return 0 end
-  return struct.unpack('<I8', changes, change + 2) + first_look_ms
+  if first_look_ms == 0 or tonumber(sub(redis.sha1hex(name), 1, 2), 16) < 8 then return 0 end
+  return struct.unpack('<I8', version_of[change], DIGEST_BYTES + 1) + first_look_ms
 end
 
--- A key with a history is in `due` or in `work`, never in both. One that waits for a recheck alone is looked at
+-- The entries of keys that wait for another look than a recheck alone, as far as they are in `due`.
+local function find_waiting()
+  local numbers, known = {}, {}
+  for _, bytes in ipairs(old) do
+    local number = bytes and byte(bytes, AT_PHASE) ~= WAITING and number_of(bytes)
+    if number and not known[number] then
+      numbers[#numbers + 1], known[number] = number, true
+    end
+  end
+  return still_waiting(left, numbers)
+end
+local waiting, departed = find_waiting(), {}
+
+local groups, look_together = grouping()
+local due_ms = {}
+-- A key with a history stands in one entry, in `due` or in `work`. One that waits for a recheck alone is looked at
 -- earlier now, but not sooner after its last look than the spacing.
-local function bring_forward(name, bytes, change)
-  local phase = string.byte(bytes, AT_PHASE)
-  if phase == WAITING or not redis.call('ZSCORE', due, name) then return end
+local function bring_forward(at, bytes)
+  local phase, number = byte(bytes, AT_PHASE), number_of(bytes)
+  if phase == WAITING or not waiting[number] then return end
   local spacing_ms = (phase == ALARMED or phase == EXCUSED) and watched_spacing_ms or look_spacing_ms
-  local at_ms = math.max(struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms, worth_from_ms(name, change))
-  if at_ms <= now then
-    redis.call('XADD', work, '*', 'k', name, 't', since)
-    redis.call('ZREM', due, name)
-  else
-    redis.call('ZADD', due, 'LT', at_ms, name)
+  local at_ms = math.max(struct.unpack('<I8', bytes, AT_LOOKED_MS) + spacing_ms, worth_from_ms(names[at], first[at]))
+  if at_ms > now then
+    at_ms = due_together(at_ms)
+    due_ms[number] = due_ms[number] or tonumber(redis.call('ZSCORE', due, number) or math.huge)
+    if at_ms >= due_ms[number] then return end
   end
+  departed[number] = (departed[number] or 0) + 1
+  look_together(at, at_ms > now and at_ms or 'at once')
 end
 
-local spoiled = {} -- names of those that are damaged: they may be in `work`
-for _, one in ipairs(damaged) do
-  bury_damaged(dead, ledger, due, one[1], one[2])
-  spoiled[one[1]] = true
-end
-for number, name in ipairs(names) do
-  if old[number] then
-    bring_forward(name, old[number], first[number])
-  elseif not spoiled[name] and worth_from_ms(name, first[number]) > now then
-    redis.call('ZADD', due, worth_from_ms(name, first[number]), name)
+local spoiled = {} -- names of those that are damaged: they are looked at at once
+for _, one in ipairs(damaged) do spoiled[one[1]] = true end
+for at, name in ipairs(names) do
+  if old[at] then
+    bring_forward(at, old[at])
   else
-    redis.call('XADD', work, '*', 'k', name, 't', since)
+    local at_ms = worth_from_ms(name, first[at])
+    look_together(at, at_ms > now and not spoiled[name] and due_together(at_ms) or 'at once')
   end
-  redis.call('HSET', histories, name, new[number])
 end
+local made, number = numbered(meta, groups, names)
+for _, one in ipairs(damaged) do bury_damaged(dead, ledger, one[1], one[2]) end
+local stored = {}
+for at, name in ipairs(names) do
+  local bytes = new[at]
+  if not old[at] then
+    bytes = number[at] .. bytes
+  elseif number[at] then
+    bytes = number[at] .. sub(bytes, NUMBER_BYTES + 1)
+  end
+  stored[#stored + 1] = name
+  stored[#stored + 1] = bytes
+end
+in_slices(stored, function(...) redis.call('HSET', histories, ...) end)
+local at = {work = work, due = due, entries = entries, left = left}
+depart(at, waiting, departed)
+local at_work = written(at, made, string.format('%d', now))
+if at_work > 0 then queued = redis.call('HINCRBY', meta, 'queued', at_work) end
 in_slices(fresh, function(...) redis.call('PFADD', keys_sampled, ...) end)
 for field, count in pairs(counts) do
   if count ~= 0 then redis.call('HINCRBY', ledger, field, count) end
@@ -240,4 +288,4 @@ if watch_began_ms > watched_since_ms then
   redis.call('HSET', meta, 'watched_since_ms', string.format('%d', watch_began_ms))
 end
 redis.call('HSET', checkpoints, partition, checkpoint)
-return {'published', redis.call('XLEN', work), left_out}
+return {'published', queued, left_out}

@@ -6,12 +6,15 @@
 -- Returns {'published', suspects that wait, {position of a covered one (1 = the first), …}}, or {'fenced'}
 local comparison   = key(1, 'hash', 'HMGET')
 local leases       = key(2, 'hash', 'HGET')         -- ordinal -> "epoch|expires_ms|owner"
-local histories    = key(3, 'hash', 'HGET HSET')    -- key -> history
-local work         = key(4, 'stream', 'XADD')       -- one entry a key: {k: key, t: since when it is due (ms)}
+local histories    = key(3, 'hash', 'HMGET HSET')   -- key -> history
+local work         = key(4, 'stream', 'XADD')       -- entries that are due: {e: number, t: since when (ms)}
 local ledger       = key(5, 'hash', 'HMGET HINCRBY')
 local keys_sampled = key(6, 'string', 'PFADD')      -- HyperLogLog
-local due          = key(7, 'zset', 'ZREM')         -- key -> when to look next (ms)
+local due          = key(7, 'zset', 'ZREM')         -- number of an entry -> when to look next (ms)
 local dead         = key(8, 'stream', 'XADD')       -- dead letters
+local meta         = key(9, 'hash', 'HMGET HINCRBY') -- entry: the last number; queued: keys in work
+local entries      = key(10, 'hash', 'HSET HDEL')   -- number -> the keys of the entry
+local left         = key(11, 'hash', 'HMGET HSET HDEL') -- number, of those in `due` -> how many stand in it still
 if checked() then return refused end
 local id, ordinal, epoch = ARGV[1], ARGV[2], ARGV[3]
 -- The suspects, one after the other (little endian): length of the key (u16), digest of what the origin showed (16),
@@ -20,24 +23,30 @@ local packed = ARGV[4]
 local COUNTED = {'suspects_published', 'suspects_waiting', 'versions_published', 'outstanding'}
 countable(ledger, COUNTED)
 countable(ledger, {'dead_entries:poison'})
+countable(meta, {'entry', 'queued'})
 local now = now_ms()
 
 if redis.call('HMGET', comparison, 'id')[1] ~= id or lease_of(leases, ordinal) ~= epoch then return {'fenced'} end
 
+-- The history that begins with a suspect, but for its number.
 local function suspected(digest)
   return string.char(FORMAT, WAITING, bit.bor(INCOMPLETE, SUSPECT), 0, 0) .. string.rep('\0', HEADER_BYTES - AT_LO)
     .. digest .. struct.pack('<I8', now)
 end
 
--- What will be written: histories of new suspects, histories that are to be looked at once more before they close.
-local fresh, again, covered, place, number = {}, {}, {}, 1, 0
-local begun, damaged = {}, {}
+local names, digests, place = {}, {}, 1
 while place <= #packed do
   local length = struct.unpack('<I2', packed, place)
-  local digest = string.sub(packed, place + 2, place + 17)
-  local name = string.sub(packed, place + 18, place + 17 + length)
-  place, number = place + 18 + length, number + 1
-  local bytes = redis.call('HGET', histories, name)
+  digests[#digests + 1] = string.sub(packed, place + 2, place + 17)
+  names[#names + 1] = string.sub(packed, place + 18, place + 17 + length)
+  place = place + 18 + length
+end
+
+-- What will be written: histories of new suspects, histories that are to be looked at once more before they close.
+local fresh, again, covered = {}, {}, {}
+local begun, damaged = {}, {}
+for number, bytes in ipairs(values_of(histories, names)) do
+  local name = names[number]
   if bytes and not begun[name] and not is_history(bytes) then
     damaged[#damaged + 1] = {name, bytes}
     bytes = false
@@ -48,28 +57,47 @@ while place <= #packed do
   if not begun[name] and (not bytes or ours and phase == SETTLING) then
     -- A suspect that was answered and differs again is a new one.
     begun[name] = true
-    fresh[#fresh + 1] = {name, suspected(digest), bytes}
+    fresh[#fresh + 1] = {name = name, body = suspected(digests[number]), number = bytes and number_of(bytes)}
   elseif not ours and not begun[name] then
     covered[#covered + 1] = number
     if phase == SETTLING then
-      again[#again + 1] = {name, string.sub(bytes, 1, AT_PHASE) .. string.char(bit.bor(flags, SETTLE))
-        .. string.sub(bytes, AT_KIND)}
+      again[#again + 1] = {name = name, bytes = sub(bytes, 1, AT_PHASE) .. string.char(bit.bor(flags, SETTLE))
+        .. sub(bytes, AT_KIND)}
     end
   end
 end
 
-local names = {}
-for _, one in ipairs(damaged) do bury_damaged(dead, ledger, due, one[1], one[2]) end
+-- A key with a history stands in one entry, in `due` or in `work`: what waits there is looked at at once.
+local numbers, departed = {}, {}
 for _, one in ipairs(fresh) do
-  names[#names + 1] = one[1]
-  -- A key with a history is in `due` or in `work`, never in both.
-  if not one[3] or redis.call('ZREM', due, one[1]) == 1 then
-    redis.call('XADD', work, '*', 'k', one[1], 't', string.format('%d', now))
-  end
-  redis.call('HSET', histories, one[1], one[2])
+  if one.number then numbers[#numbers + 1] = one.number end
 end
-for _, one in ipairs(again) do redis.call('HSET', histories, one[1], one[2]) end
-in_slices(names, function(...) redis.call('PFADD', keys_sampled, ...) end)
+local waiting = still_waiting(left, numbers)
+local groups, look_together = grouping()
+local sampled = {}
+for at, one in ipairs(fresh) do
+  sampled[at] = one.name
+  if not one.number or waiting[one.number] then look_together(at, 'at once') end
+  if one.number and waiting[one.number] then departed[one.number] = (departed[one.number] or 0) + 1 end
+end
+local made, number = numbered(meta, groups, sampled)
+
+for _, one in ipairs(damaged) do bury_damaged(dead, ledger, one[1], one[2]) end
+local stored = {}
+for at, one in ipairs(fresh) do
+  stored[#stored + 1] = one.name
+  stored[#stored + 1] = (number[at] or one.number) .. one.body
+end
+for _, one in ipairs(again) do
+  stored[#stored + 1] = one.name
+  stored[#stored + 1] = one.bytes
+end
+in_slices(stored, function(...) redis.call('HSET', histories, ...) end)
+local at = {work = work, due = due, entries = entries, left = left}
+depart(at, waiting, departed)
+local at_work = written(at, made, string.format('%d', now))
+if at_work > 0 then redis.call('HINCRBY', meta, 'queued', at_work) end
+in_slices(sampled, function(...) redis.call('PFADD', keys_sampled, ...) end)
 if #fresh > 0 then
   for _, field in ipairs(COUNTED) do redis.call('HINCRBY', ledger, field, #fresh) end
 end
