@@ -87,7 +87,12 @@ def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
         return _show_config(loaded)
     if process.tables:
         return _tables(loaded)
-    return _COMMANDS[command](process, loaded.migrations)
+    migrations = loaded.migrations
+    if process.live_prices and command in _PRICED:
+        from pipeline.prices import with_live_prices
+
+        migrations = with_live_prices(migrations)
+    return _COMMANDS[command](process, migrations)
 
 
 def _one(process: ProcessConfig, migrations: Migrations) -> MigrationConfig:
@@ -362,6 +367,8 @@ def _datadel(argv: list[str]) -> int:
 
 
 _PLAYERS: dict[str, Callable[[list[str]], int]] = {"demo": _demo, "datagen": _datagen, "datadel": _datadel}
+#: Where --live-prices asks for them: what a command does not show, nobody need ask for.
+_PRICED = {"run", "reader", "comparer", "compare", "monitor", "status", "gate", "report", "plan"}
 _COMMANDS: dict[str, Callable[[ProcessConfig, Migrations], int]] = {
     "run": _run,
     "reader": _role,

@@ -7,6 +7,7 @@ followed until its history is closed, and then left out: it may change unseen. S
 are counted anew whenever the sample changes, and only those of the sample in use count.
 """
 
+from collections.abc import Collection
 from math import floor, log2
 
 import msgspec
@@ -17,6 +18,7 @@ from pipeline.core.cost import (
     OF_LOOKS,
     STREAM,
     WINDOW_MINUTES,
+    Prices,
     Spending,
     Terms,
     dollars_of,
@@ -139,6 +141,18 @@ def comparison_share(spending: Spending, terms: Terms, now_ms: int, since_ms: in
     """Dollars an hour that Scans may cost: what the watch of the stream leaves, a tenth at least."""
     found = stream_an_hour(spending, terms, now_ms, since_ms)
     return max(terms.budget - sum(found or (0.0,)), terms.budget * LEAST_SHARE)
+
+
+def scan_units(dollars_an_hour: float, prices: Prices, sides: Collection[str]) -> float:
+    """Read units a second of each side that is scanned, for so much money."""
+    a_million = sum(prices.of_units(side, 1_000_000) for side in sides)
+    return dollars_an_hour / 3_600 / a_million * 1_000_000
+
+
+def least_limit(max_rcu: float, dollars_an_hour: float, prices: Prices, sides: Collection[str]) -> float:
+    """Read units a second of each side by --max-rcu and by the budget, whichever is less; 0 = no limit."""
+    by_budget = scan_units(dollars_an_hour, prices, sides) if dollars_an_hour and sides else 0.0
+    return min(filter(None, (max_rcu, by_budget)), default=0.0)
 
 
 def in_words(sample: InUse) -> str:
