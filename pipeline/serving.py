@@ -299,7 +299,7 @@ class Service:
         except StoreUnavailable as error:
             log.debug("not kept: trying again", error=str(error))
         finally:
-            self._keeping.turns.slow(self._seats[lane], slow)
+            self._keeping.turns.slow(self._seats[lane], slow=slow)
         if work.has_worked or now - lane.taken_up_at > WELL_SECONDS:
             lane.failures = 0
             lane.troubles.fine("work")
