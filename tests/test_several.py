@@ -19,6 +19,7 @@ from pipeline.config import ProcessConfig, load
 from pipeline.report.facts import fingerprint
 from pipeline.store import StoreView
 from tests import servers
+from tests.test_damaged_state import KEYS
 from tests.test_findings import put
 from tests.whole_store import WholeStore
 
@@ -79,6 +80,43 @@ def four(world: World) -> list[str]:
     damaged = world.begun("damaged")
     damaged._redis.hset(damaged._key("ledger"), "records_read", "many")
     return world.options("good", "bad", "damaged", "never")
+
+
+# --- damage ------------------------------------------------------------------------------------------------
+
+LOOKS = (
+    *(["status"], ["status", "--json"], ["gate"], ["gate", "--json"], ["report", "--format", "json"]),
+    *(["report", "--format", "html"], ["findings"], ["findings", "--json"], ["findings", "--summary"]),
+)
+
+
+@pytest.mark.parametrize("key", [*KEYS, "meta", "samples", "findings-log"])
+def test_one_whose_state_is_damaged_hides_no_other(world, key: str, capsys) -> None:
+    """Each key of the first migration in turn is something else than it should be."""
+    damaged = world.begun("damaged")
+    put(damaged, "c#1")
+    put(world.begun("bad"), "c#2")
+    options = world.options("damaged", "bad")
+    damaged._redis.delete(damaged._key(key))
+    damaged._redis.geoadd(damaged._key(key), (1, 1, "x")) if key != "due" else damaged._redis.set(
+        damaged._key(key), "x"
+    )
+    for command in LOOKS:
+        assert main([*command, *options]) == 1, (command, capsys.readouterr().err)
+        told = capsys.readouterr()
+        assert world.name("bad") in told.out if command != ["findings", "--summary"] else "×" in told.out
+        assert "defect of the program" not in told.err
+
+
+@pytest.mark.parametrize("field", ["settings", "secret", "format", "started_ms"])
+@pytest.mark.parametrize("value", ["", "x", "{}", "[]", '{"verify_on": "nowhere"}', "-1"])
+def test_one_whose_beginning_is_damaged_hides_no_other(world, field: str, value: str, capsys) -> None:
+    damaged = world.begun("damaged")
+    put(world.begun("bad"), "c#2")
+    damaged._redis.hset(damaged._key("meta"), field, value)
+    for command in LOOKS:
+        assert main([*command, *world.options("damaged", "bad")]) == 1, (command, capsys.readouterr().err)
+        assert world.name("bad") in capsys.readouterr().out
 
 
 # --- the exit code -----------------------------------------------------------------------------------------
