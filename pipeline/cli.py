@@ -269,7 +269,7 @@ def _report(process: ProcessConfig, migrations: Migrations) -> int:
     from pipeline.store import StoreView
 
     if process.facts:
-        return report.of_file(process, process.facts)
+        return report.of_file(process, process.facts, migrations[0].name if len(migrations) == 1 else "")
     if len(migrations) > 1:
         return _several(process, migrations)
     [migration] = migrations

@@ -43,6 +43,9 @@ log = structlog.get_logger(__name__)
 BACKOFF, RETRY_SECONDS = Backoff(1.0, 60.0), 1.0
 #: Between two times that a migration is kept, and between two looks whether its work is over.
 KEEP_SECONDS, ENDING_SECONDS = 1.0, 0.2
+#: With so many migrations that keeping each takes this long, they are kept less often; but what is said to be
+#: alive for six seconds has three tries.
+KEEP_EACH_SECONDS, KEEP_SECONDS_MAX = 0.02, 2.0
 #: A migration that was taken up again, and went well for so long, is served.
 WELL_SECONDS = 10.0
 #: Threads that take migrations up, and threads that keep them; no more than there are migrations.
@@ -69,7 +72,10 @@ class Work(Protocol):
         """It has done what it is there for at least once: its configuration is right."""
 
     def keep(self) -> None:
-        """What is done once a second. Raises StoreUnavailable to go on, anything else to be given up."""
+        """What is done once a second, or a little less often where migrations are many.
+
+        Raises StoreUnavailable to go on, anything else to be given up.
+        """
 
     def end(self, error: BaseException | None) -> bool:
         """Finish what is under way and give everything back; False: not yet, to be called again.
@@ -146,6 +152,7 @@ class Lane:
         self.failure: BaseException | None = None
         self.failures = 0  # in a row
         self.taken_up_at = 0.0
+        self.every_seconds = service.every_seconds
         self._service, self.asking = service, asking
 
     def guarded(self, chore: Chore) -> Chore:
@@ -196,6 +203,8 @@ class Service:
     ) -> None:
         migrations = list(migrations)
         self.alone = len(migrations) == 1
+        #: How often each is kept.
+        self.every_seconds = max(KEEP_SECONDS, min(KEEP_EACH_SECONDS * len(migrations), KEEP_SECONDS_MAX))
         self.asking = Pool(min(ASKING_THREADS, len(migrations)))
         self._keeping = Pool(min(KEEPING_THREADS, len(migrations)))
         self._pools = (*pools, self.asking, self._keeping)
@@ -285,7 +294,7 @@ class Service:
             except Exception as error:  # noqa: BLE001  # whatever it is concerns this migration alone
                 lane.fail(error)
                 return began
-        return began + KEEP_SECONDS
+        return began + self.every_seconds
 
     def _keep_once(self, lane: Lane, now: float) -> None:
         work = lane.work
@@ -299,7 +308,7 @@ class Service:
         except StoreUnavailable as error:
             log.debug("not kept: trying again", error=str(error))
         finally:
-            self._keeping.turns.slow(self._seats[lane], slow)
+            self._keeping.turns.slow(self._seats[lane], slow=slow)
         if work.has_worked or now - lane.taken_up_at > WELL_SECONDS:
             lane.failures = 0
             lane.troubles.fine("work")

@@ -25,7 +25,7 @@ from pipeline.metrics import Metrics, ValidatorMetrics
 from pipeline.process import garbage
 from pipeline.process.pool import Pool
 from pipeline.process.pulse import Heartbeat
-from pipeline.serving import Lane, Service, Work
+from pipeline.serving import TO_BE_PUT_RIGHT, Lane, Service, Work
 from pipeline.sides import Connections, clocks, count_spent, report
 from pipeline.store import Outage, Pools, ValidatorStore
 from pipeline.validator.quarantine import House
@@ -40,6 +40,8 @@ IDLE_SECONDS = 0.4
 ASKED_A_SECOND = 100.0
 #: Of a thread whose batches fail.
 BACKOFF = Backoff(1.0, 30.0)
+#: Between two looks whether what a person has to put right is right.
+PROBE_SECONDS = 10.0
 #: A validator says once a second that it is alive; so long it is believed.
 ALIVE_MS = 6_000
 #: How long a batch under way may take until a migration is given up.
@@ -178,6 +180,7 @@ class _Judging:
         self._threads = judging.threads
         self._keep, self._end = keep, end
         self._failures = 0  # in a row
+        self._probes = False  # until what a person has to put right is right
         self._ends_at = 0.0
         self._seat = self._turns.seat()
         self._chore = lane.guarded(self._step)
@@ -209,13 +212,14 @@ class _Judging:
             self._turns.put(self._seat, self._chore, again)
 
         try:
-            with self._lane.troubles.part("judging"):
-                self._validator.step(claimed)
+            judged = self._validator.step(claimed)
         except (AwsError, StoreError) as error:
             self._failed(error)
         else:
             self._failures = 0
             self._turns.slow(self._seat, slow=False)
+            if judged:
+                self._lane.troubles.fine("judging")
         return None if handed_on else time.monotonic()
 
     def _failed(self, error: Exception) -> None:
@@ -227,3 +231,20 @@ class _Judging:
         log.log(level, "batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
         self._turns.slow(self._seat, slow=isinstance(error, AwsUnavailable))
         self._turns.rest(self._seat, delay)
+        if isinstance(error, TO_BE_PUT_RIGHT):
+            self._lane.troubles.failing("judging", error)
+            if not self._probes:
+                self._probes = True
+                self._lane.ask(self._probe)
+
+    def _probe(self) -> float | None:
+        """Whether it is put right: this process may have no batch any more that would show it."""
+        if self._ends_at:
+            return None
+        try:
+            self._validator.probe()
+        except AwsError:
+            return time.monotonic() + PROBE_SECONDS
+        self._probes = False
+        self._lane.troubles.fine("judging")
+        return None
