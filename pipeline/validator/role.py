@@ -131,9 +131,9 @@ class _Validators:
             store.clock.keep()
             if reads:  # one that cannot read is none: nobody may count on it, the gate least of all
                 store.say_alive(consumer, ALIVE_MS)
-            count_spent(store, metrics)
             if migration.is_adaptive:
                 store.adapt(migration.converge_at_most_ms)
+            count_spent(store, metrics)
 
         def end() -> None:
             with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
