@@ -191,6 +191,10 @@ class Lane:
         """Whatever these threads have to do for this migration is due now."""
         self._service.asking.turns.hasten(self.asking)
 
+    def asks_slowly(self, slowly: bool) -> None:
+        """Whether AWS keeps those threads waiting on behalf of this migration."""
+        self._service.asking.turns.slow(self.asking, slow=slowly)
+
 
 #: Takes a migration up; raises what it cannot be served for.
 Begin = Callable[[Lane], Work]

@@ -66,6 +66,11 @@ class InUse(msgspec.Struct, frozen=True):
     def percent(self) -> float:
         return self.lowered.percent if self.lowered else self.begun_percent
 
+    @property
+    def lowered_ms(self) -> int:
+        """Since when it is as it is."""
+        return self.lowered.since_ms if self.lowered else self.started_ms
+
 
 def stream_an_hour(
     spending: Spending, terms: Terms, now_ms: int, since_ms: int
