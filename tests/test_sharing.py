@@ -77,12 +77,6 @@ def test_migrations_on_one_server_share_connections_which_outlive_each_of_them(v
     assert two.redis.connection_pool._available_connections == [used] and used._sock is not None
 
 
-def test_in_a_cluster_each_migration_finds_its_own_node() -> None:
-    pools, url = Pools(), "redis+cluster://127.0.0.1:7000,127.0.0.1:7001"
-    one, two = (RedisConnection(url, name, pools=pools) for name in ("one", "two"))
-    assert one.redis.connection_pool is not two.redis.connection_pool
-
-
 class Told:
     """An outage of a process with several migrations."""
 

@@ -66,6 +66,11 @@ class InUse(msgspec.Struct, frozen=True):
     def percent(self) -> float:
         return self.lowered.percent if self.lowered else self.begun_percent
 
+    @property
+    def lowered_ms(self) -> int:
+        """Since when it is as it is."""
+        return self.lowered.since_ms if self.lowered else self.started_ms
+
 
 def stream_an_hour(
     spending: Spending, terms: Terms, now_ms: int, since_ms: int
@@ -186,5 +191,13 @@ def money(dollars: float) -> str:
 
 
 def at(ms: int) -> str:
-    """The time of day, UTC."""
-    return f"{ms // HOUR_MS % 24:02}:{ms // 60_000 % 60:02} UTC"
+    """An instant to the minute, UTC."""
+    # Days since 1 March of the year 0, in eras of 400 years: the leap day is the last one of its year.
+    era, day = divmod(ms // 86_400_000 + 719_468, 146_097)
+    year = (day - day // 1_460 + day // 36_524 - day // 146_096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153
+    day -= (153 * month + 2) // 5 - 1
+    month = month + 3 if month < 10 else month - 9
+    year += 400 * era + (month <= 2)
+    return f"{year}-{month:02}-{day:02} {ms // HOUR_MS % 24:02}:{ms // 60_000 % 60:02} UTC"
