@@ -4,7 +4,7 @@ Reads: options. Writes: results.json, results.md and results.svg into --output. 
 
   --quick          fewer rounds and smaller sizes: under a minute, for a look
   --output DIR     where the files go (default: build/benchmarks)
-  --only WORD …    only these: reader validator redis whole delay scaling growth compare comparers report
+  --only WORD …    only these: reader validator redis whole delay scaling growth many compare comparers report
 """
 
 import argparse
@@ -25,6 +25,7 @@ from benchmarks import (
     comparers,
     comparing,
     growth,
+    many,
     picture,
     reporting,
     results,
@@ -166,6 +167,17 @@ def growth_curves(run: Run) -> None:
     )
 
 
+def many_migrations(run: Run) -> None:
+    count = run.sized(20, 100)
+    rounds = [many.idle(run.redis_url, run.directory, count) for _ in range(run.sized(1, 3))]
+    cores = [one["cores"] + one["redis_cores"] for one in rounds]
+    run.add(
+        at_most(f"{count} idle migrations, all processes and Redis, scraped", "cores", cores, 0.5),
+        at_most("… Redis's part of it", "cores", [one["redis_cores"] for one in rounds], None),
+        at_most("… memory, the largest process", "MB", [one["memory_mb"] for one in rounds], 150),
+    )
+
+
 def compare(run: Run) -> None:
     with stub.serve() as server:
         for name, tables, need in (
@@ -263,6 +275,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "delay": delay,
     "scaling": scaling,
     "growth": growth_curves,
+    "many": many_migrations,
     "compare": compare,
     "comparers": comparers_whole,
     "report": report,

@@ -27,24 +27,12 @@ BOOT_SECONDS, END_SECONDS = 120.0, 30.0
 SETTLED_SHARE, SETTLED_SECONDS = 0.25, 0.5
 
 
-class Program:
-    """`dynamodb-migration-monitor COMMAND` with one table's stream and the other table on two stubs."""
+class Running:
+    """`dynamodb-migration-monitor` with these words, while it runs."""
 
-    def __init__(
-        self, source: Stub, target: Stub, redis_url: str, log: Path, command: str, options: str
-    ) -> None:
-        """options: more of the command line. The migration is begun here, the processes with `__enter__`."""
+    def __init__(self, log: Path, argv: list[str]) -> None:
         self.log = log
-        migration = f"bench-{uuid.uuid4().hex[:8]}"
-        self._argv = [
-            *(command, "--migration", migration, "--redis-url", redis_url, "--target-table", TABLE),
-            *("--source-endpoint-url", source.url, "--target-endpoint-url", target.url),
-            *("--region", "us-east-1", "--iterator-type", "TRIM_HORIZON", "--metrics-port", "0"),
-            *("--log-format", "json", *shlex.split(options)),
-        ]
-        loaded = load(self._argv, {})
-        prepared, _, _ = preflight.prepare(loaded.process, loaded.migrations[0])
-        self.store = BenchStore.begin(redis_url, migration, prepared.settings())
+        self._argv = argv
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as sink:
@@ -65,7 +53,6 @@ class Program:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        self.store.close()
 
     def processes(self) -> list[int]:
         """The supervisor and its children."""
@@ -98,3 +85,29 @@ class Program:
             if "resource_tracker" not in command_of(pid):
                 found[f"process {len(found)}"] = peak_memory_mb(pid)
         return found
+
+
+class Program(Running):
+    """COMMAND with one table's stream and the other table on two stubs."""
+
+    def __init__(
+        self, source: Stub, target: Stub, redis_url: str, log: Path, command: str, options: str
+    ) -> None:
+        """options: more of the command line. The migration is begun here, the processes with `__enter__`."""
+        migration = f"bench-{uuid.uuid4().hex[:8]}"
+        argv = [
+            *(command, "--migration", migration, "--redis-url", redis_url, "--target-table", TABLE),
+            *("--source-endpoint-url", source.url, "--target-endpoint-url", target.url),
+            *("--region", "us-east-1", "--iterator-type", "TRIM_HORIZON", "--metrics-port", "0"),
+            *("--log-format", "json", *shlex.split(options)),
+        ]
+        super().__init__(log, argv)
+        loaded = load(argv, {})
+        prepared, _, _ = preflight.prepare(loaded.process, loaded.migrations[0])
+        self.store = BenchStore.begin(redis_url, migration, prepared.settings())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self.store.close()

@@ -87,7 +87,12 @@ def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
         return _show_config(loaded)
     if process.tables:
         return _tables(loaded)
-    return _COMMANDS[command](process, loaded.migrations)
+    migrations = loaded.migrations
+    if process.live_prices and command in _PRICED:
+        from pipeline.prices import with_live_prices
+
+        migrations = with_live_prices(migrations)
+    return _COMMANDS[command](process, migrations)
 
 
 def _one(process: ProcessConfig, migrations: Migrations) -> MigrationConfig:
@@ -264,7 +269,7 @@ def _report(process: ProcessConfig, migrations: Migrations) -> int:
     from pipeline.store import StoreView
 
     if process.facts:
-        return report.of_file(process, process.facts)
+        return report.of_file(process, process.facts, migrations[0].name if len(migrations) == 1 else "")
     if len(migrations) > 1:
         return _several(process, migrations)
     [migration] = migrations
@@ -325,7 +330,7 @@ def _tables(loaded: Loaded) -> int:
 
 
 def _show_config(loaded: Loaded) -> int:
-    if loaded.process.write:
+    if loaded.process.write is not None:
         from pipeline.commands import making
 
         return making.write(loaded)
@@ -362,6 +367,8 @@ def _datadel(argv: list[str]) -> int:
 
 
 _PLAYERS: dict[str, Callable[[list[str]], int]] = {"demo": _demo, "datagen": _datagen, "datadel": _datadel}
+#: Where --live-prices asks for them: what a command does not show, nobody need ask for.
+_PRICED = {"run", "reader", "comparer", "compare", "monitor", "status", "gate", "report", "plan"}
 _COMMANDS: dict[str, Callable[[ProcessConfig, Migrations], int]] = {
     "run": _run,
     "reader": _role,

@@ -26,8 +26,8 @@ MEANINGS: dict[int, str] = {
     FAILED: "mismatches are open, the books do not balance, or the gate fails",
     USAGE: "the command line is wrong, or a value in it",
     INCONCLUSIVE: "inconclusive: nothing has been judged yet (`status`, `findings`), too little for an "
-    "answer (`gate`), a key that is neither equal nor a finding (`findings --explain`), "
-    "or not everything was compared (`compare`)",
+    "answer (`gate`), one of many migrations that cannot be read, a key that is neither equal nor a finding "
+    "(`findings --explain`), or not everything was compared (`compare`)",
     CONFIGURATION: "configuration, credentials, permissions, a wrong table, or what never answered at the "
     "start; `doctor` says which",
     COULD_NOT_ASK: "Redis or AWS cannot be asked now: nothing is said about the tables",

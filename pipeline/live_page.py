@@ -100,7 +100,7 @@ class LivePage:
         if self._store is None:
             self._store = StoreView.open(self._process.redis_url, self.name)
         if self._store is None:
-            raise ConfigurationError("the migration has not begun yet")
+            raise ConfigurationError(standing.NOT_BEGUN.problem)
         self._store.terms = self._migration.terms()
         return self._store
 

@@ -116,8 +116,12 @@ def _round(
             one.log(before, figures, quiet=several)
         elif not several:
             _print(process, text.statistics_text(figures, before))
-    if several and process.log_format != "json":
-        _print(process, "\n".join(overview_text.status_lines(standing.worst_first(standings), MOST_LINES)))
+    is_whole = len(standings) == len(monitored)  # else it would speak of a part as of all
+    if several and is_whole and process.log_format != "json":
+        # At the end those who read and judge have ended before: no answer would be one.
+        answered = not stop.is_set()
+        ranked = standing.worst_first(standings)
+        _print(process, "\n".join(overview_text.status_lines(ranked, MOST_LINES, answered=answered)))
 
 
 def _print(process: ProcessConfig, said: str) -> None:

@@ -43,6 +43,9 @@ log = structlog.get_logger(__name__)
 BACKOFF, RETRY_SECONDS = Backoff(1.0, 60.0), 1.0
 #: Between two times that a migration is kept, and between two looks whether its work is over.
 KEEP_SECONDS, ENDING_SECONDS = 1.0, 0.2
+#: With so many migrations that keeping each takes this long, they are kept less often; but what is said to be
+#: alive for six seconds has three tries.
+KEEP_EACH_SECONDS, KEEP_SECONDS_MAX = 0.02, 2.0
 #: A migration that was taken up again, and went well for so long, is served.
 WELL_SECONDS = 10.0
 #: Threads that take migrations up, and threads that keep them; no more than there are migrations.
@@ -69,7 +72,10 @@ class Work(Protocol):
         """It has done what it is there for at least once: its configuration is right."""
 
     def keep(self) -> None:
-        """What is done once a second. Raises StoreUnavailable to go on, anything else to be given up."""
+        """What is done once a second, or a little less often where migrations are many.
+
+        Raises StoreUnavailable to go on, anything else to be given up.
+        """
 
     def end(self, error: BaseException | None) -> bool:
         """Finish what is under way and give everything back; False: not yet, to be called again.
@@ -88,7 +94,7 @@ class Troubles:
         self._reasons: dict[str, str] = {"beginning": ""}  # what does not go well → why
         served(0)
 
-    def failing(self, what: str, error: BaseException, retry_seconds: float | None = None) -> None:
+    def failing(self, what: str, error: BaseException) -> None:
         """What: "beginning", or a part of the work."""
         reason = _told_apart(error)
         news = self._reasons.get(what) != reason
@@ -96,13 +102,8 @@ class Troubles:
         self._served(0)
         if not news or self._alone:
             return
-        told = _told(error)
-        if isinstance(error, MonitorError):
-            log.error("migration is not served", **self._named, part=what, **told)
-        else:
-            log.error("migration is not served", **self._named, part=what, exc_info=error, **told)
-        if retry_seconds is not None:
-            log.debug("tried again", **self._named, retry_seconds=retry_seconds)
+        traced = {} if isinstance(error, MonitorError) else {"exc_info": error}
+        log.error("migration is not served", **self._named, part=what, **_told(error), **traced)
 
     def fine(self, what: str) -> None:
         """Cheap where nothing is wrong."""
@@ -145,18 +146,25 @@ class Lane:
         self.work: Work | None = None
         self.failure: BaseException | None = None
         self.failures = 0  # in a row
+        self.times = 0  # it was taken up
         self.taken_up_at = 0.0
+        self.every_seconds = service.every_seconds
         self._service, self.asking = service, asking
 
     def guarded(self, chore: Chore) -> Chore:
-        """The chore; what it raises ends this migration's work, and it is not done again."""
+        """The chore; what it raises ends this migration's work, and it is not done again.
+
+        What is left of work that was ended before ends no other.
+        """
+        times = self.times
 
         def safely() -> float | None:
             try:
                 with self.named():
                     return chore()
             except Exception as error:  # noqa: BLE001  # whatever it is concerns this migration alone
-                self.fail(error)
+                if times == self.times:
+                    self.fail(error)
                 return None
 
         return safely
@@ -183,6 +191,10 @@ class Lane:
         """Whatever these threads have to do for this migration is due now."""
         self._service.asking.turns.hasten(self.asking)
 
+    def asks_slowly(self, slowly: bool) -> None:
+        """Whether AWS keeps those threads waiting on behalf of this migration."""
+        self._service.asking.turns.slow(self.asking, slow=slowly)
+
 
 #: Takes a migration up; raises what it cannot be served for.
 Begin = Callable[[Lane], Work]
@@ -196,6 +208,8 @@ class Service:
     ) -> None:
         migrations = list(migrations)
         self.alone = len(migrations) == 1
+        #: How often each is kept.
+        self.every_seconds = max(KEEP_SECONDS, min(KEEP_EACH_SECONDS * len(migrations), KEEP_SECONDS_MAX))
         self.asking = Pool(min(ASKING_THREADS, len(migrations)))
         self._keeping = Pool(min(KEEPING_THREADS, len(migrations)))
         self._pools = (*pools, self.asking, self._keeping)
@@ -239,6 +253,7 @@ class Service:
 
     def _take_up(self, lane: Lane, due: float) -> None:
         lane.failure = None
+        lane.times += 1
 
         def begin() -> float | None:
             with lane.named():
@@ -268,7 +283,7 @@ class Service:
     def _refused(self, lane: Lane, error: Exception) -> float:
         lane.failures += 1
         delay = BACKOFF.after(lane.failures)
-        lane.troubles.failing("beginning", error, delay)
+        lane.troubles.failing("beginning", error)
         self.asking.turns.slow(lane.asking, slow=isinstance(error, AwsUnavailable))
         return time.monotonic() + delay
 
@@ -285,7 +300,7 @@ class Service:
             except Exception as error:  # noqa: BLE001  # whatever it is concerns this migration alone
                 lane.fail(error)
                 return began
-        return began + KEEP_SECONDS
+        return began + self.every_seconds
 
     def _keep_once(self, lane: Lane, now: float) -> None:
         work = lane.work
@@ -299,7 +314,7 @@ class Service:
         except StoreUnavailable as error:
             log.debug("not kept: trying again", error=str(error))
         finally:
-            self._keeping.turns.slow(self._seats[lane], slow)
+            self._keeping.turns.slow(self._seats[lane], slow=slow)
         if work.has_worked or now - lane.taken_up_at > WELL_SECONDS:
             lane.failures = 0
             lane.troubles.fine("work")
@@ -309,8 +324,7 @@ class Service:
         error = lane.failure
         if lane.alone or lane.work is None or error is None:
             return None  # the process ends
-        if lane.troubles is not None:
-            lane.troubles.failing("work", error)
+        lane.troubles.failing("work", error)
         if not self._ended(lane, error):
             return time.monotonic() + ENDING_SECONDS
         lane.work = None
@@ -323,10 +337,8 @@ class Service:
             return True
         try:
             return lane.work.end(error)
-        except Exception as again:  # noqa: BLE001  # what it held will run out
-            log.warning(
-                "not all was given back: it will run out", migration=lane.migration, error=_told(again)
-            )
+        except Exception as again:  # noqa: BLE001  # whatever it is concerns this migration alone
+            log.warning("not all was given back: it will run out", error=_told(again)["reason"])
             return True
 
     # --- the end -------------------------------------------------------------------------------------------

@@ -81,7 +81,8 @@ def test_config_says_where_each_value_came_from(tmp_path: Path) -> None:
     orders, customers, _ = ({one.option.name: one for one in each} for each in loaded.effective)
     assert customers["sample-rate"].source == f"{file[1]}, line 7 (migrations: customers)"
     assert customers["target-table"].source == f"{file[1]}, line 7 (migrations: customers)"
-    assert orders["sample-rate"].source == file[1]
+    assert orders["sample-rate"].source == f"{file[1]}, line 4"
+    assert orders["redis-url"].source == f"{file[1]}, line 1"
     assert (orders["gate-lag"].source, orders["stable-for"].source) == ("command line", "environment")
     assert orders["max-rcu"].source == "default"
     assert orders["migration"].value == "orders"

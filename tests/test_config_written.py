@@ -21,7 +21,7 @@ from pipeline.core.model import Side, SideConfig
 from pipeline.errors import MalformedResponse, UsageError
 from tests.fake import Fake
 from tests.odd_answers import http
-from tests.test_cli import command
+from tests.test_cli import MODULE, command
 
 BOTH = ["123", "a.b", "on", "orders", "prod-1", "prod-2", "_x-y"]
 
@@ -124,6 +124,33 @@ def test_a_file_that_is_there_stays_as_it_is(access: list[str], tmp_path: Path) 
     link.symlink_to(tmp_path / "nowhere")
     assert written(link, *access).returncode == 4
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "none/there.yaml", ""])
+def test_a_file_that_cannot_be_made_is_refused(access: list[str], tmp_path: Path, name: str) -> None:
+    done = subprocess.run(
+        [*MODULE, "config", f"--write={name}", *access],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr and "--write" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_may_not_list_the_tables_is_told_so(
+    sides: tuple[Fake, Fake], access: list[str], tmp_path: Path
+) -> None:
+    source, _ = sides
+    source.control.fail("access_denied", "ListTables", calls=None)
+    try:
+        done = written(tmp_path / "many.yaml", *access)
+        doctor = command("doctor", "--tables", "*", *access)
+    finally:
+        source.control.clear_faults()
+    assert done.returncode == 4 and "ListTables" in done.stderr
+    assert doctor.returncode == 4 and "fail tables: source: ListTables" in doctor.stdout
+    source.control.fail("throttle", "ListTables", calls=2)
+    assert command("doctor", "--tables", "prod-?", *access).returncode == 0
 
 
 def test_nothing_that_matches_writes_nothing(access: list[str], tmp_path: Path) -> None:

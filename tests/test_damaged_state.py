@@ -45,7 +45,11 @@ ODD = (
 COUNTS = "reads outstanding open:missing open:new lag_ms_sum \udcff verdict_ms dead_entries:poison open:extra"
 FIELDS = [
     *(("meta", field) for field in ["started_ms", "watermark_ms", "watched_since_ms", "secret", "settings"]),
-    *(("meta", field) for field in ("format", "epoch", "judged_by", "entry", "queued", "handed_out")),
+    *(
+        ("meta", field)
+        for field in ("format", "epoch", "judged_by", "entry", "queued", "handed_out", "lowered")
+    ),
+    *(("cost", field) for field in ("target:BatchGetItem:requests", "stream:GetRecords:half_units", "x")),
     *(("ledger", field) for field in (*COUNTS.split(), "nobody:knows")),
     *(("clock", field) for field in ("distance_ms", "steps")),
     *(

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from pipeline.commands.explain import _past, _proof
+from pipeline.core.budget import InUse
 from pipeline.core.judging.history import FindingChange, HeldLook, History, fault_of
 from pipeline.core.judging.rule import judge
 from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Phase, Policy, VerdictKind
@@ -65,7 +66,7 @@ def evidence(chance: random.Random) -> Evidence:
         key="7125fdeb3317fb24",
         policy=policy,
         moment=moment,
-        sample_percent=100.0,
+        sample=InUse(100.0, 0, None),
         sampled=True,
         dead=False,
         source=SideSeen(source),

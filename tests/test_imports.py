@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"process"}),
     frozenset({"config", "metrics", "aws", "store", "report"}),
     frozenset({"both_tables", "counted_causes", "gathering", "sides"}),
-    frozenset({"producers", "serving"}),
+    frozenset({"prices", "producers", "serving"}),
     frozenset({"reader", "validator", "comparer", "monitor", "live_page", "commands"}),
     frozenset({"supervisor", "demo"}),
     frozenset({"cli"}),

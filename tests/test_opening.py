@@ -13,9 +13,11 @@ from pipeline.aws import StreamInfo, TableInfo
 from pipeline.both_tables import Tables
 from pipeline.commands import opening, preflight
 from pipeline.commands.preflight import Opened, StreamSeen
+from pipeline.commands.preparing import Looked
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import KeySchema
 from pipeline.core.model import Side, StreamView
+from pipeline.errors import NotFound
 from pipeline.report.text import Heading, statistics_text, status_text
 from tests.test_report import running, troubled
 
@@ -134,3 +136,55 @@ def test_status_and_statistics_fit_80_columns(figures: Any, side: Side) -> None:
 def test_each_block_of_statistics_has_its_clock_time() -> None:
     first = statistics_text(running(), None).splitlines()[0]
     assert re.fullmatch(r"statistics after 5 min 30 s, at 2026-11-23T12:05:30\.000Z", first)
+
+
+# --- several ------------------------------------------------------------------------------------------------
+
+
+def looked() -> list[Looked]:
+    """One begun, one resumed with other times, one refused; with the longest names."""
+    refused = NotFound("target: there is no table " + "g" * 200, "check the name, the region and the account")
+    names = ("n" * 255, "o" * 255, "p" * 255)
+    begun, resumed, gone = (dataclasses.replace(migration(), name=name) for name in names)
+    return [
+        Looked(begun, seen=seen(), opened=Opened(True, NOON_MS, [])),
+        Looked(resumed, seen=seen(), opened=Opened(False, NOON_MS, ["--stable-for 30s → 1m"])),
+        Looked(gone, error=refused),
+    ]
+
+
+def test_a_start_of_several_says_of_each_what_begins_in_80_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with structlog.testing.capture_logs() as logged:
+        opening.announce_all(ProcessConfig(), looked())
+    said = capsys.readouterr().out
+    assert fits(said)
+    flat = "".join(said.split())
+    assert flat.startswith("migrations3;1cannotbeservednow,andwillbetriedagain")
+    assert flat.count("begunnow,anew") == flat.count("resumednow") == flat.count("notserved:target:") == 1
+    events = [(one["event"].split(":")[0], one.get("migration", "")[:1]) for one in logged]
+    assert events == [("times changed since the last start", "o"), ("migration is not served", "p")]
+
+
+@pytest.mark.parametrize(
+    "process", [ProcessConfig(log_format="json"), ProcessConfig(command="validator")], ids=["json", "role"]
+)
+def test_roles_and_json_logs_say_each_of_several_in_one_line(
+    process: ProcessConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with structlog.testing.capture_logs() as logged:
+        opening.announce_all(process, looked())
+    assert capsys.readouterr().out == ""
+    assert [one["event"].split(":")[0] for one in logged] == [
+        *("migration begun", "migration resumed"),
+        *("times changed since the last start", "migration is not served"),
+    ]
+
+
+def test_what_was_likely_not_meant_is_said_once_with_those_it_is_true_of() -> None:
+    hasty = [dataclasses.replace(migration(), name=name, gate_lag_ms=1_000) for name in ("a", "b")]
+    with structlog.testing.capture_logs() as logged:
+        opening.say_notes(ProcessConfig(), [*hasty, dataclasses.replace(migration(), name="c")])
+    (note,) = logged
+    assert note["migrations"] == "a, b"

@@ -4,10 +4,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig
+from pipeline.comparer.budget import Budget
+from pipeline.comparer.pace import SidePace
+from pipeline.core.cost import Prices, Terms
 from pipeline.core.model import Change, Side
 from pipeline.process import pool
 from pipeline.process.pool import Pool
@@ -18,6 +22,7 @@ from pipeline.validator.validator import Validator
 from tests.fake import Fake
 from tests.servers import eventually
 from tests.validating import AT_ONCE, World, digest_of, own_store
+from tests.whole_store import WholeStore
 
 MAX_RCU, LARGE, SMALL = 5, 60, 200
 
@@ -58,7 +63,7 @@ def serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: 
 
     def begin(lane: Lane) -> Work:
         return role._Judging(
-            validator, lane, judging, role.IDLE_SECONDS / threads, lambda: None, lambda: None
+            validator, lane, judging, role.IDLE_SECONDS / threads, lambda _reads: None, lambda: None
         )
 
     Service("validator", [("test", begin)], metrics.start(None, "paced"), [judging]).run(stop, heartbeat)
@@ -103,3 +108,35 @@ def test_a_thread_that_pays_is_no_thread_that_hangs(world: World, monkeypatch: p
         eventually(lambda: len(beats) > 5, 30, "beats for longer than it may hang")
         stop.set()
         serving.join(30)
+
+
+def test_a_comparison_keeps_to_the_budget_by_its_pace(own: WholeStore) -> None:
+    """What the watch of the stream leaves; a tenth at least, or it would never end."""
+    paces = {side: SidePace(0) for side in Side}
+    at = [0.0]
+    terms = Terms(Prices(1.0, 3.0, 1e6, "made up"), 3.6)
+    budget = Budget(own, terms, paces, 0, 2, lambda: at[0])
+    budget.keep()
+    # Half of 3.6 dollars an hour is 0.0005 a second; a unit on both sides is 4 dollars a million.
+    assert [round(one.limited) for one in paces.values()] == [125, 125]
+    begun_ms = own.now_ms() - 3_600_000
+    own.meta = msgspec.structs.replace(own.meta, started_ms=begun_ms)
+    for ago in range(7):  # a dollar a request: far beyond the budget
+        own.spend({"stream:GetRecords:requests": 10}, own.now_ms() - ago * 60_000)
+    at[0] += 10
+    budget.keep()
+    assert [round(one.limited, 1) for one in paces.values()] == [12.5, 12.5]
+
+
+def test_the_smaller_limit_counts(own: WholeStore) -> None:
+    pace = SidePace(5)
+    Budget(own, Terms(budget=1_000_000), {Side.SOURCE: pace}, 5, 1).keep()
+    assert pace.limited == 5
+    Budget(own, Terms(), {Side.SOURCE: pace}, 7, 1).keep()  # no budget: as it was
+    assert pace.limited == 5
+
+
+@pytest.fixture
+def own(valkey_url: str) -> Iterator[WholeStore]:
+    with own_store(valkey_url) as one:
+        yield one

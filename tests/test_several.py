@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import exit_codes
+from pipeline import exit_codes, live_page
 from pipeline.cli import main
 from pipeline.commands.several import worst
+from pipeline.config import ProcessConfig, load
 from pipeline.report.facts import fingerprint
+from pipeline.store import StoreView
 from tests import servers
+from tests.test_damaged_state import KEYS
 from tests.test_findings import put
 from tests.whole_store import WholeStore
 
@@ -79,6 +82,43 @@ def four(world: World) -> list[str]:
     return world.options("good", "bad", "damaged", "never")
 
 
+# --- damage ------------------------------------------------------------------------------------------------
+
+LOOKS = (
+    *(["status"], ["status", "--json"], ["gate"], ["gate", "--json"], ["report", "--format", "json"]),
+    *(["report", "--format", "html"], ["findings"], ["findings", "--json"], ["findings", "--summary"]),
+)
+
+
+@pytest.mark.parametrize("key", [*KEYS, "meta", "samples", "findings-log"])
+def test_one_whose_state_is_damaged_hides_no_other(world, key: str, capsys) -> None:
+    """Each key of the first migration in turn is something else than it should be."""
+    damaged = world.begun("damaged")
+    put(damaged, "c#1")
+    put(world.begun("bad"), "c#2")
+    options = world.options("damaged", "bad")
+    damaged._redis.delete(damaged._key(key))
+    damaged._redis.geoadd(damaged._key(key), (1, 1, "x")) if key != "due" else damaged._redis.set(
+        damaged._key(key), "x"
+    )
+    for command in LOOKS:
+        assert main([*command, *options]) == 1, (command, capsys.readouterr().err)
+        told = capsys.readouterr()
+        assert world.name("bad") in told.out if command != ["findings", "--summary"] else "×" in told.out
+        assert "defect of the program" not in told.err
+
+
+@pytest.mark.parametrize("field", ["settings", "secret", "format", "started_ms"])
+@pytest.mark.parametrize("value", ["", "x", "{}", "[]", '{"verify_on": "nowhere"}', "-1"])
+def test_one_whose_beginning_is_damaged_hides_no_other(world, field: str, value: str, capsys) -> None:
+    damaged = world.begun("damaged")
+    put(world.begun("bad"), "c#2")
+    damaged._redis.hset(damaged._key("meta"), field, value)
+    for command in LOOKS:
+        assert main([*command, *world.options("damaged", "bad")]) == 1, (command, capsys.readouterr().err)
+        assert world.name("bad") in capsys.readouterr().out
+
+
 # --- the exit code -----------------------------------------------------------------------------------------
 
 
@@ -121,6 +161,20 @@ def test_status_of_many_as_json_holds_what_it_says_of_each_alone(world, four, ca
     assert alone.keys() == told[world.name("bad")].keys() and alone["migration"] == world.name("bad")
 
 
+def test_whoever_shows_many_reads_no_findings(world, four, capsys, monkeypatch) -> None:
+    """There may be 100,000 of each, and thirty migrations."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("findings were read")
+
+    monkeypatch.setattr(StoreView, "findings", refuse)
+    monkeypatch.setattr(StoreView, "unsettled", refuse)
+    for command in (["status"], ["status", "--json"], ["gate"]):
+        assert main([*command, *four]) == 1
+    migrations = load(["gate", *four], {}).migrations
+    assert live_page.pages(ProcessConfig(redis_url=world.url), migrations)["/"]("").status == 200
+
+
 # --- gate --------------------------------------------------------------------------------------------------
 
 
@@ -128,7 +182,7 @@ def test_the_gate_is_open_only_where_every_one_is(world, capsys) -> None:
     world.begun("one")
     world.begun("two")
     assert main(["gate", *world.options("one", "two"), *GATE]) == 0
-    assert capsys.readouterr().out.startswith("2 migrations: 2 GO: GO\n")
+    assert capsys.readouterr().out.startswith("2 migrations: GO\n")
     assert main(["gate", *world.options("one", "never", "two"), *GATE]) == 3
     assert "3 migrations: 1 CANNOT BE READ, 2 GO: TOO EARLY TO SAY" in capsys.readouterr().out
     put(world.begun("bad"), "c#1")
@@ -264,6 +318,19 @@ def test_a_report_of_many_is_kept_and_read_back(world, four, tmp_path: Path, cap
     assert said in shown and "4 migrations: 1 NO-GO, 2 CANNOT BE READ, 1 GO: NO-GO" in shown
     assert main(["report", "--facts", str(file), "--format", "json"]) == 1
     assert json.loads(capsys.readouterr().out) == {"sha256": said, **kept}
+
+
+def test_of_kept_facts_of_many_one_can_be_taken(world, four, tmp_path: Path, capsys) -> None:
+    file = tmp_path / "facts.json"
+    main(["report", *four, *GATE, "--format", "json", "--output", str(file)])
+    kept = json.loads(file.read_text())["migrations"]
+    good, never = world.name("good"), world.name("never")
+    assert main(["report", "--facts", str(file), "--migration", good, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sha256"] == kept[good]["sha256"]
+    assert main(["report", "--facts", str(file), "--migration", never]) == 4
+    assert f"{never} could not be read when" in capsys.readouterr().err
+    assert main(["report", "--facts", str(file), "--migration", "else"]) == 4
+    assert f"it is of {good}, " in capsys.readouterr().err
 
 
 def test_a_report_of_many_that_was_changed_is_refused(world, four, tmp_path: Path, capsys) -> None:

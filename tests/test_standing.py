@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.comparing.state import CompareSettings
 from pipeline.core.gate import DEFAULT_LIMITS, Result, overall
+from pipeline.report.overview_text import status_lines
 from pipeline.report.standing import (
     Problem,
     Standing,
@@ -88,6 +89,20 @@ def test_one_that_cannot_be_read_is_inconclusive_with_its_reason_and_hides_none(
 def test_figures_and_the_facts_made_of_them_say_the_same(figures) -> None:
 
     assert of_figures("orders", figures, DEFAULT_LIMITS) == of_facts(facts_of(figures))
+
+
+def test_one_that_has_not_begun_is_no_no_go() -> None:
+    """Nobody reads it, and nothing was ever read of it: that is not known to be wrong."""
+    one = of_figures("orders", msgspec.structs.replace(nothing(), has_begun=False), DEFAULT_LIMITS)
+    assert (one.answer, one.result, one.open) == ("CANNOT BE READ", Result.INCONCLUSIVE, None)
+
+
+def test_lines_without_an_answer_say_everything_else() -> None:
+    standings = [of_facts(STATES["one-bad-item"]()), unread("gone", PROBLEMS["gone"])]
+    with_answer, without = (list(status_lines(standings, answered=said)) for said in (True, False))
+    assert "NO-GO" in with_answer[1] and "1 NO-GO" in with_answer[-1]
+    assert not any("NO-GO" in line or "ANSWER" in line for line in without)
+    assert without[1].split()[:1] == ["orders"] and "there is no migration gone" in without[3]
 
 
 def test_coverage_is_of_the_whole_table_and_never_rounded_up() -> None:

@@ -62,11 +62,13 @@ def serve(
     latency_ms: int = 0,
     gated: bool = False,
     rate: int = 0,
+    dated: bool = False,
     **scan: int,
 ) -> Iterator["Stub"]:
     """A running stub. records: in each shard, 0 = endless. page_bytes: 0 = pages of 1000 records of any size.
 
     gated: no record is there before `Stub.begin`. rate: records/s that then appear in each shard, 0 = all.
+    dated: answers carry a Date header, as AWS's do; without it everything asks for the time once a second.
     scan: what a scan shows: scan_items, reordered, lacks, apart, collection (see stub.c).
     """
     options = {
@@ -78,6 +80,7 @@ def serve(
         "latency-us": latency_ms * 1000,
         "gated": int(gated or rate > 0),
         "rate": rate,
+        "dated": int(dated),
         **{name.replace("_", "-"): value for name, value in scan.items()},
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]

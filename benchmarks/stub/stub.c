@@ -10,6 +10,7 @@
  *          the other order, whatever the table)  --lacks N (every Nth item is not in the table; 0 = all are)
  *          --apart N (a scan's keys are those of a segment N higher)  --collection 1 (every item has the partition
  *          key "one", and the key is its sort key)
+ *          --dated 1 (answers say when they were made)
  *
  * Its world: record n of shard s is about the key "user#SSSSNNNNNN"; even ones are INSERTs, odd ones MODIFYs with
  * both images; each key is changed once. A read of any key returns the newest image that the stream shows, its
@@ -47,7 +48,7 @@
 #define CREATED "\3\3\3\3\3\3\3\3\3\3\3\3\3\3"
 
 static long shards = 8, records = 0, item_bytes = 400, page_bytes = 0, latency_us = 0, gated = 0, rate = 0;
-static long scan_items = 25000, reordered = 0, lacks = 0, apart = 0, collection = 0;
+static long scan_items = 25000, reordered = 0, lacks = 0, apart = 0, collection = 0, dated = 0;
 static double begun = 0; /* Unix time of Stub.Begin */
 
 typedef struct {
@@ -248,12 +249,23 @@ static void get_shard_iterator(Buffer *out, const char *body) {
     add(out, "{\"ShardIterator\":\"it-%ld-at-%ld-AAAAAAAAAAGlfzWXp6ivTkFeLWAjmkPQ\"}", shard, n);
 }
 
+/* Every table whose name begins with "bench" is there, and all hold the same. */
+#define NAME_BYTES 64
+static const char *table_of(const char *body, char *name) {
+    const char *at = strstr(body, "bench");
+    if (!at) at = "bench";
+    snprintf(name, NAME_BYTES, "%.*s", (int)strspn(at, "abcdefghijklmnopqrstuvwxyz0123456789-"), at);
+    return name;
+}
+
 static void describe_stream(Buffer *out, const char *body) {
+    char name[NAME_BYTES];
+    table_of(body, name);
     const char *after = strstr(body, "ExclusiveStartShardId");
     long first = after ? number_after(after, "shardId-", 0) + 1 : 0, last = first + 100 < shards ? first + 100 : shards;
-    add(out, "{\"StreamDescription\":{\"StreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/bench/stream/"
+    add(out, "{\"StreamDescription\":{\"StreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/%s/stream/"
              "2026-01-01T00:00:00.000\",\"StreamLabel\":\"2026-01-01T00:00:00.000\",\"StreamStatus\":\"ENABLED\","
-             "\"StreamViewType\":\"NEW_AND_OLD_IMAGES\",\"TableName\":\"bench\",\"Shards\":[");
+             "\"StreamViewType\":\"NEW_AND_OLD_IMAGES\",\"TableName\":\"%s\",\"Shards\":[", name, name);
     for (long s = first; s < last; s++)
         add(out, "%s{\"ShardId\":\"shardId-%020ld-aabbccdd\",\"SequenceNumberRange\":{\"StartingSequenceNumber\":"
                  "\"100000000000000000000000\"}}", s > first ? "," : "", s);
@@ -263,22 +275,25 @@ static void describe_stream(Buffer *out, const char *body) {
 }
 
 static void list_streams(Buffer *out, const char *body) {
-    (void)body;
-    add(out, "{\"Streams\":[{\"StreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/bench/stream/"
-             "2026-01-01T00:00:00.000\",\"TableName\":\"bench\",\"StreamLabel\":\"2026-01-01T00:00:00.000\"}]}");
+    char name[NAME_BYTES];
+    table_of(body, name);
+    add(out, "{\"Streams\":[{\"StreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/%s/stream/"
+             "2026-01-01T00:00:00.000\",\"TableName\":\"%s\",\"StreamLabel\":\"2026-01-01T00:00:00.000\"}]}",
+        name, name);
 }
 
 static void describe_table(Buffer *out, const char *body) {
-    (void)body;
-    add(out, "{\"Table\":{\"TableName\":\"bench\",\"TableArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/bench\","
+    char name[NAME_BYTES];
+    table_of(body, name);
+    add(out, "{\"Table\":{\"TableName\":\"%s\",\"TableArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/%s\","
              "\"TableStatus\":\"ACTIVE\",\"ItemCount\":1000000,\"TableSizeBytes\":400000000,"
              "\"KeySchema\":[{\"AttributeName\":\"pk\",\"KeyType\":\"HASH\"}%s],"
              "\"AttributeDefinitions\":[{\"AttributeName\":\"pk\",\"AttributeType\":\"S\"}%s],"
              "\"StreamSpecification\":{\"StreamEnabled\":true,\"StreamViewType\":\"NEW_AND_OLD_IMAGES\"},"
-             "\"LatestStreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/bench/stream/"
+             "\"LatestStreamArn\":\"arn:aws:dynamodb:us-east-1:123456789012:table/%s/stream/"
              "2026-01-01T00:00:00.000\"}}",
-        collection ? ",{\"AttributeName\":\"sk\",\"KeyType\":\"RANGE\"}" : "",
-        collection ? ",{\"AttributeName\":\"sk\",\"AttributeType\":\"S\"}" : "");
+        name, name, collection ? ",{\"AttributeName\":\"sk\",\"KeyType\":\"RANGE\"}" : "",
+        collection ? ",{\"AttributeName\":\"sk\",\"AttributeType\":\"S\"}" : "", name);
 }
 
 static void describe_time_to_live(Buffer *out, const char *body) {
@@ -295,12 +310,13 @@ static void get_item(Buffer *out, const char *body) {
 }
 
 static void batch_get_item(Buffer *out, const char *body) {
+    char name[NAME_BYTES];
     long keys = 0;
-    add(out, "{\"Responses\":{\"bench\":[");
+    add(out, "{\"Responses\":{\"%s\":[", table_of(body, name));
     for (const char *at = body; (at = strstr(at, "user#")); at += 5 + KEY_DIGITS, keys++)
         add_patched(out, &item, at + 5, 0, "");
     if (keys) out->size--;
-    add(out, "]},\"UnprocessedKeys\":{},\"ConsumedCapacity\":[{\"TableName\":\"bench\",\"CapacityUnits\":%.1f}]}",
+    add(out, "]},\"UnprocessedKeys\":{},\"ConsumedCapacity\":[{\"TableName\":\"%s\",\"CapacityUnits\":%.1f}]}", name,
         keys * 0.5);
 }
 
@@ -374,11 +390,17 @@ static int respond(int socket, Buffer *out, const char *head_end, char *request,
     }
     if (status != 200) add(out, "{\"__type\":\"com.amazon.coral.service#UnknownOperationException\"}");
     uint32_t crc = crc_update(0xFFFFFFFFu, out->bytes, out->size) ^ 0xFFFFFFFFu;
+    char date[64] = "";
+    if (dated) {
+        time_t now = time(0);
+        struct tm utc;
+        strftime(date, sizeof date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", gmtime_r(&now, &utc));
+    }
     size = snprintf(head, sizeof head,
                     "HTTP/1.1 %d %s\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %zu\r\n"
                     "x-amz-crc32: %u\r\nx-amzn-RequestId: 4KBNVRGD25RG1KEO9UT4V3FQDJVV4KQNSO5AEMVJF66Q9ASUAAJG\r\n"
-                    "Connection: keep-alive\r\n\r\n",
-                    status, status == 200 ? "OK" : "Bad Request", out->size, crc);
+                    "%sConnection: keep-alive\r\n\r\n",
+                    status, status == 200 ? "OK" : "Bad Request", out->size, crc, date);
     struct iovec parts[2] = {{head, size}, {out->bytes, out->size}};
     return send_all(socket, parts, 2);
 }
@@ -419,6 +441,7 @@ static void read_options(int count, char **words) {
         {"--page-bytes", &page_bytes}, {"--latency-us", &latency_us}, {"--rate", &rate},
         {"--gated", &gated},           {"--scan-items", &scan_items}, {"--reordered", &reordered},
         {"--lacks", &lacks},           {"--apart", &apart},           {"--collection", &collection},
+        {"--dated", &dated},
     };
     for (int i = 1; i + 1 < count; i += 2) {
         long value = atol(words[i + 1]);

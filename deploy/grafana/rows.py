@@ -34,6 +34,8 @@ from deploy.grafana.queries import RATE, SHARE_DECIMALS, age, rate, share, store
 KINDS = {"missing": BAD, "stale": WARN, "different": "purple", "extra": "yellow"}
 #: Known too old: its figures are not shown.
 SILENT = "-9"
+#: By every process that has the migration in its file.
+SERVED = {"1": ("yes", GOOD), "0": ("NO", BAD)}
 GATES = {**GATE, SILENT: ("MONITOR IS SILENT", UNKNOWN)}
 STEPS: Steps = [(None, UNKNOWN), (-1, BAD), (0, WARN), (1, GOOD)]
 FOUND: Steps = [(None, GOOD), (1, BAD)]
@@ -102,6 +104,12 @@ def migrations() -> Panels:
                     nothing="none",
                 ),
                 Column("Validators", _fresh("max by (migration) (ddbmm_validator_processes)")),
+                Column(
+                    "Served",
+                    "min by (migration) (ddbmm_migration_served)",
+                    steps=[(None, BAD), (1, GOOD)],
+                    mappings=SERVED,
+                ),
                 Column("Redis", _fresh("min by (migration) (ddbmm_store_up)"), mappings=UP),
             ],
             24,

@@ -14,6 +14,7 @@ from pipeline.aws.date_clock import DateClock
 from pipeline.aws.definitions import read_definition
 from pipeline.aws.exports import ExportInfo, describe_export
 from pipeline.aws.hosts import one_service
+from pipeline.aws.price_list import read_price
 from pipeline.aws.rate_limiter import RateLimiter
 from pipeline.aws.s3 import Bucket
 from pipeline.aws.scanning import ScanPage, TableScanner
@@ -47,5 +48,6 @@ __all__ = [
     "describe_table",
     "one_service",
     "read_definition",
+    "read_price",
     "table_names",
 ]

@@ -28,7 +28,7 @@ from pipeline.aws.errors import (
     headers_of,
     translate,
 )
-from pipeline.aws.hosts import is_aws, loader
+from pipeline.aws.hosts import PRICE_LIST, is_aws, loader, price_list_region
 from pipeline.aws.operations import Body, Operation, ServiceName
 from pipeline.aws.service import USER_AGENT, Service
 from pipeline.backoff import Backoff
@@ -204,8 +204,18 @@ class Access:
             )
         return self._services[name]
 
+    def is_beside(self, service: str) -> bool:
+        """Whether another service is reached where ours is: at AWS, or at an emulator."""
+        found: str = self._made(lambda: self._client(service).meta.endpoint_url)
+        return is_aws(found) == is_aws(self.endpoint)
+
     def _client(self, service: str, endpoint_url: str | None = None) -> Any:
-        return self._session.client(service, endpoint_url=endpoint_url, config=self._client_config)
+        return self._session.client(
+            service,
+            region_name=price_list_region(self.region) if service == PRICE_LIST else None,
+            endpoint_url=endpoint_url,
+            config=self._client_config,
+        )
 
     def _made(self, make: Callable[[], _Made]) -> _Made:
         try:

@@ -88,6 +88,10 @@ class Connection:
         """
         return self.access.call(self.observer, operation, request)
 
+    def is_beside(self, service: str) -> bool:
+        """Whether another service is reached where ours is: at AWS, or at an emulator."""
+        return self.access.is_beside(service)
+
     def ask(self, service: str, method: str, **params: Any) -> dict[str, Any]:
         """One request, one attempt, through boto3's own client of another service than DynamoDB.
 

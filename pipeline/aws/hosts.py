@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 import botocore.loaders
 
 _LOOPBACK = ("localhost", "::1")
+#: The service that tells prices, by boto3's name, and where it is: in three regions, for all.
+PRICE_LIST = "pricing"
+_PRICE_LIST_REGIONS = {"eu": "eu-central-1", "ap": "ap-south-1"}
 
 
 @functools.cache
@@ -21,6 +24,11 @@ def loader() -> Any:
 def is_aws(url: str) -> bool:
     """Whether the endpoint is one of AWS's, in any partition, dual-stack or not."""
     return (urlsplit(url).hostname or "").endswith(_suffixes())
+
+
+def price_list_region(region: str) -> str:
+    """The region of the price list that is nearest to this one."""
+    return _PRICE_LIST_REGIONS.get(region.partition("-")[0], "us-east-1")
 
 
 def one_service(one: str, other: str) -> bool:

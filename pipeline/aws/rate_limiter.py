@@ -52,6 +52,20 @@ class RateLimiter:
                 if left > 0:
                     self._debts[lane] = self._debts.get(lane, 0.0) + left
 
+    @property
+    def rate(self) -> float:
+        """Units a second, 0 = unlimited."""
+        return self._rate
+
+    def change(self, units_per_second: float) -> None:
+        """Another rate from now on; what is owed stays owed."""
+        with self._lock:
+            self._settle()
+            self._rate = units_per_second
+            self._saved = min(self._saved, units_per_second)
+            if units_per_second == 0:
+                self._debts.clear()
+
     def debt_seconds(self, lane: int = 0) -> float:
         """How long the lane has to wait at least; longer while others pay, too."""
         with self._lock:

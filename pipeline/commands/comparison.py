@@ -18,6 +18,7 @@ from pipeline.both_tables import Tables
 from pipeline.commands import preflight
 from pipeline.commands.compare_progress import Progress
 from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.budget import least_limit
 from pipeline.core.comparing import result
 from pipeline.core.comparing.definitions import DefinitionsCompared, compare_definitions
 from pipeline.core.comparing.keys import KeyReader, PartitionKeys
@@ -129,8 +130,10 @@ def plan_text(
     """What `compare` would do, for --dry-run; with --json as an object."""
     settings = _settings(migration)
     sizes = {side: (tables.of(side).item_count, tables.of(side).size_bytes) for side in Side}
-    prices = migration.terms().prices
-    estimate = result.estimate(settings, sizes, migration.max_rcu, prices)
+    terms = migration.terms()
+    scanned = [side for side in Side if settings.export(side) is None]
+    limit = least_limit(migration.max_rcu, terms.budget, terms.prices, scanned)
+    estimate = result.estimate(settings, sizes, limit, terms.prices)
     where = "the Redis of --redis-url" if process.redis_url else f"embedded server in {process.state_dir}"
     facts = {
         "migration": migration.name,
@@ -139,7 +142,7 @@ def plan_text(
         "keys": both_tables.describe_keys(tables.source),
         "state": where,
     }
-    said = facts, estimate, notes(migration, definitions), settings.exports, prices.said
+    said = facts, estimate, notes(migration, definitions), settings.exports, terms.prices.said
     if process.json:
         return json_line(comparison_text.plan_object(*said))
     return comparison_text.plan(*said)

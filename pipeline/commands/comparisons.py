@@ -137,6 +137,8 @@ def joined(
     found: list[MigrationConfig] = []
     refused: list[MonitorError] = []
     for migration in migrations:
+        if len(migrations) > 1:
+            streams.say(f"{migration.name}: joining its comparison")
         try:
             found.append(join(migration))
         except MonitorError as error:

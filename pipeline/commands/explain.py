@@ -192,7 +192,7 @@ def _evidence(
     seen = _look(store, key, read, Side(store.setting("verify_on")))
     moment, history = _moment(store), seen.before.history
     source, target = (seen.sights[side] for side in Side)
-    sample = float(store.setting("sample_rate"))
+    sample = store.figures().sample
     look = (
         None if history is None or source.seen.error or target.seen.error else _look_of(seen, history, policy)
     )
@@ -200,8 +200,8 @@ def _evidence(
         key=key_shower(store, show_keys=process.show_keys)(key),
         policy=policy,
         moment=moment,
-        sample_percent=sample,
-        sampled=Sampler(sample).keeps(key),
+        sample=sample,
+        sampled=Sampler(sample.percent).keeps(key),
         dead=store.is_dead(key),
         source=source.seen,
         target=target.seen,

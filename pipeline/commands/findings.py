@@ -5,9 +5,9 @@ are written as they are read, in constant memory. Of many migrations each findin
 """
 
 import sys
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,10 +16,32 @@ from pipeline.config import ProcessConfig
 from pipeline.core.causes import Selection
 from pipeline.core.ledger import ClosedFinding, Finding
 from pipeline.core.model import VerdictKind
+from pipeline.errors import MonitorError
 from pipeline.gathering import causes_of, key_shower, prefix_shower, text_of
 from pipeline.report import findings_text as text
 from pipeline.report.findings_text import CausesOf, Listed, ListedClosed
 from pipeline.store import StoreView
+
+Told = TypeVar("Told")
+#: Takes the name of a migration, and why its findings cannot be read.
+Failed = Callable[[str, MonitorError], None]
+
+
+class _Each:
+    """The stores, one after the other."""
+
+    def __init__(self, stores: Iterable[StoreView], failed: Failed | None) -> None:
+        self._stores, self._failed = stores, failed
+
+    def rows(self, of_one: Callable[[StoreView], Iterator[Told]]) -> Iterator[Told]:
+        """What `of_one` finds in each."""
+        for store in self._stores:
+            try:
+                yield from of_one(store)
+            except MonitorError as error:
+                if self._failed is None:
+                    raise
+                self._failed(store.migration, error)
 
 
 def run(process: ProcessConfig, store: StoreView) -> int:
@@ -28,14 +50,23 @@ def run(process: ProcessConfig, store: StoreView) -> int:
     return exit_code(store.figures())
 
 
-def show(process: ProcessConfig, stores: Iterable[StoreView], *, named: bool = False) -> None:
-    """Print what was asked for, of one store after the other. named: with the migration's name."""
+def show(
+    process: ProcessConfig,
+    stores: Iterable[StoreView],
+    *,
+    named: bool = False,
+    failed: Failed | None = None,
+) -> None:
+    """Print what was asked for, of one store after the other. named: with the migration's name. failed: is
+    told of one that cannot be read, or not to its end, and the next one follows; None = that is raised.
+    """
+    each = _Each(stores, failed)
     if process.by == "cause" or process.summary:
-        _print_causes(process, stores, named=named)
+        _print_causes(process, each, named=named)
     elif process.json or process.csv:
-        _print_lines(process, stores, named=named)
+        _print_lines(process, each, named=named)
     else:
-        _print_table(process, stores, named=named)
+        _print_table(process, each, named=named)
     sys.stdout.flush()
 
 
@@ -64,7 +95,7 @@ def _closed(process: ProcessConfig, store: StoreView, selection: Selection) -> I
     return islice(found, selection.limit)
 
 
-def _print_table(process: ProcessConfig, stores: Iterable[StoreView], *, named: bool) -> None:
+def _print_table(process: ProcessConfig, each: _Each, *, named: bool) -> None:
     def listed(store: StoreView) -> Iterator[Listed]:
         show = key_shower(store, show_keys=process.show_keys)
         for one in _open(store, selection_of(process, store.now_ms())):
@@ -77,15 +108,15 @@ def _print_table(process: ProcessConfig, stores: Iterable[StoreView], *, named: 
 
     # --limit is of all migrations together.
     if process.closed:
-        closed = islice(chain.from_iterable(map(listed_closed, stores)), process.limit)
+        closed = islice(each.rows(listed_closed), process.limit)
         _print(text.closed_table(closed, named=named))
     else:
-        opened = islice(chain.from_iterable(map(listed, stores)), process.limit)
+        opened = islice(each.rows(listed), process.limit)
         _print(text.findings_table(opened, named=named))
 
 
-def _print_lines(process: ProcessConfig, stores: Iterable[StoreView], *, named: bool) -> None:
-    objects = chain.from_iterable(_objects(process, store, named=named) for store in stores)
+def _print_lines(process: ProcessConfig, each: _Each, *, named: bool) -> None:
+    objects = each.rows(lambda store: _objects(process, store, named=named))
     columns = ("migration", *text.KEY_COLUMNS) if named else text.KEY_COLUMNS
     _print_objects(islice(objects, process.limit), columns, csv=process.csv)
 
@@ -101,8 +132,8 @@ def _objects(process: ProcessConfig, store: StoreView, *, named: bool) -> Iterat
             yield whose | text.finding_object(one, show(one.key))
 
 
-def _print_causes(process: ProcessConfig, stores: Iterable[StoreView], *, named: bool) -> None:
-    found = [_causes(process, store) for store in stores]
+def _print_causes(process: ProcessConfig, each: _Each, *, named: bool) -> None:
+    found = list(each.rows(lambda store: iter([_causes(process, store)])))
     if process.json or process.csv:
         shown = (
             ({"migration": of.migration} if named else {}) | text.cause_object(cause, of.show)

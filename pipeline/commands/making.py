@@ -5,6 +5,7 @@ Never: the store.
 """
 
 import contextlib
+import os
 from pathlib import Path
 
 from pipeline import exit_codes
@@ -23,7 +24,7 @@ def write(loaded: Loaded) -> int:
         )
     pattern, path = loaded.process.tables or pairs.ALL, Path(loaded.process.write or "")
     to_file = loaded.process.write != "-"
-    if to_file and (path.exists() or path.is_symlink()):
+    if to_file and os.path.lexists(path):  # of what no system takes as a name, opening says so
         raise _is_there(path)
     found = pairs.paired(pairs.connections(loaded.migrations[0]), pattern)
     for side, names in found.alone.items():

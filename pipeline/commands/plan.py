@@ -5,6 +5,8 @@ Reads: nothing. Writes: standard output. Never: AWS, the store.
 
 from pipeline import exit_codes
 from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.budget import least_limit
+from pipeline.core.model import Side
 from pipeline.core.planning import Question, plans
 from pipeline.errors import UsageError
 from pipeline.report.findings_text import json_line
@@ -17,12 +19,13 @@ def run(process: ProcessConfig, migration: MigrationConfig) -> int:
         raise UsageError(
             "a plan needs the number of keys", "give --keys, as DescribeTable's ItemCount says it"
         )
+    terms = migration.terms()
     question = Question(
         process.keys,
         process.detect / 100,
         process.item_bytes,
-        migration.max_rcu,
-        migration.terms().prices,
+        least_limit(migration.max_rcu, terms.budget, terms.prices, tuple(Side)),
+        terms.prices,
     )
     if process.json:
         print(json_line(plan_object(question, plans(question))))

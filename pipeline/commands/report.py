@@ -30,10 +30,26 @@ def of_state(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
     return _write(process, gather(store, limits, maker(process.redis_url), show_keys=process.show_keys))
 
 
-def of_file(process: ProcessConfig, path: str) -> int:
-    """Report the facts that `report --format json` wrote; the exit code that the gate had then."""
+def of_file(process: ProcessConfig, path: str, only: str = "") -> int:
+    """Report the facts that `report --format json` wrote; the exit code that the gate had then.
+
+    only: of many migrations the one that was asked for.
+    """
     kept = read_facts(Path(path))
+    if isinstance(kept, Cover) and only:
+        kept = _one_of(kept, only, path)
     return write_cover(process, kept) if isinstance(kept, Cover) else _write(process, kept)
+
+
+def _one_of(kept: Cover, only: str, path: str) -> Facts:
+    chapter = kept.migrations.get(only)
+    if chapter is None:
+        known = ", ".join(kept.migrations)
+        raise ConfigurationError(f"{path} holds no facts of migration {only}", f"it is of {known}")
+    if chapter.facts is None:
+        why = chapter.problem.words if chapter.problem else "nothing was kept of it"
+        raise ConfigurationError(f"{only} could not be read when {path} was made: {why}")
+    return chapter.facts
 
 
 def read_facts(path: Path) -> Facts | Cover:

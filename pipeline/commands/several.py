@@ -185,22 +185,29 @@ def _cover(process: ProcessConfig, migrations: Migrations) -> cover.Cover:
 
 def findings(process: ProcessConfig, migrations: Migrations) -> int:
     """Print the findings of all, one after the other; the exit code."""
-    of_one.show(process, _opened(process, migrations), named=True)
+    failures: dict[str, MonitorError] = {}
+
+    def failed(name: str, error: MonitorError) -> None:
+        if serves_nobody(process.redis_url, error):
+            raise error
+        failures.setdefault(name, error)
+
+    of_one.show(process, _opened(process, migrations, failed), named=True, failed=failed)
     found = each(process, migrations, StoreView, lambda _migration, store: store.figures())
-    for name, one in found.items():
-        if isinstance(one, MonitorError):
-            streams.say(f"{name}: its findings are not known: {one}")
-    return worst([_code(one) for one in found.values()])
+    failures |= {name: one for name, one in found.items() if isinstance(one, MonitorError)}
+    for name, error in failures.items():
+        streams.say(f"{name}: its findings are not known: {error}")
+    codes = [exit_codes.INCONCLUSIVE for _ in failures]
+    return worst([*codes, *(_code(one) for one in found.values())])
 
 
-def _opened(process: ProcessConfig, migrations: Migrations) -> Iterator[StoreView]:
-    """Each store, open while it is looked at. One that cannot be read is passed over here, and said later."""
+def _opened(process: ProcessConfig, migrations: Migrations, failed: of_one.Failed) -> Iterator[StoreView]:
+    """Each store, open while it is looked at. failed: is told of one that cannot be opened."""
     for migration in migrations:
         try:
             store = inspect.begun(process, migration, StoreView)
         except MonitorError as error:
-            if serves_nobody(process.redis_url, error):
-                raise
+            failed(migration.name, error)
             continue
         with contextlib.closing(store):
             yield store

@@ -33,6 +33,15 @@ class SidePace:
         self._table_failures = 0  # in a row
         self._pause_until = 0.0
 
+    def limit(self, max_rcu: float) -> None:
+        """Another limit from now on."""
+        self._limiter.change(max_rcu)
+
+    @property
+    def limited(self) -> float:
+        """Read units a second, 0 = no limit."""
+        return self._limiter.rate
+
     def acquire(self, stop: Stop) -> bool:
         """Wait for this side's turn, then True; False as soon as `stop` is set."""
         while (seconds := self._pause_until - self._monotonic()) > 0:

@@ -16,6 +16,7 @@ import structlog
 
 from pipeline.aws import Connection, TableInfo, TableScanner, describe_table
 from pipeline.backoff import Backoff
+from pipeline.comparer.budget import Budget
 from pipeline.comparer.comparer import Comparer
 from pipeline.comparer.pace import SidePace
 from pipeline.comparer.work import Parts, Sizes, Spilling, TableWork, spill_part
@@ -108,6 +109,7 @@ class _Joining:
         self._metrics.describe(migration.described())
         self._connections = {side: connect(migration, side, self._metrics) for side in Side}
         self._tables: dict[Side, TableInfo] = {}
+        self._said = ""  # of which comparison it was said that it is joined
         self._aws, self._outage = clocks(migration, self._connections), Outage(unserved)
 
     def compare(
@@ -147,17 +149,31 @@ class _Joining:
         enough: Callable[[], bool],
     ) -> None:
         ended = threading.Event()
+        max_rcu = self._migration.max_rcu * self._process.units_share("comparer")
+        paces = {side: SidePace(max_rcu) for side in Side}
+        scanned = {side: one for side, one in paces.items() if comparison.settings.export(side) is None}
+        terms = self._migration.terms()
+        budget = Budget(store, terms, scanned, max_rcu, self._process.workers)
         comparer = Comparer(
             store,
             comparison.id,
             comparison.settings.partitions(),
-            _work(self._process, self._migration, self._connections, self._tables, store, comparison),
+            _work(
+                self._process,
+                self._migration,
+                self._connections,
+                self._tables,
+                store,
+                comparison,
+                paces=paces,
+            ),
             owner=f"{socket.gethostname()}:{self._slot}",
             leads=self._migration.verify_on is Side.SOURCE,
             most_waiting=self._migration.stop_after_findings,
             stop=ended,
         )
-        if comparison.finished_ms is None:
+        if comparison.id != self._said:
+            self._said = comparison.id
             log.info(
                 "comparer started",
                 migration=self.migration,
@@ -167,12 +183,16 @@ class _Joining:
                 in_flight=self._process.in_flight,
             )
 
+        with contextlib.suppress(StoreError):  # the threads say so
+            budget.keep()
+
         def alive() -> None:
             heartbeat()
             with contextlib.suppress(StoreError):  # whoever reads will say so
                 store.clock.keep()
                 comparer.keep()
                 count_spent(store, self._metrics)
+                budget.keep()
             for connection in self._connections.values():
                 report(connection, self._metrics)
             self.is_over = comparer.is_over
@@ -191,6 +211,8 @@ def _work(
     tables: dict[Side, TableInfo],
     store: CompareStore,
     comparison: Comparison,
+    *,
+    paces: dict[Side, SidePace],
 ) -> TableWork:
     settings = comparison.settings
     exports = {side: _export(migration, side, connections, tables, settings) for side in settings.exports}
@@ -203,7 +225,7 @@ def _work(
         Digester(frozenset(migration.ignore_attributes)),
         {side: TableScanner(connections[side], tables[side].name, keys) for side in Side},
         Sizes(process.max_unmatched_mb * 1024 * 1024, process.in_flight),
-        {side: SidePace(migration.max_rcu * process.units_share("comparer")) for side in Side},
+        paces,
         count_partitions=sampled_segments and schema.sort_key is not None,
         exports=exports,
         spilling=_spilling(process, store, comparison) if settings.mode is Mode.EXPORT else None,

@@ -63,8 +63,12 @@ class OptionsFile(configargparse.ConfigFileParser):  # type: ignore[misc]
 
     def source(self, name: str) -> str:
         """Where the option's value came from, as `config` shows it; "": the chosen migration's name."""
-        own = (self.entries or {})[self.chosen] if not name else self._own().get(name)
-        return f"{self.path}, line {own.line} ({MIGRATIONS}: {self.chosen})" if own else str(self.path)
+        if self.entries is None:
+            return str(self.path)
+        own = self._own().get(name) if name else self.entries[self.chosen]
+        if own is None:
+            return f"{self.path}, line {self._of_all[name].line}"
+        return f"{self.path}, line {own.line} ({MIGRATIONS}: {self.chosen})"
 
     def line_of(self, migration: str) -> str:
         """Where the migration's entry stands."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from pipeline.core.cost import MOST_DOLLARS_A_MILLION
 from pipeline.core.model import Side
 from pipeline.core.quoting import masked, quoted
 from pipeline.core.redis_url import fault_of
@@ -156,7 +157,7 @@ def not_negative(text: str) -> float:
 
 
 #: Of dollars: what is more is a slip of the pen, and what is less than a millionth, too.
-MOST_DOLLARS, LEAST_DOLLARS = 1_000_000, 0.000001
+MOST_DOLLARS, LEAST_DOLLARS = MOST_DOLLARS_A_MILLION, 0.000001
 _DOLLARS = f"a number from {LEAST_DOLLARS:f} to {MOST_DOLLARS:,}"
 
 

@@ -7,6 +7,7 @@ followed until its history is closed, and then left out: it may change unseen. S
 are counted anew whenever the sample changes, and only those of the sample in use count.
 """
 
+from collections.abc import Collection
 from math import floor, log2
 
 import msgspec
@@ -17,6 +18,7 @@ from pipeline.core.cost import (
     OF_LOOKS,
     STREAM,
     WINDOW_MINUTES,
+    Prices,
     Spending,
     Terms,
     dollars_of,
@@ -63,6 +65,11 @@ class InUse(msgspec.Struct, frozen=True):
     @property
     def percent(self) -> float:
         return self.lowered.percent if self.lowered else self.begun_percent
+
+    @property
+    def lowered_ms(self) -> int:
+        """Since when it is as it is."""
+        return self.lowered.since_ms if self.lowered else self.started_ms
 
 
 def stream_an_hour(
@@ -141,6 +148,18 @@ def comparison_share(spending: Spending, terms: Terms, now_ms: int, since_ms: in
     return max(terms.budget - sum(found or (0.0,)), terms.budget * LEAST_SHARE)
 
 
+def scan_units(dollars_an_hour: float, prices: Prices, sides: Collection[str]) -> float:
+    """Read units a second of each side that is scanned, for so much money."""
+    a_million = sum(prices.of_units(side, 1_000_000) for side in sides)
+    return dollars_an_hour / 3_600 / a_million * 1_000_000
+
+
+def least_limit(max_rcu: float, dollars_an_hour: float, prices: Prices, sides: Collection[str]) -> float:
+    """Read units a second of each side by --max-rcu and by the budget, whichever is less; 0 = no limit."""
+    by_budget = scan_units(dollars_an_hour, prices, sides) if dollars_an_hour and sides else 0.0
+    return min(filter(None, (max_rcu, by_budget)), default=0.0)
+
+
 def in_words(sample: InUse) -> str:
     """How the sample was lowered, and how it is raised again; "" = it is as the migration was begun."""
     lowered = sample.lowered
@@ -172,5 +191,13 @@ def money(dollars: float) -> str:
 
 
 def at(ms: int) -> str:
-    """The time of day, UTC."""
-    return f"{ms // HOUR_MS % 24:02}:{ms // 60_000 % 60:02} UTC"
+    """An instant to the minute, UTC."""
+    # Days since 1 March of the year 0, in eras of 400 years: the leap day is the last one of its year.
+    era, day = divmod(ms // 86_400_000 + 719_468, 146_097)
+    year = (day - day // 1_460 + day // 36_524 - day // 146_096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153
+    day -= (153 * month + 2) // 5 - 1
+    month = month + 3 if month < 10 else month - 9
+    year += 400 * era + (month <= 2)
+    return f"{year}-{month:02}-{day:02} {ms // HOUR_MS % 24:02}:{ms // 60_000 % 60:02} UTC"

@@ -31,6 +31,8 @@ HOUR_MS, DAY_HOURS = 3_600_000, 24
 LISTED_ON = "2026-09-13"
 LISTED_REGION = "us-east-1"
 READ_UNITS_LISTED, STREAM_READS_LISTED = 0.125, 0.2
+#: What is more is a slip of the pen, or another list.
+MOST_DOLLARS_A_MILLION = 1_000_000
 
 
 class Prices(msgspec.Struct, frozen=True):

@@ -69,6 +69,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     comparison: the latest one, None when there was none. kept: the one of the table before it, where the
     latest is only of what changed in a window. watched_since_ms: see model.Moment. gap_ms: when the newest
     open gap was recorded (0 = none). adaptive: the deadline that follows the lag, None = it is fixed.
+    has_begun: False where there is no such migration yet, and nothing of it was read.
     sample_percent: of the keys, as the migration was begun. lowered: the sample in use, None = that one.
     spending: what was asked of AWS. terms: what that costs, which is the asker's to say.
     """
@@ -91,6 +92,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     watched_since_ms: int = 0
     gap_ms: int = 0
     adaptive: Adaptive | None = None
+    has_begun: bool = True
     lowered: Lowered | None = None
     sample_percent: float = 100.0
     spending: Spending = NOTHING_SPENT

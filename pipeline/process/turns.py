@@ -37,7 +37,11 @@ class Seat:
 
 
 class Turns:
-    """Thread-safe. Instants are `time.monotonic()` seconds."""
+    """Thread-safe. Instants are `time.monotonic()` seconds.
+
+    Waking a thread costs more than most chores: nobody is woken who would find nothing to do, but for the one
+    that waits for what is due next.
+    """
 
     def __init__(self, threads: int) -> None:
         """threads: how many there are to hand things to."""
@@ -48,6 +52,7 @@ class Turns:
         )  # equal due times: first come, first served; chores are never compared
         self._turn = itertools.count(1)
         self._seats: set[Seat] = set()
+        self._ready: set[Seat] = set()  # those that have something to be done now
         self._changed = threading.Condition()
         self._alarm = math.inf  # when a waiting thread looks again by itself: one is enough
         self._closed = False
@@ -64,7 +69,8 @@ class Turns:
             if seat.closed:
                 return False
             heapq.heappush(self._heap, (due, next(self._order), seat, chore))
-            self._changed.notify()
+            if due < self._alarm:
+                self._changed.notify()
             return True
 
     def take(self) -> tuple[Seat, Chore] | None:
@@ -73,28 +79,32 @@ class Turns:
             while not self._closed:
                 now = time.monotonic()
                 self._ripen(now)
-                seat = self._next()
-                if seat is not None:
+                if (seat := self._next(now)) is not None:
+                    chore = seat.ready.popleft()
+                    if not seat.ready:
+                        self._ready.discard(seat)
                     seat.at_work += 1
                     seat.last_turn = next(self._turn)
-                    self._changed.notify()  # another thread waits for what comes then
-                    return seat, seat.ready.popleft()
-                self._wait(self._next_due(), now)
+                    if self._alarm == math.inf:
+                        self._changed.notify()  # another thread waits for what comes then
+                    return seat, chore
+                self._wait(now)
             return None
 
     def leave(self, seat: Seat) -> None:
         """The thread that took something of this seat has done it."""
         with self._changed:
             seat.at_work -= 1
-            self._changed.notify()
+            if self._ready:  # the seat's, perhaps, which had all the threads that it may have
+                self._changed.notify()
 
-    def pause(self, seat: Seat, paused: bool) -> None:
+    def pause(self, seat: Seat, *, paused: bool) -> None:
         """While paused, nothing of this seat is handed out."""
         with self._changed:
             seat.paused = paused
             self._changed.notify()
 
-    def slow(self, seat: Seat, slow: bool) -> None:
+    def slow(self, seat: Seat, *, slow: bool) -> None:
         """Whether the calls of this seat hang: then it has one thread, where others share the pool."""
         if seat.slow is not slow:
             with self._changed:
@@ -109,18 +119,19 @@ class Turns:
     def hasten(self, seat: Seat) -> None:
         """Whatever waits for this seat is due now."""
         with self._changed:
-            mine = [entry for entry in self._heap if entry[2] is seat]
-            if mine:
-                self._heap = [entry for entry in self._heap if entry[2] is not seat]
-                heapq.heapify(self._heap)
-                seat.ready.extend(chore for _, _, _, chore in sorted(mine, key=lambda entry: entry[:2]))
-                self._changed.notify()
+            self._heap = [
+                (-math.inf if one is seat else due, order, one, chore)
+                for due, order, one, chore in self._heap
+            ]
+            heapq.heapify(self._heap)
+            self._changed.notify()
 
     def give_up(self, seat: Seat) -> None:
         """Nothing of this seat is handed out any more; what is in hand is finished."""
         with self._changed:
             seat.closed = True
             self._seats.discard(seat)
+            self._ready.discard(seat)
             seat.ready.clear()
             self._heap = [entry for entry in self._heap if entry[2] is not seat]
             heapq.heapify(self._heap)
@@ -137,17 +148,19 @@ class Turns:
         while self._heap and self._heap[0][0] <= now:
             _, _, seat, chore = heapq.heappop(self._heap)
             seat.ready.append(chore)
-        for seat in self._seats:
-            if seat.rests:
-                seat.rests = [until for until in seat.rests if until > now]
+            self._ready.add(seat)
 
-    def _next(self) -> Seat | None:
+    def _next(self, now: float) -> Seat | None:
+        if not self._ready:
+            return None
         slow = sum(seat.at_work for seat in self._seats if seat.slow)
-        free = [seat for seat in self._seats if seat.ready and seat.at_work < self._limit(seat, slow)]
+        free = [seat for seat in self._ready if seat.at_work < self._limit(seat, slow, now)]
         return min(free, key=lambda seat: (seat.at_work, seat.last_turn), default=None)
 
-    def _limit(self, seat: Seat, slow: int) -> int:
+    def _limit(self, seat: Seat, slow: int, now: float) -> int:
         """How many threads the seat may have. slow: those that all slow ones have."""
+        if seat.rests:
+            seat.rests = [until for until in seat.rests if until > now]
         if seat.paused:
             return 0
         if len(self._seats) == 1:
@@ -157,15 +170,14 @@ class Turns:
         spare = max(1, self._threads // 4) if self._threads > 1 else 0
         return self._threads - spare - len(seat.rests)
 
-    def _next_due(self) -> float:
-        due = self._heap[0][0] if self._heap else math.inf
-        return min([due, *(min(seat.rests) for seat in self._seats if seat.ready and seat.rests)])
-
-    def _wait(self, until: float, now: float) -> None:
+    def _wait(self, now: float) -> None:
+        """Until something changes, or the next is due; one thread looks at the clock for all."""
+        rested = (min(seat.rests) for seat in self._ready if seat.rests)
+        until = min([self._heap[0][0] if self._heap else math.inf, *rested])
         if until >= self._alarm:
-            self._changed.wait()  # another thread looks in time
+            self._changed.wait()
             return
         self._alarm = until
-        self._changed.wait(None if until == math.inf else until - now)
+        self._changed.wait(until - now)
         if self._alarm == until:
             self._alarm = math.inf

@@ -23,7 +23,6 @@ from pipeline.store.messages import Lease, Outcome
 
 log = structlog.get_logger(__name__)
 
-EVERY_SECONDS = 1.0
 BACKOFF = Backoff(2.0, 30.0)
 
 
@@ -57,7 +56,7 @@ class Discoveries:
                     raise
                 return time.monotonic() + self._failed(error)
             self._failures = 0
-            return began + EVERY_SECONDS
+            return began + self._lane.every_seconds
 
     def _failed(self, error: Exception) -> float:
         """How long to wait."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.core.budget import InUse, at, in_words
 from pipeline.core.judging.history import FLOOR_MS, FindingChange, History, Judgement
 from pipeline.core.judging.matching import Proof, caught_up
 from pipeline.core.judging.standstill import rests_until_ms
@@ -47,7 +48,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     key: object
     policy: Policy
     moment: Moment
-    sample_percent: float
+    sample: InUse
     sampled: bool
     dead: bool
     source: SideSeen
@@ -227,9 +228,13 @@ def _concluded(evidence: Evidence) -> list[str]:
 
 def _without_history(evidence: Evidence) -> list[str]:
     if not evidence.sampled:
+        sample = evidence.sample
+        why = f"--sample-rate {sample.begun_percent:g}"
+        if in_words(sample):
+            why = f"{sample.percent:.3g} % since {at(sample.lowered_ms)}, to keep to --max-cost-per-hour"
         return [
-            f"The sampler leaves this key out (--sample-rate {evidence.sample_percent:g}): its changes are "
-            "not followed. A comparison of the whole table reads it (`compare`)."
+            f"The sampler leaves this key out ({why}): its changes are not followed. A comparison of the "
+            "whole table reads it (`compare`)."
         ]
     since = evidence.moment.watched_since_ms
     watched = f" (since {instant(since)})" if since else ""

@@ -22,14 +22,24 @@ from pipeline.report.words import instant, many
 NAMED = 3
 
 
-def status_lines(standings: Sequence[Standing], most: int | None = None) -> Iterator[str]:
-    """`status`: a line a migration, in the order given, and why some cannot be read. most: lines."""
+def status_lines(
+    standings: Sequence[Standing], most: int | None = None, *, answered: bool = True
+) -> Iterator[str]:
+    """`status`: a line a migration, in the order given, and why some cannot be read. most: lines. answered:
+    with the gate's answer, which means nothing where those have ended who read and judge.
+    """
     head = ("MIGRATION", "ANSWER", "RIGHT", "AT LEAST", "OPEN", "LAG", "READER LAG", "COVERAGE")
-    yield from table(head, map(_cells, standings[:most]), "no migration")
-    for one in standings[:most]:
+    shown = standings[:most]
+    if answered:
+        yield from table(head, map(_cells, shown), "no migration")
+    else:
+        without = ((name, *rest) for name, _, *rest in map(_cells, shown))
+        yield from table((head[0], *head[2:]), without, "no migration")
+    for one in shown:
         if one.problem is not None:
             yield paragraph(f"{one.migration}: {one.problem.words}")
-    yield paragraph(f"{counted(standings)}; `gate` says why, `--migration NAME` shows one of them")
+    if answered:
+        yield paragraph(f"{counted(standings)}; `gate` says why, `--migration NAME` shows one of them")
 
 
 def _cells(one: Standing) -> tuple[str, ...]:
@@ -46,14 +56,17 @@ def gate_lines(standings: Sequence[Standing], unknowns: Mapping[str, Sequence[st
 
     unknowns: what the answer does not cover, by migration.
     """
-    yield paragraph(f"{counted(standings)}: {ANSWERS[whole_answer(standings)]}")
+    answer = ANSWERS[whole_answer(standings)]
+    alike = all(one.answer == answer for one in standings)
+    yield paragraph(f"{many(len(standings), 'migration') if alike else counted(standings)}: {answer}")
     for one in worst_first(standings):
         yield f"  {one.answer:<16} {printable(one.migration)}"
         if one.problem is not None:
             yield row("", one.problem.words, 2, margin=2)
         for check in one.open_checks:
             yield row(f"{check.result:<13} {check.name:<11}", check.reason, 25, margin=4)
-    yield "what this does not cover:"
+    if any(unknowns.values()):
+        yield "what this does not cover:"
     for said, whose in _grouped(unknowns).items():
         whom = "" if len(whose) == len(unknowns) else f"{_named(whose)}: "
         yield paragraph(f"  - {whom}{said}", indent=4)

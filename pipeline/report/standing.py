@@ -32,6 +32,9 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{self.problem}: {self.remedy}" if self.remedy else self.problem
 
 
+NOT_BEGUN = Problem("the migration has not begun yet")
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """One migration. None: not measured, or not read.
 
@@ -72,6 +75,8 @@ def unread(migration: str, problem: Problem) -> Standing:
 
 def of_figures(migration: str, figures: Figures, limits: Limits) -> Standing:
     """Of one whose figures were read, and nothing else."""
+    if not figures.has_begun:
+        return unread(migration, NOT_BEGUN)
     verdict, comparison = evaluate(figures, limits), figures.of_table
     return Standing(
         migration=migration,

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from pipeline.core.budget import in_words
 from pipeline.core.gate import Result
 from pipeline.core.quoting import printable
 from pipeline.core.samples import Sample
+from pipeline.report.cost_text import cost_sentence
 from pipeline.report.facts import Facts, failing
 from pipeline.report.text import ANSWERS, outlook_lines
 from pipeline.report.words import MINUTE, instant, many, span
@@ -146,7 +148,8 @@ def _known(facts: Facts) -> list[tuple[str, str]]:
     ahead = [("ahead", f"{name}: {text}") for name, text in verified.items() if name != "verified up to"]
     until = verified["verified up to"]
     up_to = until if until.startswith("not known") else f"up to {until}"
-    return [*said.items(), ("verified", up_to), *ahead]
+    cost = [("cost", cost_sentence(facts.cost))] if facts.cost else []
+    return [*said.items(), ("verified", up_to), *ahead, *cost]
 
 
 def _going_on(facts: Facts, measured: Rates | None) -> list[tuple[str, str]]:
@@ -160,7 +163,9 @@ def _going_on(facts: Facts, measured: Rates | None) -> list[tuple[str, str]]:
         for name, counts in facts.partitions.items()
     )
     spark = sparkline([(one.at_ms, one.lag_p99) for one in _recent(facts)], SPARK_COLUMNS)
+    lowered = in_words(facts.sample) if facts.sample else ""
     return [
+        *([("sample", lowered)] if lowered else []),
         ("rates", rate),
         ("lag", _lag(facts)),
         *([("", spark)] if spark else []),

@@ -133,6 +133,7 @@ class FiguresView:
         return Figures(
             now_ms=now_ms,
             started_ms=started_ms or now_ms,
+            has_begun=bool(started_ms),
             ledger=read("ledger", lambda _: _ledger(told)),
             queue=Queue(
                 backlog=queued,

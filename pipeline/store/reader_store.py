@@ -148,7 +148,9 @@ class ReaderStore(RoleStore):
         """Lower the sample, or raise it again (lua/lower.lua); False when somebody else has done so."""
         known = self._followed
         args = (known.stored, msgspec.json.encode(lowered))
-        return bool(self._connection.run(scripts.lower(known.sample), args))
+        done = bool(self._connection.run(scripts.lower(known.sample), args))
+        self.spend({}, self.now_ms())  # what is followed now is heard at once
+        return done
 
     def backlog(self) -> int:
         """Keys in the work stream."""

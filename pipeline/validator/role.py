@@ -6,10 +6,11 @@ Reads: the configuration. Writes: nothing by itself. Never: judging.
 import contextlib
 import functools
 import logging
+import math
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -20,12 +21,20 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.adaptive import LEAST_MS
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Policy, Side
-from pipeline.errors import AwsError, AwsUnavailable, StateLost, StoreError, StoreUnavailable
+from pipeline.errors import (
+    AwsError,
+    AwsUnavailable,
+    MonitorError,
+    StateDamaged,
+    StateLost,
+    StoreError,
+    StoreUnavailable,
+)
 from pipeline.metrics import Metrics, ValidatorMetrics
 from pipeline.process import garbage
 from pipeline.process.pool import Pool
 from pipeline.process.pulse import Heartbeat
-from pipeline.serving import Lane, Service, Work
+from pipeline.serving import TO_BE_PUT_RIGHT, Lane, Service, Work
 from pipeline.sides import Connections, clocks, count_spent, report
 from pipeline.store import Outage, Pools, ValidatorStore
 from pipeline.validator.quarantine import House
@@ -40,6 +49,8 @@ IDLE_SECONDS = 0.4
 ASKED_A_SECOND = 100.0
 #: Of a thread whose batches fail.
 BACKOFF = Backoff(1.0, 30.0)
+#: Between two looks whether both tables can be read, whatever there is to judge; and while one cannot.
+PROVE_SECONDS, PROBE_SECONDS = 60.0, 10.0
 #: A validator says once a second that it is alive; so long it is believed.
 ALIVE_MS = 6_000
 #: How long a batch under way may take until a migration is given up.
@@ -113,25 +124,10 @@ class _Validators:
             verbose=self._process.verbose,
             house=self._house,
         )
-
-        def keep() -> None:
-            for connection in connections.values():
-                report(connection, metrics)
-            store.clock.keep()
-            store.say_alive(consumer, ALIVE_MS)
-            count_spent(store, metrics)
-            if migration.is_adaptive:
-                store.adapt(migration.converge_at_most_ms)
-
-        def end() -> None:
-            with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
-                store.say_gone(consumer)
-                count_spent(store, metrics)
-            store.close()
-
+        presence = _Presence(store, consumer, migration, connections, metrics)
         log.info("validator started", slot=self._slot, in_flight=self._process.in_flight)
         garbage.freeze()
-        return _Judging(validator, lane, self._judging, self.idle_seconds, keep, end)
+        return _Judging(validator, lane, self._judging, self.idle_seconds, presence.keep, presence.end)
 
     def _side_reader(
         self, migration: MigrationConfig, side: Side, connection: Connection, metrics: ValidatorMetrics
@@ -147,6 +143,38 @@ class _Validators:
             max_rcu=migration.max_rcu * self._process.units_share("validator"),
             stop=self._stop,
         )
+
+
+class _Presence:
+    """What Redis and the metrics hear of a validator of one migration, whether or not it has work."""
+
+    def __init__(
+        self,
+        store: ValidatorStore,
+        consumer: str,
+        migration: MigrationConfig,
+        connections: Mapping[Side, Connection],
+        metrics: ValidatorMetrics,
+    ) -> None:
+        self._store, self._consumer, self._migration = store, consumer, migration
+        self._connections, self._metrics = connections, metrics
+
+    def keep(self, reads: bool) -> None:
+        """reads: both tables, as far as is known. Raises StoreError."""
+        for connection in self._connections.values():
+            report(connection, self._metrics)
+        self._store.clock.keep()
+        if reads:  # one that cannot read is none: nobody may count on it, the gate least of all
+            self._store.say_alive(self._consumer, ALIVE_MS)
+        count_spent(self._store, self._metrics)
+        if self._migration.is_adaptive:
+            self._store.adapt(self._migration.converge_at_most_ms)
+
+    def end(self) -> None:
+        with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
+            self._store.say_gone(self._consumer)
+            count_spent(self._store, self._metrics)
+        self._store.close()
 
 
 def _policy(migration: MigrationConfig) -> Policy:
@@ -170,7 +198,7 @@ class _Judging:
         lane: Lane,
         judging: Pool,
         idle_seconds: float,
-        keep: Callable[[], None],
+        keep: Callable[[bool], None],
         end: Callable[[], None],
     ) -> None:
         self._validator, self._lane = validator, lane
@@ -178,14 +206,18 @@ class _Judging:
         self._threads = judging.threads
         self._keep, self._end = keep, end
         self._failures = 0  # in a row
+        self._reads = True  # both tables, as far as is known
+        self._proves_at = time.monotonic() + PROVE_SECONDS
+        self._damaged_at = -math.inf
         self._ends_at = 0.0
         self._seat = self._turns.seat()
         self._chore = lane.guarded(self._step)
         self._turns.put(self._seat, self._chore, time.monotonic())
+        lane.ask(self._prove)
 
     def keep(self) -> None:
         with contextlib.suppress(StateLost):  # its reader begins it again
-            self._keep()
+            self._keep(self._reads)
 
     def end(self, _error: BaseException | None) -> bool:
         if not self._ends_at:
@@ -209,13 +241,14 @@ class _Judging:
             self._turns.put(self._seat, self._chore, again)
 
         try:
-            with self._lane.troubles.part("judging"):
-                self._validator.step(claimed)
+            judged = self._validator.step(claimed)
         except (AwsError, StoreError) as error:
             self._failed(error)
         else:
             self._failures = 0
             self._turns.slow(self._seat, slow=False)
+            if judged:
+                self._lane.troubles.fine("state of keys")
         return None if handed_on else time.monotonic()
 
     def _failed(self, error: Exception) -> None:
@@ -227,3 +260,43 @@ class _Judging:
         log.log(level, "batch put back", error=str(error), kind=type(error).__name__, retry_seconds=delay)
         self._turns.slow(self._seat, slow=isinstance(error, AwsUnavailable))
         self._turns.rest(self._seat, delay)
+        if isinstance(error, StateDamaged):
+            self._damaged_at = time.monotonic()
+            self._lane.troubles.failing("state of keys", error)
+        elif isinstance(error, TO_BE_PUT_RIGHT):
+            self._lane.troubles.failing("judging", error)
+            if self._reads:
+                self._reads = False
+                self._lane.ask_soon()
+
+    def _prove(self) -> float | None:
+        """Read a key that nobody has: while nothing changes no batch would show that a table is gone, and of
+        those that fail none may come that shows it is back. Only this says that it is.
+        """
+        now = time.monotonic()
+        if self._ends_at:
+            return None
+        if self._reads and now < self._proves_at:
+            return self._proves_at
+        try:
+            self._validator.probe()
+        except (AwsUnavailable, *TO_BE_PUT_RIGHT) as error:
+            self._lane.asks_slowly(isinstance(error, AwsUnavailable))
+            self._unreadable(error)
+            return time.monotonic() + PROBE_SECONDS
+        except AwsError:  # slowed down, as it may be: nothing is known
+            return time.monotonic() + PROBE_SECONDS
+        self._reads, self._proves_at = True, time.monotonic() + PROVE_SECONDS
+        self._lane.asks_slowly(False)
+        self._lane.troubles.fine("judging")
+        if now - self._damaged_at > PROVE_SECONDS:  # mended, and no batch came since
+            self._lane.troubles.fine("state of keys")
+        return self._proves_at
+
+    def _unreadable(self, error: MonitorError) -> None:
+        to_be_put_right = isinstance(error, TO_BE_PUT_RIGHT)
+        if self._reads and (self._lane.alone or not to_be_put_right):
+            log.warning("a table cannot be read", error=str(error), retry_seconds=PROBE_SECONDS)
+        self._reads = False
+        if to_be_put_right:
+            self._lane.troubles.failing("judging", error)

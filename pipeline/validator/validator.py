@@ -104,11 +104,15 @@ class Validator:
             self._finish(batch, [entry for entry in entries if not entry.alone])
             return len(entries)
 
+    def probe(self) -> None:
+        """Read a key that nobody has, on both sides. Raises AwsError."""
+        self._verified.probe()
+        self._origin.probe()
+
     def _can_read(self) -> bool:
         """Whether a key that nobody has can be read. A process that dies of it died of no entry."""
         try:
-            self._verified.probe()
-            self._origin.probe()
+            self.probe()
         except AwsError as error:
             log.warning("no entry is tried alone now", error=str(error), retry_seconds=TRIAL_RETRY_SECONDS)
             self._quarantine.rest(TRIAL_RETRY_SECONDS)

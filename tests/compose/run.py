@@ -90,11 +90,15 @@ class Stack:
 
 def _configured(folder: Path) -> Path:
     """The demo's settings as the default of two migrations."""
-    shared = (ROOT / "deploy" / "demo" / "config.yml").read_text(encoding="utf-8")
-    lines = [line for line in shared.splitlines() if not line.startswith("migration:")]
-    calm = f"{{source-table: {CALM}, target-table: {CALM}}}"
+    shared = (ROOT / "deploy" / "demo" / "config.yml").read_text(encoding="utf-8").splitlines()
+    own = ("migration:", "source-table:", "target-table:")
+    lines = [line for line in shared if not line.startswith(own)]
+    entries = [
+        f"  {name}: {{source-table: {table}, target-table: {table}}}"
+        for name, table in ((DEMO_MIGRATION, "orders"), (CALM, CALM))
+    ]
     file = folder / "two.yml"
-    file.write_text("\n".join([*lines, "migrations:", f"  {DEMO_MIGRATION}: {{}}", f"  {CALM}: {calm}", ""]))
+    file.write_text("\n".join([*lines, "migrations:", *entries, ""]))
     file.chmod(0o644)  # the containers' user reads it
     return file
 

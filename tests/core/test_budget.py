@@ -1,5 +1,7 @@
 """--max-cost-per-hour: when the sample is lowered, by how much, and what is said of it."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from pipeline.core.budget import (
     LEAST_PERCENT,
     InUse,
     Lowered,
+    at,
     comparison_share,
     hole_in_words,
     in_words,
@@ -117,12 +120,14 @@ def test_only_a_higher_budget_raises_it(budget: float, is_raised: bool) -> None:
 def test_what_is_said() -> None:
     sample = lowered_to(25)
     said = in_words(sample)
-    assert "25 % of the keys are followed since 15:40 UTC, not 100 %" in said
+    assert "25 % of the keys are followed since 1970-02-11 15:40 UTC, not 100 %" in said
     assert "$300.00 an hour" in said and "above 100, or 0, raises it again" in said
     assert (in_words(WHOLE), hole_in_words(WHOLE), hole_in_words(sample)) == ("", "", "")
     raised = raise_sample(Terms(DOLLAR, 0), NOW, sample)
     assert in_words(InUse(100.0, BEGUN, raised)) == ""
-    assert "from 15:40 UTC to 16:00 UTC only 25 %" in hole_in_words(InUse(100.0, BEGUN, raised))
+    assert "from 1970-02-11 15:40 UTC to 1970-02-11 16:00 UTC only 25 %" in hole_in_words(
+        InUse(100.0, BEGUN, raised)
+    )
 
 
 def test_a_sample_lowered_below_the_hole_has_none() -> None:
@@ -140,6 +145,11 @@ def test_a_comparison_gets_what_the_watch_leaves() -> None:
     assert comparison_share(an_hour(looks=120, stream=60), terms, NOW, BEGUN) == pytest.approx(420)
     assert comparison_share(an_hour(looks=6_000), terms, NOW, BEGUN) == pytest.approx(60)
     assert comparison_share(Spending({}, {}), terms, NOW, BEGUN) == 600
+
+
+@given(st.integers(0, 32_503_680_000))
+def test_an_instant(seconds: int) -> None:
+    assert at(seconds * 1000) == datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 @pytest.mark.parametrize(("dollars", "text"), [(1234.5, "$1,234.50"), (0.0346, "$0.035"), (0, "$0")])

@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 
 from deploy.grafana import links
 from pipeline import metrics
+from pipeline.core.ledger import Ledger
 from tests.deploy import artifacts
 from tests.servers import ROOT
 from tests.test_metrics import figures
@@ -156,9 +157,25 @@ def test_panels_and_links_that_the_runbook_names_exist() -> None:
     assert set(re.findall(r"\(#(\w+)\)", text)) <= headings
 
 
-@pytest.mark.parametrize(("keys", "wrong"), [(1, 0), (1, 1), (100, 0), (1_000, 7), (1_000_000, 3), (40, 40)])
-def test_the_recorded_ratio_is_the_one_of_the_program(tmp_path: Path, keys: int, wrong: int) -> None:
-    ratio = 1 - wrong / keys
+@pytest.mark.parametrize(
+    ("keys", "wrong", "suspects"),
+    [
+        (1, 0, 0),
+        (1, 1, 0),
+        (100, 0, 0),
+        (1_000, 7, 0),
+        (1_000_000, 3, 0),
+        (40, 40, 0),
+        (214, 33, 16),
+        (9, 0, 5),
+    ],
+)
+def test_the_recorded_ratio_is_the_one_of_the_program(
+    tmp_path: Path, keys: int, wrong: int, suspects: int
+) -> None:
+    """Of the keys that changed: what a comparison found among those that did not, is not theirs."""
+    judged = Ledger(keys_judged=keys, suspects_open=suspects, open={"missing": wrong + suspects})
+    ratio = figures(ledger=judged).success.ratio
     labels = 'migration="orders",instance="monitor:9464",job="ddbmm"'
     test = {
         "rule_files": [str(artifacts.RULES[0])],
@@ -167,7 +184,11 @@ def test_the_recorded_ratio_is_the_one_of_the_program(tmp_path: Path, keys: int,
                 "interval": "1m",
                 "input_series": [
                     {"series": f"ddbmm_keys_judged{{{labels}}}", "values": f"{keys}x5"},
-                    {"series": f'ddbmm_mismatches_open{{{labels},kind="missing"}}', "values": f"{wrong}x5"},
+                    {
+                        "series": f'ddbmm_mismatches_open{{{labels},kind="missing"}}',
+                        "values": f"{wrong + suspects}x5",
+                    },
+                    {"series": f'ddbmm_suspect_keys{{{labels},state="open"}}', "values": f"{suspects}x5"},
                 ],
                 "promql_expr_test": [
                     {

@@ -34,6 +34,7 @@ class World:
         self.list_tables_page = 100
         self.scans = ScanRules()
         self.exports: dict[str, dict[str, Any]] = {}  # ARN → ExportDescription
+        self.price_list: list[str] = []  # products, as GetProducts tells them
         self.keys_read = 0  # keys that BatchGetItem looked up
         self.operations: dict[str, Callable[[Any], bytes]] = {
             "BatchGetItem": self.batch_get_item,
@@ -46,6 +47,7 @@ class World:
             "DescribeTable": self.describe_table,
             "DescribeTimeToLive": self.describe_time_to_live,
             "GetItem": self.get_item,
+            "GetProducts": self.get_products,
             "GetRecords": self.get_records,
             "GetShardIterator": self.get_shard_iterator,
             "ListStreams": self.list_streams,
@@ -71,6 +73,10 @@ class World:
         if found is None:
             raise NotFound(f"Requested resource not found: Table: {name} not found")
         return found
+
+    def get_products(self, _request: Any) -> bytes:
+        """AWS's price list, which filters; here whatever a test says."""
+        return _encode({"FormatVersion": "aws_v1", "PriceList": self.price_list})
 
     # Items
 
