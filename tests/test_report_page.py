@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline.core.gate import Result
-from pipeline.report import html
+from pipeline.core.samples import TIERS_MS, Sample
+from pipeline.report import cover, html
 from pipeline.report.cover import cover_object
 from pipeline.report.facts import Facts, facts_object, fingerprint
 from tests.browser import Browser, Page, chromium
@@ -248,3 +249,14 @@ def test_a_hundred_thousand_findings_make_a_page_of_bounded_size() -> None:
     facts: Facts = facts_of(figures, many)
     assert facts.findings.total == 100_000 and facts.result is Result.FAILED
     assert len(html.page(facts).encode()) < 5_000_000
+
+
+def test_thirty_migrations_of_ninety_days_make_a_page_of_bounded_size() -> None:
+    at_ms, row = NOON_MS, []
+    for width_ms, kept_ms in TIERS_MS:
+        for _ in range(kept_ms // width_ms):
+            at_ms -= width_ms
+            row.append(Sample(at_ms, wrong=0.001, lag_p50=1.5, lag_p99=at_ms % 7, reader=1.0, compared=0.5))
+    facts = facts_of(healthy(), history=row[::-1])
+    made = cover.make({f"table-{number}": facts for number in range(30)}, MAKER)
+    assert len(html.cover_page(made).encode()) < 5_000_000

@@ -6,7 +6,9 @@ Each number is written so that more is worse or later. So a coarse sample is the
 for, number by number (`lua/sample.lua`): an hour that held ten bad minutes still shows them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 
 import msgspec
 
@@ -124,3 +126,22 @@ def _not_after(sample: Sample, earliest_ms: int | None) -> Sample:
     if earliest_ms is None or sample.at_ms < earliest_ms:
         return sample
     return msgspec.structs.replace(sample, at_ms=earliest_ms - 1)
+
+
+def thinned(row: Sequence[Sample], most: int) -> list[Sample]:
+    """No more than so many samples of the row, each the worst of an equal part of its time."""
+    if len(row) <= most:
+        return list(row)
+    began_ms = row[0].at_ms
+    width_ms = (row[-1].at_ms - began_ms) // most + 1
+    parts = groupby(row, key=lambda one: (one.at_ms - began_ms) // width_ms)
+    return [_worst(list(part)) for _, part in parts]
+
+
+def _worst(samples: Sequence[Sample]) -> Sample:
+    """Number by number the greatest; None where none was measured."""
+    found: dict[str, Any] = {
+        name: max((value for one in samples if (value := getattr(one, name)) is not None), default=None)
+        for name in Sample.__struct_fields__
+    }
+    return Sample(**found)

@@ -39,7 +39,7 @@ class Cover(msgspec.Struct, frozen=True, kw_only=True):
 
 def _standing(name: str, chapter: Chapter) -> Standing:
     if chapter.facts is not None:
-        return of_facts(chapter.facts)
+        return msgspec.structs.replace(of_facts(chapter.facts), migration=name)
     return unread(name, chapter.problem or Problem("nothing was kept of it"))
 
 

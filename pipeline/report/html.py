@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from pipeline.core.model import MILESTONES
 from pipeline.core.quoting import printable
+from pipeline.core.samples import Sample, thinned
 from pipeline.core.statistics import LAG_BUCKETS_SECONDS, at_most_text, share_text
 from pipeline.report import charts
 from pipeline.report.charts import Bounds, Line
@@ -30,6 +31,8 @@ from pipeline.report.words import instant, many, minute, span
 
 #: How often the live page is loaded again.
 REFRESH_SECONDS = 30
+#: Of all the lines of a kind on a page, so many points at most; of one of them at least so many.
+POINTS, LEAST_POINTS = 3_000, 150
 
 
 def page(facts: Facts, *, live: bool = False, refreshed: bool = True, path: str = "/") -> str:
@@ -55,7 +58,9 @@ def cover_page(cover: Cover) -> str:
         at_ms=cover.at_ms,
         maker=cover.maker,
         standings=[(one, f"#{names[one.migration]}") for one in ranked],
-        parts=[_part(one, cover.migrations[one.migration], names[one.migration]) for one in ranked],
+        parts=[
+            _part(one, cover.migrations[one.migration], names[one.migration], len(ranked)) for one in ranked
+        ],
         sha256=fingerprint(cover_object(cover)),
         answer=ANSWERS[cover.result],
         counted=counted(standings),
@@ -97,22 +102,32 @@ def _frame(*, live: bool, refreshed: bool) -> dict[str, Any]:
     }
 
 
-def _part(standing: Standing, chapter: Chapter, at: str) -> dict[str, Any]:
-    """One migration of many. at: the name of its place in the page."""
-    facts = chapter.facts
+def _part(standing: Standing, chapter: Chapter, at: str, among: int) -> dict[str, Any]:
+    """One migration among so many. at: the name of its place in the page."""
+    facts, points = chapter.facts, max(LEAST_POINTS, POINTS // among)
     return {
         "at": at,
         "standing": standing,
         "facts": facts,
         "sha256": chapter.sha256,
         "sections": facts
-        and _sections(facts, at=f"{at}-", level=3, within=f"{at}-title ", of=facts.migration),
+        and _sections(
+            facts, at=f"{at}-", level=3, within=f"{at}-title ", of=standing.migration, points=points
+        ),
     }
 
 
-def _sections(facts: Facts, *, at: str = "", level: int = 2, within: str = "", of: str = "") -> Markup:
+def _sections(
+    facts: Facts,
+    *,
+    at: str = "",
+    level: int = 2,
+    within: str = "",
+    of: str = "",
+    points: int = POINTS,
+) -> Markup:
     """Everything but the answer. at: what the names of places begin with, within: the heading that stands
-    above, of: whose they are; where the page has several of them.
+    above, of: whose they are; where the page has several of them. points: of a line at most.
     """
     made = _template("report.html").render(
         facts=facts,
@@ -124,7 +139,7 @@ def _sections(facts: Facts, *, at: str = "", level: int = 2, within: str = "", o
         strata=list(zip(STRATA_SAID, facts.strata, strict=True)),
         outlook=outlook_lines(facts),
         milestones=[(name, MILESTONES[name], facts.marks_ms.get(name)) for name in MILESTONES],
-        timeline=_timeline(facts),
+        timeline=_timeline(facts, thinned(facts.samples, points)),
         lags=charts.bars("Replication lag of the last minutes", _lags(facts)),
         limits=msgspec.to_builtins(facts.limits).items(),
         cost=cost_sentence(facts.cost) if facts.cost else "",
@@ -143,9 +158,9 @@ def content_policy(*, framed: bool = True) -> str:
     return f"{policy}; frame-ancestors 'none'" if framed else policy
 
 
-def _timeline(facts: Facts) -> list[tuple[str, Markup]]:
+def _timeline(facts: Facts, samples: Sequence[Sample]) -> list[tuple[str, Markup]]:
     """What each chart shows, and the chart."""
-    samples, marks = facts.samples, facts.marks_ms
+    marks = facts.marks_ms
     at_ms = [one.at_ms for one in samples]
     right = [None if one.wrong is None else 100 * (1 - one.wrong) for one in samples]
     at_least = [None if one.unseen is None else 100 * (1 - one.unseen) for one in samples]

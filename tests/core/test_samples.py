@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.samples import TIERS_MS, Sample, sample_of, timeline
+from pipeline.core.samples import TIERS_MS, Sample, sample_of, thinned, timeline
 from tests.report_states import NOON_MS, healthy, with_ledger
 
 
@@ -46,3 +46,18 @@ def test_a_sample_holds_what_is_wrong_so_that_more_is_worse() -> None:
     assert worse.wrong and fine.wrong == 0 and worse.unseen and fine.unseen
     assert worse.wrong > fine.wrong and worse.unseen > fine.unseen
     assert (worse.open, fine.at_ms, fine.compared) == (3, NOON_MS, 1.0)
+
+
+@given(
+    st.lists(st.integers(0, 10**9), min_size=1, max_size=200, unique=True).map(sorted),
+    st.integers(1, 50),
+)
+def test_a_thinned_row_is_short_and_hides_nothing_bad(instants: list[int], most: int) -> None:
+    row = [Sample(at_ms, lag_p99=None if at_ms % 3 else at_ms % 7, open=at_ms % 5) for at_ms in instants]
+    short = thinned(row, most)
+    assert len(short) <= most or len(row) <= most
+    assert [one.at_ms for one in short] == sorted({one.at_ms for one in short})
+    assert short[-1].at_ms == row[-1].at_ms
+    assert max(one.open for one in short) == max(one.open for one in row)
+    lags = [[one.lag_p99 for one in of if one.lag_p99 is not None] for of in (row, short)]
+    assert max(lags[0], default=None) == max(lags[1], default=None)
