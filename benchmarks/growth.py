@@ -4,15 +4,17 @@ Reads and writes: the stub, Redis. Never: extrapolation; every point is measured
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks import stub, subjects
-from benchmarks.measure import Figures, until
+from benchmarks.measure import Figures, Round, until
 from benchmarks.program import Program
 
-#: Each point of the shard curve reads at least this many records, or its fixed costs would blur it.
-SHARD_RECORDS = 40_000
+#: Pages of each shard of the shard curve: opening one has the same share in every point. A shard is read four
+#: times a second at most, so that one alone takes longer than its records cost: ten are the least.
+SHARD_PAGES = 6
 #: A point of the key curve judges this many pages of 1000 keys.
 POINT_PAGES = 10
 _PARK_KEYS = 1_000
@@ -22,25 +24,50 @@ IDLE_SECONDS = 3.0
 REPEATS = 3
 
 
-def shards(redis_url: str, directory: Path, counts: Iterable[int], repeats: int) -> dict[int, Figures]:
+class Curve(NamedTuple):
+    """Cost by size. points: medians of what was measured. ratios: of each larger size its cost in terms of
+    the smallest's, which was measured right before it: a neighbour's load is on both.
+    """
+
+    points: dict[int, Figures]
+    ratios: dict[int, list[float]]
+
+
+def _curve(sizes: Sequence[int], repeats: int, measure: Callable[[int], Figures]) -> Curve:
+    smallest, *larger = sorted(sizes)
+    measured: dict[int, list[Figures]] = {size: [] for size in (smallest, *larger)}
+    ratios: dict[int, list[float]] = {size: [] for size in larger}
+    for _ in range(repeats):
+        for size in larger:
+            ground, point = measure(smallest), measure(size)
+            measured[smallest].append(ground)
+            measured[size].append(point)
+            ratios[size].append(point["us"] / ground["us"])
+    return Curve({size: _median(rounds) for size, rounds in measured.items()}, ratios)
+
+
+def shards(redis_url: str, directory: Path, counts: Sequence[int], repeats: int) -> Curve:
     """The reader, 1 % sampled, by number of shards: CPU per record with full pages everywhere.
 
     And the share of a core it takes while nothing happens. What it takes then with the least number of shards
     is left out of the costs: it is the same every second, however much is read in it.
     """
-    points: dict[int, Figures] = {}
-    for count in sorted(counts):
-        point = _median(_shard_point(redis_url, directory, count) for _ in range(repeats))
-        ground = next(iter(points.values()), point)["idle_share"]
-        points[count] = {**point, "us": point["us"] - ground * point["us_elapsed"]}
-    return points
+    ground = 0.0
+
+    def point(count: int) -> Figures:
+        nonlocal ground
+        found = _shard_point(redis_url, directory, count)
+        if count == min(counts):
+            ground = found["idle_share"]
+        return {**found, "us": found["us"] - ground * found["us_elapsed"]}
+
+    return _curve(counts, repeats, point)
 
 
 def _shard_point(redis_url: str, directory: Path, count: int) -> Figures:
-    pages = max(2, SHARD_RECORDS // (count * 1000))
-    records = count * pages * 1000
+    records = count * SHARD_PAGES * 1000
     with (
-        stub.serve(shards=count, records=pages * 1000, gated=True) as source,
+        stub.serve(shards=count, records=SHARD_PAGES * 1000, gated=True) as source,
         stub.serve() as target,
         Program(source, target, redis_url, directory / "shards.log", "reader", "--sample-rate 1") as program,
     ):
@@ -69,25 +96,24 @@ def _tracked(program: Program) -> int:
     return program.store.reader_state().partitions_open
 
 
-def outstanding(redis_url: str, url: str, sizes: Iterable[int]) -> dict[int, Figures]:
+def outstanding(redis_url: str, url: str, sizes: Sequence[int], repeats: int) -> Curve:
     """One validator thread, by number of keys that have a history and wait for their next look.
 
-    Every key judged is closed at once, so that number stands still while a point is measured. With Redis's
-    memory for each of them.
+    Every key judged is closed at once, so that number stands still while a point is measured; each size is a
+    migration of its own. With Redis's memory for each key that waits.
     """
-    feed = subjects.Feed(url, subjects.open_store(redis_url))
-    judging = subjects.judging(url, redis_url, feed, POINT_PAGES, threads=1, stable_for_ms=1)
     memory = subjects.server_memory(redis_url)
-    judging()
-    empty, parked = memory(), 0
-    points: dict[int, Figures] = {}
+    rounds: dict[int, Round] = {}
+    waiting_bytes: dict[int, float] = {}
     for size in sizes:
-        for first in range(parked, size, _PARK_KEYS):
+        feed = subjects.Feed(url, subjects.open_store(redis_url))
+        rounds[size] = subjects.judging(url, redis_url, feed, POINT_PAGES, threads=1, stable_for_ms=1)
+        rounds[size]()
+        empty = memory()
+        for first in range(0, size, _PARK_KEYS):
             subjects.park(feed, _keys(first, min(size, first + _PARK_KEYS)))
-        parked = size
-        waiting_bytes = (memory() - empty) / size
-        points[size] = {**_median(judging() for _ in range(REPEATS)), "bytes_per_key": waiting_bytes}
-    return points
+        waiting_bytes[size] = (memory() - empty) / size
+    return _curve(sizes, repeats, lambda size: {**rounds[size](), "bytes_per_key": waiting_bytes[size]})
 
 
 def hot_key(redis_url: str, url: str, sizes: Iterable[int]) -> dict[int, Figures]:

@@ -5,6 +5,7 @@ Reads: figures. Writes: text. Never: rounding before a comparison.
 
 import os
 import platform
+import statistics
 from collections.abc import Sequence
 
 import msgspec
@@ -67,15 +68,19 @@ def at_most(what: str, unit: str, values: Sequence[float], bound: float | None) 
     return Row(what, unit, Spread.of(values), need=bound)
 
 
-def growth(what: str, curve: dict[int, Figures]) -> Row:
-    """How much dearer the dearest point of a curve is than its cheapest, in per cent."""
-    costs = [figures["us"] for figures in curve.values()]
-    return at_most(
-        f"{what}, {min(curve):,} … {max(curve):,}: dearest over cheapest",
-        "%",
-        [(max(costs) / min(costs) - 1) * 100],
-        20,
-    )
+def growth(what: str, smallest: int, ratios: dict[int, list[float]]) -> Row:
+    """How much dearer the dearest size is than the cheapest, in per cent, and in single rounds.
+
+    ratios: of each larger size its cost in terms of the smallest's, round by round; their medians count.
+    """
+    rounds = [_apart(one) for one in zip(*ratios.values(), strict=True)]
+    apart = _apart([statistics.median(one) for one in ratios.values()])
+    spread = Spread(min(apart, *rounds), apart, max(apart, *rounds))
+    return Row(f"{what}, {smallest:,} … {max(ratios):,}: dearest over cheapest", "%", spread, need=20)
+
+
+def _apart(ratios: Sequence[float]) -> float:
+    return (max(1.0, *ratios) / min(1.0, *ratios) - 1) * 100
 
 
 def machine() -> str:

@@ -42,9 +42,17 @@ _SOME_DIGEST = b"\x17" * 16
 class BenchStore(ReaderStore, ValidatorStore):
     """What readers and validators write: the benchmark plays both. And how far a comparison is."""
 
+    # Cheap enough to be asked all the time:
+
     def segments_done(self) -> int:
-        """Cheap enough to be asked all the time."""
         return int(cast(bytes | None, self._redis.hget(self._key("comparison"), "done")) or 0)
+
+    def counted(self, field: str) -> int:
+        """A field of the ledger."""
+        return int(cast(bytes | None, self._redis.hget(self._key("ledger"), field)) or 0)
+
+    def keys_with_a_history(self) -> int:
+        return self._redis.hlen(self._key("history"))
 
     def comparison(self) -> Comparison:
         found = self.figures().comparison

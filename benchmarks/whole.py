@@ -51,9 +51,9 @@ def pipeline(redis_url: str, directory: Path, pages: int, latency_ms: int) -> Fi
         store = program.store
         cpu, server, began = program.cpu_seconds(), server_seconds(), time.monotonic()
         source.begin()
-        until(lambda: store.ledger().matches == changes, DONE_SECONDS, "all verdicts")
+        until(lambda: store.counted("matches") == changes, DONE_SECONDS, "all verdicts")
         seconds = time.monotonic() - began
-        until(lambda: store.queue().outstanding == 0, DONE_SECONDS, "all histories closed")
+        until(lambda: store.keys_with_a_history() == 0, DONE_SECONDS, "all histories closed")
         figures = {
             "us": (program.cpu_seconds() - cpu) / changes * 1e6,
             "redis_us": (server_seconds() - server) / changes * 1e6,

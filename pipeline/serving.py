@@ -94,7 +94,7 @@ class Troubles:
         self._reasons: dict[str, str] = {"beginning": ""}  # what does not go well → why
         served(0)
 
-    def failing(self, what: str, error: BaseException, retry_seconds: float | None = None) -> None:
+    def failing(self, what: str, error: BaseException) -> None:
         """What: "beginning", or a part of the work."""
         reason = _told_apart(error)
         news = self._reasons.get(what) != reason
@@ -102,13 +102,8 @@ class Troubles:
         self._served(0)
         if not news or self._alone:
             return
-        told = _told(error)
-        if isinstance(error, MonitorError):
-            log.error("migration is not served", **self._named, part=what, **told)
-        else:
-            log.error("migration is not served", **self._named, part=what, exc_info=error, **told)
-        if retry_seconds is not None:
-            log.debug("tried again", **self._named, retry_seconds=retry_seconds)
+        traced = {} if isinstance(error, MonitorError) else {"exc_info": error}
+        log.error("migration is not served", **self._named, part=what, **_told(error), **traced)
 
     def fine(self, what: str) -> None:
         """Cheap where nothing is wrong."""
@@ -151,19 +146,25 @@ class Lane:
         self.work: Work | None = None
         self.failure: BaseException | None = None
         self.failures = 0  # in a row
+        self.times = 0  # it was taken up
         self.taken_up_at = 0.0
         self.every_seconds = service.every_seconds
         self._service, self.asking = service, asking
 
     def guarded(self, chore: Chore) -> Chore:
-        """The chore; what it raises ends this migration's work, and it is not done again."""
+        """The chore; what it raises ends this migration's work, and it is not done again.
+
+        What is left of work that was ended before ends no other.
+        """
+        times = self.times
 
         def safely() -> float | None:
             try:
                 with self.named():
                     return chore()
             except Exception as error:  # noqa: BLE001  # whatever it is concerns this migration alone
-                self.fail(error)
+                if times == self.times:
+                    self.fail(error)
                 return None
 
         return safely
@@ -252,6 +253,7 @@ class Service:
 
     def _take_up(self, lane: Lane, due: float) -> None:
         lane.failure = None
+        lane.times += 1
 
         def begin() -> float | None:
             with lane.named():
@@ -281,7 +283,7 @@ class Service:
     def _refused(self, lane: Lane, error: Exception) -> float:
         lane.failures += 1
         delay = BACKOFF.after(lane.failures)
-        lane.troubles.failing("beginning", error, delay)
+        lane.troubles.failing("beginning", error)
         self.asking.turns.slow(lane.asking, slow=isinstance(error, AwsUnavailable))
         return time.monotonic() + delay
 
@@ -322,8 +324,7 @@ class Service:
         error = lane.failure
         if lane.alone or lane.work is None or error is None:
             return None  # the process ends
-        if lane.troubles is not None:
-            lane.troubles.failing("work", error)
+        lane.troubles.failing("work", error)
         if not self._ended(lane, error):
             return time.monotonic() + ENDING_SECONDS
         lane.work = None
@@ -336,10 +337,8 @@ class Service:
             return True
         try:
             return lane.work.end(error)
-        except Exception as again:  # noqa: BLE001  # what it held will run out
-            log.warning(
-                "not all was given back: it will run out", migration=lane.migration, error=_told(again)
-            )
+        except Exception as again:  # noqa: BLE001  # whatever it is concerns this migration alone
+            log.warning("not all was given back: it will run out", error=_told(again)["reason"])
             return True
 
     # --- the end -------------------------------------------------------------------------------------------

@@ -13,7 +13,16 @@ from pipeline.commands.lines import Line
 from pipeline.config import load
 from pipeline.core.redis_url import Form
 from pipeline.errors import ConfigurationError, StoreError, StoreNotReady, StoreUnusable
-from pipeline.store import RedisConnection, Role, StoreView, begin, check_permissions, check_server, scripts
+from pipeline.store import (
+    Pools,
+    RedisConnection,
+    Role,
+    StoreView,
+    begin,
+    check_permissions,
+    check_server,
+    scripts,
+)
 from pipeline.store.permissions import acl_rules
 from tests import redis_forms, servers
 from tests.fake import FakeProcess
@@ -116,6 +125,18 @@ def test_migrations_spread_over_the_nodes(cluster: ClusterSet) -> None:
         assert StoreView(connection, begin(connection, {"target_table": "t"})).ledger().balanced
     owners = {cluster.owner(redis_forms.slot_of(name)).port for name in names}
     assert len(owners) > 1
+
+
+def test_migrations_of_one_process_share_the_connections_of_a_node(cluster: ClusterSet) -> None:
+    """Eight migrations, asked one after the other: a connection to each node, and not one for each."""
+    pools, names = Pools(), [f"share-{number}" for number in range(8)]
+    connections = [RedisConnection(cluster.url, name, pools=pools) for name in names]
+    for _ in range(3):
+        for connection in connections:
+            assert connection.time_ms() > 0
+    owners = {cluster.owner(redis_forms.slot_of(name)).port for name in names}
+    made = {address[1]: pool._created_connections for (_, address), pool in pools._nodes.items()}
+    assert made == dict.fromkeys(owners, 1)
 
 
 # --- who may ask -------------------------------------------------------------------------------------------

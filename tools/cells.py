@@ -247,7 +247,7 @@ class Measured:
     """
 
     change: float = 12.0
-    publish: float = 20.0
+    publish: float = 35.0
 
 
 #: Of a core that runs one Redis: what is left is for what comes in bursts.

@@ -209,11 +209,12 @@ class StoreCollector(Collector):
     """What the store knows of migrations, read at scrape time; of one that cannot be read, only `store_up 0`.
 
     One reading serves all scrapes of `CACHE_SECONDS`, so that several scrapers cannot multiply the load on
-    Redis. It takes no longer than `READ_SECONDS` where servers do not answer: those that were read last time
-    are read first, and whoever's turn does not come is not up.
+    Redis. Where servers do not answer it takes no longer than `READ_SECONDS` and one call that hangs, since
+    Prometheus waits for 8 s. Those whose turn did not come last time are read first, those that failed last,
+    and whoever's turn does not come is not up.
     """
 
-    CACHE_SECONDS, READ_SECONDS = 1.0, 6.0
+    CACHE_SECONDS, READ_SECONDS, HANGING_SECONDS = 1.0, 2.5, 1.0
 
     def __init__(self, watched: Sequence[Watched]) -> None:
         of_all = (STORE_UP, *STORE_METRICS, *COMPARISON_METRICS, *STRATA_METRICS, *COST_METRICS)
@@ -221,7 +222,8 @@ class StoreCollector(Collector):
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._families: list[Metric] = []
-        self._unread: set[str] = set()  # migrations
+        # Migration → since when it cannot be read; 0 = it was read, -1 = its turn did not come last time.
+        self._turns: dict[str, float] = {}
 
     def collect(self) -> Iterable[Metric]:
         with self._lock:
@@ -233,9 +235,15 @@ class StoreCollector(Collector):
     def _read(self) -> list[Metric]:
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         until = time.monotonic() + self.READ_SECONDS
-        for one, metrics in sorted(self._watched, key=lambda each: each[0].migration in self._unread):
-            figures = _figures(one) if time.monotonic() < until else None
-            (self._unread.discard if figures else self._unread.add)(one.migration)
+        for one, metrics in sorted(self._watched, key=lambda each: self._turns.get(each[0].migration, 0)):
+            figures = None
+            if (began := time.monotonic()) < until:
+                figures = _figures(one)
+                self._turns[one.migration] = 0 if figures else began
+                if figures is None and time.monotonic() - began > self.HANGING_SECONDS:
+                    until = began  # the next might hang as well
+            elif self._turns.get(one.migration, 0) <= 0:
+                self._turns[one.migration] = -1
             for declared, samples in _samples(one, metrics, figures):
                 family = families.setdefault(declared.name, _family(declared))
                 for labels, value in samples:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from pipeline.aws import Connection, StreamClient, TableInfo, describe_table
-from pipeline.both_tables import complete
+from pipeline.both_tables import complete, is_complete
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import Digester
 from pipeline.core.model import Side
@@ -72,13 +72,13 @@ class _Reader:
     def begin(self, migration: MigrationConfig, lane: Lane) -> Work:
         """Take one migration up. Raises MonitorError."""
         own_metrics = self._metrics.of_reader(migration.name, migration.origin)
-        sides = {side: self._connections.connect(migration, side, own_metrics) for side in Side}
+        connect = functools.partial(self._connections.connect, migration, metrics=own_metrics)
         times = None if lane.alone else migration.judged_by()
-        if not lane.alone:
-            migration = complete(migration, sides[Side.SOURCE], sides[Side.TARGET])
+        if not (lane.alone or is_complete(migration)):
+            migration = complete(migration, connect(Side.SOURCE), connect(Side.TARGET))
         own_metrics.describe(migration.described())
-        table = describe_table(sides[migration.origin], migration.table(migration.origin))
-        connection = self._connections.connect(migration, "stream", own_metrics)
+        table = describe_table(connect(migration.origin), migration.table(migration.origin))
+        connection = connect("stream")
         client, arn = StreamClient(connection), _stream_arn(migration, table)
         store = self._store(migration, times, connection, lambda: client.describe_stream(arn))
         producer = StreamProducer(
@@ -88,7 +88,9 @@ class _Reader:
             store.clock,
             own_metrics,
         )
-        publisher = Publisher(
+        settle_ms = migration.longest_deadline_ms + migration.stable_for_ms
+        budget = Budget(store, migration.terms(), migration.sample_rate, settle_ms)
+        publisher = Publisher(  # last: from here on it is discovered and read
             store,
             producer,
             own_metrics,
@@ -103,8 +105,6 @@ class _Reader:
         threads = self._process.reader_threads
         log.info("reader started", stream=arn, endpoint=connection.endpoint, threads=threads)
         garbage.freeze()
-        settle_ms = migration.longest_deadline_ms + migration.stable_for_ms
-        budget = Budget(store, migration.terms(), migration.sample_rate, settle_ms)
         return _Reading(publisher, store, budget, connection, own_metrics)
 
     def _store(

@@ -56,14 +56,17 @@ def gate_lines(standings: Sequence[Standing], unknowns: Mapping[str, Sequence[st
 
     unknowns: what the answer does not cover, by migration.
     """
-    yield paragraph(f"{counted(standings)}: {ANSWERS[whole_answer(standings)]}")
+    answer = ANSWERS[whole_answer(standings)]
+    alike = all(one.answer == answer for one in standings)
+    yield paragraph(f"{many(len(standings), 'migration') if alike else counted(standings)}: {answer}")
     for one in worst_first(standings):
         yield f"  {one.answer:<16} {printable(one.migration)}"
         if one.problem is not None:
             yield row("", one.problem.words, 2, margin=2)
         for check in one.open_checks:
             yield row(f"{check.result:<13} {check.name:<11}", check.reason, 25, margin=4)
-    yield "what this does not cover:"
+    if any(unknowns.values()):
+        yield "what this does not cover:"
     for said, whose in _grouped(unknowns).items():
         whom = "" if len(whose) == len(unknowns) else f"{_named(whose)}: "
         yield paragraph(f"  - {whom}{said}", indent=4)

@@ -9,6 +9,7 @@ to where the migration is then.
 """
 
 import contextlib
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -160,8 +161,22 @@ def _met(told: Sequence[Any], node: Address) -> Address:
     return (host if host not in ("", "?") else node[0]), int(told[1])
 
 
-class _Located(Connection):
-    """A connection that is made to where the server is then, and to nobody but a primary."""
+class _Primary(Connection):
+    """A connection to nobody but a primary."""
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:
+        super().on_connect_check_health(check_health)
+        said = cast(dict[bytes, bytes] | None, self.handshake_metadata) or {}
+        if said.get(b"role") not in (b"master", None):
+            raise redis.ReadOnlyError("it is called the primary, and says itself that it is none")
+
+
+class _PrimaryTls(_Primary, SSLConnection):
+    """The same over TLS."""
+
+
+class _Located(_Primary):
+    """A connection that is made to where the server is then."""
 
     def __init__(self, *, locator: Locator, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
@@ -171,15 +186,41 @@ class _Located(Connection):
         self.host, self.port = self._locator.find()
         return super()._connect()  # type: ignore[no-untyped-call]
 
-    def on_connect_check_health(self, check_health: bool = True) -> None:
-        super().on_connect_check_health(check_health)
-        said = cast(dict[bytes, bytes] | None, self.handshake_metadata) or {}
-        if said.get(b"role") not in (b"master", None):
-            raise redis.ReadOnlyError("it is called the primary, and says itself that it is none")
-
 
 class _LocatedTls(_Located, SSLConnection):
     """The same over TLS."""
+
+
+class _WayToNode(ConnectionPool):
+    """One migration's way to the node that has its slot; the connections are the node's, whoever's they were.
+
+    They are given back to where they came from: meanwhile the slot may be at another node. After a call that
+    failed the way is looked for anew.
+    """
+
+    def __init__(
+        self, cluster: Cluster, node_at: Callable[[Address], ConnectionPool], options: Mapping[str, Any]
+    ) -> None:
+        super().__init__(**options)
+        self._cluster, self._node_at = cluster, node_at
+        self._node: ConnectionPool | None = None
+        self._lent: dict[int, ConnectionPool] = {}
+
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        if (node := self._node) is None:
+            node = self._node = self._node_at(self._cluster.find())
+        connection = node.get_connection()
+        self._lent[id(connection)] = node
+        return connection
+
+    def release(self, connection: Any) -> None:
+        if (node := self._lent.pop(id(connection), None)) is not None:
+            node.release(connection)
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        node, self._node = self._node, None
+        if node is not None:
+            node.disconnect(inuse_connections)
 
 
 def _options_of(plain: str) -> dict[str, Any]:
@@ -191,11 +232,12 @@ class Pools:
     """Connections of one process, by the server that they lead to. Thread-safe.
 
     A server, or the primary that Sentinels name, has all migrations: they share its connections. In a cluster
-    each migration has its own, as its slot may move.
+    those share a node's that have their slots there.
     """
 
     def __init__(self) -> None:
         self._shared: dict[Where, tuple[Locator | None, ConnectionPool]] = {}
+        self._nodes: dict[tuple[Where, Address], ConnectionPool] = {}
         self._lock = threading.Lock()
 
     def of(
@@ -207,12 +249,22 @@ class Pools:
         """
         if where.form is Form.CLUSTER:
             cluster = Cluster(where, options, key)
-            return cluster, _pool(where, options, cluster)
+            of_a_node = {**_options_of(where.server), **options}
+            of_a_node["connection_class"] = _PrimaryTls if "connection_class" in of_a_node else _Primary
+            node_at = functools.partial(self._node_at, where, of_a_node)
+            return cluster, _WayToNode(cluster, node_at, of_a_node)
         with self._lock:
             if where not in self._shared:
                 locator = Sentinels(where, options) if where.form is Form.SENTINEL else None
                 self._shared[where] = locator, _pool(where, options, locator)
             return self._shared[where]
+
+    def _node_at(self, where: Where, options: Mapping[str, Any], node: Address) -> ConnectionPool:
+        with self._lock:
+            if (where, node) not in self._nodes:
+                at = dict(zip(("host", "port"), node, strict=True))
+                self._nodes[where, node] = ConnectionPool(**{**options, **at})
+            return self._nodes[where, node]
 
 
 def _pool(where: Where, options: Mapping[str, Any], locator: Locator | None) -> ConnectionPool:

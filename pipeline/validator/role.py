@@ -10,7 +10,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -124,26 +124,10 @@ class _Validators:
             verbose=self._process.verbose,
             house=self._house,
         )
-
-        def keep(reads: bool) -> None:
-            for connection in connections.values():
-                report(connection, metrics)
-            store.clock.keep()
-            if reads:  # one that cannot read is none: nobody may count on it, the gate least of all
-                store.say_alive(consumer, ALIVE_MS)
-            count_spent(store, metrics)
-            if migration.is_adaptive:
-                store.adapt(migration.converge_at_most_ms)
-
-        def end() -> None:
-            with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
-                store.say_gone(consumer)
-                count_spent(store, metrics)
-            store.close()
-
+        presence = _Presence(store, consumer, migration, connections, metrics)
         log.info("validator started", slot=self._slot, in_flight=self._process.in_flight)
         garbage.freeze()
-        return _Judging(validator, lane, self._judging, self.idle_seconds, keep, end)
+        return _Judging(validator, lane, self._judging, self.idle_seconds, presence.keep, presence.end)
 
     def _side_reader(
         self, migration: MigrationConfig, side: Side, connection: Connection, metrics: ValidatorMetrics
@@ -159,6 +143,38 @@ class _Validators:
             max_rcu=migration.max_rcu * self._process.units_share("validator"),
             stop=self._stop,
         )
+
+
+class _Presence:
+    """What Redis and the metrics hear of a validator of one migration, whether or not it has work."""
+
+    def __init__(
+        self,
+        store: ValidatorStore,
+        consumer: str,
+        migration: MigrationConfig,
+        connections: Mapping[Side, Connection],
+        metrics: ValidatorMetrics,
+    ) -> None:
+        self._store, self._consumer, self._migration = store, consumer, migration
+        self._connections, self._metrics = connections, metrics
+
+    def keep(self, reads: bool) -> None:
+        """reads: both tables, as far as is known. Raises StoreError."""
+        for connection in self._connections.values():
+            report(connection, self._metrics)
+        self._store.clock.keep()
+        if reads:  # one that cannot read is none: nobody may count on it, the gate least of all
+            self._store.say_alive(self._consumer, ALIVE_MS)
+        if self._migration.is_adaptive:
+            self._store.adapt(self._migration.converge_at_most_ms)
+        count_spent(self._store, self._metrics)
+
+    def end(self) -> None:
+        with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
+            self._store.say_gone(self._consumer)
+            count_spent(self._store, self._metrics)
+        self._store.close()
 
 
 def _policy(migration: MigrationConfig) -> Policy:

@@ -466,7 +466,7 @@ def test_bytes_of_another_length_are_refused(history: History, data: st.DataObje
 def test_codes_that_no_history_has_are_refused(history: History, code: int, at: int) -> None:
     """Format, phase, kind and `lo` are checked; whatever passes encodes to the same bytes again."""
     raw = bytearray(codec.encode(history))
-    raw[at] = code
+    raw[codec.NUMBER_BYTES + at] = code
     known = (
         code == codec.FORMAT,
         code < len(Phase),

@@ -1,4 +1,4 @@
-"""Twenty migrations in one set of processes: one hot, one gone, one absent, one refused, one of 1,000 shards.
+"""Twenty migrations in one set of processes: hot, gone, absent, refused, hanging, of 1,000 shards, and quiet.
 
 None of them takes another with it, or has others wait; each has its own truth.
 """
@@ -31,9 +31,10 @@ from tests.whole_store import watch
 #: The key that each quiet one lacks.
 MISSING = "missing"
 HOT, GONE, REFUSED, WIDE, ABSENT = "hot", "gone", "refused", "wide", "absent"
+HANGING = "hanging"
 #: In sync but for one key each, and written to now and then.
-QUIET = [f"quiet-{number}" for number in range(15)]
-SHARDS = 1_000
+QUIET = [f"quiet-{number}" for number in range(14)]
+SHARDS, HANGING_SHARDS = 1_000, 50
 #: Rounds of a write to each quiet one; a write of so many keys to the hot one each time.
 ROUNDS, HOT_KEYS = 25, 300
 ROUND_SECONDS = 1.0
@@ -42,11 +43,13 @@ ROUND_SECONDS = 1.0
 class Many:
     """Twenty migrations, the program on all of them, and what a test writes."""
 
-    def __init__(self, directory: Path, redis_url: str, fake: FakeProcess, other: FakeProcess) -> None:
-        """other: where the target of the refused one is."""
-        self.names = [HOT, GONE, REFUSED, WIDE, ABSENT, *QUIET]
+    def __init__(
+        self, directory: Path, redis_url: str, fake: FakeProcess, other: FakeProcess, mute: FakeProcess
+    ) -> None:
+        """other: where the target of the refused one is. mute: where both tables of the hanging one are."""
+        self.names = [HOT, GONE, REFUSED, WIDE, ABSENT, HANGING, *QUIET]
         self.log = directory / "many.log"
-        self.fake, self.other, self.url = fake, other, redis_url
+        self.fake, self.other, self.mute, self.url = fake, other, mute, redis_url
         self.written: dict[tuple[str, str], float] = {}  # migration, key → Unix time
         self._file = directory / "many.yml"
         for name in self.names:
@@ -54,10 +57,13 @@ class Many:
             fake.steer("create_table", name=name, view="NEW_AND_OLD_IMAGES", shards=shards)
             if name != ABSENT:
                 fake.steer("create_table", name=f"{name}-copy")
+        mute.steer("create_table", name=HANGING, view="NEW_AND_OLD_IMAGES", shards=HANGING_SHARDS)
+        mute.steer("create_table", name=f"{HANGING}-copy")
         other.steer("create_table", name=f"{REFUSED}-copy")
         other.steer("fail", kind="access_denied", operation="BatchGetItem", calls=None)
         entries = {name: {"target-table": f"{name}-copy", "source-table": name} for name in self.names}
         entries[REFUSED]["target-endpoint-url"] = other.url
+        entries[HANGING] |= {"source-endpoint-url": mute.url, "target-endpoint-url": mute.url}
         self._file.write_text(json.dumps(self._defaults() | {"migrations": entries}))
 
     def _defaults(self) -> dict[str, Any]:
@@ -126,8 +132,8 @@ class Many:
 
 @pytest.fixture
 def many(tmp_path: Path, valkey_url: str) -> Iterator[Many]:
-    with FakeProcess() as fake, FakeProcess() as other:
-        yield Many(tmp_path, valkey_url, fake, other)
+    with FakeProcess() as fake, FakeProcess() as other, FakeProcess() as mute:
+        yield Many(tmp_path, valkey_url, fake, other, mute)
 
 
 @pytest.mark.slow
@@ -143,6 +149,9 @@ def test_twenty_migrations_do_not_wait_for_the_worst_of_them(many: Many) -> None
         for name in (GONE, REFUSED, *QUIET):
             many.write(name, MISSING, "x", copy=False)
         eventually(lambda: watch(many.url, GONE).ledger().records_read, 60)
+        many.mute.steer("fill", table=HANGING, count=HOT_KEYS)
+        for operation in ("GetRecords", "BatchGetItem", "DescribeStream"):
+            many.mute.steer("fail", kind="stall", operation=operation, calls=None)
         for name in (GONE, f"{GONE}-copy"):
             many.fake.steer("delete_table", table=name)
         _traffic(many)

@@ -161,22 +161,24 @@ def fault_of(history: History) -> str:
 
     What is stored may be damaged, and the rule takes for granted what is said here.
     """
-    settling, alarmed = history.phase is Phase.SETTLING, history.phase is Phase.ALARMED
-    if (history.lo == len(history.versions)) != settling:
+    phase, versions = history.phase, history.versions
+    alarmed = phase is Phase.ALARMED
+    if (history.lo == len(versions)) != (phase is Phase.SETTLING):
         return "its phase and what is reached of it contradict each other"
     if (history.kind is not None) != alarmed or (history.alarmed and not alarmed):
         return "its phase and its finding contradict each other"
     if history.held and alarmed:
         return "its phase and its held look contradict each other"
-    if history.excused and history.phase is not Phase.EXCUSED:
+    if history.excused and phase is not Phase.EXCUSED:
         return "its phase and its excuse contradict each other"
     if history.outstanding < 0:
         return "more of its versions are counted than there are"
-    if max(history.first, history.skipped) > MAX_ORDINAL:
+    if history.first > MAX_ORDINAL or history.skipped > MAX_ORDINAL:
         return "no key has that many versions"
-    held = history.held
-    held_ms = (held.since_ms, held.look.at_ms, held.look.answered_ms) if held else ()
-    if max(history.excused_since_ms, *held_ms, *(at_ms for _, at_ms in history.versions)) > MAX_MS:
+    instants = [at_ms for _, at_ms in versions]
+    if held := history.held:
+        instants += (held.since_ms, held.look.at_ms, held.look.answered_ms)
+    if max(instants) > MAX_MS or history.excused_since_ms > MAX_MS:
         return "nobody wrote or looked at that time"
     return ""
 

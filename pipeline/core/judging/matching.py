@@ -10,32 +10,44 @@ from pipeline.core.judging.history import FLOOR_MS, History
 from pipeline.core.model import ABSENT, UNKNOWN, Look, Moment, Policy
 
 
-class Proof(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a look says about a history.
+class Proof(msgspec.Struct, frozen=True, gc=False):
+    """What a look says about a history; worked out when it is asked for, as most looks only match.
 
-    reached: index of the newest unreached version that is proven reached, -1 = none is. shows_newest: the
-    look shows the newest version, or both sides to be equal and nothing newer is known. caught_up: every
-    change of this key that the look may have seen is in the history. vouches: the history holds every version
-    since `lo`, with its content, so that a look which none of them explains is evidence. ttl_removes: TTL
-    will delete what either side holds, and with it the difference.
+    reached: index of the newest unreached version that is proven reached, -1 = none is.
     """
 
     reached: int
-    shows_newest: bool
-    caught_up: bool
-    vouches: bool
-    ttl_removes: bool
+    history: History
+    look: Look
+    moment: Moment
+    policy: Policy
+
+    @property
+    def shows_newest(self) -> bool:
+        """The look shows the newest version, or both sides to be equal and nothing newer is known."""
+        return _shows_newest(self.history, self.look, self.moment)
+
+    @property
+    def caught_up(self) -> bool:
+        """Every change of this key that the look may have seen is in the history."""
+        return caught_up(self.history, self.look, self.moment)
+
+    @property
+    def vouches(self) -> bool:
+        """The history holds every version since `lo`, with its content: a look that none of them explains is
+        evidence.
+        """
+        return not self.policy.leads and _is_complete(self.history, self.moment)
+
+    @property
+    def ttl_removes(self) -> bool:
+        """TTL will delete what either side holds, and with it the difference."""
+        return _ttl_removes(self.look)
 
 
 def prove(history: History, look: Look, moment: Moment, policy: Policy) -> Proof:
     """What `look` says about `history`, which has an unreached version."""
-    return Proof(
-        reached=_reached(history, look, moment, policy),
-        shows_newest=_shows_newest(history, look, moment),
-        caught_up=caught_up(history, look, moment),
-        vouches=not policy.leads and _is_complete(history, moment),
-        ttl_removes=_ttl_removes(look),
-    )
+    return Proof(_reached(history, look, moment, policy), history, look, moment, policy)
 
 
 def _ttl_removes(look: Look) -> bool:

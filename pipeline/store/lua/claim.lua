@@ -41,6 +41,14 @@ local function ready()
   return some, since
 end
 
+-- Where the judging rule's `wake` closes a history without a look, whatever the moment.
+local CLOSING = {[0] = true, [INCOMPLETE] = true, [SUSPECT] = true, [INCOMPLETE + SUSPECT] = true} -- no SETTLE, no HELD
+local function is_over(bytes)
+  local format, phase, flags = byte(bytes, AT_FORMAT, AT_FLAGS)
+  return phase == SETTLING and CLOSING[flags] and format == FORMAT
+    and #bytes > HEADER_BYTES and (#bytes - HEADER_BYTES) % VERSION_BYTES == 0
+end
+
 -- Of an entry's keys those that stand in it and are to be looked at (also those whose history is none: a validator makes
 -- a dead letter of it); the others that stand in it are only to be forgotten, and are added to `over`. first: the place
 -- before its keys' histories.
@@ -48,9 +56,10 @@ local function to_look_at(number, names, histories, first, over)
   local standing = {}
   for place, name in ipairs(names) do
     local bytes = histories[first + place]
-    if bytes and number_of(bytes) == number and is_over(bytes) and is_history(bytes) then
+    local stands = bytes and sub(bytes, 1, NUMBER_BYTES) == number
+    if stands and is_over(bytes) then
       over[#over + 1] = name
-    elseif bytes and (number_of(bytes) == number or not is_history(bytes)) then
+    elseif stands or bytes and not is_history(bytes) then
       standing[#standing + 1] = name
     end
   end

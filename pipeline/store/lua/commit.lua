@@ -99,20 +99,25 @@ end
 
 -- What is to be committed, before anything is.
 local refusals, lost, accepted = {}, {}, {}
+local groups, due_ms = {}, {} -- due_ms: by what was asked for, which most have in common
 for at, current in ipairs(values_of(history, names)) do
   local entry, name = held[entry_of[at] + 1], names[at]
   current = current or ''
-  local is_unchanged = current == before[at]
+  local stands, is_unchanged = sub(current, 1, NUMBER_BYTES) == entry.number, current == before[at]
   if not entry.ours or entry.done[name] then
     lost[#lost + 1] = at
-  elseif number_of(current) == entry.number and not is_unchanged then
+  elseif stands and not is_unchanged then
     refusals[#refusals + 1] = at
     refusals[#refusals + 1] = current
-  elseif number_of(current) == entry.number or is_unchanged and lists(entry, name) then
+  elseif stands or is_unchanged and lists(entry, name) then
     accepted[#accepted + 1] = at
     entry.done[name], entry.count = true, entry.count + 1
-    local tally = tallies[tally_of[at] + 1]
+    local tally, asked_ms = tallies[tally_of[at] + 1], next_ms[at]
     tally.times = tally.times + 1
+    if after[at] ~= '' then
+      due_ms[asked_ms] = due_ms[asked_ms] or due_together(asked_ms)
+      look_together(groups, at, due_ms[asked_ms])
+    end
   else
     lost[#lost + 1] = at
   end
@@ -141,15 +146,6 @@ if #accepted > 0 and redis.call('HLEN', findings) > 0 then find_left_behind() en
 for where, counted in pairs(fields) do countable(where, counted) end
 countable(meta, {'entry', 'queued', 'handed_out'})
 
-local groups, look_together = grouping()
-local due_ms = {} -- by what was asked for, which most have in common
-for _, at in ipairs(accepted) do
-  if after[at] ~= '' then
-    local asked_ms = next_ms[at]
-    due_ms[asked_ms] = due_ms[asked_ms] or due_together(asked_ms)
-    look_together(at, due_ms[asked_ms])
-  end
-end
 local made, number_now = numbered(meta, groups, names)
 written({work = work, due = due, entries = entries, left = left}, made, now)
 
@@ -179,7 +175,6 @@ local function change_finding(at, name, finding)
 end
 
 local function finding_now(at)
-  if not left_behind[at] then return finding_of[at] end
   count(ledger, 'open:' .. left_behind[at], -1)
   if finding_of[at] ~= '' then return finding_of[at] end
   count(ledger, 'recovered', 1)
@@ -188,7 +183,7 @@ end
 
 local stored, closed, judged, lag_ms_sum, verdict = {}, {}, {}, 0, false
 for _, at in ipairs(accepted) do
-  local name, finding, flags = names[at], finding_now(at), flags_of[at]
+  local name, flags, finding = names[at], flags_of[at], left_behind[at] and finding_now(at) or finding_of[at]
   if after[at] == '' then
     closed[#closed + 1] = name
   else
@@ -196,13 +191,11 @@ for _, at in ipairs(accepted) do
     stored[#stored + 1] = number_now[at] .. after[at]
   end
   if finding ~= '' then change_finding(at, name, finding) end
-  if flags ~= 0 then
-    if bit.band(flags, DEAD_LETTER) ~= 0 then
-      redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'history', before[at])
-    end
-    if bit.band(flags, COUNT_KEY) ~= 0 then judged[#judged + 1] = name end
-    if bit.band(flags, VERDICT) ~= 0 then verdict = true end
+  if flags % (2 * COUNT_KEY) >= COUNT_KEY then judged[#judged + 1] = name end
+  if flags % (2 * DEAD_LETTER) >= DEAD_LETTER then
+    redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'history', before[at])
   end
+  if flags >= VERDICT then verdict = true end
   if lag_ms[at] > 0 then lag_ms_sum = lag_ms_sum + lag_ms[at] end
 end
 in_slices(stored, function(...) redis.call('HSET', history, ...) end)

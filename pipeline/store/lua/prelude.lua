@@ -143,12 +143,6 @@ local function number_of(bytes)
   return sub(bytes, 1, NUMBER_BYTES)
 end
 
--- Where the judging rule's `wake` closes a history without a look, whatever the moment.
-local function is_over(bytes)
-  local phase, flags = byte(bytes, AT_PHASE, AT_FLAGS)
-  return phase == SETTLING and bit.band(flags, SETTLE + HELD) == 0
-end
-
 -- A look that is in the future is due at the next tenth of a second, a distant one at the next second: never earlier
 -- than it is asked for, and together with others.
 local function due_together(at_ms)
@@ -158,16 +152,13 @@ local function due_together(at_ms)
   return math.ceil(at_ms / step_ms) * step_ms
 end
 
--- Which keys are to be looked at together: places of names by when; 'at once' is one.
-local function grouping()
-  local groups = {}
-  return groups, function(place, at_ms)
-    local group = groups[at_ms]
-    if not group then
-      group = {}
-      groups[at_ms] = group
-    end
+-- Adds a key, by the place of its name, to those that are to be looked at together; 'at once' is a time, too.
+local function look_together(groups, place, at_ms)
+  local group = groups[at_ms]
+  if group then
     group[#group + 1] = place
+  else
+    groups[at_ms] = {place}
   end
 end
 

@@ -234,7 +234,7 @@ local function find_waiting()
 end
 local waiting, departed = find_waiting(), {}
 
-local groups, look_together = grouping()
+local groups = {}
 local due_ms = {}
 -- A key with a history stands in one entry, in `due` or in `work`. One that waits for a recheck alone is looked at
 -- earlier now, but not sooner after its last look than the spacing.
@@ -249,7 +249,7 @@ local function bring_forward(at, bytes)
     if at_ms >= due_ms[number] then return end
   end
   departed[number] = (departed[number] or 0) + 1
-  look_together(at, at_ms > now and at_ms or 'at once')
+  look_together(groups, at, at_ms > now and at_ms or 'at once')
 end
 
 local spoiled = {} -- names of those that are damaged: they are looked at at once
@@ -259,7 +259,7 @@ for at, name in ipairs(names) do
     bring_forward(at, old[at])
   else
     local at_ms = worth_from_ms(name, first[at])
-    look_together(at, at_ms > now and not spoiled[name] and due_together(at_ms) or 'at once')
+    look_together(groups, at, at_ms > now and not spoiled[name] and due_together(at_ms) or 'at once')
   end
 end
 local made, number = numbered(meta, groups, names)

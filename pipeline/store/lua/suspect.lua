@@ -73,11 +73,11 @@ for _, one in ipairs(fresh) do
   if one.number then numbers[#numbers + 1] = one.number end
 end
 local waiting = still_waiting(left, numbers)
-local groups, look_together = grouping()
+local groups = {}
 local sampled = {}
 for at, one in ipairs(fresh) do
   sampled[at] = one.name
-  if not one.number or waiting[one.number] then look_together(at, 'at once') end
+  if not one.number or waiting[one.number] then look_together(groups, at, 'at once') end
   if one.number and waiting[one.number] then departed[one.number] = (departed[one.number] or 0) + 1 end
 end
 local made, number = numbered(meta, groups, sampled)
