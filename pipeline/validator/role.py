@@ -167,9 +167,9 @@ class _Presence:
         self._store.clock.keep()
         if reads:  # one that cannot read is none: nobody may count on it, the gate least of all
             self._store.say_alive(self._consumer, ALIVE_MS)
-        count_spent(self._store, self._metrics)
         if self._migration.is_adaptive:
             self._store.adapt(self._migration.converge_at_most_ms)
+        count_spent(self._store, self._metrics)
 
     def end(self) -> None:
         with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
