@@ -95,11 +95,11 @@ def _dispatch(argv: list[str], environment: Mapping[str, str]) -> int:
     return _COMMANDS[command](process, migrations)
 
 
-def _one(process: ProcessConfig, migrations: Migrations) -> MigrationConfig:
-    """The only migration, for what cannot speak of several. Raises UsageError."""
+def _one(process: ProcessConfig, migrations: Migrations, option: str = "") -> MigrationConfig:
+    """The only migration, for what cannot speak of several. option: that asks for it. Raises UsageError."""
     if len(migrations) > 1:
         raise UsageError(
-            f"`{process.command}` speaks of one migration, and there are {len(migrations)}",
+            f"`{process.command}{option}` speaks of one migration, and there are {len(migrations)}",
             f"take one with --migration: {listed([one.name for one in migrations])}",
         )
     return migrations[0]
@@ -243,7 +243,7 @@ def _findings(process: ProcessConfig, migrations: Migrations) -> int:
         return _several(process, migrations)
     from pipeline.store import KeyView, StoreView
 
-    migration = _one(process, migrations)
+    migration = _one(process, migrations, " --explain")
     if process.explain is not None:
         from pipeline.commands import explain
 

@@ -7,6 +7,7 @@ where each is an event, only of those where something has happened, and of all o
 """
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
 from pipeline.core.samples import sample_of
 from pipeline.counted_causes import CountedCauses
-from pipeline.errors import StoreError
+from pipeline.errors import StateDamaged, StoreError
 from pipeline.metrics import StoreCollector, Watched
 from pipeline.process import streams
 from pipeline.report import overview_text, standing, text
@@ -142,6 +143,7 @@ class _Monitored:
         self.store.terms = migration.terms()
         self.before: Figures | None = None
         self._migration = migration
+        self._outage = outage
         self._said: dict[str, object] = {}
         self._quiet_rounds = 0
         self._problem: StoreError | None = None
@@ -156,8 +158,7 @@ class _Monitored:
         try:
             figures = self.store.figures()
         except StoreError as error:
-            log.debug("no statistics", migration=self._migration.name, error=str(error))
-            self._problem = error
+            self._fails(error)
             return None
         self.before, self._problem = figures, None
         try:
@@ -172,6 +173,15 @@ class _Monitored:
                 ledger=msgspec.to_builtins(figures.ledger),
             )
         return figures
+
+    def _fails(self, error: StoreError) -> None:
+        """What concerns this migration alone is said once; what concerns all, the store says."""
+        own = self._outage.of_several and isinstance(error, StateDamaged)
+        news = own and str(error) != str(self._problem)
+        level = logging.ERROR if news else logging.DEBUG
+        named = {"migration": self._migration.name}
+        log.log(level, "no statistics", **named, error=error.problem, remedy=error.remedy)
+        self._problem = error
 
     def standing(self) -> Standing:
         """For the overview."""

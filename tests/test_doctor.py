@@ -1,5 +1,6 @@
 """The preflight: each check's ok, warn and fail, against a fake AWS and moto."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import boto3
 import pytest
 import redis
 
+from pipeline.aws import Connection, SideConfig
+from pipeline.both_tables import complete
 from pipeline.commands.doctor import examine
 from pipeline.commands.lines import Line, closing
 from pipeline.config import MigrationConfig, ProcessConfig, load
@@ -14,6 +17,7 @@ from pipeline.store import StoreView
 from tests import servers
 from tests.fake import Fake
 from tests.odd_answers import http
+from tests.whole_store import WholeStore
 
 UNKNOWN_OPERATION = http(400, '{"__type": "com.amazon.coral.service#UnknownOperationException"}')
 
@@ -305,3 +309,21 @@ def test_dynamodb_local_passes_too(dynamodb_local_url: str) -> None:
     create(dynamodb_local_url, "doctored")
     create(dynamodb_local_url, "doctored-new")
     assert failures((dynamodb_local_url, "doctored"), (dynamodb_local_url, "doctored-new")) == []
+
+
+# --- state -------------------------------------------------------------------------------------------------
+
+
+def test_state_that_a_run_would_refuse_fails(fake: Fake, valkey_url: str) -> None:
+    name = f"doctor-{uuid.uuid4().hex}"
+    asked = ("--redis-url", valkey_url, "--migration", name)
+    assert "state" not in lines(fake, *asked), "none yet"
+    connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=fake.url))
+    _, migration = loaded(*options(fake.url), *asked)
+    store = WholeStore.begin(valkey_url, name, complete(migration, connection, connection).settings())
+    assert lines(fake, *asked)["state"].says.endswith("with these settings")
+    changed = lines(fake, *asked, "--sample-rate", "10")
+    assert failed(changed) == ["state"] and "sample_rate: 100.0 → 10.0" in changed["state"].says
+    store._redis.hset(store._key("meta"), "settings", b"\xff\x00")
+    assert "damaged" in lines(fake, *asked)["state"].says
+    store.close()

@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from pipeline import metrics
+from pipeline.backoff import Backoff
 from pipeline.config import Loaded, load
 from pipeline.validator import role
 from tests.fake import Fake
@@ -21,7 +22,9 @@ from tests.whole_store import watch
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(role, "PROVE_SECONDS", 0.05)
     monkeypatch.setattr(role, "PROBE_SECONDS", 0.05)
-    monkeypatch.setattr(role, "ALIVE_MS", 1_500)
+    monkeypatch.setattr(role, "ALIVE_MS", 2_500)
+    monkeypatch.setattr(role, "MENDED_SECONDS", 3.0)
+    monkeypatch.setattr(role, "BACKOFF", Backoff(0.05, 0.1))
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ def test_a_table_that_is_gone_while_nothing_changes_leaves_no_validator(
     with served.running():
         fake.control.delete_table(gone)
         eventually(lambda: served.is_unserved("proving-1"))
-        assert served.is_served("proving-2")
+        eventually(lambda: served.is_served("proving-2"))
         fake.control.create_table(gone)
         eventually(lambda: served.is_served("proving-1"))
     assert served.said() == [
@@ -116,4 +119,19 @@ def test_a_table_that_is_only_slowed_down_is_still_watched(
         fake.control.fail("throttle", "BatchGetItem", calls=None)
         asked = fake.control.calls("BatchGetItem")
         eventually(lambda: fake.control.calls("BatchGetItem") > asked + 5)
-        assert served.is_served("proving-slow")
+        eventually(lambda: served.is_served("proving-slow"))
+
+
+def test_one_whose_keys_nobody_can_claim_has_no_validator(
+    fake: Fake, valkey_url: str, tmp_path: Path
+) -> None:
+    served = Served(fake, tmp_path, valkey_url, "proving-whole", "proving-damaged")
+    with served.running():
+        store = served._stores["proving-damaged"]
+        store._redis.delete(store._key("entries"))
+        store._redis.set(store._key("entries"), b"\x00\xff")
+        store._redis.zadd(store._key("due"), {b"key": 1})
+        eventually(lambda: served.is_unserved("proving-damaged"))
+        eventually(lambda: served.is_served("proving-whole"))
+        store._redis.delete(store._key("entries"), store._key("due"))
+        eventually(lambda: served.is_served("proving-damaged"))

@@ -260,3 +260,17 @@ def test_where_nothing_happens_the_monitor_logs_each_once_in_a_while(
         _monitored(process, two, beats=20)
     said = [line["migration"] for line in lines if line["event"] == "statistics"]
     assert sorted(said) == sorted(one.name for one in two)
+
+
+def test_the_damaged_state_of_one_is_said_once_and_stops_no_other(
+    valkey_url: str, two: tuple[MigrationConfig, ...]
+) -> None:
+    """Its roles may be none the wiser while nothing changes."""
+    process = ProcessConfig(redis_url=valkey_url, statistics_every_ms=1, log_format="json")
+    damaged = WholeStore.begin(valkey_url, two[0].name, {"verify_on": "target"})
+    damaged._redis.hset(damaged._key("ledger"), "records_read", b"\xff\xfe")
+    with structlog.testing.capture_logs() as lines:
+        _monitored(process, two, beats=20)
+    damaged.close()
+    said = [(line["event"], line["migration"]) for line in lines if line["log_level"] in ("info", "error")]
+    assert sorted(said) == sorted([("no statistics", two[0].name), ("statistics", two[1].name)])

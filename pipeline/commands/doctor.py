@@ -25,8 +25,9 @@ from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
 from pipeline.producers.export.opened import open_for
 from pipeline.report import comparison_text
+from pipeline.report.words import instant
 from pipeline.sides import Connections, connect
-from pipeline.store import RedisConnection, check_server
+from pipeline.store import RedisConnection, check_server, check_settings, load
 
 #: AWS refuses requests that are signed 5 minutes off; lag figures suffer from much less.
 SKEW_WARN_MS, SKEW_FAIL_MS = 2_000, 300_000
@@ -61,6 +62,7 @@ class _Examination:
         self._connections: dict[str, Connection] = {}
         self._tables: Tables | None = None
         self._stream: StreamSeen | None = None
+        self._server_is_fine = False
         self._unproven: dict[str, Line] = {}  # by side: what may be said once a call has succeeded
 
     def lines(self) -> list[Line]:
@@ -79,6 +81,7 @@ class _Examination:
         for side in ("source", "target", "stream"):
             lines += checked(f"{side} clock", lambda side=side: self._clock(side))  # type: ignore[misc]
         lines += checked("redis", self._redis)
+        lines += checked("state", self._state)
         lines += checked("read units", self._read_units)
         lines += checked("direction", self._direction)
         lines += self._notes()
@@ -215,6 +218,20 @@ class _Examination:
 
     # --- the rest ----------------------------------------------------------------------------------------
 
+    def _state(self) -> Iterable[Line]:
+        """Whether `run` would go on with it; nothing of one that was never begun."""
+        if not (self._server_is_fine and self._tables):
+            return
+        connection = RedisConnection(self._process.redis_url, self._migration.name)
+        try:
+            meta = load(connection)
+        finally:
+            connection.close()
+        if meta is not None:
+            completed = both_tables.completed(self._migration, self._tables)
+            check_settings(meta, completed.settings(), self._migration.name)
+            yield Line("state", "ok", f"begun {instant(meta.started_ms)}, with these settings")
+
     def _redis(self) -> Iterable[Line]:
         if not self._process.redis_url:
             yield Line("redis", "ok", f"embedded server, state in {self._process.state_dir}")
@@ -227,6 +244,7 @@ class _Examination:
             silent = connection.silent_hosts()
         finally:
             connection.close()
+        self._server_is_fine = True
         policy = f", maxmemory-policy {server.policy}" if server.policy else ""
         says = f"{server.kind} {server.version_text}{policy}"
         says += f", {connection.place}" if connection.place else ""

@@ -169,7 +169,7 @@ def in_words(sample: InUse) -> str:
         f"{lowered.percent:.3g} % of the keys are followed since {at(lowered.since_ms)}, not "
         f"{sample.begun_percent:g} %: reading cost {money(lowered.spent)} an hour, {money(lowered.budget)} "
         f"is allowed; keys judged are counted since then. A start with --max-cost-per-hour above "
-        f"{lowered.budget:g}, or 0, raises it again"
+        f"{lowered.budget:g}, or 0, raises it again; then the whole table is to be compared once more"
     )
 
 

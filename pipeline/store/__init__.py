@@ -32,7 +32,7 @@ of a cluster):
     comparison-of-table  hash: the latest comparison of the table, while `comparison` is one of changes
 """
 
-from pipeline.store.beginning import begin, check_server, load
+from pipeline.store.beginning import begin, check_server, check_settings, load
 from pipeline.store.clock import AwsClocks
 from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
@@ -66,6 +66,7 @@ __all__ = [
     "begin",
     "check_permissions",
     "check_server",
+    "check_settings",
     "load",
     "once_served",
 ]

@@ -97,6 +97,12 @@ def begin(
     with connection.asking("begin"):
         raw = dict(zip(flat[::2], flat[1::2], strict=True))
     meta = _meta_of(raw, connection.migration)
+    check_settings(meta, settings, connection.migration)
+    return meta
+
+
+def check_settings(meta: Meta, settings: Mapping[str, str], migration: str) -> None:
+    """Raises SettingsChanged if the migration was begun with other settings."""
     differing = [
         f"{name}: {meta.settings.get(name, '(unset)')} → {settings.get(name, '(unset)')}"
         for name in sorted(meta.settings.keys() | settings.keys())
@@ -104,10 +110,9 @@ def begin(
     ]
     if differing:
         raise SettingsChanged(
-            f"migration {connection.migration} was begun with other settings ({'; '.join(differing)})",
+            f"migration {migration} was begun with other settings ({'; '.join(differing)})",
             "go back to them, or choose a new name with --migration",
         )
-    return meta
 
 
 def readable(found: bytes | None, migration: str) -> None:

@@ -50,7 +50,7 @@ class Outage:
         """
         self._note = note
         self._monotonic = monotonic
-        self._of_several = of_several
+        self.of_several = of_several
         self._lock = threading.Lock()
         self._began = 0.0
         self._said_at = float("-inf")
@@ -58,7 +58,7 @@ class Outage:
 
     def failed(self, call: str, error: StoreError, migration: str = "") -> None:
         """call: what kind of call it was, of which migration."""
-        if self._of_several and isinstance(error, StateDamaged):
+        if self.of_several and isinstance(error, StateDamaged):
             return
         with self._lock:
             now = self._monotonic()

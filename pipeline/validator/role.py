@@ -6,7 +6,6 @@ Reads: the configuration. Writes: nothing by itself. Never: judging.
 import contextlib
 import functools
 import logging
-import math
 import socket
 import threading
 import time
@@ -51,6 +50,8 @@ ASKED_A_SECOND = 100.0
 BACKOFF = Backoff(1.0, 30.0)
 #: Between two looks whether both tables can be read, whatever there is to judge; and while one cannot.
 PROVE_SECONDS, PROBE_SECONDS = 60.0, 10.0
+#: After so long without a failure the state of keys is no longer damaged, though no batch has come since.
+MENDED_SECONDS = 60.0
 #: A validator says once a second that it is alive; so long it is believed.
 ALIVE_MS = 6_000
 #: How long a batch under way may take until a migration is given up.
@@ -166,9 +167,9 @@ class _Presence:
         self._store.clock.keep()
         if reads:  # one that cannot read is none: nobody may count on it, the gate least of all
             self._store.say_alive(self._consumer, ALIVE_MS)
-        count_spent(self._store, self._metrics)
         if self._migration.is_adaptive:
             self._store.adapt(self._migration.converge_at_most_ms)
+        count_spent(self._store, self._metrics)
 
     def end(self) -> None:
         with contextlib.suppress(StoreError):  # then it is forgotten when its time is up
@@ -208,7 +209,7 @@ class _Judging:
         self._failures = 0  # in a row
         self._reads = True  # both tables, as far as is known
         self._proves_at = time.monotonic() + PROVE_SECONDS
-        self._damaged_at = -math.inf
+        self._is_damaged, self._damaged_at = False, 0.0  # the state of keys
         self._ends_at = 0.0
         self._seat = self._turns.seat()
         self._chore = lane.guarded(self._step)
@@ -217,7 +218,7 @@ class _Judging:
 
     def keep(self) -> None:
         with contextlib.suppress(StateLost):  # its reader begins it again
-            self._keep(self._reads)
+            self._keep(self._reads and not self._is_damaged)
 
     def end(self, _error: BaseException | None) -> bool:
         if not self._ends_at:
@@ -248,7 +249,7 @@ class _Judging:
             self._failures = 0
             self._turns.slow(self._seat, slow=False)
             if judged:
-                self._lane.troubles.fine("state of keys")
+                self._unharmed()
         return None if handed_on else time.monotonic()
 
     def _failed(self, error: Exception) -> None:
@@ -261,7 +262,7 @@ class _Judging:
         self._turns.slow(self._seat, slow=isinstance(error, AwsUnavailable))
         self._turns.rest(self._seat, delay)
         if isinstance(error, StateDamaged):
-            self._damaged_at = time.monotonic()
+            self._is_damaged, self._damaged_at = True, time.monotonic()
             self._lane.troubles.failing("state of keys", error)
         elif isinstance(error, TO_BE_PUT_RIGHT):
             self._lane.troubles.failing("judging", error)
@@ -289,9 +290,13 @@ class _Judging:
         self._reads, self._proves_at = True, time.monotonic() + PROVE_SECONDS
         self._lane.asks_slowly(False)
         self._lane.troubles.fine("judging")
-        if now - self._damaged_at > PROVE_SECONDS:  # mended, and no batch came since
-            self._lane.troubles.fine("state of keys")
+        if now - self._damaged_at > MENDED_SECONDS:
+            self._unharmed()
         return self._proves_at
+
+    def _unharmed(self) -> None:
+        self._is_damaged = False
+        self._lane.troubles.fine("state of keys")
 
     def _unreadable(self, error: MonitorError) -> None:
         to_be_put_right = isinstance(error, TO_BE_PUT_RIGHT)
