@@ -23,7 +23,7 @@ from pipeline.store import StoreView
 from tests import servers
 from tests.test_damaged_state import KEYS
 from tests.test_findings import put
-from tests.whole_store import WholeStore
+from tests.whole_store import WholeStore, watch
 
 SETTINGS = {"verify_on": "target", "partition_key": "pk", "partition_type": "S", "target_table": "t"}
 GATE = ("--gate-scope", "changes", "--gate-objective", "50")
@@ -144,6 +144,14 @@ def test_a_cluster_of_which_no_node_answers_is_no_answer() -> None:
     ]
     for found in every:
         assert several._some(found) == found
+
+
+def test_figures_say_whether_there_is_anything_that_they_are_of(world) -> None:
+    world.begun("one")
+    for name, begun in (("one", True), ("never", False)):
+        view = watch(world.url, world.name(name))
+        assert view.figures().has_begun is begun
+        view.close()
 
 
 # --- status ------------------------------------------------------------------------------------------------
