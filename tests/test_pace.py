@@ -63,7 +63,13 @@ def serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: 
 
     def begin(lane: Lane) -> Work:
         return role._Judging(
-            validator, lane, judging, role.IDLE_SECONDS / threads, lambda _reads: None, lambda: None
+            validator,
+            lane,
+            judging,
+            role.IDLE_SECONDS / threads,
+            prove=validator.probe,
+            keep=lambda _: None,
+            end=lambda: None,
         )
 
     Service("validator", [("test", begin)], metrics.start(None, "paced"), [judging]).run(stop, heartbeat)
