@@ -97,7 +97,7 @@ class Troubles:
     def failing(self, what: str, error: BaseException) -> None:
         """What: "beginning", or a part of the work."""
         reason = _told_apart(error)
-        news = self._reasons.get(what) != reason
+        news = reason not in self._reasons.values()
         self._reasons[what] = reason
         self._served(0)
         if not news or self._alone:

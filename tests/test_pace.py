@@ -1,5 +1,6 @@
 """Read units that are limited: who reads large items waits, with nothing in hand, and starves nobody."""
 
+import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,18 +38,8 @@ def world(valkey_url: str) -> Iterator[World]:
 def validating(world: World, threads: int = 4) -> Iterator[Validator]:
     """A validator that reads 5 units a second, in threads of its own."""
     stop = threading.Event()
-    connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=world.fake.url))
-    sides = {side: world.side_reader(side, connection, max_rcu=MAX_RCU, stop=stop) for side in Side}
-    validator = Validator(
-        world.store,
-        sides[Side.TARGET],
-        sides[Side.SOURCE],
-        AT_ONCE,
-        metrics.start(None, "paced").of_validator("test"),
-        consumer="paced",
-        reclaim_after_ms=1,
-    )
-    serving = threading.Thread(target=serve, args=(validator, threads, stop, lambda **_: None))
+    validator = made(world, MAX_RCU, stop)
+    serving = threading.Thread(target=serve, args=([validator], threads, stop, lambda **_: None))
     serving.start()
     try:
         yield validator
@@ -57,11 +48,25 @@ def validating(world: World, threads: int = 4) -> Iterator[Validator]:
         serving.join(30)
 
 
-def serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: Heartbeat) -> None:
-    """As the role does."""
+def made(world: World, max_rcu: float, stop: threading.Event) -> Validator:
+    connection = Connection(SideConfig("source", region="us-east-1", endpoint_url=world.fake.url))
+    sides = {side: world.side_reader(side, connection, max_rcu=max_rcu, stop=stop) for side in Side}
+    return Validator(
+        world.store,
+        sides[Side.TARGET],
+        sides[Side.SOURCE],
+        AT_ONCE,
+        metrics.start(None, "paced").of_validator("test"),
+        consumer="paced",
+        reclaim_after_ms=1,
+    )
+
+
+def serve(validators: list[Validator], threads: int, stop: threading.Event, heartbeat: Heartbeat) -> None:
+    """As the role does, a migration for each validator."""
     judging = Pool(threads)
 
-    def begin(lane: Lane) -> Work:
+    def begin(validator: Validator, lane: Lane) -> Work:
         return role._Judging(
             validator,
             lane,
@@ -72,7 +77,8 @@ def serve(validator: Validator, threads: int, stop: threading.Event, heartbeat: 
             end=lambda: None,
         )
 
-    Service("validator", [("test", begin)], metrics.start(None, "paced"), [judging]).run(stop, heartbeat)
+    begins = [(f"test-{n}", functools.partial(begin, one)) for n, one in enumerate(validators)]
+    Service("validator", begins, metrics.start(None, "paced"), [judging]).run(stop, heartbeat)
 
 
 def publish(world: World, items: list[dict[str, object]]) -> None:
@@ -109,9 +115,27 @@ def test_a_thread_that_pays_is_no_thread_that_hangs(world: World, monkeypatch: p
     stop = threading.Event()
     with validating(world, threads=1) as validator:
         eventually(lambda: world.store.ledger().reached >= 50, 60)
-        serving = threading.Thread(target=serve, args=(validator, 1, stop, lambda **_: beats.append(1)))
+        serving = threading.Thread(target=serve, args=([validator], 1, stop, lambda **_: beats.append(1)))
         serving.start()
         eventually(lambda: len(beats) > 5, 30, "beats for longer than it may hang")
+        stop.set()
+        serving.join(30)
+
+
+def test_one_migration_that_pays_holds_up_no_other(world: World, valkey_url: str) -> None:
+    """On the only thread: while seven minutes are being paid for, another's keys are judged as they come."""
+    publish(world, [world.item(f"large-{n}", "x" * 300_000) for n in range(LARGE)])
+    stop = threading.Event()
+    with Fake() as fake, own_store(valkey_url) as store:
+        other = World(fake, store)
+        both = [made(world, MAX_RCU, stop), made(other, 0, stop)]
+        serving = threading.Thread(target=serve, args=(both, 1, stop, lambda **_: None))
+        serving.start()
+        eventually(lambda: both[0]._verified._limiter._debts, 60, "the first one owes")
+        for batch in range(1, 6):
+            publish(other, [other.item(f"small-{batch}-{n}", "x") for n in range(SMALL)])
+            eventually(lambda: store.ledger().reached >= SMALL * batch, 30)  # noqa: B023
+        assert both[0]._verified._limiter._debts, "and still does"
         stop.set()
         serving.join(30)
 

@@ -241,6 +241,21 @@ def test_of_an_entry_that_is_committed_in_part_the_rest_stays(store: WholeStore)
     assert store._redis.xlen(store._key("work")) == 0 and Places(store).faults() == []
 
 
+def test_an_entry_whose_keys_go_on_together_goes_on_as_it_is(store: WholeStore) -> None:
+    """It may even come back with the same number: only who has it in hand now commits."""
+    published(store, FEW)
+    first = store.claim("v", 100, 0)
+    [number] = {entry.number for entry in first.entries}
+    back = [Commit(one, one.raw, first.now_ms, "") for one in first.entries]
+    assert store.commit(back, first.now_ms).lost == []
+    again = store.claim("v", 100, 0)
+    assert [(one.key, one.number) for one in again.entries] == [(key, number) for key in FEW]
+    assert store.commit(back, first.now_ms).lost == list(range(len(FEW)))
+    apart = [Commit(one, one.raw, 2**42 + 1_000 * nth, "") for nth, one in enumerate(again.entries)]
+    assert store.commit(apart, again.now_ms).lost == [] and Places(store).faults() == []
+    assert store._redis.zcard(store._key("due")) == len(FEW)
+
+
 def test_an_entry_that_was_delivered_too_often_is_taken_apart(store: WholeStore) -> None:
     """What its validators died of is one of its keys at most. A slow one of before commits nothing."""
     published(store, FEW)

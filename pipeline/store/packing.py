@@ -41,7 +41,8 @@ def packed_commits(commits: Sequence[Commit], known: Followed) -> tuple[bytes, b
     parts: list[bytes] = []
     long, follows_all = _LONG.pack, known.lowered is None
     for one in commits:
-        entry, after = one.entry, one.after[NUMBER_BYTES:]
+        entry = one.entry
+        after = entry.number + one.after[NUMBER_BYTES:] if one.after else b""
         if entry.id not in entries:
             of_entries += (_SHORT.pack(len(entry.id)), entry.id, _SHORT.pack(len(entry.number)), entry.number)
         finding = f"-{one.closing}".encode() if one.closing else (one.finding or "").encode()

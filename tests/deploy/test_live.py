@@ -24,6 +24,7 @@ EMPTY = {
     ("Memory of the processes", "limit"): "this host has none",
     ("File descriptors, and age of the processes", "young processes"): "they grow old",
     ("Prometheus itself", "notifications failed"): "there is no Alertmanager in this run",
+    ("Cost an hour by side and operation", "allowed"): "this run has no budget",
     ("Throttled writes of the target table", "{{name}}"): "no exporter of the account's metrics",
 }
 #: Rows of what this run does not do.
@@ -43,6 +44,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         assert compared.returncode == exit_codes.FAILED, compared.stderr
         counted = "ddbmm_findings_by_cause"  # every half a minute
         servers.eventually(lambda: live.query(counted), SETTLE_SECONDS, counted)
+        priced = "ddbmm_cost_dollars_per_hour > 0"  # once there is a minute to go by
+        servers.eventually(lambda: live.query(priced), SETTLE_SECONDS + 60, priced)
         yield live
 
 

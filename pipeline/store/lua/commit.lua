@@ -29,8 +29,8 @@ local group, now, lag_kept_seconds = ARGV[1], ARGV[2], ARGV[3]
 -- Tallies: likewise.
 local packed_entries, packed_tallies = ARGV[4], ARGV[5]
 -- The keys, one after the other: entry, tally (from 0; u16 each), next look ms (i64), lag ms (i64, -1 = none), flags
--- (u8); then, each behind its length (u32): key, history before, history after but for the number ('' = closed),
--- finding ('' = as it is, '-' and why = closed, else its JSON).
+-- (u8); then, each behind its length (u32): key, history before, history after ('' = closed), as if the key stayed in
+-- its entry, finding ('' = as it is, '-' and why = closed, else its JSON).
 local packed = ARGV[6]
 -- flags: the key counts among those judged; its tally says what a dead letter held; a verdict was given
 local COUNT_KEY, DEAD_LETTER, VERDICT = 1, 2, 4
@@ -99,7 +99,7 @@ end
 
 -- What is to be committed, before anything is.
 local refusals, lost, accepted = {}, {}, {}
-local groups, due_ms = {}, {} -- due_ms: by what was asked for, which most have in common
+local due_ms = {} -- by what was asked for, which most have in common
 for at, current in ipairs(values_of(history, names)) do
   local entry, name = held[entry_of[at] + 1], names[at]
   current = current or ''
@@ -114,10 +114,9 @@ for at, current in ipairs(values_of(history, names)) do
     entry.done[name], entry.count = true, entry.count + 1
     local tally, asked_ms = tallies[tally_of[at] + 1], next_ms[at]
     tally.times = tally.times + 1
-    if after[at] ~= '' then
-      due_ms[asked_ms] = due_ms[asked_ms] or due_together(asked_ms)
-      look_together(groups, at, due_ms[asked_ms])
-    end
+    due_ms[asked_ms] = due_ms[asked_ms] or due_together(asked_ms)
+    entry.at_ms = entry.at_ms or due_ms[asked_ms]
+    if after[at] == '' or entry.at_ms ~= due_ms[asked_ms] then entry.parts = true end
   else
     lost[#lost + 1] = at
   end
@@ -146,6 +145,14 @@ if #accepted > 0 and redis.call('HLEN', findings) > 0 then find_left_behind() en
 for where, counted in pairs(fields) do countable(where, counted) end
 countable(meta, {'entry', 'queued', 'handed_out'})
 
+-- An entry whose keys go on together goes on as it is, from `work` into `due`; others end, and their keys get new ones.
+for _, entry in ipairs(held) do
+  entry.goes_on = entry.names and entry.count == #entry.names and not entry.parts
+end
+local groups = {}
+for _, at in ipairs(accepted) do
+  if after[at] ~= '' and not held[entry_of[at] + 1].goes_on then look_together(groups, at, due_ms[next_ms[at]]) end
+end
 local made, number_now = numbered(meta, groups, names)
 written({work = work, due = due, entries = entries, left = left}, made, now)
 
@@ -188,7 +195,7 @@ for _, at in ipairs(accepted) do
     closed[#closed + 1] = name
   else
     stored[#stored + 1] = name
-    stored[#stored + 1] = number_now[at] .. after[at]
+    stored[#stored + 1] = number_now[at] and number_now[at] .. sub(after[at], NUMBER_BYTES + 1) or after[at]
   end
   if finding ~= '' then change_finding(at, name, finding) end
   if flags % (2 * COUNT_KEY) >= COUNT_KEY then judged[#judged + 1] = name end
@@ -206,7 +213,13 @@ for _, entry in ipairs(held) do
   local listed = entry.names and #entry.names or 1
   if entry.names then of_work = of_work + entry.count end
   if entry.count == listed then
-    done_ids[#done_ids + 1], done_numbers[#done_numbers + 1] = entry.id, entry.number
+    done_ids[#done_ids + 1] = entry.id
+    if entry.goes_on then
+      redis.call('HSET', left, entry.number, listed)
+      redis.call('ZADD', due, string.format('%d', entry.at_ms), entry.number)
+    else
+      done_numbers[#done_numbers + 1] = entry.number
+    end
   elseif entry.count > 0 then
     local still = {}
     for _, name in ipairs(entry.names) do

@@ -145,15 +145,14 @@ local function thinned(bytes)
     .. string.sub(bytes, -kept * VERSION_BYTES)
 end
 
--- The history of a key that had none, but for its number.
+-- The history of a key that had none and stands in this entry.
 local NOTHING_LOOKED = string.rep('\0', HEADER_BYTES - AT_LO)
 local BEGUN = string.char(FORMAT, WAITING, 0, 0, 1) .. NOTHING_LOOKED
 local UNDATED = string.rep('\0', VERSION_BYTES - DIGEST_BYTES)
-local NO_NUMBER = string.rep('\0', NUMBER_BYTES)
-local function begun(change)
+local function begun(change, number)
   local replaced, version = before_of[change], version_of[change]
   local next_change = following[change]
-  if not next_change and replaced ~= UNKNOWN then return BEGUN .. replaced .. UNDATED .. version end
+  if not next_change and replaced ~= UNKNOWN then return number .. BEGUN .. replaced .. UNDATED .. version end
   local flags, lo, first_version, more = 0, 0, '', ''
   if replaced ~= UNKNOWN then lo, first_version = 1, replaced .. UNDATED end
   if next_change then
@@ -162,12 +161,11 @@ local function begun(change)
     version = (told_before or last) .. sub(version, DIGEST_BYTES + 1)
     flags = missing and SETTLE + INCOMPLETE or SETTLE
   end
-  local bytes = NO_NUMBER .. string.char(FORMAT, WAITING, flags, 0, lo) .. NOTHING_LOOKED .. first_version .. version .. more
-  return sub(thinned(bytes), NUMBER_BYTES + 1)
+  return thinned(number .. string.char(FORMAT, WAITING, flags, 0, lo) .. NOTHING_LOOKED .. first_version .. version .. more)
 end
 
--- A history, its number included, with the changes added.
-local function extended(bytes, change)
+-- A history of a key that stands in this entry now, with the changes added.
+local function extended(bytes, change, number)
   local phase, flags = byte(bytes, AT_PHASE, AT_FLAGS)
   flags = bit.bor(flags, SETTLE)
   local last = sub(bytes, -VERSION_BYTES, DIGEST_BYTES - VERSION_BYTES - 1)
@@ -179,21 +177,20 @@ local function extended(bytes, change)
   if missing then flags = bit.bor(flags, INCOMPLETE) end
   flags = bit.band(flags, bit.bnot(SUSPECT)) -- from now on the stream shows how the key goes on
   if phase == SETTLING then phase = WAITING end
-  return thinned(number_of(bytes) .. string.char(FORMAT, phase, flags) .. sub(bytes, AT_KIND) .. versions)
+  return thinned(number .. string.char(FORMAT, phase, flags) .. sub(bytes, AT_KIND) .. versions)
 end
 
--- What will stand in `histories`, by the place of the key in `names`; false in `old`: the key had no history, or one
--- that is damaged: with that nothing can be said of it, but the change that comes now can be watched.
-local new, fresh, damaged = {}, {}, {}
+-- False in `old`, from now on: the key had no history, or one that is damaged: with that nothing can be said of it, but
+-- the change that comes now can be watched.
+local fresh, damaged = {}, {}
 local taken_over, found = 0, 0 -- suspects of a comparison that wait, and those under an open finding
 for at, name in ipairs(names) do
   local bytes = old[at]
   if not bytes or not is_history(bytes) then
-    new[at], old[at] = begun(first[at]), false
+    old[at] = false
     fresh[#fresh + 1] = name
     if bytes then damaged[#damaged + 1] = {name, bytes} end
   else
-    new[at] = extended(bytes, first[at])
     local phase, flags = byte(bytes, AT_PHASE, AT_FLAGS)
     if bit.band(flags, SUSPECT) ~= 0 then
       if phase == WAITING then taken_over = taken_over + 1 end
@@ -266,14 +263,9 @@ local made, number = numbered(meta, groups, names)
 for _, one in ipairs(damaged) do bury_damaged(dead, ledger, one[1], one[2]) end
 local stored = {}
 for at, name in ipairs(names) do
-  local bytes = new[at]
-  if not old[at] then
-    bytes = number[at] .. bytes
-  elseif number[at] then
-    bytes = number[at] .. sub(bytes, NUMBER_BYTES + 1)
-  end
+  local bytes = old[at]
   stored[#stored + 1] = name
-  stored[#stored + 1] = bytes
+  stored[#stored + 1] = bytes and extended(bytes, first[at], number[at] or number_of(bytes)) or begun(first[at], number[at])
 end
 in_slices(stored, function(...) redis.call('HSET', histories, ...) end)
 local at = {work = work, due = due, entries = entries, left = left}
