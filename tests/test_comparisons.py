@@ -5,16 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import structlog
 
 from pipeline import exit_codes
 from pipeline.commands import comparisons
 from pipeline.commands.comparison import Ended
+from pipeline.comparer import role
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import ConfigurationError
 from tests import servers
@@ -195,3 +198,35 @@ def test_only_refused_ones_keep_a_comparer_from_starting(capsys: pytest.CaptureF
     assert "bad: left out: bad is gone: make it" in capsys.readouterr().err
     with pytest.raises(ConfigurationError, match="bad is gone"):
         comparisons.joined(many("bad", "worse"), join)
+    with pytest.raises(ConfigurationError, match="bad is gone"):
+        comparisons.joined(many("bad"), join)
+    assert [one.name for one in comparisons.joined(many("good"), join)] == ["good"]
+
+
+def test_plans_of_all_are_texts_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def plan(_process: ProcessConfig, migration: MigrationConfig) -> str:
+        if migration.name == "bad":
+            raise ConfigurationError("bad is gone")
+        return f"the plan of {migration.name}"
+
+    assert comparisons.plans(ProcessConfig(), many("one", "bad"), plan) == exit_codes.CONFIGURATION
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("migration one\nthe plan of one\n\n", "bad: bad is gone\n")
+    assert comparisons.plans(ProcessConfig(), many("one"), plan) == exit_codes.FINE
+
+
+def test_a_comparer_says_once_why_one_fails_and_goes_on() -> None:
+    class Fails:
+        migration, is_over = "bad", False
+        problem = ""
+
+        def compare(self, *_: object) -> None:
+            if self.problem:
+                raise ConfigurationError(self.problem)
+
+    one, stop, failures = Fails(), threading.Event(), dict[str, str]()
+    with structlog.testing.capture_logs() as lines:
+        for problem in ("gone", "gone", "other", "", "gone"):
+            one.problem = problem
+            role._compare_in_turn(cast(Any, one), stop, lambda: None, failures)
+    assert [line["error"] for line in lines] == ["gone", "other", "gone"]

@@ -14,8 +14,10 @@ import pytest
 
 from pipeline import exit_codes, live_page
 from pipeline.cli import main
+from pipeline.commands import findings, several
 from pipeline.commands.several import worst
 from pipeline.config import ProcessConfig, load
+from pipeline.errors import ConfigurationError, StateDamaged, StoreUnavailable
 from pipeline.report.facts import fingerprint
 from pipeline.store import StoreView
 from tests import servers
@@ -128,6 +130,20 @@ def test_findings_are_worse_than_what_could_not_be_asked_and_that_than_fine() ->
     assert worst([0, 0]) == exit_codes.FINE
     assert worst([]) == exit_codes.INCONCLUSIVE
     assert worst([0, 130, 1]) == exit_codes.INTERRUPTED
+
+
+def test_a_cluster_of_which_no_node_answers_is_no_answer() -> None:
+    """Its nodes fail one by one: of those that answer, each migration is told."""
+    away, damaged = StoreUnavailable("away"), StateDamaged("odd")
+    with pytest.raises(StoreUnavailable, match="away"):
+        several._some({"a": away, "b": damaged})
+    every: list[dict[str, Any]] = [
+        {"a": damaged, "b": damaged},
+        {"a": away, "b": 1},
+        {"a": ConfigurationError("never")},
+    ]
+    for found in every:
+        assert several._some(found) == found
 
 
 # --- status ------------------------------------------------------------------------------------------------
@@ -283,6 +299,17 @@ def test_lines_of_many_are_written_in_constant_memory(world, capfd) -> None:
     tracemalloc.stop()
     assert len(capfd.readouterr().out.splitlines()) == 60_002 + 100
     assert peak < 8_000_000
+
+
+def test_findings_of_one_that_break_off_are_an_error(world, monkeypatch) -> None:
+    store = world.begun("one")
+
+    def broken(*_: object) -> None:
+        raise StateDamaged("odd")
+
+    monkeypatch.setattr(StoreView, "findings", broken)
+    with pytest.raises(StateDamaged):
+        findings.run(ProcessConfig(redis_url=world.url), store)
 
 
 # --- mark --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.comparing.state import CompareSettings
 from pipeline.core.gate import DEFAULT_LIMITS, Result, overall
-from pipeline.report.overview_text import status_lines
+from pipeline.report.overview_text import gate_lines, status_lines
 from pipeline.report.standing import (
     Problem,
     Standing,
@@ -103,6 +103,15 @@ def test_lines_without_an_answer_say_everything_else() -> None:
     assert "NO-GO" in with_answer[1] and "1 NO-GO" in with_answer[-1]
     assert not any("NO-GO" in line or "ANSWER" in line for line in without)
     assert without[1].split()[:1] == ["orders"] and "there is no migration gone" in without[3]
+
+
+def test_what_is_not_covered_is_said_once_with_those_that_it_is_said_of() -> None:
+    names = ("a", "b", "c", "d", "e")
+    standings = [Standing(migration=name, result=Result.PASSED) for name in names]
+    unknowns = {name: ["of all", *(["of most"] if name != "e" else []), f"of {name}"] for name in names}
+    lines = list(gate_lines(standings, unknowns))
+    assert "  - of all" in lines and "  - a, b, c and 1 more: of most" in lines and "  - b: of b" in lines
+    assert not any("cover" in line for line in gate_lines(standings, {}))
 
 
 def test_coverage_is_of_the_whole_table_and_never_rounded_up() -> None:
