@@ -155,15 +155,17 @@ def growth_curves(run: Run) -> None:
     by_shards = growth.shards(run.redis_url, run.directory, shards, repeats)
     run.results.by_keys, run.results.by_shards = by_keys.points, by_shards.points
     waiting = by_keys.points[max(keys)]["bytes_per_key"]
-    ground = by_versions[min(versions)]["us"]
-    hot = {size: [point["us"] / ground] for size, point in by_versions.items() if size > min(versions)}
     run.add(
         at_most("Redis per outstanding key, in the queue", "B", [queued], 300),
         at_most("Redis per outstanding key, waiting for its next look", "B", [waiting], 300),
         results.growth("CPU per record by shards", min(shards), by_shards.ratios),
         results.growth("CPU per key by outstanding keys", min(keys), by_keys.ratios),
-        results.growth("Redis's CPU per version of one key that nobody looks at", min(versions), hot),
-        at_most("… and its append-only file", "B", [one["log_bytes"] for one in by_versions.values()], 100),
+        results.growth(
+            "Redis's CPU per version of one key that nobody looks at", min(versions), by_versions.ratios
+        ),
+        at_most(
+            "… and its append-only file", "B", [one["log_bytes"] for one in by_versions.points.values()], 100
+        ),
     )
 
 

@@ -116,26 +116,30 @@ def outstanding(redis_url: str, url: str, sizes: Sequence[int], repeats: int) ->
     return _curve(sizes, repeats, lambda size: {**rounds[size](), "bytes_per_key": waiting_bytes[size]})
 
 
-def hot_key(redis_url: str, url: str, sizes: Iterable[int]) -> dict[int, Figures]:
+def hot_key(redis_url: str, url: str, sizes: Sequence[int]) -> Curve:
     """Redis's CPU and append-only file for a version of one key that nobody looks at, by how many it has.
 
-    A point is the last versions of so many; of less than a round, on as many keys as make one.
+    A point is the last versions of so many; of the least size, which is less than a round, on as many new
+    keys as make one.
     """
     feed = subjects.Feed(url, subjects.open_store(redis_url))
-    points: dict[int, Figures] = {}
+    smallest, *larger = sorted(sizes)
+    measured: dict[int, list[Figures]] = {smallest: []}
+    ratios: dict[int, list[float]] = {}
     published = 0
-    for size in sizes:
-        if size < ROUND_VERSIONS:
-            keys = [b'"warm#%d"' % number for number in range(ROUND_VERSIONS // size)]
-            points[size] = _rewritten(redis_url, feed, keys, 0, size)
-            continue
+    for size in larger:
         starts = range(size - REPEATS * ROUND_VERSIONS, size, ROUND_VERSIONS)
         _rewrite(feed, b'"hot"', published, starts[0])
-        points[size] = _median(
-            _rewritten(redis_url, feed, [b'"hot"'], start, start + ROUND_VERSIONS) for start in starts
-        )
+        grounds, points = [], []
+        for start in starts:
+            keys = [b'"warm#%d#%d"' % (start, number) for number in range(ROUND_VERSIONS // smallest)]
+            grounds.append(_rewritten(redis_url, feed, keys, 0, smallest))
+            points.append(_rewritten(redis_url, feed, [b'"hot"'], start, start + ROUND_VERSIONS))
+        measured[smallest] += grounds
+        measured[size] = points
+        ratios[size] = [point["us"] / ground["us"] for point, ground in zip(points, grounds, strict=True)]
         published = size
-    return points
+    return Curve({size: _median(rounds) for size, rounds in measured.items()}, ratios)
 
 
 def _rewritten(redis_url: str, feed: subjects.Feed, keys: list[bytes], start: int, end: int) -> Figures:

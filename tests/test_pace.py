@@ -68,7 +68,13 @@ def serve(validators: list[Validator], threads: int, stop: threading.Event, hear
 
     def begin(validator: Validator, lane: Lane) -> Work:
         return role._Judging(
-            validator, lane, judging, role.IDLE_SECONDS / threads, lambda _reads: None, lambda: None
+            validator,
+            lane,
+            judging,
+            role.IDLE_SECONDS / threads,
+            prove=validator.probe,
+            keep=lambda _: None,
+            end=lambda: None,
         )
 
     begins = [(f"test-{n}", functools.partial(begin, one)) for n, one in enumerate(validators)]

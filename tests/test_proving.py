@@ -82,21 +82,38 @@ class Served:
         return [(one["event"], one["migration"]) for one in self.logged if one["event"] in told]
 
 
-@pytest.mark.parametrize("gone", ["proving-1", "proving-1-source"])
-def test_a_table_that_is_gone_while_nothing_changes_leaves_no_validator(
-    fake: Fake, valkey_url: str, tmp_path: Path, gone: str
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_table_that_cannot_be_read_while_nothing_changes_leaves_no_validator(
+    fake: Fake, valkey_url: str, tmp_path: Path, side: str
 ) -> None:
-    served = Served(fake, tmp_path, valkey_url, "proving-1", "proving-2")
+    served = Served(fake, tmp_path, valkey_url, f"reading-{side}", f"reading-other-{side}")
+    name = f"reading-{side}"
+    table = fake.world.tables[f"{name}-source" if side == "source" else name]
     with served.running():
-        fake.control.delete_table(gone)
-        eventually(lambda: served.is_unserved("proving-1"))
-        eventually(lambda: served.is_served("proving-2"))
-        fake.control.create_table(gone)
-        eventually(lambda: served.is_served("proving-1"))
-    assert served.said() == [
-        ("migration is not served", "proving-1"),
-        ("migration is served again", "proving-1"),
-    ]
+        del fake.world.tables[table.name]
+        eventually(lambda: served.is_unserved(name))
+        eventually(lambda: served.is_served(f"reading-other-{side}"))
+        fake.world.tables[table.name] = table
+        eventually(lambda: served.is_served(name))
+    assert served.said() == [("migration is not served", name), ("migration is served again", name)]
+
+
+@pytest.mark.parametrize("names", [("anew",), ("anew-1", "anew-2")])
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_what_was_found_of_a_table_does_not_hold_of_another_one_of_its_name(
+    fake: Fake, valkey_url: str, tmp_path: Path, side: str, names: tuple[str, ...]
+) -> None:
+    """A restore, or a table that was dropped and made again: it may be empty, whatever was found before."""
+    names = tuple(f"{name}-{side}" for name in names)
+    served = Served(fake, tmp_path, valkey_url, *names)
+    table = f"{names[0]}-source" if side == "source" else names[0]
+    with served.running():
+        fake.control.delete_table(table)
+        fake.control.create_table(table)
+        eventually(lambda: served.is_unserved(names[0]))
+        eventually(lambda: all(map(served.is_served, names[1:])))
+    told = [str(line.get("reason", line.get("error"))) for line in served.logged]
+    assert any(f"the {side} table was deleted and another one was made" in one for one in told)
 
 
 @pytest.mark.parametrize("kind", ["access_denied", "expired_token", "stall"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+import structlog
 
 from pipeline import metrics
 from pipeline.aws import Connection, SideConfig, StreamClient
@@ -741,6 +742,17 @@ def test_a_reader_that_comes_back_to_an_old_stream_finishes_it_before_the_new_on
     [found] = again.discover(rig.tracked, rig.watermarks).found
 
     assert label_of(found.partition) == new.rpartition("/")[2]
+
+
+def test_a_stream_that_stays_disabled_is_said_once(rig: Rig):
+    rig.discover()
+    rig.fake.disable_stream("orders")
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(3):
+            rig.discover()
+    assert [one["event"] for one in logged if one["log_level"] == "error"] == [
+        "the stream is disabled: changes are not seen"
+    ]
 
 
 def test_a_stream_of_another_table_is_refused(rig: Rig):

@@ -127,6 +127,30 @@ def test_whoever_waits_for_later_is_woken_for_what_is_due_before_that(over: thre
     pool.close([serving], 30)
 
 
+def test_what_becomes_due_at_once_is_taken_by_as_many_threads(over: threading.Event) -> None:
+    """The first of them may hang: the next does not wait for it, though another thread watches the clock."""
+
+    def stuck() -> None:
+        over.wait()
+
+    serving = Pool(4)
+    turns, seat = serving.turns, serving.turns.seat()
+
+    def all_wait() -> bool:
+        return len(turns._changed._waiters) == 4  # type: ignore[attr-defined]
+
+    serving.start()
+    eventually(all_wait)
+    turns.put(seat, nothing, time.monotonic() + LONG)
+    eventually(lambda: turns._alarm < float("inf") and all_wait())
+    turns.pause(seat, paused=True)
+    for _ in range(3):
+        turns.put(seat, stuck, 0.0)
+    eventually(lambda: len(seat.ready) == 3 and all_wait())
+    turns.pause(seat, paused=False)
+    eventually(lambda: seat.at_work == 3, 30)
+
+
 def test_whatever_is_due_is_done_and_nothing_by_two_threads_at_once() -> None:
     """Many seats, many threads, each chore again and again, one seat at times left for a while."""
     serving = Pool(8)

@@ -204,7 +204,7 @@ def _validators(figures: Figures, _limits: Limits) -> _Answer:
     """Without one, nothing that is written from now on is proven, however good the figures look. One that
     cannot read its tables is none.
     """
-    alive, none = figures.validators, "no validator is alive that can read both tables"
+    alive, none = figures.validators, "no validator is alive and able to judge: the log says why"
     return _passes(alive > 0, f"validators alive: {alive:,}" if alive else none)
 
 

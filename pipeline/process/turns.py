@@ -85,8 +85,8 @@ class Turns:
                         self._ready.discard(seat)
                     seat.at_work += 1
                     seat.last_turn = next(self._turn)
-                    if self._alarm == math.inf:
-                        self._changed.notify()  # another thread waits for what comes then
+                    if self._ready or self._alarm == math.inf:
+                        self._changed.notify()  # another thread takes the next, or waits for it
                     return seat, chore
                 self._wait(now)
             return None

@@ -24,6 +24,7 @@ of a cluster):
     clock           hash: distance of the state's clock from TIME (ms), steps of TIME
     samples         hash: tier and bucket → figures of that time
     marks           hash: milestone of the cutover → when it was reached (ms)
+    tables          hash: side → id of the table whose items are judged
     trials        hash: entry of `work` → how often it was tried alone
     comparison      hash: settings and counts of the latest comparison
     comparison-leases  hash: ordinal of a partition → epoch|expires|owner

@@ -6,10 +6,11 @@ StoreUnavailable.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from pipeline.core.adaptive import Adaptive
+from pipeline.errors import SettingsChanged
 from pipeline.store import adapting, scripts
 from pipeline.store.answers import instant_ms, reading
 from pipeline.store.connection import GROUP
@@ -41,6 +42,24 @@ class ValidatorStore(RoleStore):
         """Say that a validator has stopped, so that nobody counts on it for a while longer."""
         with self._connection.asking("say_gone"):
             self._redis.zrem(self._key("validators"), f"{GROUP}:{consumer}")
+
+    def hold_tables(self, ids: Mapping[str, str]) -> None:
+        """Raises SettingsChanged when a table is another one than that whose items were judged before.
+
+        ids: what tells each side's table from others of the same name, where AWS says it.
+        """
+        with self._connection.asking("tables"):
+            held = cast(dict[bytes, bytes], self._redis.hgetall(self._key("tables")))
+            for side, told in ids.items():
+                if side.encode() not in held:
+                    self._redis.hset(self._key("tables"), side, told)
+        for side, told in ids.items():
+            if held.get(side.encode(), told.encode()) != told.encode():
+                raise SettingsChanged(
+                    f"the {side} table was deleted and another one was made under its name: what was found "
+                    "of the former does not hold of this one",
+                    "begin anew under another --migration name, also where it was restored from a backup",
+                )
 
     def adapt(self, at_most_ms: int) -> None:
         """Make the deadline follow the lag, unless somebody just did (core/adaptive.py)."""

@@ -126,9 +126,16 @@ class _Validators:
             house=self._house,
         )
         presence = _Presence(store, consumer, migration, connections, metrics)
+        presence.hold_tables()
+
+        def prove() -> None:
+            validator.probe()
+            presence.hold_tables()
+
         log.info("validator started", slot=self._slot, in_flight=self._process.in_flight)
         garbage.freeze()
-        return _Judging(validator, lane, self._judging, self.idle_seconds, presence.keep, presence.end)
+        judging, keep, end = self._judging, presence.keep, presence.end
+        return _Judging(validator, lane, judging, self.idle_seconds, prove=prove, keep=keep, end=end)
 
     def _side_reader(
         self, migration: MigrationConfig, side: Side, connection: Connection, metrics: ValidatorMetrics
@@ -160,12 +167,19 @@ class _Presence:
         self._store, self._consumer, self._migration = store, consumer, migration
         self._connections, self._metrics = connections, metrics
 
-    def keep(self, reads: bool) -> None:
-        """reads: both tables, as far as is known. Raises StoreError."""
+    def hold_tables(self) -> None:
+        """Raises SettingsChanged when one of the tables is not the one that was judged before."""
+        tables = {
+            side: describe_table(one, self._migration.table(side)) for side, one in self._connections.items()
+        }
+        self._store.hold_tables({side: told.id for side, told in tables.items() if told.id})
+
+    def keep(self, judges: bool) -> None:
+        """judges: it can, as far as is known. Raises StoreError."""
         for connection in self._connections.values():
             report(connection, self._metrics)
         self._store.clock.keep()
-        if reads:  # one that cannot read is none: nobody may count on it, the gate least of all
+        if judges:  # one that cannot is none: nobody may count on it, the gate least of all
             self._store.say_alive(self._consumer, ALIVE_MS)
         if self._migration.is_adaptive:
             self._store.adapt(self._migration.converge_at_most_ms)
@@ -199,13 +213,15 @@ class _Judging:
         lane: Lane,
         judging: Pool,
         idle_seconds: float,
+        *,
+        prove: Callable[[], None],
         keep: Callable[[bool], None],
         end: Callable[[], None],
     ) -> None:
         self._validator, self._lane = validator, lane
         self._turns, self._idle_seconds = judging.turns, idle_seconds
         self._threads = judging.threads
-        self._keep, self._end = keep, end
+        self._prove, self._keep, self._end = prove, keep, end
         self._failures = 0  # in a row
         self._reads = True  # both tables, as far as is known
         self._proves_at = time.monotonic() + PROVE_SECONDS
@@ -214,7 +230,7 @@ class _Judging:
         self._seat = self._turns.seat()
         self._chore = lane.guarded(self._step)
         self._turns.put(self._seat, self._chore, time.monotonic())
-        lane.ask(self._prove)
+        lane.ask(self._proven)
 
     def keep(self) -> None:
         with contextlib.suppress(StateLost):  # its reader begins it again
@@ -270,7 +286,7 @@ class _Judging:
                 self._reads = False
                 self._lane.ask_soon()
 
-    def _prove(self) -> float | None:
+    def _proven(self) -> float | None:
         """Read a key that nobody has: while nothing changes no batch would show that a table is gone, and of
         those that fail none may come that shows it is back. Only this says that it is.
         """
@@ -280,12 +296,12 @@ class _Judging:
         if self._reads and now < self._proves_at:
             return self._proves_at
         try:
-            self._validator.probe()
+            self._prove()
         except (AwsUnavailable, *TO_BE_PUT_RIGHT) as error:
             self._lane.asks_slowly(isinstance(error, AwsUnavailable))
             self._unreadable(error)
             return time.monotonic() + PROBE_SECONDS
-        except AwsError:  # slowed down, as it may be: nothing is known
+        except (AwsError, StoreError):  # slowed down, as it may be: nothing is known
             return time.monotonic() + PROBE_SECONDS
         self._reads, self._proves_at = True, time.monotonic() + PROVE_SECONDS
         self._lane.asks_slowly(False)

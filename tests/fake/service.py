@@ -285,6 +285,7 @@ def _describe(table: Table) -> dict[str, Any]:
     described: dict[str, Any] = {
         "TableName": table.name,
         "TableArn": table.arn,
+        "TableId": table.id,
         "TableStatus": "ACTIVE",
         "CreationDateTime": 1767225600.0,
         "KeySchema": [

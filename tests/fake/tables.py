@@ -3,6 +3,7 @@
 Reads: nothing. Writes: change records into the table's stream. Never: HTTP.
 """
 
+import uuid
 import zlib
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, InvalidOperation
@@ -37,6 +38,7 @@ class Table:
         default_factory=list
     )  # each key once for each time, for who keeps an index
     ttl_attribute: str | None = None
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def key_of(self, item: Item, *, exact: bool = False) -> Key:
         """The primary key by value: `1`, `1.0` and `1E0` are one. `exact`: nothing else may be there."""

@@ -91,6 +91,7 @@ class Discoverer:
         self._forget_after_seconds = forget_after_seconds
         self._label = ""
         self._newest_label = arn.rpartition("/")[2]
+        self._said_disabled = False
         self._enabled = True
         self._came_late = False  # the first listing held no shard
         self._listing: Listing | None = None  # under way
@@ -185,7 +186,8 @@ class Discoverer:
         # Under the name of another account's table a table of our own may be listed.
         if label > self._newest_label and newest == arn_of(self.arn, label):
             self._newest_label = label
-        elif self._newest_label <= self._label:
+        elif self._newest_label <= self._label and not self._said_disabled:
+            self._said_disabled = True  # once: a gap is noted as well, which is alerted on
             log.error(
                 "the stream is disabled: changes are not seen",
                 stream=self._label,
