@@ -69,6 +69,8 @@ def test_what_is_given_by_option_stays(fake: Fake) -> None:
         [product(UNITS, "-1")],
         [product(UNITS, "0")],
         [product(UNITS, "1e30")],
+        [product(UNITS, "0").replace('"0"', "9" * 400)],
+        ['{"a":' * 5_000 + "1" + "}" * 5_000],
         [product(UNITS, "free")],
         ['{"product": {"productFamily": "Vector search"}, "terms": {}}'],
     ],

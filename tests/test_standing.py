@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.budget import Lowered, at
 from pipeline.core.comparing.state import CompareSettings
 from pipeline.core.gate import DEFAULT_LIMITS, Result, overall
+from pipeline.report import cover, html
 from pipeline.report.overview_text import gate_lines, status_lines
 from pipeline.report.standing import (
     Problem,
@@ -21,7 +23,8 @@ from pipeline.report.standing import (
     whole_answer,
     worst_first,
 )
-from tests.report_states import PROBLEMS, STATES, facts_of, healthy, nothing, with_ledger
+from pipeline.report.watch_overview import overview
+from tests.report_states import MAKER, PROBLEMS, STATES, facts_of, healthy, nothing, with_ledger
 
 RANK = [Result.FAILED, Result.INCONCLUSIVE, Result.PASSED]
 ONES = st.builds(
@@ -112,6 +115,27 @@ def test_what_is_not_covered_is_said_once_with_those_that_it_is_said_of() -> Non
     lines = list(gate_lines(standings, unknowns))
     assert "  - of all" in lines and "  - a, b, c and 1 more: of most" in lines and "  - b: of b" in lines
     assert not any("cover" in line for line in gate_lines(standings, {}))
+
+
+def test_a_lowered_sample_is_said_in_every_overview() -> None:
+    """Beside a GO as well: so many fewer keys speak for it."""
+    figures = healthy()
+    since_ms = figures.now_ms - 1_200_000
+    lowered = msgspec.structs.replace(figures, lowered=Lowered(25, since_ms, 1.0, 3.0, 25, since_ms))
+    one = of_figures("orders", lowered, DEFAULT_LIMITS)
+    assert one == of_facts(facts_of(lowered))
+    said = f"25 % of the keys are followed since {at(since_ms)}, not 100 %"
+    standings = [one, of_figures("other", figures, DEFAULT_LIMITS)]
+    for lines in (
+        [*status_lines(standings)],
+        [line.text for line in overview(standings, None, "", 0, 20)],
+    ):
+        text = " ".join(" ".join(lines).split())
+        assert text.count(said) == 1 and "(a lowered sample: 1)" in text
+    assert "(a lowered sample: 1)" in " ".join(line.text for line in overview(standings, None, "", 0, 2))
+    assert said in html.cover_page(
+        cover.make({"orders": facts_of(lowered), "other": facts_of(figures)}, MAKER)
+    )
 
 
 def test_coverage_is_of_the_whole_table_and_never_rounded_up() -> None:

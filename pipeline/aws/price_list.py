@@ -23,6 +23,12 @@ FAMILIES = {
     "DDB-StreamsReadRequests": "API Request",
 }
 
+#: What comes of a list of another form: also of numbers without end, and of lists in lists in lists.
+_OTHER_FORM = (
+    *(KeyError, TypeError, ValueError, AttributeError, msgspec.MsgspecError),
+    *(OverflowError, RecursionError),
+)
+
 
 def read_price(connection: Connection, region: str, group: str) -> float:
     """Dollars of a million. group: of FAMILIES. Raises AwsError and ConfigurationError."""
@@ -39,7 +45,7 @@ def read_price(connection: Connection, region: str, group: str) -> float:
     )
     try:
         prices = [price for text in answer["PriceList"] for price in _prices(text, region, group)]
-    except (KeyError, TypeError, ValueError, AttributeError, msgspec.MsgspecError) as error:
+    except _OTHER_FORM as error:
         raise MalformedResponse("GetProducts: a price list of another form") from error
     dearest = max(prices, default=0.0) * 1_000_000
     if not 0 < dearest <= MOST_DOLLARS_A_MILLION:

@@ -160,14 +160,24 @@ def least_limit(max_rcu: float, dollars_an_hour: float, prices: Prices, sides: C
     return min(filter(None, (max_rcu, by_budget)), default=0.0)
 
 
-def in_words(sample: InUse) -> str:
-    """How the sample was lowered, and how it is raised again; "" = it is as the migration was begun."""
+def briefly(sample: InUse) -> str:
+    """That the sample was lowered, and since when; "" = it is as the migration was begun."""
     lowered = sample.lowered
     if lowered is None or lowered.percent >= sample.begun_percent:
         return ""
     return (
         f"{lowered.percent:.3g} % of the keys are followed since {at(lowered.since_ms)}, not "
-        f"{sample.begun_percent:g} %: reading cost {money(lowered.spent)} an hour, {money(lowered.budget)} "
+        f"{sample.begun_percent:g} %"
+    )
+
+
+def in_words(sample: InUse) -> str:
+    """The same, with why, and how it is raised again."""
+    lowered = sample.lowered
+    if lowered is None or not (said := briefly(sample)):
+        return ""
+    return (
+        f"{said}: reading cost {money(lowered.spent)} an hour, {money(lowered.budget)} "
         f"is allowed; keys judged are counted since then. A start with --max-cost-per-hour above "
         f"{lowered.budget:g}, or 0, raises it again; then the whole table is to be compared once more"
     )
@@ -181,7 +191,7 @@ def hole_in_words(sample: InUse) -> str:
     return (
         f"from {at(lowered.first_ms)} to {at(lowered.raised_ms)} only {lowered.least_percent:.3g} % of the "
         "keys were followed, to save cost: what changed of the others then, and not since, is not known to "
-        "be right"
+        "be right but by a comparison that was begun later"
     )
 
 

@@ -101,19 +101,23 @@ def _passes(fine: bool, reason: str) -> _Answer:
 
 def _compared(figures: Figures, limits: Limits) -> _Answer:
     changed = figures.success.keys
-    if hole := _unfollowed(figures):
+    if hole := _unfollowed(figures, limits):
         return Result.INCONCLUSIVE, f"{hole}: compare the whole table now"
     if changed == 0 and not _proves_alone(figures, limits):
         return Result.INCONCLUSIVE, "no key was compared yet"
     return Result.PASSED, f"{changed:,} keys that changed were compared"
 
 
-def _unfollowed(figures: Figures) -> str:
-    """What of the sample was left out for a while, where no comparison of the table after that covers it."""
+def _unfollowed(figures: Figures, limits: Limits) -> str:
+    """What of the sample was left out for a while, where no comparison of the table after that covers it:
+    whole, or by as large a sample as is demanded.
+    """
     comparison, lowered = figures.of_table, figures.lowered
-    if comparison is None or lowered is None or comparison.vouches_from_ms < lowered.raised_ms:
-        return hole_in_words(figures.sample)
-    return hole_in_words(figures.sample) if comparing.unproven(comparison, figures) else ""
+    if comparison is not None and lowered is not None and comparison.vouches_from_ms >= lowered.raised_ms:
+        demanded = msgspec.structs.replace(limits, scope=Scope.WHOLE_TABLE)
+        if _whole_table(figures, demanded)[0] is Result.PASSED:
+            return ""
+    return hole_in_words(figures.sample)
 
 
 def _mismatches(figures: Figures, _limits: Limits) -> _Answer:

@@ -25,8 +25,9 @@ NAMED = 3
 def status_lines(
     standings: Sequence[Standing], most: int | None = None, *, answered: bool = True
 ) -> Iterator[str]:
-    """`status`: a line a migration, in the order given, and why some cannot be read. most: lines. answered:
-    with the gate's answer, which means nothing where those have ended who read and judge.
+    """`status`: a line a migration, in the order given, why some cannot be read, and of which fewer keys are
+    followed. most: lines. answered: with the gate's answer, which means nothing where those have ended who
+    read and judge.
     """
     head = ("MIGRATION", "ANSWER", "RIGHT", "AT LEAST", "OPEN", "LAG", "READER LAG", "COVERAGE")
     shown = standings[:most]
@@ -38,6 +39,8 @@ def status_lines(
     for one in shown:
         if one.problem is not None:
             yield paragraph(f"{one.migration}: {one.problem.words}")
+        if one.sample:
+            yield paragraph(f"{one.migration}: {one.sample}")
     if answered:
         yield paragraph(f"{counted(standings)}; `gate` says why, `--migration NAME` shows one of them")
 

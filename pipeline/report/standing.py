@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from pipeline.core.budget import briefly
 from pipeline.core.figures import Figures
 from pipeline.core.gate import NOT_BEGUN, Check, Limits, Result, evaluate, overall
 from pipeline.core.statistics import share_text
@@ -36,7 +37,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """One migration. None: not measured, or not read.
 
     open_checks: those that did not pass, failed ones first. problem: why it could not be read. right,
-    at_least: of the keys that changed. coverage: share of both tables that a comparison has read.
+    at_least: of the keys that changed. coverage: share of both tables that a comparison has read. sample: how
+    it was lowered, "" = it was not.
     """
 
     migration: str
@@ -49,6 +51,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     lag_seconds: float | None = None
     reader_lag_seconds: float | None = None
     coverage: float | None = None
+    sample: str = ""
 
     @property
     def answer(self) -> str:
@@ -85,6 +88,7 @@ def of_figures(migration: str, figures: Figures, limits: Limits) -> Standing:
         lag_seconds=figures.replication_delay_seconds,
         reader_lag_seconds=figures.reader_lag_seconds,
         coverage=None if comparison is None else comparison.coverage,
+        sample=briefly(figures.sample),
     )
 
 
@@ -101,6 +105,7 @@ def of_facts(facts: Facts) -> Standing:
         lag_seconds=facts.replication_delay_seconds,
         reader_lag_seconds=facts.reader_lag_seconds,
         coverage=(facts.comparison or {}).get("coverage"),
+        sample=briefly(facts.sample) if facts.sample else "",
     )
 
 
@@ -120,12 +125,14 @@ def worst_first(standings: Iterable[Standing]) -> list[Standing]:
 
 
 def counted(standings: Sequence[Standing]) -> str:
-    """`30 migrations: 1 NO-GO, 2 TOO EARLY TO SAY, 1 CANNOT BE READ, 26 GO`."""
+    """`30 migrations: 1 NO-GO, 2 TOO EARLY TO SAY, 1 CANNOT BE READ, 26 GO (a lowered sample: 3)`."""
     found: dict[str, int] = {}
     for one in worst_first(standings):
         found[one.answer] = found.get(one.answer, 0) + 1
     answers = ", ".join(f"{count:,} {answer}" for answer, count in found.items())
-    return f"{many(len(standings), 'migration')}: {answers}" if found else "no migration"
+    lowered = sum(bool(one.sample) for one in standings)
+    said = f" (a lowered sample: {lowered:,})" if lowered else ""
+    return f"{many(len(standings), 'migration')}: {answers}{said}" if found else "no migration"
 
 
 #: How a figure of an overview is said, by what it is.

@@ -52,6 +52,9 @@ def _rows(standings: Sequence[Standing], room: int) -> list[Line]:
             more = f" (and {len(one.reasons) - 1:,} more)" if len(one.reasons) > 1 else ""
             lines.append(Line(f"    {one.reasons[0]}{more}", indent=4))
             spare -= 1
+        if one.sample and spare > 0:
+            lines.append(Line(f"    {one.sample}", indent=4))
+            spare -= 1
     return lines
 
 

@@ -36,6 +36,7 @@ from pipeline.store.clock import StateClock
 from pipeline.store.connection import RedisConnection
 from pipeline.store.followed import lowered_of
 from pipeline.store.messages import gap_of
+from pipeline.store.opened import opened
 from pipeline.store.questions import Question, figures_questions
 from pipeline.store.spending import cost_questions, spending_of
 
@@ -205,19 +206,12 @@ class FiguresView:
         from_ms, until_ms: only those opened then. One that is opened or closed meanwhile may be among them
         or not.
         """
-        after_ms = float(from_ms)
         unreadable = 0
-        known: set[bytes] = set()  # of those opened at after_ms: the next page begins with them again
-        while page := [
-            one for one in self._opened(after_ms, until_ms, FINDINGS_PAGE + len(known)) if one[0] not in known
-        ]:
+        for page in opened(self._connection, from_ms, until_ms, FINDINGS_PAGE):
             with self._connection.asking("findings"):
                 names = [key for key, _ in page]
                 raw = cast(list[bytes | None], self._redis.hmget(self._key("findings"), names))
             for (key, at_ms), stored in zip(page, raw, strict=True):
-                known = known if at_ms == after_ms else set()
-                known.add(key)
-                after_ms = at_ms
                 if stored is None:
                     continue
                 try:
@@ -229,16 +223,6 @@ class FiguresView:
                     yield finding
         if unreadable:
             raise damaged(f"{unreadable:,} of the findings in {self._key('findings')} cannot be read")
-
-    def _opened(self, from_ms: float, until_ms: int | None, count: int) -> list[tuple[bytes, float]]:
-        """The next keys with a finding, and when each was opened."""
-        first: Any = from_ms  # a score, where redis-py declares a position
-        last: Any = "+inf" if until_ms is None else until_ms
-        with self._connection.asking("opened"):
-            found = self._redis.zrange(
-                self._key("findings-since"), first, last, byscore=True, withscores=True, offset=0, num=count
-            )
-        return cast(list[tuple[bytes, float]], found)
 
     def samples(self) -> list[Sample]:
         """How the migration went, oldest first."""

@@ -58,6 +58,19 @@ def test_a_comparison_after_that_fills_it(scope: Scope) -> None:
     assert results(figures(lowered=RAISED, comparison=under_way), limits)["compared"] is Result.INCONCLUSIVE
 
 
+def test_a_comparison_of_too_few_keys_does_not_fill_it() -> None:
+    """Whatever was asked for besides: the hole is in the keys that changed."""
+    few = compared(percent=0.1, started_ms=NOW - 300_000, finished_ms=NOW - 100_000)
+    limits = msgspec.structs.replace(LIMITS, scope=Scope.CHANGES)
+    assert results(figures(lowered=RAISED, comparison=few), limits) == {"compared": Result.INCONCLUSIVE}
+
+
+def test_a_hole_is_said_with_what_fills_it() -> None:
+    """The sentence stays, and is true after the comparison as well."""
+    [said] = [one for one in unknowns(figures(lowered=RAISED), SETTINGS, LIMITS) if "only 25 %" in one]
+    assert said.endswith("but by a comparison that was begun later")
+
+
 def test_records_that_were_not_sampled_are_changes() -> None:
     """A comparison speaks for all keys only where none has changed since: not where none was looked at."""
     none = ledger(records_read=50, not_sampled=50, versions_published=0, reached=0, matches=0, keys_judged=0)
