@@ -1,6 +1,6 @@
 """The keys with an open finding, in the order in which they were opened, a page at a time.
 
-Reads: the sorted set `findings-since`. Writes: nothing. Never: the findings themselves.
+Reads: the sorted set `findings-since`. Writes: nothing. Never: judging.
 
 A page is asked for by its place: that costs the same however many were opened at one instant. What is closed
 meanwhile moves all behind it, so a page begins with the last key of the page before; where that is not in its
