@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.core.gate import NOT_BEGUN
 from pipeline.errors import ConfigurationError, MonitorError
 from pipeline.gathering import ASKED_BY_PAGE, gather, maker, serves_nobody
 from pipeline.metrics import Page, Served
@@ -100,7 +101,7 @@ class LivePage:
         if self._store is None:
             self._store = StoreView.open(self._process.redis_url, self.name)
         if self._store is None:
-            raise ConfigurationError(standing.NOT_BEGUN.problem)
+            raise ConfigurationError(NOT_BEGUN)
         self._store.terms = self._migration.terms()
         return self._store
 

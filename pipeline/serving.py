@@ -92,13 +92,15 @@ class Troubles:
         self._served = served
         self._alone = alone
         self._reasons: dict[str, str] = {"beginning": ""}  # what does not go well → why
+        self._told: set[str] = set()  # since it was served last: two reasons may take turns
         served(0)
 
     def failing(self, what: str, error: BaseException) -> None:
         """What: "beginning", or a part of the work."""
         reason = _told_apart(error)
-        news = reason not in self._reasons.values()
+        news = reason not in self._told
         self._reasons[what] = reason
+        self._told.add(reason)
         self._served(0)
         if not news or self._alone:
             return
@@ -110,6 +112,7 @@ class Troubles:
         if what in self._reasons:
             was = self._reasons.pop(what, "")
             if not self._reasons:
+                self._told.clear()
                 self._served(1)
                 if was and not self._alone:
                     log.info("migration is served again", **self._named)

@@ -1,11 +1,13 @@
 """Fixtures that more than one test file uses; the servers themselves are in `tests/servers.py`."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import structlog
 
 from tests import servers
 
@@ -51,6 +53,22 @@ def simulation_scale(request: pytest.FixtureRequest) -> float:
 @pytest.fixture(scope="session")
 def simulation_seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--simulation-seed"))
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """A test that sets logging up, as a process does once, must not leave its levels to the next one."""
+    configure, root = structlog.configure, logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    # A logger that was kept would write as the test wanted that used it first.
+    structlog.configure = lambda **settings: configure(**{**settings, "cache_logger_on_first_use": False})
+    try:
+        yield
+    finally:
+        structlog.configure = configure
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

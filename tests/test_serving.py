@@ -176,6 +176,28 @@ def test_another_reason_is_news_and_other_seconds_are_not() -> None:
     assert [reason.split()[0] for _, reason in office.said(REFUSED)] == ["new", "no"]
 
 
+def test_two_reasons_that_take_turns_are_said_once_each_until_it_is_served() -> None:
+    """Credentials that expired are refused by AWS, and then by us for some seconds."""
+    office = Office("orders", "customers")
+
+    def in_turns() -> bool:
+        by_aws = office.tries["orders"] % 2
+        office.refused["orders"] = CredentialsExpired(
+            "by AWS" if by_aws else f"{office.tries['orders']} s left"
+        )
+        return office.tries["orders"] > 7
+
+    in_turns()
+    with office.open():
+        eventually(in_turns)
+        office.refused.clear()
+        eventually(lambda: office.served("orders") == 1)
+        [job] = office.jobs["orders"]
+        job.raises = CredentialsExpired("by AWS")
+        eventually(lambda: len(office.said(REFUSED)) == 3)
+    assert sorted(reason.split()[-1] for _, reason in office.said(REFUSED)) == ["AWS", "AWS", "left"]
+
+
 def test_a_defect_concerns_its_migration_alone_and_is_told_as_one() -> None:
     office = Office("orders", "customers")
     with office.open():

@@ -23,7 +23,7 @@ from pipeline.store import StoreView
 from tests import servers
 from tests.test_damaged_state import KEYS
 from tests.test_findings import put
-from tests.whole_store import WholeStore
+from tests.whole_store import WholeStore, watch
 
 SETTINGS = {"verify_on": "target", "partition_key": "pk", "partition_type": "S", "target_table": "t"}
 GATE = ("--gate-scope", "changes", "--gate-objective", "50")
@@ -146,6 +146,14 @@ def test_a_cluster_of_which_no_node_answers_is_no_answer() -> None:
         assert several._some(found) == found
 
 
+def test_figures_say_whether_there_is_anything_that_they_are_of(world) -> None:
+    world.begun("one")
+    for name, begun in (("one", True), ("never", False)):
+        view = watch(world.url, world.name(name))
+        assert view.figures().has_begun is begun
+        view.close()
+
+
 # --- status ------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +259,7 @@ def test_findings_say_whose_they_are_in_every_form(world, four, capsys) -> None:
     bad, other = world.name("bad"), world.name("other")
     assert main(["findings", *options]) == 1
     told = capsys.readouterr()
-    assert [line.split()[0] for line in told.out.splitlines()] == ["MIGRATION", bad, bad, other]
+    assert [line.split()[0] for line in told.out.splitlines()] == ["MIGRATION", bad, bad, other, "not"]
     assert f"{world.name('never')}: its findings are not known: there is no migration" in told.err
     main(["findings", *options, "--json"])
     objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -262,7 +270,7 @@ def test_findings_say_whose_they_are_in_every_form(world, four, capsys) -> None:
     main(["findings", *options, "--json", "--limit", "3", "--kind", "missing"])
     assert [json.loads(line)["migration"] for line in capsys.readouterr().out.splitlines()] == [other]
     main(["findings", *options, "--closed"])
-    assert capsys.readouterr().out == "no closed findings\n"
+    assert capsys.readouterr().out == "no closed findings\nnot known: the findings of 1 of 4 migrations\n"
 
 
 def test_causes_of_all_are_ranked_together(world, four, capsys) -> None:
@@ -390,3 +398,22 @@ def test_keys_of_many_share_the_page(world, tmp_path: Path) -> None:
         (250, 600),
         (250, 600),
     ]
+
+
+@pytest.mark.parametrize("how", [[], ["--closed"], ["--by", "cause"], ["--summary"]])
+def test_what_is_not_known_is_not_taken_for_no_findings(world, how: list[str], capsys) -> None:
+    world.begun("good")
+    options = world.options("good", "never", "neither")
+    assert main(["findings", *how, *options]) == exit_codes.INCONCLUSIVE
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == "not known: the findings of 2 of 3 migrations"
+    assert main(["findings", "--json", *how, *options]) == exit_codes.INCONCLUSIVE
+    assert capsys.readouterr().out == ""
+
+
+def test_the_gate_of_nothing_that_can_be_read_has_no_empty_heading(world, capsys) -> None:
+    assert main(["gate", *world.options("never", "neither")]) == exit_codes.INCONCLUSIVE
+    told = capsys.readouterr().out
+    assert (
+        told.startswith("2 migrations: 2 CANNOT BE READ: TOO EARLY TO SAY\n") and "does not cover" not in told
+    )

@@ -25,6 +25,7 @@ from pipeline.report import cover, overview_text, standing, text
 from pipeline.report.facts import Facts
 from pipeline.report.findings_text import json_line
 from pipeline.report.standing import Problem, Standing, problem_of
+from pipeline.report.words import many
 from pipeline.store import MarkStore, StoreView
 
 Told = TypeVar("Told")
@@ -195,6 +196,8 @@ def findings(process: ProcessConfig, migrations: Migrations) -> int:
     of_one.show(process, _opened(process, migrations, failed), named=True, failed=failed)
     found = each(process, migrations, StoreView, lambda _migration, store: store.figures())
     failures |= {name: one for name, one in found.items() if isinstance(one, MonitorError)}
+    if failures and not (process.json or process.csv):  # "no open findings" would speak of these as well
+        print(f"not known: the findings of {len(failures):,} of {many(len(migrations), 'migration')}")
     for name, error in failures.items():
         streams.say(f"{name}: its findings are not known: {error}")
     codes = [exit_codes.INCONCLUSIVE for _ in failures]

@@ -55,6 +55,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 DEFAULT_LIMITS = Limits()
+NOT_BEGUN = "the migration has not begun yet"
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -73,7 +74,11 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def evaluate(figures: Figures, limits: Limits) -> Verdict:
-    """Every check in the order of CHECKS, and what follows from them."""
+    """Every check in the order of CHECKS, and what follows from them. Nothing can be told of a migration that
+    has not begun.
+    """
+    if not figures.has_begun:
+        return Verdict(Result.INCONCLUSIVE, [Check(name, Result.INCONCLUSIVE, NOT_BEGUN) for name in CHECKS])
     checks = [Check(name, *check(figures, limits)) for name, check in CHECKS.items()]
     return Verdict(overall(check.result for check in checks), checks)
 

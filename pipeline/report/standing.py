@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from pipeline.core.figures import Figures
-from pipeline.core.gate import Check, Limits, Result, evaluate, overall
+from pipeline.core.gate import NOT_BEGUN, Check, Limits, Result, evaluate, overall
 from pipeline.core.statistics import share_text
 from pipeline.errors import MonitorError
 from pipeline.report.facts import Facts, failing
@@ -30,9 +30,6 @@ class Problem(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         return f"{self.problem}: {self.remedy}" if self.remedy else self.problem
-
-
-NOT_BEGUN = Problem("the migration has not begun yet")
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +73,7 @@ def unread(migration: str, problem: Problem) -> Standing:
 def of_figures(migration: str, figures: Figures, limits: Limits) -> Standing:
     """Of one whose figures were read, and nothing else."""
     if not figures.has_begun:
-        return unread(migration, NOT_BEGUN)
+        return unread(migration, Problem(NOT_BEGUN))
     verdict, comparison = evaluate(figures, limits), figures.of_table
     return Standing(
         migration=migration,

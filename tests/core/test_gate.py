@@ -68,6 +68,12 @@ def test_a_caught_up_migration_without_findings_is_a_go() -> None:
     assert all(check.reason for check in verdict.checks)
 
 
+def test_of_a_migration_that_has_not_begun_nothing_can_be_told() -> None:
+    verdict = evaluate(figures(has_begun=False), LIMITS)
+    assert verdict.result is Result.INCONCLUSIVE and [check.name for check in verdict.checks] == list(CHECKS)
+    assert {check.result for check in verdict.checks} == {Result.INCONCLUSIVE}
+
+
 def test_a_share_below_the_whole_is_never_called_100_percent() -> None:
     """50,000,000 keys, one of them wrong."""
     judged = ledger(keys_judged=50_000_000, open={"missing": 1})
