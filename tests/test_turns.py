@@ -1,5 +1,6 @@
 """Whose turn it is: nobody waits behind another's thousand things, or behind one whose calls hang."""
 
+import sys
 import threading
 import time
 from collections import Counter
@@ -205,3 +206,10 @@ def test_what_a_chore_raises_is_kept_for_whoever_runs_the_pool() -> None:
     failed: Callable[[], bool] = lambda: isinstance(serving.failure, ZeroDivisionError)  # noqa: E731
     eventually(failed)
     pool.close([serving], 30)
+
+
+def test_threads_of_a_pool_are_not_torn_from_their_work_every_five_milliseconds() -> None:
+    serving = Pool(1)
+    serving.start()
+    pool.close([serving], 30)
+    assert sys.getswitchinterval() == pytest.approx(pool.SWITCH_SECONDS)

@@ -22,9 +22,10 @@ class Sampler:
         if not 0 < percent <= 100:
             raise ValueError(f"the sampled percentage must be above 0 and at most 100, not {percent}")
         self.threshold = _threshold(percent)
+        self._keeps_all = self.threshold == _ABOVE_ALL
 
     def keeps(self, compact_key: bytes) -> bool:
-        return sha256(compact_key).digest()[:_HASH_BYTES] < self.threshold
+        return self._keeps_all or sha256(compact_key).digest()[:_HASH_BYTES] < self.threshold
 
 
 def _threshold(percent: float) -> bytes:

@@ -34,6 +34,14 @@ class Case(msgspec.Struct, eq=False):
     types: dict[str, str] = {}
     reads: int = 0
     reads_strong: int = 0
+    probe: bool | None = None  # None = nobody has asked yet
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether the key is looked at at once; worked out once."""
+        if self.probe is None:
+            self.probe = is_probe(self.entry.key)
+        return self.probe
 
     def looked(self) -> Look:
         """The look that was taken. Raises ValueError before there is one."""
@@ -93,7 +101,7 @@ class WorkBatch:
 
     def policy(self, case: Case) -> Policy:
         """What the case is judged by: a probe is looked at as if nothing were known of the lag."""
-        return self._probing if self._policy.first_look_ms and is_probe(case.entry.key) else self._policy
+        return self._probing if self._policy.first_look_ms and case.is_probe else self._policy
 
     def conclude(self, case: Case, judgement: Judgement, now_ms: int) -> None:
         self.decided.append(concluded(case, judgement, now_ms))
@@ -117,7 +125,7 @@ def concluded(case: Case, judgement: Judgement, now_ms: int) -> Decided:
                 judgement,
                 case.reads,
                 case.reads_strong,
-                probe=judgement.lag_ms >= 0 and is_probe(case.entry.key),
+                probe=judgement.lag_ms >= 0 and case.is_probe,
             ),
             finding=_finding(case, judgement, now_ms),
             closing=_CLOSINGS.get(judgement.finding),

@@ -171,14 +171,14 @@ def fault_of(history: History) -> str:
         return "its phase and its held look contradict each other"
     if history.excused and phase is not Phase.EXCUSED:
         return "its phase and its excuse contradict each other"
-    if history.outstanding < 0:
+    if len(versions) - history.lo + history.skipped < history.alarmed + history.excused:
         return "more of its versions are counted than there are"
     if history.first > MAX_ORDINAL or history.skipped > MAX_ORDINAL:
         return "no key has that many versions"
-    instants = [at_ms for _, at_ms in versions]
+    last_ms = max([at_ms for _, at_ms in versions])
     if held := history.held:
-        instants += (held.since_ms, held.look.at_ms, held.look.answered_ms)
-    if max(instants) > MAX_MS or history.excused_since_ms > MAX_MS:
+        last_ms = max(last_ms, held.since_ms, held.look.at_ms, held.look.answered_ms)
+    if last_ms > MAX_MS or history.excused_since_ms > MAX_MS:
         return "nobody wrote or looked at that time"
     return ""
 

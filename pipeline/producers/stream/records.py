@@ -56,10 +56,14 @@ class Selector:
         events = [record.event for record in records]
         by_name = {event.value: number for event in ChangeType if (number := events.count(event))}
         counts = Counts(len(records), len(records) - len(kept), by_name)
-        if None in (record.created_ms for _, record in kept):
-            created = self._undated(records, read_ms)
-            return [self._change(key, record, created[record.sequence]) for key, record in kept], counts
-        return [self._change(key, record, record.created_ms or 0) for key, record in kept], counts
+        created = [record.created_ms for _, record in kept]
+        if None in created:
+            undated = self._undated(records, read_ms)
+            created = [undated[record.sequence] for _, record in kept]
+        changes = [
+            self._change(key, record, at or 0) for (key, record), at in zip(kept, created, strict=True)
+        ]
+        return changes, counts
 
     def _undated(self, records: Sequence[Record], read_ms: int) -> dict[str, int]:
         """By sequence number, when each was created at the latest: before the next one that says when."""
