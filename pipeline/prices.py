@@ -5,7 +5,8 @@ cannot be asked fail nothing: the built-in ones serve, and everything that shows
 """
 
 import dataclasses
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
@@ -19,15 +20,21 @@ from pipeline.sides import connect
 
 log = structlog.get_logger(__name__)
 
+#: Of many migrations none is asked for later than this: a start without a network would wait for each.
+ASKED_SECONDS = 20
 
-def with_live_prices(migrations: Sequence[MigrationConfig]) -> tuple[MigrationConfig, ...]:
+
+def with_live_prices(
+    migrations: Sequence[MigrationConfig], monotonic: Callable[[], float] = time.monotonic
+) -> tuple[MigrationConfig, ...]:
     """The migrations, each with the prices of its tables' regions; those reached alike are asked for once."""
+    until = monotonic() + ASKED_SECONDS
     known: dict[tuple[SideConfig, SideConfig, Side], Prices] = {}
     priced = []
     for migration in migrations:
         reached = (migration.source, migration.target, migration.origin)
         if reached not in known:
-            known[reached] = _asked(migration)
+            known[reached] = _asked(migration) if monotonic() < until else _built_in("asking takes too long")
         priced.append(dataclasses.replace(migration, live=known[reached]))
     return tuple(priced)
 
@@ -40,8 +47,7 @@ def _asked(migration: MigrationConfig) -> Prices:
         origin = connections[migration.origin]
         reads = read_price(origin, origin.region, "DDB-StreamsReadRequests")
     except MonitorError as error:
-        log.warning("prices could not be asked: built-in ones serve", reason=str(error), prices=LISTED.said)
-        return msgspec.structs.replace(LISTED, said=f"{LISTED.said}, as live prices could not be asked")
+        return _built_in(str(error))
     regions = ", ".join(dict.fromkeys(one.region for one in connections.values()))
     return Prices(
         units[Side.SOURCE],
@@ -49,3 +55,8 @@ def _asked(migration: MigrationConfig) -> Prices:
         reads,
         f"on demand, price list of {regions} as asked at the start",
     )
+
+
+def _built_in(why: str) -> Prices:
+    log.warning("prices could not be asked: built-in ones serve", reason=why, prices=LISTED.said)
+    return msgspec.structs.replace(LISTED, said=f"{LISTED.said}, as live prices could not be asked")

@@ -1,7 +1,9 @@
 """Prices: by option, by the built-in list, and as AWS's price list says them where that is asked for."""
 
+import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,6 +98,20 @@ def test_a_refusal_fails_nothing_and_is_said(fake: Fake, kind: Kind) -> None:
     fake.control.fail(kind, "GetProducts")
     [migration] = with_live_prices(loaded(fake))
     assert "could not be asked" in migration.terms().prices.said
+
+
+def test_a_list_that_answers_slowly_is_not_asked_for_every_migration(fake: Fake) -> None:
+    """Without a network each of a hundred would wait for its own time-out."""
+    fake.control.fail(Kind.BAD_GATEWAY, "GetProducts", calls=None)
+    [one] = loaded(fake)
+    many = [
+        replace(one, source=replace(one.source, external_id=str(number)), target=one.target)
+        for number in range(100)
+    ]
+    seconds = itertools.count(step=3)  # each request takes as long
+    priced = with_live_prices(many, lambda: float(next(seconds)))
+    assert fake.control.calls("GetProducts") < 10
+    assert all("could not be asked" in one.terms().prices.said for one in priced)
 
 
 def test_an_emulator_has_no_price_list(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
