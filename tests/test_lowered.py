@@ -18,6 +18,7 @@ from pipeline.reader.budget import EVERY_SECONDS, Budget
 from pipeline.store.messages import Commit, Lease, Outcome
 from tests import validating
 from tests.fake import Fake
+from tests.test_compare_store import begun, different, taken
 from tests.whole_store import WholeStore
 
 A, B = (bytes([n]) * 16 for n in (1, 2))
@@ -114,6 +115,21 @@ def test_a_key_with_a_finding_but_no_history_is_followed(world: World) -> None:
     world.hear()
     assert world.publish(*BEYOND) == len(BEYOND) - 1
     assert world.histories() == {BEYOND[0]}
+
+
+def test_a_suspect_beyond_the_lowered_sample_is_followed(world: World) -> None:
+    """A comparison reads whole tables: what it asks about is judged by what the stream shows of it since."""
+    world.lower()
+    world.hear()
+    store = world.other
+    id_ = begun(store).id
+    part = taken(store, id_)
+    suspects = different(BEYOND[0])
+    assert store.suspect(id_, part, suspects).waiting == 1
+    assert world.publish(*BEYOND[:2]) == 1
+    assert world.histories() == {BEYOND[0]}
+    assert list(store.suspect(id_, part, suspects).covered) == [0]  # it is the stream's now
+    assert world.reader.ledger().balanced
 
 
 def test_who_does_not_know_the_sample_leaves_nothing_out(world: World) -> None:

@@ -59,8 +59,8 @@ def _notes(question: Question) -> list[str]:
         "often the defect is met. UNSEEN: the largest share of wrong keys that could have gone unseen, if "
         "all that were compared are right.",
         "DOLLARS and TIME: of `compare --sample-rate` by Scans of both sides, "
-        f"{question.prices.said}, and at "
-        f"--max-rcu. Watching costs about 1.5 looks of {look_units:g} units for each change of a key.",
+        f"{question.prices.said}, and at --max-rcu or what --max-cost-per-hour allows, whichever is less. "
+        f"Watching costs about 1.5 looks of {look_units:g} units for each change of a key.",
         "The unit is a distinct key, not a record. A comparison samples segments: there it is the partition "
         "key, or the segment, where what is wrong lies together. 100 % leaves nothing to estimate.",
     ]
