@@ -87,15 +87,17 @@ def stream_an_hour(
     return dollars_of(bill, terms.prices, OF_LOOKS) / hours, dollars_of(bill, terms.prices, stream) / hours
 
 
-def no_help(spending: Spending, terms: Terms, now_ms: int, since_ms: int) -> str:
-    """Why no sample keeps to the budget, in words; "" = one does, or there is no budget."""
-    found = stream_an_hour(spending, terms, now_ms, since_ms) if terms.budget else None
-    if found is None or found[1] < terms.budget:
+def no_help(spending: Spending, terms: Terms, now_ms: int, sample: InUse) -> str:
+    """Why no smaller sample keeps to the budget, in words; "" = one may, or there is no budget."""
+    found = stream_an_hour(spending, terms, now_ms, sample.started_ms) if terms.budget else None
+    if found is None or sum(found) <= terms.budget:
         return ""
-    return (
-        f"reading the stream alone costs {money(found[1])} an hour, and --max-cost-per-hour allows "
-        f"{money(terms.budget)}: no smaller sample can help"
-    )
+    allowed = f"an hour, and --max-cost-per-hour allows {money(terms.budget)}"
+    if found[1] >= terms.budget:
+        return f"reading the stream alone costs {money(found[1])} {allowed}: no smaller sample can help"
+    if sample.percent <= LEAST_PERCENT:
+        return f"reading costs {money(sum(found))} {allowed}: no sample is made smaller than this one"
+    return ""
 
 
 def lower_sample(
@@ -114,9 +116,11 @@ def lower_sample(
     if not terms.budget or now_ms - since_ms < WINDOW_MINUTES * 60_000:
         return None
     found = stream_an_hour(spending, terms, now_ms, since_ms)
-    if found is None or sum(found) <= terms.budget or no_help(spending, terms, now_ms, since_ms):
+    if found is None or sum(found) <= terms.budget:
         return None
     looks, stream = found
+    if stream >= terms.budget:
+        return None
     halvings = max(1, floor(log2(looks / (terms.budget - stream))))
     percent = max(sample.percent / 2**halvings, LEAST_PERCENT)
     if percent >= sample.percent:

@@ -59,7 +59,7 @@ def _shares(figures: Figures, settings: Mapping[str, str]) -> Iterator[str]:
         yield lowered
     if hole := hole_in_words(figures.sample):
         yield hole
-    if cannot := no_help(figures.spending, figures.terms, figures.now_ms, figures.started_ms):
+    if cannot := no_help(figures.spending, figures.terms, figures.now_ms, figures.sample):
         yield cannot
     rate = min(float(settings.get("sample_rate", "100")), figures.sample.percent)
     if rate < 100:

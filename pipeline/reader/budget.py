@@ -66,7 +66,7 @@ class Budget:
         lowered = lower_sample(spending, self._terms, now_ms, sample, self._settle_ms)
         if lowered is not None and self._store.lower(lowered):
             log.warning("sample lowered", reason=in_words(self._as(lowered)), before=sample.percent)
-        why = no_help(spending, self._terms, now_ms, sample.started_ms)
+        why = no_help(spending, self._terms, now_ms, sample)
         if why and not self._told_no_help:
             log.warning("above --max-cost-per-hour", reason=why)
         self._told_no_help = bool(why)

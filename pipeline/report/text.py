@@ -254,7 +254,7 @@ def notes(heading: Heading, figures: Figures) -> list[str]:
     if heading.verify_on is Side.SOURCE:
         said.append(LIMIT_OF_SOURCE)
     said += [figures.adaptive.in_words] if figures.adaptive else []
-    cannot = no_help(figures.spending, figures.terms, figures.now_ms, figures.started_ms)
+    cannot = no_help(figures.spending, figures.terms, figures.now_ms, figures.sample)
     said += filter(None, (in_words_of_sample(figures.sample), hole_in_words(figures.sample), cannot))
     return said
 

@@ -79,10 +79,10 @@ def test_scans_are_a_comparisons() -> None:
 def test_where_the_stream_alone_costs_more_nothing_helps() -> None:
     spending = an_hour(looks=600, stream=660)
     assert lower(spending, 600) is None
-    said = no_help(spending, Terms(DOLLAR, 600), NOW, BEGUN)
+    said = no_help(spending, Terms(DOLLAR, 600), NOW, WHOLE)
     assert "$660.00 an hour" in said and "$600.00" in said
-    assert no_help(spending, Terms(DOLLAR, 0), NOW, BEGUN) == ""
-    assert no_help(spending, Terms(DOLLAR, 700), NOW, BEGUN) == ""
+    assert no_help(spending, Terms(DOLLAR, 0), NOW, WHOLE) == ""
+    assert no_help(spending, Terms(DOLLAR, 700), NOW, WHOLE) == ""
 
 
 def test_a_step_waits_until_the_last_one_shows() -> None:
@@ -100,6 +100,15 @@ def test_no_sample_is_lowered_to_nothing() -> None:
     found = lower(an_hour(10**9), 60)
     assert found is not None and found.percent == LEAST_PERCENT
     assert lower(an_hour(10**9), 60, lowered_to(LEAST_PERCENT)) is None
+
+
+def test_the_least_sample_that_costs_too_much_is_said() -> None:
+    """Keys under an open finding are looked at on and on, whatever the sample: nothing more is done."""
+    least, terms = lowered_to(LEAST_PERCENT), Terms(DOLLAR, 600)
+    said = no_help(an_hour(looks=660, stream=60), terms, NOW, least)
+    assert "$720.00 an hour" in said and "no sample is made smaller" in said
+    assert no_help(an_hour(looks=660, stream=60), terms, NOW, lowered_to(25)) == ""
+    assert no_help(an_hour(looks=540, stream=60), terms, NOW, least) == ""
 
 
 @pytest.mark.parametrize(("budget", "is_raised"), [(0, True), (101, True), (100, False), (5, False)])
