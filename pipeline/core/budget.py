@@ -29,6 +29,8 @@ from pipeline.core.cost import (
 LEAST_PERCENT = 0.001
 #: Histories that were open when the sample was lowered are not waited for longer.
 SETTLE_AT_MOST_MS = 600_000
+#: A Scan may show what was right a moment ago, and the clocks of two processes are apart.
+BEHIND_MS = 10_000
 #: Of the budget a comparison always has so much, or it would never end.
 LEAST_SHARE = 0.1
 
@@ -48,6 +50,11 @@ class Lowered(msgspec.Struct, frozen=True):
     least_percent: float
     first_ms: int
     raised_ms: int = 0
+
+    @property
+    def fills_from_ms(self) -> int:
+        """A comparison that vouches from then on has seen what changed unseen until the sample was raised."""
+        return self.raised_ms + BEHIND_MS
 
     @property
     def has_hole(self) -> bool:

@@ -113,7 +113,7 @@ def _unfollowed(figures: Figures, limits: Limits) -> str:
     whole, or by as large a sample as is demanded.
     """
     comparison, lowered = figures.of_table, figures.lowered
-    if comparison is not None and lowered is not None and comparison.vouches_from_ms >= lowered.raised_ms:
+    if comparison is not None and lowered is not None and comparison.vouches_from_ms >= lowered.fills_from_ms:
         demanded = msgspec.structs.replace(limits, scope=Scope.WHOLE_TABLE)
         if _whole_table(figures, demanded)[0] is Result.PASSED:
             return ""

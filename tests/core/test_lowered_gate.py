@@ -58,6 +58,14 @@ def test_a_comparison_after_that_fills_it(scope: Scope) -> None:
     assert results(figures(lowered=RAISED, comparison=under_way), limits)["compared"] is Result.INCONCLUSIVE
 
 
+@pytest.mark.parametrize(("after_ms", "fills"), [(-1, False), (0, False), (9_999, False), (10_000, True)])
+def test_it_fills_what_its_reads_can_have_seen(after_ms: int, fills: bool) -> None:
+    """A Scan may answer with what was right a moment ago, and clocks are apart."""
+    later = compared(started_ms=RAISED.raised_ms + after_ms, finished_ms=NOW - 100_000)
+    said = results(figures(lowered=RAISED, comparison=later))
+    assert (said.get("compared") is not Result.INCONCLUSIVE) == fills
+
+
 def test_a_comparison_of_too_few_keys_does_not_fill_it() -> None:
     """Whatever was asked for besides: the hole is in the keys that changed."""
     few = compared(percent=0.1, started_ms=NOW - 300_000, finished_ms=NOW - 100_000)
