@@ -108,9 +108,19 @@ def items_of(table: Table) -> list[dict[str, Any]]:
 
 
 def arn_of(table: Table) -> str:
-    client = boto3.client("dynamodb", endpoint_url=table.url, region_name=REGION)
-    arn: str = client.describe_table(TableName=table.name)["Table"]["TableArn"]
+    arn: str = _described(table)["TableArn"]
     return arn
+
+
+def _described(table: Table) -> Any:
+    client = boto3.client("dynamodb", endpoint_url=table.url, region_name=REGION)
+    return client.describe_table(TableName=table.name)["Table"]
+
+
+def _names(table: Table) -> dict[str, Any]:
+    """What an export calls its table; an emulator may know no id."""
+    described = _described(table)
+    return {"table_arn": described["TableArn"], "table_id": described.get("TableId")}
 
 
 def wire(value: Any) -> Any:
@@ -129,12 +139,12 @@ def instant(ms: float) -> str:
 def exported(table: Table, directory: Path, items: list[dict[str, Any]] | None = None, **writer: Any) -> Path:
     """A full export of a table as it is (or of `items`), with its time; writer: traps of the layout."""
     summary = {"exportTime": instant(time.time() * 1000), **writer.pop("summary", {})}
-    made = ExportWriter(**{"table_arn": arn_of(table), "summary": summary, **writer})
+    made = ExportWriter(**{**_names(table), "summary": summary, **writer})
     return made.full(directory, items_of(table) if items is None else items)
 
 
 def changes_of(table: Table, directory: Path, keys: list[str], from_ms: float, to_ms: float) -> Path:
     """An incremental export of a table: these keys changed."""
     window = {"exportFromTime": instant(from_ms), "exportToTime": instant(to_ms)}
-    made = ExportWriter(table_arn=arn_of(table), summary=window)
+    made = ExportWriter(**_names(table), summary=window)
     return made.incremental(directory, [Change({"pk": {"S": key}}, {"pk": {"S": key}}) for key in keys])

@@ -48,6 +48,7 @@ class ExportWriter:
     empty_files: int = 1
     id: str = EXPORT_ID
     table_arn: str = TABLE_ARN
+    table_id: str | None = TABLE_ID
     checksum_suffix: str | None = ".md5"
     seed: int = 1
     summary: dict[str, Any] = field(default_factory=dict)
@@ -118,7 +119,7 @@ class ExportWriter:
             "startTime": "2026-01-14T10:18:50.622Z",
             "endTime": "2026-01-14T10:24:58.940Z",
             "tableArn": self.table_arn,
-            "tableId": TABLE_ID,
+            "tableId": self.table_id,
             "s3Bucket": "bucket",
             "s3Prefix": self.prefix or None,
             "s3SseAlgorithm": "AES256",

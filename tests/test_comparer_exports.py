@@ -132,8 +132,9 @@ def made(fake: Fake, directory: Path, source: int = 30, target: int = 30) -> Pat
     """An export of `source` items; the target has the first `target` of them."""
     for number in range(target):
         fake.control.put("target", item(number))
-    arn = fake.world.table("source").arn
-    return ExportWriter(table_arn=arn).full(directory / "export", [item(number) for number in range(source)])
+    table = fake.world.table("source")
+    writer = ExportWriter(table_arn=table.arn, table_id=table.id)
+    return writer.full(directory / "export", [item(number) for number in range(source)])
 
 
 def test_files_and_segments_are_sorted_before_the_first_bucket_is_joined(
@@ -249,8 +250,10 @@ def test_changed_keys_are_suspects_once_also_when_their_file_is_read_again(
 
     monkeypatch.setattr(engine, "RETRIES", Backoff(0.01, 0.05))
     changes = [Change({"pk": {"S": f"k{number}"}}) for number in range(3_000)]
-    arn = fake.world.table("source").arn
-    folder = ExportWriter(table_arn=arn, files=1).incremental(tmp_path / "export", changes)
+    table = fake.world.table("source")
+    folder = ExportWriter(table_arn=table.arn, table_id=table.id, files=1).incremental(
+        tmp_path / "export", changes
+    )
     bench = Bench(fake, store, tmp_path, folder)
     found = bench.run(files=Unsteady(bench.source.files, AwsUnavailable("gone")))
     assert (found.tally.source_only, found.tally.suspects, found.tally.imbalance) == (3_000, 3_000, "")
