@@ -88,6 +88,29 @@ def test_config_says_where_each_value_came_from(tmp_path: Path) -> None:
     assert orders["migration"].value == "orders"
 
 
+def test_config_shows_the_process_once_and_each_migration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, THREE)
+    assert cli.main(["config", *file], {"PATH": ""}) == 0
+    sections = {part.split("\n")[0]: part for part in capsys.readouterr().out.split("\n\n")}
+    assert list(sections) == ["process", "migration orders", "migration customers", "migration on"]
+    assert "redis-url" in sections["process"]
+    assert "sample-rate" not in sections["process"]
+    for name, percent in (("orders", "50.0"), ("customers", "10.0"), ("on", "50.0")):
+        [line] = [one for one in sections[f"migration {name}"].split("\n") if "sample-rate" in one]
+        assert line.split()[1] == percent
+    assert cli.main(["config", "--json", *file], {"PATH": ""}) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["process"]["redis-url"]["value"] == "(set)"
+    assert shown["migrations"]["customers"]["source-table"]["value"] == "customers_v1"
+    assert {name: one["sample-rate"]["value"] for name, one in shown["migrations"].items()} == {
+        "orders": 50.0,
+        "customers": 10.0,
+        "on": 50.0,
+    }
+
+
 @pytest.mark.parametrize("below", ["{}", "", "~", "null"])
 def test_an_entry_may_hold_nothing(tmp_path: Path, below: str) -> None:
     (one,) = load(["run", *written(tmp_path, f"migrations:\n  orders: {below}\n")], {}).migrations
