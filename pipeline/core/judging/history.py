@@ -175,12 +175,13 @@ def fault_of(history: History) -> str:
         return "more of its versions are counted than there are"
     if history.first > MAX_ORDINAL or history.skipped > MAX_ORDINAL:
         return "no key has that many versions"
-    last_ms = max([at_ms for _, at_ms in versions])
+    last_ms = history.excused_since_ms
+    for _, at_ms in versions:
+        if at_ms > last_ms:
+            last_ms = at_ms
     if held := history.held:
         last_ms = max(last_ms, held.since_ms, held.look.at_ms, held.look.answered_ms)
-    if last_ms > MAX_MS or history.excused_since_ms > MAX_MS:
-        return "nobody wrote or looked at that time"
-    return ""
+    return "nobody wrote or looked at that time" if last_ms > MAX_MS else ""
 
 
 def trim(history: History) -> History:
