@@ -19,7 +19,7 @@ from pipeline.store.messages import Commit
 _CHANGE = struct.Struct("<16s16sQBH")
 _COMMIT = struct.Struct("<HqqBI")
 _SHORT, _LONG = struct.Struct("<H"), struct.Struct("<I")
-#: Keys whose commits stand together, as many as an entry has: Lua takes no more values at once than its stack holds.
+#: Keys whose commits stand together, as many as an entry has: Lua takes not much more at once.
 _TOGETHER = 100
 
 
