@@ -104,36 +104,32 @@ end
 -- What is to be committed, before anything is.
 local refusals, lost = {}, {}
 local due_ms = {} -- by what was asked for, which most have in common
-local function accept(entry, name, tally, asked_ms, is_closed)
-  entry.done[name], entry.count = true, entry.count + 1
-  tally.times = tally.times + 1
-  local at_ms = due_ms[asked_ms]
-  if not at_ms then
-    at_ms = due_together(asked_ms)
-    due_ms[asked_ms] = at_ms
-  end
-  entry.at_ms = entry.at_ms or at_ms
-  if is_closed or entry.at_ms ~= at_ms then entry.parts = true end
-end
 for _, part in ipairs(parts) do
-  local entry, names, fields, accepted, count = part.entry, part.names, part.fields, part.accepted, 0
-  local histories = values_of(history, names)
+  local entry, names, fields, accepted, before = part.entry, part.names, part.fields, part.accepted, part.before
+  local ours, number, done, is_listed = entry.ours, entry.number, entry.done, part.is_listed
+  local histories, count, at = values_of(history, names), 0, 0
   for nth = 1, #names do
-    local name, current, at = names[nth], histories[nth] or '', (nth - 1) * FINDING
+    local name, current = names[nth], histories[nth] or ''
     local is_unchanged = current == fields[at + BEFORE]
-    if not entry.ours or entry.done[name] then
-      lost[#lost + 1] = part.before + nth
-    elseif is_unchanged and (part.is_listed or number_of(current) == entry.number or lists(entry, name)) then
+    if not ours or done[name] then
+      lost[#lost + 1] = before + nth
+    elseif is_unchanged and (is_listed or number_of(current) == number or lists(entry, name)) then
       count = count + 1
-      accepted[count] = nth
-      accept(entry, name, tallies[fields[at + TALLY]], fields[at + NEXT_MS], fields[at + AFTER] == '')
-    elseif not is_unchanged and number_of(current) == entry.number then
-      refusals[#refusals + 1] = part.before + nth
+      accepted[count], done[name] = nth, true
+      local tally, asked_ms = tallies[fields[at + TALLY]], fields[at + NEXT_MS]
+      local at_ms = due_ms[asked_ms] or due_together(asked_ms)
+      tally.times, due_ms[asked_ms] = tally.times + 1, at_ms
+      entry.at_ms = entry.at_ms or at_ms
+      if fields[at + AFTER] == '' or entry.at_ms ~= at_ms then entry.parts = true end
+    elseif not is_unchanged and number_of(current) == number then
+      refusals[#refusals + 1] = before + nth
       refusals[#refusals + 1] = current
     else
-      lost[#lost + 1] = part.before + nth
+      lost[#lost + 1] = before + nth
     end
+    at = at + FINDING
   end
+  entry.count = entry.count + count
 end
 
 -- The kind of a finding that a dead letter left behind, where the tally tells how the key is: what was known of the key
@@ -211,18 +207,19 @@ local function finding_now(at, finding)
   return '-recovered'
 end
 
-local stored, many_stored, closed, judged, many_judged, lag_ms_sum, verdict = {}, 0, {}, {}, 0, 0, false
-local function commit_part(names, fields, accepted, before)
-  for _, nth in ipairs(accepted) do
+local stored, many, closed, judged, many_judged, lag_ms_sum, verdict = {}, 0, {}, {}, 0, 0, false
+for _, part in ipairs(parts) do
+  local names, fields, accepted, before = part.names, part.fields, part.accepted, part.before
+  for one = 1, #accepted do
+    local nth = accepted[one]
     local name, place, at = names[nth], before + nth, (nth - 1) * FINDING
     local lag_ms, flags, after, finding = fields[at + LAG_MS], fields[at + FLAGS], fields[at + AFTER], fields[at + FINDING]
     if after == '' then
       closed[#closed + 1] = name
     else
       local number = number_now[place]
-      many_stored = many_stored + 2
-      stored[many_stored - 1] = name
-      stored[many_stored] = number and number .. sub(after, NUMBER_BYTES + 1) or after
+      stored[many + 1], stored[many + 2] = name, number and number .. sub(after, NUMBER_BYTES + 1) or after
+      many = many + 2
     end
     if left_behind[place] then finding = finding_now(place, finding) end
     if finding ~= '' then change_finding(place, name, finding) end
@@ -237,7 +234,6 @@ local function commit_part(names, fields, accepted, before)
     if lag_ms > 0 then lag_ms_sum = lag_ms_sum + lag_ms end
   end
 end
-for _, part in ipairs(parts) do commit_part(part.names, part.fields, part.accepted, part.before) end
 in_slices(stored, function(...) redis.call('HSET', history, ...) end)
 in_slices(closed, function(...) redis.call('HDEL', history, ...) end)
 
