@@ -256,13 +256,21 @@ end
 
 local spoiled = {} -- names of those that are damaged: they are looked at at once
 for _, one in ipairs(damaged) do spoiled[one[1]] = true end
+local at_once, many = {}, 0
 for at = 1, #names do
-  if old[at] then
-    bring_forward(at, old[at])
-  else
-    local at_ms = worth_from_ms(names[at], first[at])
-    look_together(groups, at, at_ms > now and not spoiled[names[at]] and due_together(at_ms) or 'at once')
+  if not old[at] then
+    local at_ms = first_look_ms > 0 and not spoiled[names[at]] and worth_from_ms(names[at], first[at]) or 0
+    if at_ms > now then
+      look_together(groups, at, due_together(at_ms))
+    else
+      many = many + 1
+      at_once[many] = at
+    end
   end
+end
+if many > 0 then groups['at once'] = at_once end
+for at = 1, #names do
+  if old[at] then bring_forward(at, old[at]) end
 end
 local made, number = numbered(meta, groups, names)
 for _, one in ipairs(damaged) do bury_damaged(dead, ledger, one[1], one[2]) end
