@@ -146,8 +146,8 @@ def main(argv: list[str]) -> int:
 
 def _play(stack: Stack, figures: Figures, *, grafana: bool) -> None:
     stack.compose("config", "--quiet")
-    with figures.timed("image built"):
-        stack.compose("build", "reader")
+    with figures.timed("both images built"):
+        stack.compose("build", "reader", "demo")
     with figures.timed("the outside world is up, with a second pair of tables"):
         stack.compose("up", "--detach", "--no-build", "--wait", *DEMO)
         stack.compose("exec", "-T", "demo", "python", "-c", CALM_TABLES)
