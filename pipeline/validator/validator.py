@@ -214,10 +214,10 @@ class Validator:
         if unread := missed | unwitnessed:
             batch.postpone((c for c in cases if c.entry.key in unread), UNREAD_SECONDS)
             cases = [case for case in cases if case.entry.key not in unread]
+        answered_ms = batch.latest_ms()  # asked first: it may find that the time before was another one
         if batch.is_void:
             batch.postpone(cases, 0)
             return []
-        answered_ms = batch.latest_ms()
         looked: list[Case] = []
         for case in cases:
             item, witness = seen[case.entry.key], witnessed.get(case.entry.key)
