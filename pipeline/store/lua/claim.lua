@@ -74,7 +74,7 @@ local function promote()
     local number, names = numbers[place], keys_of(packed)
     local standing, over = to_look_at(number, names or {})
     promoted = promoted + #standing
-    in_slices(over, function(...) redis.call('HDEL', history, ...) end)
+    call_with_all('HDEL', history, over)
     if names and #standing == 0 then
       gone[#gone + 1] = number
     else
@@ -82,11 +82,9 @@ local function promote()
       redis.call('XADD', work, '*', 'e', number, 't', since[place])
     end
   end
-  in_slices(gone, function(...) redis.call('HDEL', entries, ...) end)
-  in_slices(numbers, function(...)
-    redis.call('HDEL', left, ...)
-    redis.call('ZREM', due, ...)
-  end)
+  call_with_all('HDEL', entries, gone)
+  call_with_all('HDEL', left, numbers)
+  call_with_all('ZREM', due, numbers)
   if promoted > 0 then redis.call('HINCRBY', meta, 'queued', promoted) end
 end
 promote()

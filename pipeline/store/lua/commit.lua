@@ -234,18 +234,18 @@ for _, part in ipairs(parts) do
     if lag_ms > 0 then lag_ms_sum = lag_ms_sum + lag_ms end
   end
 end
-in_slices(stored, function(...) redis.call('HSET', history, ...) end)
-in_slices(closed, function(...) redis.call('HDEL', history, ...) end)
+call_with_all('HSET', history, stored)
+call_with_all('HDEL', history, closed)
 
-local done_ids, done_numbers, of_work = {}, {}, 0
+local done_ids, done_numbers, counts, instants, of_work = {}, {}, {}, {}, 0
 for _, entry in ipairs(held) do
   local listed = entry.names and #entry.names or 1
   if entry.names then of_work = of_work + entry.count end
   if entry.count == listed then
     done_ids[#done_ids + 1] = entry.id
     if entry.goes_on then
-      redis.call('HSET', left, entry.number, listed)
-      redis.call('ZADD', due, string.format('%d', entry.at_ms), entry.number)
+      counts[#counts + 1], counts[#counts + 2] = entry.number, listed
+      instants[#instants + 1], instants[#instants + 2] = string.format('%d', entry.at_ms), entry.number
     else
       done_numbers[#done_numbers + 1] = entry.number
     end
@@ -257,11 +257,13 @@ for _, entry in ipairs(held) do
     redis.call('HSET', entries, entry.number, packed_keys(still))
   end
 end
+call_with_all('HSET', left, counts)
+call_with_all('ZADD', due, instants)
 in_slices(done_ids, function(...)
   redis.call('XACK', work, group, ...)
   redis.call('XDEL', work, ...)
 end)
-in_slices(done_numbers, function(...) redis.call('HDEL', entries, ...) end)
+call_with_all('HDEL', entries, done_numbers)
 if of_work > 0 then
   redis.call('HINCRBY', meta, 'queued', -of_work)
   redis.call('HINCRBY', meta, 'handed_out', -of_work)
@@ -280,5 +282,5 @@ for where, deltas in pairs(totals) do
   end
 end
 if next(totals[lag]) then redis.call('EXPIRE', lag, lag_kept_seconds) end
-in_slices(judged, function(...) redis.call('PFADD', keys_judged, ...) end)
+call_with_all('PFADD', keys_judged, judged)
 return {refusals, lost, changes}

@@ -100,15 +100,11 @@ local function in_slices(list, call)
   end
 end
 
--- Refuses the script, as `checked` does, when one of these fields of a hash cannot be counted up.
-local function countable(name, fields)
-  in_slices(fields, function(...)
-    for i, value in ipairs(redis.call('HMGET', name, ...)) do
-      if value and (#value > 16 or not string.match(value, '^-?%d+$')) then
-        error({err = 'ERR ' .. name .. ' holds no number at ' .. tostring(select(i, ...))})
-      end
-    end
-  end)
+-- A command on a key, with all of these as its arguments.
+local function call_with_all(command, name, list)
+  for first = 1, #list, 1000 do
+    redis.call(command, name, unpack(list, first, math.min(first + 999, #list)))
+  end
 end
 
 -- The values of these fields of a hash, false where there is none.
@@ -119,6 +115,15 @@ local function values_of(hash, fields)
     for _, value in ipairs(redis.call('HMGET', hash, ...)) do values[#values + 1] = value end
   end)
   return values
+end
+
+-- Refuses the script, as `checked` does, when one of these fields of a hash cannot be counted up.
+local function countable(name, fields)
+  for i, value in ipairs(values_of(name, fields)) do
+    if value and (#value > 16 or not string.match(value, '^-?%d+$')) then
+      error({err = 'ERR ' .. name .. ' holds no number at ' .. tostring(fields[i])})
+    end
+  end
 end
 
 -- --- entries ---
@@ -204,9 +209,9 @@ local function written(at, made, since)
       instants[#instants + 1], instants[#instants + 2] = string.format('%d', entry.at_ms), entry.number
     end
   end
-  in_slices(lists, function(...) redis.call('HSET', at.entries, ...) end)
-  in_slices(counts, function(...) redis.call('HSET', at.left, ...) end)
-  in_slices(instants, function(...) redis.call('ZADD', at.due, ...) end)
+  call_with_all('HSET', at.entries, lists)
+  call_with_all('HSET', at.left, counts)
+  call_with_all('ZADD', at.due, instants)
   return at_work
 end
 
@@ -232,5 +237,5 @@ local function depart(at, waiting, departed)
       redis.call('HDEL', at.entries, number)
     end
   end
-  in_slices(counts, function(...) redis.call('HSET', at.left, ...) end)
+  call_with_all('HSET', at.left, counts)
 end

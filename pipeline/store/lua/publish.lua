@@ -280,12 +280,12 @@ for at = 1, #names do
   stored[2 * at - 1] = names[at]
   stored[2 * at] = bytes and extended(bytes, first[at], number[at] or number_of(bytes)) or begun(first[at], number[at])
 end
-in_slices(stored, function(...) redis.call('HSET', histories, ...) end)
+call_with_all('HSET', histories, stored)
 local at = {work = work, due = due, entries = entries, left = left}
 depart(at, waiting, departed)
 local at_work = written(at, made, string.format('%d', now))
 if at_work > 0 then queued = redis.call('HINCRBY', meta, 'queued', at_work) end
-in_slices(fresh, function(...) redis.call('PFADD', keys_sampled, ...) end)
+call_with_all('PFADD', keys_sampled, fresh)
 for field, count in pairs(counts) do
   if count ~= 0 then redis.call('HINCRBY', ledger, field, count) end
 end

@@ -35,5 +35,5 @@ for _, field in ipairs(names) do
   if not least or tonumber(bucket) < least then old[#old + 1] = field end
 end
 for field, text in pairs(changed) do redis.call('HSET', samples, field, text) end
-in_slices(old, function(...) redis.call('HDEL', samples, ...) end)
+call_with_all('HDEL', samples, old)
 return #names - #old

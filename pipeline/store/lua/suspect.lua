@@ -92,12 +92,12 @@ for _, one in ipairs(again) do
   stored[#stored + 1] = one.name
   stored[#stored + 1] = one.bytes
 end
-in_slices(stored, function(...) redis.call('HSET', histories, ...) end)
+call_with_all('HSET', histories, stored)
 local at = {work = work, due = due, entries = entries, left = left}
 depart(at, waiting, departed)
 local at_work = written(at, made, string.format('%d', now))
 if at_work > 0 then redis.call('HINCRBY', meta, 'queued', at_work) end
-in_slices(sampled, function(...) redis.call('PFADD', keys_sampled, ...) end)
+call_with_all('PFADD', keys_sampled, sampled)
 if #fresh > 0 then
   for _, field in ipairs(COUNTED) do redis.call('HINCRBY', ledger, field, #fresh) end
 end
