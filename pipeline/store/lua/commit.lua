@@ -32,7 +32,7 @@ local packed_tallies = ARGV[4]
 -- (i64), lag ms (i64, -1 = none), flags (u8), and, each behind its length (u32), history before, history after
 -- ('' = closed), as if the key stayed in its entry, and finding ('' = as it is, '-' and why = closed, else its JSON).
 local packed = ARGV[5]
-local OF_KEY = 'I2i8i8BI4c0I4c0I4c0'
+local OF_KEY, VALUES = 'I2i8i8BI4c0I4c0I4c0', 7
 local TALLY, NEXT_MS, LAG_MS, FLAGS, BEFORE, AFTER, FINDING = 1, 2, 3, 4, 5, 6, 7
 -- flags: the key counts among those judged; its tally says what a dead letter held; a verdict was given
 local COUNT_KEY, DEAD_LETTER, VERDICT = 1, 2, 4
@@ -71,16 +71,16 @@ local function is_ours(id, number)
     and #redis.call('XPENDING', work, group, id, id, 1) == 1
 end
 
--- What is told of keys of one entry, the fields of all of them in one list: a table for each key, or a list for each
--- field, costs as much as all the rest. What cannot be read of an entry was handed out as one key without a name.
+-- What is told of keys of one entry, the values of all of them in one list: a table for each key, or a list for each kind
+-- of value, costs as much as all the rest. What cannot be read of an entry was handed out as one key without a name.
 local held, entry_of, parts, keys = {}, {}, {}, 0
 place = 1
 while place <= #packed do
   local id, number, listed
   id, number, listed, place = struct.unpack('<I2c0I2c0I4c0', packed, place)
   local names = unpacked_keys(listed)
-  local fields = {struct.unpack('<' .. string.rep(OF_KEY, #names), packed, place)}
-  place = fields[#fields]
+  local values = {struct.unpack('<' .. string.rep(OF_KEY, #names), packed, place)}
+  place = values[#values]
   local entry = entry_of[id]
   if not entry then
     local stored = values_of(entries, {number})[1]
@@ -88,7 +88,7 @@ while place <= #packed do
       names = stored == listed and names or keys_of(stored)}
     held[#held + 1], entry_of[id] = entry, entry
   end
-  parts[#parts + 1] = {entry = entry, names = names, fields = fields, accepted = {}, before = keys,
+  parts[#parts + 1] = {entry = entry, names = names, values = values, accepted = {}, from = keys,
     is_listed = listed == entry.listed}
   keys = keys + #names
 end
@@ -105,29 +105,29 @@ end
 local refusals, lost = {}, {}
 local due_ms = {} -- by what was asked for, which most have in common
 for _, part in ipairs(parts) do
-  local entry, names, fields, accepted, before = part.entry, part.names, part.fields, part.accepted, part.before
+  local entry, names, values, accepted, from = part.entry, part.names, part.values, part.accepted, part.from
   local ours, number, done, is_listed = entry.ours, entry.number, entry.done, part.is_listed
   local histories, count, at = values_of(history, names), 0, 0
   for nth = 1, #names do
     local name, current = names[nth], histories[nth] or ''
-    local is_unchanged = current == fields[at + BEFORE]
+    local is_unchanged = current == values[at + BEFORE]
     if not ours or done[name] then
-      lost[#lost + 1] = before + nth
+      lost[#lost + 1] = from + nth
     elseif is_unchanged and (is_listed or number_of(current) == number or lists(entry, name)) then
       count = count + 1
       accepted[count], done[name] = nth, true
-      local tally, asked_ms = tallies[fields[at + TALLY]], fields[at + NEXT_MS]
+      local tally, asked_ms = tallies[values[at + TALLY]], values[at + NEXT_MS]
       local at_ms = due_ms[asked_ms] or due_together(asked_ms)
       tally.times, due_ms[asked_ms] = tally.times + 1, at_ms
       entry.at_ms = entry.at_ms or at_ms
-      if fields[at + AFTER] == '' or entry.at_ms ~= at_ms then entry.parts = true end
+      if values[at + AFTER] == '' or entry.at_ms ~= at_ms then entry.is_split = true end
     elseif not is_unchanged and number_of(current) == number then
-      refusals[#refusals + 1] = before + nth
+      refusals[#refusals + 1] = from + nth
       refusals[#refusals + 1] = current
     else
-      lost[#lost + 1] = before + nth
+      lost[#lost + 1] = from + nth
     end
-    at = at + FINDING
+    at = at + VALUES
   end
   entry.count = entry.count + count
 end
@@ -139,9 +139,9 @@ local function find_left_behind()
   local places, told = {}, {}
   for _, part in ipairs(parts) do
     for _, nth in ipairs(part.accepted) do
-      local at = (nth - 1) * FINDING
-      if tallies[part.fields[at + TALLY]].told and byte(part.fields[at + BEFORE], AT_PHASE) ~= ALARMED then
-        places[#places + 1], told[#told + 1] = part.before + nth, part.names[nth]
+      local at = (nth - 1) * VALUES
+      if tallies[part.values[at + TALLY]].told and byte(part.values[at + BEFORE], AT_PHASE) ~= ALARMED then
+        places[#places + 1], told[#told + 1] = part.from + nth, part.names[nth]
       end
     end
   end
@@ -160,15 +160,15 @@ countable(meta, {'entry', 'queued', 'handed_out'})
 
 -- An entry whose keys go on together goes on as it is, from `work` into `due`; others end, and their keys get new ones.
 for _, entry in ipairs(held) do
-  entry.goes_on = entry.names and entry.count == #entry.names and not entry.parts
+  entry.goes_on = entry.names and entry.count == #entry.names and not entry.is_split
 end
 local groups, leaving = {}, {}
 for _, part in ipairs(parts) do
   for _, nth in ipairs(part.entry.goes_on and {} or part.accepted) do
-    local at = (nth - 1) * FINDING
-    if part.fields[at + AFTER] ~= '' then
-      leaving[part.before + nth] = part.names[nth]
-      look_together(groups, part.before + nth, due_ms[part.fields[at + NEXT_MS]])
+    local at = (nth - 1) * VALUES
+    if part.values[at + AFTER] ~= '' then
+      leaving[part.from + nth] = part.names[nth]
+      look_together(groups, part.from + nth, due_ms[part.values[at + NEXT_MS]])
     end
   end
 end
@@ -209,11 +209,11 @@ end
 
 local stored, many, closed, judged, many_judged, lag_ms_sum, verdict = {}, 0, {}, {}, 0, 0, false
 for _, part in ipairs(parts) do
-  local names, fields, accepted, before = part.names, part.fields, part.accepted, part.before
+  local names, values, accepted, from = part.names, part.values, part.accepted, part.from
   for one = 1, #accepted do
     local nth = accepted[one]
-    local name, place, at = names[nth], before + nth, (nth - 1) * FINDING
-    local lag_ms, flags, after, finding = fields[at + LAG_MS], fields[at + FLAGS], fields[at + AFTER], fields[at + FINDING]
+    local name, place, at = names[nth], from + nth, (nth - 1) * VALUES
+    local lag_ms, flags, after, finding = values[at + LAG_MS], values[at + FLAGS], values[at + AFTER], values[at + FINDING]
     if after == '' then
       closed[#closed + 1] = name
     else
@@ -228,7 +228,7 @@ for _, part in ipairs(parts) do
       judged[many_judged] = name
     end
     if flags % (2 * DEAD_LETTER) >= DEAD_LETTER then
-      redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'history', fields[at + BEFORE])
+      redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'history', values[at + BEFORE])
     end
     if flags >= VERDICT then verdict = true end
     if lag_ms > 0 then lag_ms_sum = lag_ms_sum + lag_ms end

@@ -34,30 +34,31 @@ local words_needed = {
 }
 local any_words = {'0', '0', '0', '0'}
 
+local function is_allowed(command, name)
+  return redis.acl_check_cmd(command, name, unpack(any_words, 1, words_needed[command] or 0))
+end
+
+-- The same of a stream: some commands have its name behind a word.
+local function is_allowed_on_stream(command, name)
+  if command == 'XREADGROUP' then return redis.acl_check_cmd(command, 'GROUP', 'g', 'c', 'STREAMS', name, '>') end
+  if command == 'XGROUP' then return redis.acl_check_cmd(command, 'CREATE', name, 'g', '0', 'MKSTREAM') end
+  if command == 'XGROUP|DELCONSUMER' then return redis.acl_check_cmd('XGROUP', 'DELCONSUMER', name, 'g', 'c') end
+  if command == 'XINFO|CONSUMERS' then return redis.acl_check_cmd('XINFO', 'CONSUMERS', name, 'g') end
+  return is_allowed(command, name)
+end
+
 -- The name of a key. kind: its type, as TYPE tells it (a HyperLogLog is a string), nil = any. commands: what is
 -- done with it.
 local function key(number, kind, commands)
-  local name = KEYS[number]
-  for command in string.gmatch(commands .. ' TYPE', '%S+') do
-    local allowed
-    if command == 'XREADGROUP' then -- its key stands behind a word
-      allowed = redis.acl_check_cmd(command, 'GROUP', 'g', 'c', 'STREAMS', name, '>')
-    elseif command == 'XGROUP' then
-      allowed = redis.acl_check_cmd(command, 'CREATE', name, 'g', '0', 'MKSTREAM')
-    elseif command == 'XGROUP|DELCONSUMER' then
-      allowed = redis.acl_check_cmd('XGROUP', 'DELCONSUMER', name, 'g', 'c')
-    elseif command == 'XINFO|CONSUMERS' then
-      allowed = redis.acl_check_cmd('XINFO', 'CONSUMERS', name, 'g')
-    else
-      allowed = redis.acl_check_cmd(command, name, unpack(any_words, 1, words_needed[command] or 0))
-    end
-    if not allowed then refused[#refused + 1] = command .. ' on ' .. name end
+  local name, is_allowed_there = KEYS[number], kind == 'stream' and is_allowed_on_stream or is_allowed
+  for command in string.gmatch(commands, '%S+') do
+    if not is_allowed_there(command, name) then refused[#refused + 1] = command .. ' on ' .. name end
   end
-  if #refused == 0 then
-    local found = redis.call('TYPE', name).ok
-    if kind and found ~= 'none' and found ~= kind then
-      error({err = 'WRONGTYPE ' .. name .. ' is a ' .. found .. ', not a ' .. kind})
-    end
+  local found = redis.pcall('TYPE', name) -- which says as well whether it is allowed
+  if found.err then
+    refused[#refused + 1] = 'TYPE on ' .. name
+  elseif kind and found.ok ~= 'none' and found.ok ~= kind and #refused == 0 then
+    error({err = 'WRONGTYPE ' .. name .. ' is a ' .. found.ok .. ', not a ' .. kind})
   end
   return name
 end
