@@ -4,6 +4,7 @@
     ├── UsageError                  2    the command line or a value in it is wrong
     ├── ConfigurationError          4    configuration, credentials, permissions, wrong table
     │   ├── SettingsChanged         4    the state in Redis was made with other settings
+    │   ├── PortTaken               4    another process has the port of the metrics
     │   ├── SpillUnusable           4    no place to sort items into
     │   │   └── SpillIncomplete     4    items that were sorted are not in this host's --spill-dir
     │   └── ExportRefused           4    an export that cannot stand for the table it is named for
@@ -74,6 +75,10 @@ class ConfigurationError(MonitorError):
 
 class SettingsChanged(ConfigurationError):
     """A restart with settings that would make the stored state mean something else."""
+
+
+class PortTaken(ConfigurationError):
+    """Somebody else listens there."""
 
 
 class SpillUnusable(ConfigurationError):

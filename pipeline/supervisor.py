@@ -28,7 +28,7 @@ import structlog
 from pipeline import exit_codes, live_page, metrics, monitor
 from pipeline.backoff import Backoff
 from pipeline.config import MigrationConfig, ProcessConfig
-from pipeline.errors import MonitorError
+from pipeline.errors import MonitorError, PortTaken
 from pipeline.process import logs, scratch, streams, tether
 from pipeline.process.pulse import Pulse
 
@@ -153,13 +153,7 @@ class _Supervisor:
         if self._with_figures:
             self._metrics.registry.register(monitor.store_collector(self._process, self._migrations))
             pages = live_page.pages(self._process, self._migrations)
-        server = metrics.serve(
-            self._process.bind_address,
-            self._process.metrics_port,
-            self._metrics.registry,
-            self._health,
-            pages,
-        )
+        server = self._serve(pages)
         root = f"http://{self._process.bind_address}:{server.port}"
         log.info("metrics served", url=f"{root}/metrics", **({"page": f"{root}/"} if pages else {}))
         # For the children's malloc (glibc): else each thread of a reader, though they take turns, keeps the
@@ -172,6 +166,17 @@ class _Supervisor:
         finally:
             self._stop_children()
             server.close()
+
+    def _serve(self, pages: dict[str, metrics.Page]) -> metrics.MetricsServer:
+        """`compare` is started beside a `run`, with the same file: that one has the port."""
+        at, port = self._process.bind_address, self._process.metrics_port
+        try:
+            return metrics.serve(at, port, self._metrics.registry, self._health, pages)
+        except PortTaken as error:
+            if self._process.command != "compare":
+                raise
+            log.warning("another port is taken for this command's metrics", why=error.problem)
+            return metrics.serve(at, 0, self._metrics.registry, self._health, pages)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._stop_signal = number

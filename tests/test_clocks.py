@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
+from structlog.typing import EventDict
 
 from pipeline.aws import DateClock
 from pipeline.core.model import ABSENT, Change, Checkpoint, Counts
@@ -129,6 +131,28 @@ def test_a_machine_that_was_paused_finds_out_with_the_next_answer(world: World, 
     process.ask()
     assert process.error_ms() <= 1_400
     assert process.clock.steps == process.dates.steps == 1
+
+
+@pytest.mark.parametrize("seconds", [-600, 600])
+def test_whoever_has_seen_a_step_goes_by_the_time_after_it(seconds: int) -> None:
+    """Else a look begun just then is timed by what was known before, and nobody finds it void.
+
+    The log is where another thread's turn is certain to come: it may wait for whoever reads the output.
+    """
+    clock = DateClock(lambda: 100.0)
+    clock.saw(date(0), 99.9, 100.0)
+    told: list[tuple[int, float]] = []
+
+    def another_threads_turn(_logger: object, _name: str, event: EventDict) -> EventDict:
+        now_ms = clock.now_ms()
+        assert now_ms is not None
+        told.append((clock.steps, now_ms / 1000 - NOON_SECONDS))
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[another_threads_turn])
+    clock.saw(date(seconds), 99.9, 100.0)
+    [(steps, now)] = told
+    assert steps == 1 and abs(now - seconds) <= 1
 
 
 # --- the state's clock -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -67,6 +68,14 @@ def test_equal_tables_are_equal(tables: Tables) -> None:
     code, found = tables.compare()
     assert (code, found["answer"], found["equal"], found["suspects"]) == (0, "equal", COLD, 0)
     assert found["success"] == {"low": 1.0, "high": 1.0, "confidence": 1.0, "unit": "key"}
+
+
+def test_a_run_that_has_the_port_of_the_same_file_does_not_end_it(tables: Tables) -> None:
+    tables.fill()
+    with socket.create_server(("127.0.0.1", 0)) as run:
+        port = run.getsockname()[1]
+        code, found = tables.compare("--metrics-port", str(port))
+    assert (code, found["answer"]) == (exit_codes.FINE, "equal")
 
 
 def test_two_empty_tables_prove_nothing(tables: Tables) -> None:

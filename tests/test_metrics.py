@@ -28,7 +28,7 @@ from pipeline.core.figures import Figures
 from pipeline.core.gate import CHECKS, DEFAULT_LIMITS, Limits
 from pipeline.core.ledger import Ledger, Queue, ReaderState
 from pipeline.core.model import ChangeType, Side, VerdictKind
-from pipeline.errors import ConfigurationError, StoreUnavailable
+from pipeline.errors import PortTaken, StoreUnavailable
 from pipeline.metrics.cutover import VALUES
 from pipeline.metrics.exposition import SlotFilesCollector
 from pipeline.metrics.migration import INFO_LABELS
@@ -637,5 +637,5 @@ def test_a_client_that_never_finishes_its_request_does_not_hold_up_others(server
 
 
 def test_a_port_in_use_is_a_configuration_error_with_the_remedy(server: m.MetricsServer) -> None:
-    with pytest.raises(ConfigurationError, match="--metrics-port"):
+    with pytest.raises(PortTaken, match="--metrics-port"):
         m.serve("127.0.0.1", server.port, CollectorRegistry(), lambda: (True, "ok"))

@@ -22,6 +22,7 @@ from tests.whole_store import watch
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(role, "PROVE_SECONDS", 0.05)
     monkeypatch.setattr(role, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(role, "PROVED_A_SECOND", 60.0)
     monkeypatch.setattr(role, "ALIVE_MS", 2_500)
     monkeypatch.setattr(role, "MENDED_SECONDS", 3.0)
     monkeypatch.setattr(role, "BACKOFF", Backoff(0.05, 0.1))

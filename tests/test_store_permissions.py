@@ -10,7 +10,8 @@ import redis
 
 from pipeline.errors import ConfigurationError, StoreUnusable
 from pipeline.store import RedisConnection, Role, StoreView, check_permissions, check_server, scripts
-from pipeline.store.permissions import COMMANDS, acl_rules
+from pipeline.store.permissions import _SCRIPTS, COMMANDS, acl_rules
+from pipeline.store.scripts import Script
 from tests import servers
 from tests.fake import FakeProcess
 from tests.servers import eventually
@@ -20,6 +21,19 @@ from tests.system import FakeTable, System
 ROOT = Path(__file__).parent.parent
 #: What the test does itself, what no ACL can refuse, and what nobody misses.
 _OTHER = {"config|resetstat", "config|get", "xgroup|createconsumer", "hello", "auth", "client|setinfo"}
+
+#: Lua: the server with an `acl_check_cmd` that is as particular as that of Redis 8.
+_PARTICULAR = """
+local server = redis
+local redis = {call = server.call, pcall = server.pcall, sha1hex = server.sha1hex}
+function redis.acl_check_cmd(command, ...)
+  local of = (command == 'XGROUP' or command == 'XINFO') and command .. '|' .. (...) or command
+  local arity = server.call('COMMAND', 'INFO', of)[1][2]
+  local given = 1 + select('#', ...)
+  assert(arity < 0 and given >= -arity or given == arity, 'Wrong number of args of ' .. of)
+  return server.acl_check_cmd(command, ...)
+end
+"""
 
 
 @contextlib.contextmanager
@@ -83,6 +97,16 @@ def test_a_user_who_lacks_one_of_the_commands_is_told_so_at_the_start(store_url:
     assert command.partition("|")[0].upper() in refused.value.problem
     assert acl_rules("ddbmm:{orders}:*") in refused.value.remedy
     assert "limited" not in str(refused.value), "a part of the URL's credentials"
+
+
+@pytest.mark.parametrize("script", sorted({one for own in _SCRIPTS.values() for one in own}), ids=str)
+def test_every_permission_is_asked_for_as_a_whole_command(store_url: str, script: Script) -> None:
+    """Redis 8 with its security corrections answers with an error where words are missing."""
+    assert {one.name for own in _SCRIPTS.values() for one in own} == set(scripts.names())
+    first, _, rest = scripts.source(script.name).partition("\n")
+    with redis.Redis.from_url(store_url) as admin:
+        keys = connection(store_url).keys(*script.keys)
+        assert admin.eval(f"{first}\n{_PARTICULAR}\n{rest}", len(keys), *keys) == []
 
 
 @pytest.mark.parametrize("role", Role)

@@ -439,12 +439,13 @@ class StandsStill:
     """AWS's clock as this process knows it, which is Redis' here; steps: how often it was found wrong."""
 
     steps = 0
+    known_ms: int | None = None
 
-    def now_ms(self) -> None:
-        return None
+    def now_ms(self) -> int | None:
+        return self.known_ms
 
-    def latest_ms(self) -> None:
-        return None
+    def latest_ms(self) -> int | None:
+        return self.known_ms
 
 
 def test_a_look_across_which_this_process_stood_still_is_put_back_and_made_again(
@@ -470,3 +471,24 @@ def test_a_look_across_which_this_process_stood_still_is_put_back_and_made_again
     monkeypatch.setattr(world.validator._verified, "read", read)
     world.validate(lambda one: one.alarmed == 1)
     assert asked == [1]  # before anything else was timed
+
+
+def test_a_look_that_was_timed_before_this_process_knew_awss_time_is_put_back(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis' clock, which it went by until the answer, turns out to be ten minutes ahead."""
+    world, clock = make(), StandsStill()
+    monkeypatch.setattr(world.store.clock, "_aws", AwsClocks(clock, ask=lambda: None))
+    world.published("k", None, world.item("k", "new"))
+    world.fake.control.put("target", world.item("k", "new"))
+    read = world.validator._verified.read
+
+    def read_and_learn(*arguments: Any) -> Any:
+        seen = read(*arguments)
+        clock.known_ms = world.store.now_ms() - 600_000
+        return seen
+
+    monkeypatch.setattr(world.validator._verified, "read", read_and_learn)
+    world.validator.step()
+    ledger = world.store.ledger()
+    assert (ledger.reads, ledger.reached, ledger.outstanding) == (1, 0, 1)

@@ -39,11 +39,16 @@ class DateClock:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._low, self._high = float("-inf"), float("inf")  # how far AWS is ahead, in seconds
+        self._bounds = float("-inf"), float("inf")  # how far AWS is ahead, in seconds; read as one
         self._bounded_at = 0.0
         self._date, self._date_seconds = "", 0.0
-        #: How often an answer contradicted what was known.
-        self.steps = 0
+        self._steps = 0
+
+    @property
+    def steps(self) -> int:
+        """How often an answer contradicted what was known. Who has seen a step goes by the time after it."""
+        with self._lock:
+            return self._steps
 
     def now_ms(self) -> int | None:
         """At the earliest; None before an answer has told it."""
@@ -61,7 +66,7 @@ class DateClock:
         return None if bounds is None else round((self._monotonic() + sum(bounds) / 2) * 1000)
 
     def _known(self) -> tuple[float, float] | None:
-        low, high = self._low, self._high
+        low, high = self._bounds
         return None if high - low > KNOWN_WITHIN_SECONDS else (low, high)
 
     def saw(self, date: str, asked: float, answered: float) -> None:
@@ -73,17 +78,23 @@ class DateClock:
                 except (ValueError, OverflowError, OSError):  # no date, or one beyond what a clock can say
                     return
                 self._date, self._date_seconds = date, seconds
-            self._bound(self._date_seconds - answered, self._date_seconds + 1 - asked, answered)
+            stepped = self._bound(self._date_seconds - answered, self._date_seconds + 1 - asked, answered)
+        if stepped:  # not said before anybody can go by it
+            log.warning(
+                "this host stood still, or AWS's clock stepped: what was under way is looked at again",
+                seconds=round(stepped, 1),
+            )
 
-    def _bound(self, low: float, high: float, at: float) -> None:
+    def _bound(self, low: float, high: float, at: float) -> float:
+        """Take in what an answer says. Returns by how much it contradicts what was known, 0 = it does not."""
+        known_low, known_high = self._bounds
         drift = DRIFT * max(0.0, at - self._bounded_at)
-        both_low, both_high = max(low, self._low - drift), min(high, self._high + drift)
+        both_low, both_high = max(low, known_low - drift), min(high, known_high + drift)
+        stepped = 0.0
         if both_low <= both_high:
             low, high = both_low, both_high
         elif both_low - both_high > STEP_SECONDS:
-            self.steps += 1
-            log.warning(
-                "this host stood still, or AWS's clock stepped: what was under way is looked at again",
-                seconds=round((low + high - self._low - self._high) / 2, 1),
-            )
-        self._low, self._high, self._bounded_at = low, high, at
+            self._steps += 1
+            stepped = (low + high - known_low - known_high) / 2
+        self._bounds, self._bounded_at = (low, high), at
+        return stepped

@@ -8,8 +8,7 @@ labels are open. `migration` is the first of every metric that speaks of a migra
 made when a process takes the migration up. `cause` takes ten values at a time (causes.py).
 """
 
-from bisect import bisect_left
-from collections import Counter as Counted
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -72,8 +71,11 @@ class BatchHistogram(Histogram):
 
     def observe_all(self, amounts: Sequence[float]) -> None:
         self._sum.inc(sum(amounts))
-        for index, number in Counted(bisect_left(self._upper_bounds, amount) for amount in amounts).items():
-            self._buckets[index].inc(number)
+        ordered, counted = sorted(amounts), 0
+        for bucket, bound in zip(self._buckets, self._upper_bounds, strict=True):
+            if number := bisect_right(ordered, bound) - counted:
+                bucket.inc(number)
+                counted += number
 
 
 class Family(Generic[Kind]):

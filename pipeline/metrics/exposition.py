@@ -4,6 +4,7 @@ Reads: slot files. Writes: HTTP answers. Never: the store. What is measured is d
 beside /metrics and /healthz, the pages that the caller hands in are served.
 """
 
+import errno
 import socket
 import socketserver
 import struct
@@ -22,7 +23,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, PortTaken
 from pipeline.metrics.declared import PREFIX, Declared
 
 log = structlog.get_logger(__name__)
@@ -130,7 +131,7 @@ def serve(
     """Serve `registry` at /metrics, `health` (fine?, one line why) at /healthz: 200, or 503 if not fine; and
     `pages`, by their paths.
 
-    port 0 takes any free one. Raises ConfigurationError when the address cannot be used.
+    port 0 takes any free one. Raises PortTaken, or ConfigurationError when the address cannot be used.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -169,7 +170,8 @@ def serve(
     try:
         listener = (_Listener6 if ":" in bind else _Listener)((bind, port), Handler)
     except (OSError, OverflowError) as error:
-        raise ConfigurationError(
+        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        raise (PortTaken if is_taken else ConfigurationError)(
             f"cannot serve metrics on {bind}:{port} ({error})",
             "choose another --metrics-port or --bind-address",
         ) from error

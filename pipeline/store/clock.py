@@ -189,8 +189,14 @@ class Follower:
         self._ahead_ms: int | None = None  # of the monotonic clock
         self._read_at = float("-inf")
         self._doubted_since: float | None = None
-        #: How often it was found that this process stood still.
-        self.steps = 0
+        self._stepping = threading.Lock()
+        self._steps = 0
+
+    @property
+    def steps(self) -> int:
+        """How often it was found that this process stood still. Who has seen it goes by the time after it."""
+        with self._stepping:
+            return self._steps
 
     def now_ms(self) -> int:
         """Asks Redis when that was long ago. Raises StoreUnavailable before the first answer."""
@@ -218,7 +224,8 @@ class Follower:
         elif self._doubted_since is None:
             self._doubted_since = asked
         elif answered - self._doubted_since >= DOUBT_SECONDS:
-            self.steps += 1
-            self._ahead_ms, self._doubted_since = (low_ms + high_ms) // 2, None
+            with self._stepping:
+                self._steps += 1
+                self._ahead_ms, self._doubted_since = (low_ms + high_ms) // 2, None
             log.warning("this host stood still: going by the clock that Redis keeps")
         return self._ahead_ms

@@ -96,14 +96,14 @@ def decode(raw: bytes) -> History:
         alarmed=alarmed,
         skipped=skipped,
         kind=_KINDS[kind],
-        settle=bool(flags & FLAG_SETTLE),
-        incomplete=bool(flags & FLAG_INCOMPLETE),
+        settle=flags & FLAG_SETTLE != 0,
+        incomplete=flags & FLAG_INCOMPLETE != 0,
         looked_ms=looked_ms,
         late=late,
         held=held,
         excused=excuse[0],
         excused_since_ms=excuse[1],
-        suspect=bool(flags & FLAG_SUSPECT),
+        suspect=flags & FLAG_SUSPECT != 0,
     )
     if fault := fault_of(history):
         raise ValueError(f"not a history: {fault}")

@@ -8,6 +8,8 @@ where, the scripts say (`lua/publish.lua`, `lua/commit.lua`, `lua/prelude.lua`).
 
 import struct
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from pipeline.core.model import Change
 from pipeline.store.codec import NUMBER_BYTES
@@ -15,8 +17,10 @@ from pipeline.store.followed import Followed
 from pipeline.store.messages import Commit
 
 _CHANGE = struct.Struct("<16s16sQBH")
-_COMMIT = struct.Struct("<HHqqBI")
+_COMMIT = struct.Struct("<HqqBI")
 _SHORT, _LONG = struct.Struct("<H"), struct.Struct("<I")
+#: Keys whose commits stand together, as many as an entry has: Lua takes not much more at once.
+_TOGETHER = 100
 
 
 def packed_changes(changes: Sequence[Change], known: Followed) -> bytes:
@@ -30,35 +34,44 @@ def packed_changes(changes: Sequence[Change], known: Followed) -> bytes:
     return b"".join(parts)
 
 
-def packed_commits(commits: Sequence[Commit], known: Followed) -> tuple[bytes, bytes, bytes]:
-    """Entries, tallies, keys; each entry and each tally once, and named by its place.
+def packed_commits(commits: Sequence[Commit], known: Followed) -> tuple[bytes, bytes]:
+    """Tallies, each once and named by its place; keys, in the order given, those of one entry together.
 
     A key beyond a lowered sample is not counted among those judged: once it is settled, it may change unseen.
     """
-    entries: dict[bytes, int] = {}
     tallies: dict[str, int] = {}
-    of_entries: list[bytes] = []
     parts: list[bytes] = []
-    long, follows_all = _LONG.pack, known.lowered is None
-    for one in commits:
-        entry = one.entry
-        after = entry.number + one.after[NUMBER_BYTES:] if one.after else b""
-        if entry.id not in entries:
-            of_entries += (_SHORT.pack(len(entry.id)), entry.id, _SHORT.pack(len(entry.number)), entry.number)
-        finding = f"-{one.closing}".encode() if one.closing else (one.finding or "").encode()
-        judged = one.judged and (follows_all or known.keeps(entry.key))
-        head = _COMMIT.pack(
-            entries.setdefault(entry.id, len(entries)),
-            tallies.setdefault(one.tally, len(tallies)),
-            one.next_ms,
-            one.lag_ms,
-            judged + 2 * one.dead + 4 * one.verdict,
-            len(entry.key),
-        )
-        parts += (head, entry.key, long(len(entry.raw)), entry.raw, long(len(after)), after)
-        parts += (long(len(finding)), finding)
+    for _, of_entry in groupby(commits, key=attrgetter("entry.id")):
+        some = list(of_entry)
+        for first in range(0, len(some), _TOGETHER):
+            parts += _of_entry(some[first : first + _TOGETHER], tallies, known)
     of_tallies = [part for tally in tallies for part in (_SHORT.pack(len(tally)), tally.encode())]
-    return b"".join(of_entries), b"".join(of_tallies), b"".join(parts)
+    return b"".join(of_tallies), b"".join(parts)
+
+
+def _of_entry(commits: Sequence[Commit], tallies: dict[str, int], known: Followed) -> list[bytes]:
+    """What is committed of keys of one entry."""
+    entry, follows_all = commits[0].entry, known.lowered is None
+    pack, long, listed = _COMMIT.pack, _LONG.pack, _packed_keys([one.entry.key for one in commits])
+    parts = [_SHORT.pack(len(entry.id)), entry.id, _SHORT.pack(len(entry.number)), entry.number]
+    parts += (long(len(listed)), listed)
+    for one in commits:
+        raw = one.entry.raw
+        after = one.entry.number + one.after[NUMBER_BYTES:] if one.after else b""
+        finding = f"-{one.closing}".encode() if one.closing else (one.finding or "").encode()
+        judged = one.judged and (follows_all or known.keeps(one.entry.key))
+        flags = judged + 2 * one.dead + 4 * one.verdict
+        tally = tallies.setdefault(one.tally, len(tallies) + 1)
+        parts += (pack(tally, one.next_ms, one.lag_ms, flags, len(raw)), raw, long(len(after)), after)
+        parts += (long(len(finding)), finding)
+    return parts
+
+
+def _packed_keys(keys: Sequence[bytes]) -> bytes:
+    """Keys as an entry has them; see `unpacked_keys`."""
+    return b"".join(
+        [_SHORT.pack(len(keys)), *(part for key in keys for part in (_SHORT.pack(len(key)), key))]
+    )
 
 
 def unpacked_keys(packed: bytes) -> list[bytes]:

@@ -18,6 +18,8 @@ from pipeline.store.messages import Claim, Commit, Entry
 
 #: The verdicts that count a key as one of those judged. An excused one is: it is taken out again while it is.
 _JUDGED = (VerdictKind.MATCH, VerdictKind.EXPIRED, *MISMATCHES)
+#: What is told of a finding that is open afterwards.
+_TOLD = (FindingChange.OPENED, FindingChange.UPDATED)
 #: What ends a finding → why it ended.
 _CLOSINGS = {FindingChange.RECOVERED: Closing.RECOVERED, FindingChange.EXCUSED: Closing.EXCUSED}
 
@@ -104,7 +106,12 @@ class WorkBatch:
         return self._probing if self._policy.first_look_ms and case.is_probe else self._policy
 
     def conclude(self, case: Case, judgement: Judgement, now_ms: int) -> None:
-        self.decided.append(concluded(case, judgement, now_ms))
+        self.decided.append(self.concluded(case, judgement, now_ms))
+
+    def concluded(self, case: Case, judgement: Judgement, now_ms: int) -> Decided:
+        """Where the deadline is fixed, nobody asks for the lag of probes."""
+        is_probe = self._policy.adapted_ms is not None and judgement.lag_ms >= 0 and case.is_probe
+        return concluded(case, judgement, now_ms, is_probe)
 
     def postpone(self, cases: Iterable[Case], delay_seconds: float) -> None:
         """Put keys back: an error is no verdict and proves nothing."""
@@ -112,21 +119,15 @@ class WorkBatch:
         self.decided += [put_back(case, next_ms) for case in cases]
 
 
-def concluded(case: Case, judgement: Judgement, now_ms: int) -> Decided:
-    """What a judgement comes to for the store."""
+def concluded(case: Case, judgement: Judgement, now_ms: int, is_probe: bool = False) -> Decided:
+    """What a judgement comes to for the store. is_probe: its lag is counted as a probe's, too."""
     after, verdict = judgement.history, judgement.verdict
     return Decided(
         Commit(
             entry=case.entry,
             after=codec.encode(after) if after is not None else b"",
             next_ms=judgement.next_ms,
-            tally=tally(
-                case.history,
-                judgement,
-                case.reads,
-                case.reads_strong,
-                probe=judgement.lag_ms >= 0 and case.is_probe,
-            ),
+            tally=tally(case.history, judgement, case.reads, case.reads_strong, probe=is_probe),
             finding=_finding(case, judgement, now_ms),
             closing=_CLOSINGS.get(judgement.finding),
             judged=_is_counted(case.history, verdict),
@@ -162,7 +163,7 @@ def put_back(case: Case, next_ms: int) -> Decided:
 def _finding(case: Case, judgement: Judgement, now_ms: int) -> str | None:
     """An open finding as the store keeps it; None = there is none, or it stays as it is."""
     history = judgement.history
-    if history is None or judgement.finding not in (FindingChange.OPENED, FindingChange.UPDATED):
+    if history is None or judgement.finding not in _TOLD:
         return None
     finding = {
         "kind": history.kind,

@@ -48,8 +48,11 @@ IDLE_SECONDS = 0.4
 ASKED_A_SECOND = 100.0
 #: Of a thread whose batches fail.
 BACKOFF = Backoff(1.0, 30.0)
-#: Between two looks whether both tables can be read, whatever there is to judge; and while one cannot.
-PROVE_SECONDS, PROBE_SECONDS = 60.0, 10.0
+#: Between two looks whether both tables are those that were judged and can be read, whatever there is to
+#: judge: so long may a GO outlive the table. And while one cannot be read.
+PROVE_SECONDS, PROBE_SECONDS = 15.0, 10.0
+#: Of all migrations of a process; each takes four requests, and AWS answers few that describe tables.
+PROVED_A_SECOND = 2.0
 #: After so long without a failure the state of keys is no longer damaged, though no batch has come since.
 MENDED_SECONDS = 60.0
 #: A validator says once a second that it is alive; so long it is believed.
@@ -78,6 +81,7 @@ def run_validator(
     role = _Validators(process, stop, metrics, slot, judging)
     role.outage = Outage(unserved, of_several=len(migrations) > 1)
     role.idle_seconds = max(IDLE_SECONDS / process.in_flight, len(migrations) / ASKED_A_SECOND)
+    role.prove_seconds = max(PROVE_SECONDS, len(migrations) / PROVED_A_SECOND)
     begins = [(one.name, functools.partial(role.begin, one)) for one in migrations]
     Service("validator", begins, metrics, [judging]).run(stop, heartbeat)
 
@@ -91,7 +95,7 @@ class _Validators:
         self._process, self._stop, self._metrics = process, stop, metrics
         self._slot, self._judging = slot, judging
         self._connections, self._pools, self._house = Connections(), Pools(), House()
-        self.idle_seconds = IDLE_SECONDS
+        self.idle_seconds, self.prove_seconds = IDLE_SECONDS, PROVE_SECONDS
         self.outage = Outage()
 
     def begin(self, migration: MigrationConfig, lane: Lane) -> Work:
@@ -134,8 +138,16 @@ class _Validators:
 
         log.info("validator started", slot=self._slot, in_flight=self._process.in_flight)
         garbage.freeze()
-        judging, keep, end = self._judging, presence.keep, presence.end
-        return _Judging(validator, lane, judging, self.idle_seconds, prove=prove, keep=keep, end=end)
+        return _Judging(
+            validator,
+            lane,
+            self._judging,
+            self.idle_seconds,
+            prove_seconds=self.prove_seconds,
+            prove=prove,
+            keep=presence.keep,
+            end=presence.end,
+        )
 
     def _side_reader(
         self, migration: MigrationConfig, side: Side, connection: Connection, metrics: ValidatorMetrics
@@ -214,17 +226,19 @@ class _Judging:
         judging: Pool,
         idle_seconds: float,
         *,
+        prove_seconds: float = PROVE_SECONDS,
         prove: Callable[[], None],
         keep: Callable[[bool], None],
         end: Callable[[], None],
     ) -> None:
         self._validator, self._lane = validator, lane
-        self._turns, self._idle_seconds = judging.turns, idle_seconds
+        self._turns = judging.turns
+        self._idle_seconds, self._prove_seconds = idle_seconds, prove_seconds
         self._threads = judging.threads
         self._prove, self._keep, self._end = prove, keep, end
         self._failures = 0  # in a row
         self._reads = True  # both tables, as far as is known
-        self._proves_at = time.monotonic() + PROVE_SECONDS
+        self._proves_at = time.monotonic() + self._prove_seconds
         self._is_damaged, self._damaged_at = False, 0.0  # the state of keys
         self._ends_at = 0.0
         self._seat = self._turns.seat()
@@ -303,7 +317,7 @@ class _Judging:
             return time.monotonic() + PROBE_SECONDS
         except (AwsError, StoreError):  # slowed down, as it may be: nothing is known
             return time.monotonic() + PROBE_SECONDS
-        self._reads, self._proves_at = True, time.monotonic() + PROVE_SECONDS
+        self._reads, self._proves_at = True, time.monotonic() + self._prove_seconds
         self._lane.asks_slowly(False)
         self._lane.troubles.fine("judging")
         if now - self._damaged_at > MENDED_SECONDS:

@@ -17,7 +17,7 @@ import structlog
 
 from pipeline.aws import MAX_KEYS
 from pipeline.core.differing import differences
-from pipeline.core.judging.history import FindingChange, History
+from pipeline.core.judging.history import FindingChange, History, Judgement
 from pipeline.core.judging.rule import judge, needs_witness, wake
 from pipeline.core.ledger import buried
 from pipeline.core.model import Look, Policy, VerdictKind
@@ -26,7 +26,7 @@ from pipeline.metrics import ValidatorMetrics
 from pipeline.store import ValidatorStore, codec
 from pipeline.store.messages import Commit, Entry
 from pipeline.validator import findings
-from pipeline.validator.batch import Case, Decided, WorkBatch, concluded, put_back
+from pipeline.validator.batch import Case, Decided, WorkBatch, put_back
 from pipeline.validator.quarantine import House, Quarantine
 from pipeline.validator.side_reader import ItemRead, ReadRequest, SideReader
 
@@ -214,10 +214,10 @@ class Validator:
         if unread := missed | unwitnessed:
             batch.postpone((c for c in cases if c.entry.key in unread), UNREAD_SECONDS)
             cases = [case for case in cases if case.entry.key not in unread]
+        answered_ms = batch.latest_ms()  # asked first: it may find that the time before was another one
         if batch.is_void:
             batch.postpone(cases, 0)
             return []
-        answered_ms = batch.latest_ms()
         looked: list[Case] = []
         for case in cases:
             item, witness = seen[case.entry.key], witnessed.get(case.entry.key)
@@ -296,28 +296,39 @@ class Validator:
         if case.look is not None and not batch.is_void:
             judgement = judge(case.history, case.look, batch.moment(), batch.policy(case))
             if not judgement.escalate:
-                return concluded(case, judgement, batch.now_ms())
+                return batch.concluded(case, judgement, batch.now_ms())
         return put_back(case, batch.now_ms())
 
     def _measure(self, committed: list[Decided]) -> None:
         """Count what was committed; what a look of before decided counts as well, but for the look."""
         metrics = self._metrics
-        judged = [(one.case, one.judgement) for one in committed if one.judgement and one.case]
-        verdicts = [(case, one) for case, one in judged if one.verdict is not None]
-        looked = [one for case, one in judged if case.look]
-        metrics.validations.inc(len(looked))
-        metrics.validations_undecided.inc(sum(one.verdict is None for one in looked))
-        metrics.replication_lag_seconds.observe_all(
-            [one.lag_ms / 1000 for _, one in judged if one.lag_ms >= 0]
-        )
-        metrics.validation_matches.inc(sum(one.verdict is VerdictKind.MATCH for _, one in verdicts))
-        for case, judgement in verdicts:
-            if judgement.finding is FindingChange.OPENED and judgement.verdict is not None:
-                metrics.mismatches[judgement.verdict].inc()
-            if self._verbose:
-                key = self._store.key_hash(case.entry.key)
-                held = {} if case.look else {"by": "a look that was held"}
-                log.info("verdict", key=key, verdict=judgement.verdict, lag_ms=judgement.lag_ms, **held)
+        looked = undecided = matches = 0
+        lags: list[float] = []
+        for one in committed:
+            case, judgement = one.case, one.judgement
+            if case is None or judgement is None:
+                continue
+            verdict = judgement.verdict
+            if case.look:
+                looked += 1
+                undecided += verdict is None
+            if judgement.lag_ms >= 0:
+                lags.append(judgement.lag_ms / 1000)
+            if verdict is not None:
+                matches += verdict is VerdictKind.MATCH
+                self._tell(case, judgement, verdict)
+        metrics.validations.inc(looked)
+        metrics.validations_undecided.inc(undecided)
+        metrics.replication_lag_seconds.observe_all(lags)
+        metrics.validation_matches.inc(matches)
+
+    def _tell(self, case: Case, judgement: Judgement, verdict: VerdictKind) -> None:
+        if judgement.finding is FindingChange.OPENED:
+            self._metrics.mismatches[verdict].inc()
+        if self._verbose:
+            key = self._store.key_hash(case.entry.key)
+            held = {} if case.look else {"by": "a look that was held"}
+            log.info("verdict", key=key, verdict=verdict, lag_ms=judgement.lag_ms, **held)
 
 
 def _history(entry: Entry) -> History | None:

@@ -175,12 +175,12 @@ def fault_of(history: History) -> str:
         return "more of its versions are counted than there are"
     if history.first > MAX_ORDINAL or history.skipped > MAX_ORDINAL:
         return "no key has that many versions"
-    last_ms = max([at_ms for _, at_ms in versions])
+    beyond = history.excused_since_ms > MAX_MS
+    for _, at_ms in versions:
+        beyond = beyond or at_ms > MAX_MS
     if held := history.held:
-        last_ms = max(last_ms, held.since_ms, held.look.at_ms, held.look.answered_ms)
-    if last_ms > MAX_MS or history.excused_since_ms > MAX_MS:
-        return "nobody wrote or looked at that time"
-    return ""
+        beyond = beyond or max(held.since_ms, held.look.at_ms, held.look.answered_ms) > MAX_MS
+    return "nobody wrote or looked at that time" if beyond else ""
 
 
 def trim(history: History) -> History:

@@ -53,6 +53,8 @@ OWN_DELAY_MS = 30_000
 NEWS_MS = 2_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
 GIVE_UP_FACTOR = 10
+#: Phases that two reads which agree have begun, and end.
+_OPEN = (Phase.ALARMED, Phase.EXCUSED)
 #: What ends an excuse: the next difference is another one.
 _NO_EXCUSE = {"excused": 0, "excused_since_ms": 0}
 
@@ -99,9 +101,8 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
     if settled is not None and proof.shows_newest:
         after = _change(settled, settle=False, held=_unexplained(settled, look))
         return _close(after, after.held is None or proof.caught_up, moment)
-    if history.phase in (Phase.ALARMED, Phase.EXCUSED) and not look.strong:
-        # What is open is opened and closed by two reads that agree, one of them strong.
-        return Judgement(history, escalate=True)
+    if history.phase in _OPEN and not look.strong:
+        return Judgement(history, escalate=True)  # one of the two reads is strong
     if proof.reached >= 0:
         return _progress(history, look, proof, moment, policy)
     if history.phase is Phase.ALARMED:

@@ -50,35 +50,31 @@ local function is_over(bytes)
 end
 
 -- Of an entry's keys those that stand in it and are to be looked at (also those whose history is none: a validator makes
--- a dead letter of it); the others that stand in it are only to be forgotten, and are added to `over`. first: the place
--- before its keys' histories.
-local function to_look_at(number, names, histories, first, over)
-  local standing = {}
-  for place, name in ipairs(names) do
-    local bytes = histories[first + place]
+-- a dead letter of it); the others that stand in it are only to be forgotten, and are the second list.
+local function to_look_at(number, names)
+  local standing, over, many_over, histories = {}, {}, 0, values_of(history, names)
+  for place = 1, #names do
+    local bytes = histories[place]
     local stands = bytes and sub(bytes, 1, NUMBER_BYTES) == number
     if stands and is_over(bytes) then
-      over[#over + 1] = name
+      many_over = many_over + 1
+      over[many_over] = names[place]
     elseif stands or bytes and not is_history(bytes) then
-      standing[#standing + 1] = name
+      standing[#standing + 1] = names[place]
     end
   end
-  return standing
+  return standing, over
 end
 
 -- What cannot be read of an entry goes to a validator as it is, which makes a dead letter of it.
 local function promote()
   local numbers, since = ready()
-  local lists, every, promoted = {}, {}, 0
+  local gone, promoted = {}, 0
   for place, packed in ipairs(values_of(entries, numbers)) do
-    lists[place] = keys_of(packed) or false
-    for _, name in ipairs(lists[place] or {}) do every[#every + 1] = name end
-  end
-  local histories, first, over, gone = values_of(history, every), 0, {}, {}
-  for place, number in ipairs(numbers) do
-    local names = lists[place]
-    local standing = to_look_at(number, names or {}, histories, first, over)
-    first, promoted = first + #(names or {}), promoted + #standing
+    local number, names = numbers[place], keys_of(packed)
+    local standing, over = to_look_at(number, names or {})
+    promoted = promoted + #standing
+    in_slices(over, function(...) redis.call('HDEL', history, ...) end)
     if names and #standing == 0 then
       gone[#gone + 1] = number
     else
@@ -86,7 +82,6 @@ local function promote()
       redis.call('XADD', work, '*', 'e', number, 't', since[place])
     end
   end
-  in_slices(over, function(...) redis.call('HDEL', history, ...) end)
   in_slices(gone, function(...) redis.call('HDEL', entries, ...) end)
   in_slices(numbers, function(...)
     redis.call('HDEL', left, ...)
@@ -107,13 +102,16 @@ end
 -- Of an entry's keys those that stand in it, with what their histories are. One without a history, or with one that
 -- is none, is to become a dead letter.
 local function standing_of(number, names)
-  local standing, histories = {}, {}
-  for place, bytes in ipairs(values_of(history, names)) do
-    if not bytes or number_of(bytes) == number or not is_history(bytes) then
-      standing[#standing + 1], histories[#histories + 1] = names[place], bytes
-    end
+  local histories, elsewhere = values_of(history, names), {}
+  for place = 1, #names do
+    local bytes = histories[place]
+    if bytes and sub(bytes, 1, NUMBER_BYTES) ~= number and is_history(bytes) then elsewhere[#elsewhere + 1] = place end
   end
-  return standing, histories
+  for nth = #elsewhere, 1, -1 do
+    table.remove(names, elsewhere[nth])
+    table.remove(histories, elsewhere[nth])
+  end
+  return names, histories
 end
 
 -- An entry for each of the keys, marked: to be tried alone.
@@ -135,8 +133,9 @@ local function hand_out(id, fields, packed, deliveries)
     out[#out + 1] = {id, number, deliveries, deliveries > max_deliveries and 1 or 0, false, {}}
     return 1
   end
+  local listed = #names
   local standing, histories = standing_of(number, names)
-  local listed, gone = #names, #names - #standing
+  local gone = listed - #standing
   if deliveries == 1 then redis.call('HINCRBY', meta, 'handed_out', listed) end
   if gone > 0 then -- a history that was damaged went on in another entry
     redis.call('HINCRBY', meta, 'queued', -gone)

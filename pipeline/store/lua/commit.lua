@@ -25,28 +25,18 @@ local entries      = key(13, 'hash', 'HMGET HSET HDEL')   -- number -> the keys 
 local left         = key(14, 'hash', 'HSET')              -- number, of those in `due` -> how many stand in it still
 if checked() then return refused end
 local group, now, lag_kept_seconds = ARGV[1], ARGV[2], ARGV[3]
--- The entries, one after the other (little endian): id, number ('' = it has none), each behind its length (u16).
--- Tallies: likewise.
-local packed_entries, packed_tallies = ARGV[4], ARGV[5]
--- The keys, one after the other: entry, tally (from 0; u16 each), next look ms (i64), lag ms (i64, -1 = none), flags
--- (u8); then, each behind its length (u32): key, history before, history after ('' = closed), as if the key stayed in
--- its entry, finding ('' = as it is, '-' and why = closed, else its JSON).
-local packed = ARGV[6]
+-- The tallies, one after the other, each behind its length (u16; all numbers are little endian).
+local packed_tallies = ARGV[4]
+-- The keys, by the entry that they were claimed with: its id and its number ('' = it has none), each behind its length
+-- (u16), and keys, packed as in `entries`, behind theirs (u32). Then of each key: tally (from 1; u16), next look ms
+-- (i64), lag ms (i64, -1 = none), flags (u8), and, each behind its length (u32), history before, history after
+-- ('' = closed), as if the key stayed in its entry, and finding ('' = as it is, '-' and why = closed, else its JSON).
+local packed = ARGV[5]
+local OF_KEY, VALUES = 'I2i8i8BI4c0I4c0I4c0', 7
+local TALLY, NEXT_MS, LAG_MS, FLAGS, BEFORE, AFTER, FINDING = 1, 2, 3, 4, 5, 6, 7
 -- flags: the key counts among those judged; its tally says what a dead letter held; a verdict was given
 local COUNT_KEY, DEAD_LETTER, VERDICT = 1, 2, 4
 local LOG_LENGTH = 10000
-
--- A server that was replaced and its replacement give the same ids for a while, to other entries: what was claimed from
--- the one must not take another entry out of the other. So an entry is ours where the stream has its number under its id.
-local held, place, id, number = {}, 1
-while place <= #packed_entries do
-  id, number, place = struct.unpack('<I2c0I2c0', packed_entries, place)
-  local found = redis.call('XRANGE', work, id, id)[1]
-  local fields = found and found[2] or {}
-  local there = found and number == (fields[1] == 'e' and fields[2] or '')
-  held[#held + 1] = {id = id, number = number, done = {}, count = 0,
-    ours = there and #redis.call('XPENDING', work, group, id, id, 1) == 1}
-end
 
 -- A tally is "field=delta field=delta …"; fields lag:N and late:N have hashes of their own. It is told when it says how
 -- the key is.
@@ -65,28 +55,42 @@ local function add_tally(text)
     told = string.find(text, 'matches=', 1, true) or string.find(text, 'open:', 1, true),
   }
 end
-place = 1
+local place = 1
 while place <= #packed_tallies do
   local text
   text, place = struct.unpack('<I2c0', packed_tallies, place)
   add_tally(text)
 end
 
--- The keys, by their place, each field in a list of its own: a table for each key costs as much as all the rest.
-local names, before, after, finding_of = {}, {}, {}, {}
-local entry_of, tally_of, next_ms, lag_ms, flags_of, keys = {}, {}, {}, {}, {}, 0
-place = 1
-while place <= #packed do
-  keys = keys + 1
-  entry_of[keys], tally_of[keys], next_ms[keys], lag_ms[keys], flags_of[keys], names[keys], before[keys], after[keys],
-    finding_of[keys], place = struct.unpack('<I2I2i8i8BI4c0I4c0I4c0I4c0', packed, place)
+-- A server that was replaced and its replacement give the same ids for a while, to other entries: what was claimed from
+-- the one must not take another entry out of the other. So an entry is ours where the stream has its number under its id.
+local function is_ours(id, number)
+  local found = redis.call('XRANGE', work, id, id)[1]
+  local fields = found and found[2] or {}
+  return found and number == (fields[1] == 'e' and fields[2] or '')
+    and #redis.call('XPENDING', work, group, id, id, 1) == 1
 end
 
--- The entries' keys. What cannot be read of an entry was handed out as one key without a name.
-local numbers = {}
-for at, entry in ipairs(held) do numbers[at] = entry.number end
-for at, keys in ipairs(values_of(entries, numbers)) do
-  held[at].names = keys_of(keys)
+-- What is told of keys of one entry, the values of all of them in one list: a table for each key, or a list for each kind
+-- of value, costs as much as all the rest. What cannot be read of an entry was handed out as one key without a name.
+local held, entry_of, parts, keys = {}, {}, {}, 0
+place = 1
+while place <= #packed do
+  local id, number, listed
+  id, number, listed, place = struct.unpack('<I2c0I2c0I4c0', packed, place)
+  local names = unpacked_keys(listed)
+  local values = {struct.unpack('<' .. string.rep(OF_KEY, #names), packed, place)}
+  place = values[#values]
+  local entry = entry_of[id]
+  if not entry then
+    local stored = values_of(entries, {number})[1]
+    entry = {id = id, number = number, ours = is_ours(id, number), listed = stored, done = {}, count = 0,
+      names = stored == listed and names or keys_of(stored)}
+    held[#held + 1], entry_of[id] = entry, entry
+  end
+  parts[#parts + 1] = {entry = entry, names = names, values = values, accepted = {}, from = keys,
+    is_listed = listed == entry.listed}
+  keys = keys + #names
 end
 
 -- Whether a key stands in an entry, although no history says so: it is gone, or damaged.
@@ -98,28 +102,34 @@ local function lists(entry, name)
 end
 
 -- What is to be committed, before anything is.
-local refusals, lost, accepted = {}, {}, {}
+local refusals, lost = {}, {}
 local due_ms = {} -- by what was asked for, which most have in common
-for at, current in ipairs(values_of(history, names)) do
-  local entry, name = held[entry_of[at] + 1], names[at]
-  current = current or ''
-  local stands, is_unchanged = sub(current, 1, NUMBER_BYTES) == entry.number, current == before[at]
-  if not entry.ours or entry.done[name] then
-    lost[#lost + 1] = at
-  elseif stands and not is_unchanged then
-    refusals[#refusals + 1] = at
-    refusals[#refusals + 1] = current
-  elseif stands or is_unchanged and lists(entry, name) then
-    accepted[#accepted + 1] = at
-    entry.done[name], entry.count = true, entry.count + 1
-    local tally, asked_ms = tallies[tally_of[at] + 1], next_ms[at]
-    tally.times = tally.times + 1
-    due_ms[asked_ms] = due_ms[asked_ms] or due_together(asked_ms)
-    entry.at_ms = entry.at_ms or due_ms[asked_ms]
-    if after[at] == '' or entry.at_ms ~= due_ms[asked_ms] then entry.parts = true end
-  else
-    lost[#lost + 1] = at
+for _, part in ipairs(parts) do
+  local entry, names, values, accepted, from = part.entry, part.names, part.values, part.accepted, part.from
+  local ours, number, done, is_listed = entry.ours, entry.number, entry.done, part.is_listed
+  local histories, count, at = values_of(history, names), 0, 0
+  for nth = 1, #names do
+    local name, current = names[nth], histories[nth] or ''
+    local is_unchanged = current == values[at + BEFORE]
+    if not ours or done[name] then
+      lost[#lost + 1] = from + nth
+    elseif is_unchanged and (is_listed or number_of(current) == number or lists(entry, name)) then
+      count = count + 1
+      accepted[count], done[name] = nth, true
+      local tally, asked_ms = tallies[values[at + TALLY]], values[at + NEXT_MS]
+      local at_ms = due_ms[asked_ms] or due_together(asked_ms)
+      tally.times, due_ms[asked_ms] = tally.times + 1, at_ms
+      entry.at_ms = entry.at_ms or at_ms
+      if values[at + AFTER] == '' or entry.at_ms ~= at_ms then entry.is_split = true end
+    elseif not is_unchanged and number_of(current) == number then
+      refusals[#refusals + 1] = from + nth
+      refusals[#refusals + 1] = current
+    else
+      lost[#lost + 1] = from + nth
+    end
+    at = at + VALUES
   end
+  entry.count = entry.count + count
 end
 
 -- The kind of a finding that a dead letter left behind, where the tally tells how the key is: what was known of the key
@@ -127,9 +137,12 @@ end
 local left_behind = {}
 local function find_left_behind()
   local places, told = {}, {}
-  for _, at in ipairs(accepted) do
-    if tallies[tally_of[at] + 1].told and byte(before[at], AT_PHASE) ~= ALARMED then
-      places[#places + 1], told[#told + 1] = at, names[at]
+  for _, part in ipairs(parts) do
+    for _, nth in ipairs(part.accepted) do
+      local at = (nth - 1) * VALUES
+      if tallies[part.values[at + TALLY]].told and byte(part.values[at + BEFORE], AT_PHASE) ~= ALARMED then
+        places[#places + 1], told[#told + 1] = part.from + nth, part.names[nth]
+      end
     end
   end
   for nth, finding in ipairs(values_of(findings, told)) do
@@ -140,20 +153,26 @@ local function find_left_behind()
     end
   end
 end
-if #accepted > 0 and redis.call('HLEN', findings) > 0 then find_left_behind() end
+if redis.call('HLEN', findings) > 0 then find_left_behind() end
 
 for where, counted in pairs(fields) do countable(where, counted) end
 countable(meta, {'entry', 'queued', 'handed_out'})
 
 -- An entry whose keys go on together goes on as it is, from `work` into `due`; others end, and their keys get new ones.
 for _, entry in ipairs(held) do
-  entry.goes_on = entry.names and entry.count == #entry.names and not entry.parts
+  entry.goes_on = entry.names and entry.count == #entry.names and not entry.is_split
 end
-local groups = {}
-for _, at in ipairs(accepted) do
-  if after[at] ~= '' and not held[entry_of[at] + 1].goes_on then look_together(groups, at, due_ms[next_ms[at]]) end
+local groups, leaving = {}, {}
+for _, part in ipairs(parts) do
+  for _, nth in ipairs(part.entry.goes_on and {} or part.accepted) do
+    local at = (nth - 1) * VALUES
+    if part.values[at + AFTER] ~= '' then
+      leaving[part.from + nth] = part.names[nth]
+      look_together(groups, part.from + nth, due_ms[part.values[at + NEXT_MS]])
+    end
+  end
 end
-local made, number_now = numbered(meta, groups, names)
+local made, number_now = numbered(meta, groups, leaving)
 written({work = work, due = due, entries = entries, left = left}, made, now)
 
 local totals = {[ledger] = {}, [lag] = {}, [late] = {}}
@@ -181,29 +200,39 @@ local function change_finding(at, name, finding)
   changes[#changes + 1] = stored
 end
 
-local function finding_now(at)
+local function finding_now(at, finding)
   count(ledger, 'open:' .. left_behind[at], -1)
-  if finding_of[at] ~= '' then return finding_of[at] end
+  if finding ~= '' then return finding end
   count(ledger, 'recovered', 1)
   return '-recovered'
 end
 
-local stored, closed, judged, lag_ms_sum, verdict = {}, {}, {}, 0, false
-for _, at in ipairs(accepted) do
-  local name, flags, finding = names[at], flags_of[at], left_behind[at] and finding_now(at) or finding_of[at]
-  if after[at] == '' then
-    closed[#closed + 1] = name
-  else
-    stored[#stored + 1] = name
-    stored[#stored + 1] = number_now[at] and number_now[at] .. sub(after[at], NUMBER_BYTES + 1) or after[at]
+local stored, many, closed, judged, many_judged, lag_ms_sum, verdict = {}, 0, {}, {}, 0, 0, false
+for _, part in ipairs(parts) do
+  local names, values, accepted, from = part.names, part.values, part.accepted, part.from
+  for one = 1, #accepted do
+    local nth = accepted[one]
+    local name, place, at = names[nth], from + nth, (nth - 1) * VALUES
+    local lag_ms, flags, after, finding = values[at + LAG_MS], values[at + FLAGS], values[at + AFTER], values[at + FINDING]
+    if after == '' then
+      closed[#closed + 1] = name
+    else
+      local number = number_now[place]
+      stored[many + 1], stored[many + 2] = name, number and number .. sub(after, NUMBER_BYTES + 1) or after
+      many = many + 2
+    end
+    if left_behind[place] then finding = finding_now(place, finding) end
+    if finding ~= '' then change_finding(place, name, finding) end
+    if flags % (2 * COUNT_KEY) >= COUNT_KEY then
+      many_judged = many_judged + 1
+      judged[many_judged] = name
+    end
+    if flags % (2 * DEAD_LETTER) >= DEAD_LETTER then
+      redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'history', values[at + BEFORE])
+    end
+    if flags >= VERDICT then verdict = true end
+    if lag_ms > 0 then lag_ms_sum = lag_ms_sum + lag_ms end
   end
-  if finding ~= '' then change_finding(at, name, finding) end
-  if flags % (2 * COUNT_KEY) >= COUNT_KEY then judged[#judged + 1] = name end
-  if flags % (2 * DEAD_LETTER) >= DEAD_LETTER then
-    redis.call('XADD', dead, 'MAXLEN', '~', LOG_LENGTH, '*', 'k', name, 'history', before[at])
-  end
-  if flags >= VERDICT then verdict = true end
-  if lag_ms[at] > 0 then lag_ms_sum = lag_ms_sum + lag_ms[at] end
 end
 in_slices(stored, function(...) redis.call('HSET', history, ...) end)
 in_slices(closed, function(...) redis.call('HDEL', history, ...) end)

@@ -44,17 +44,18 @@ end
 -- The changes in order: what each replaced, and the version that it made. Of each key `first` holds the first one,
 -- `following` of each change the next one of the same key.
 local before_of, version_of, published = {}, {}, 0
-local names, first, following, newest, beyond = {}, {}, {}, {}, {}
-local place, before, version, is_beyond, name = 1
+local names, first, following, newest, beyond, keys = {}, {}, {}, {}, {}, 0
+local place, unpacked, is_beyond, name = 1, struct.unpack
 while place <= #changes do
   published = published + 1
-  before, version, is_beyond, name, place = struct.unpack('<c16c24BI2c0', changes, place)
-  before_of[published], version_of[published] = before, version
-  if newest[name] then
-    following[newest[name]] = published
+  before_of[published], version_of[published], is_beyond, name, place = unpacked('<c16c24BI2c0', changes, place)
+  local earlier = newest[name]
+  if earlier then
+    following[earlier] = published
   else
-    names[#names + 1], first[#first + 1] = name, published
-    if is_beyond == 1 then beyond[#beyond + 1] = #names end
+    keys = keys + 1
+    names[keys], first[keys] = name, published
+    if is_beyond == 1 then beyond[#beyond + 1] = keys end
   end
   newest[name] = published
 end
@@ -182,14 +183,17 @@ end
 
 -- False in `old`, from now on: the key had no history, or one that is damaged: with that nothing can be said of it, but
 -- the change that comes now can be watched.
-local fresh, damaged = {}, {}
+local fresh, begins, damaged = {}, 0, {}
 local taken_over, found = 0, 0 -- suspects of a comparison that wait, and those under an open finding
-for at, name in ipairs(names) do
+for at = 1, #names do
   local bytes = old[at]
   if not bytes or not is_history(bytes) then
-    old[at] = false
-    fresh[#fresh + 1] = name
-    if bytes then damaged[#damaged + 1] = {name, bytes} end
+    begins = begins + 1
+    fresh[begins] = names[at]
+    if bytes then
+      damaged[#damaged + 1] = {names[at], bytes}
+      old[at] = false
+    end
   else
     local phase, flags = byte(bytes, AT_PHASE, AT_FLAGS)
     if bit.band(flags, SUSPECT) ~= 0 then
@@ -200,7 +204,7 @@ for at, name in ipairs(names) do
 end
 local counts = {
   records_read = records_read, not_sampled = not_sampled, versions_published = published, outstanding = published,
-  keys_coalesced = published - #fresh, suspects_waiting = -taken_over,
+  keys_coalesced = published - begins, suspects_waiting = -taken_over,
   suspects_taken_over = taken_over, suspects_open = -found,
 }
 for name, number in string.gmatch(by_name, '(%S+)=(%d+)') do
@@ -221,7 +225,8 @@ end
 -- The entries of keys that wait for another look than a recheck alone, as far as they are in `due`.
 local function find_waiting()
   local numbers, known = {}, {}
-  for _, bytes in ipairs(old) do
+  for at = 1, #names do
+    local bytes = old[at]
     local number = bytes and byte(bytes, AT_PHASE) ~= WAITING and number_of(bytes)
     if number and not known[number] then
       numbers[#numbers + 1], known[number] = number, true
@@ -251,21 +256,29 @@ end
 
 local spoiled = {} -- names of those that are damaged: they are looked at at once
 for _, one in ipairs(damaged) do spoiled[one[1]] = true end
-for at, name in ipairs(names) do
-  if old[at] then
-    bring_forward(at, old[at])
-  else
-    local at_ms = worth_from_ms(name, first[at])
-    look_together(groups, at, at_ms > now and not spoiled[name] and due_together(at_ms) or 'at once')
+local at_once, many = {}, 0
+for at = 1, #names do
+  if not old[at] then
+    local at_ms = first_look_ms > 0 and not spoiled[names[at]] and worth_from_ms(names[at], first[at]) or 0
+    if at_ms > now then
+      look_together(groups, at, due_together(at_ms))
+    else
+      many = many + 1
+      at_once[many] = at
+    end
   end
+end
+if many > 0 then groups['at once'] = at_once end
+for at = 1, #names do
+  if old[at] then bring_forward(at, old[at]) end
 end
 local made, number = numbered(meta, groups, names)
 for _, one in ipairs(damaged) do bury_damaged(dead, ledger, one[1], one[2]) end
 local stored = {}
-for at, name in ipairs(names) do
+for at = 1, #names do
   local bytes = old[at]
-  stored[#stored + 1] = name
-  stored[#stored + 1] = bytes and extended(bytes, first[at], number[at] or number_of(bytes)) or begun(first[at], number[at])
+  stored[2 * at - 1] = names[at]
+  stored[2 * at] = bytes and extended(bytes, first[at], number[at] or number_of(bytes)) or begun(first[at], number[at])
 end
 in_slices(stored, function(...) redis.call('HSET', histories, ...) end)
 local at = {work = work, due = due, entries = entries, left = left}
