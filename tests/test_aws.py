@@ -241,10 +241,9 @@ def test_a_record_has_its_images_keys_and_place(fake: Fake, streams: StreamClien
     page = streams.get_records(streams.shard_iterator(arn, only_shard(streams, arn), "TRIM_HORIZON"))
     inserted, modified, removed = page.records
     assert [each.event for each in page.records] == list(ChangeType)
-    assert (inserted.old_image, removed.new_image) == (None, None)
-    assert modified.new_image is not None and modified.old_image is not None
-    assert msgspec.json.decode(modified.new_image) == {**key, "v": {"N": "1"}}
-    assert msgspec.json.decode(modified.old_image) == msgspec.json.decode(removed.keys) == key
+    assert not inserted.change.old_image and not removed.change.new_image
+    assert msgspec.json.decode(modified.change.new_image) == {**key, "v": {"N": "1"}}
+    assert msgspec.json.decode(modified.change.old_image) == msgspec.json.decode(removed.change.keys) == key
     assert modified.created_ms == 1_700_000_001_000
     assert int(inserted.sequence) < int(modified.sequence) < int(removed.sequence)
     assert page.next_iterator is not None
@@ -254,14 +253,15 @@ def test_a_record_has_its_images_keys_and_place(fake: Fake, streams: StreamClien
     ("view", "new", "old"),
     [("KEYS_ONLY", False, False), ("NEW_IMAGE", True, False), ("OLD_IMAGE", False, True)],
 )
-def test_an_image_that_the_view_leaves_out_is_none(
+def test_an_image_that_the_view_leaves_out_is_empty(
     fake: Fake, streams: StreamClient, view: str, new: bool, old: bool
 ) -> None:
     arn = fake.control.create_table("t", view=view) or ""
     for text in ("1", "2"):
         fake.control.put("t", {"pk": {"S": "a"}, "v": {"S": text}})
     page = streams.get_records(streams.shard_iterator(arn, only_shard(streams, arn), "TRIM_HORIZON"))
-    assert [(r.new_image is not None, r.old_image is not None) for r in page.records[1:]] == [(new, old)]
+    images = [(bool(r.change.new_image), bool(r.change.old_image)) for r in page.records[1:]]
+    assert images == [(new, old)]
 
 
 def test_a_deletion_by_time_to_live_is_a_removal_like_any_other(fake: Fake, streams: StreamClient) -> None:

@@ -46,18 +46,6 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     change: _Change = msgspec.field(name="dynamodb")
 
     @property
-    def keys(self) -> msgspec.Raw:
-        return self.change.keys
-
-    @property
-    def new_image(self) -> msgspec.Raw | None:
-        return self.change.new_image or None
-
-    @property
-    def old_image(self) -> msgspec.Raw | None:
-        return self.change.old_image or None
-
-    @property
     def sequence(self) -> str:
         return self.change.sequence_number
 

@@ -12,7 +12,7 @@ Developer Guide, "Supported data types and naming rules" and "Constraints".
 import re
 from binascii import Error as BinasciiError
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from types import GenericAlias
@@ -33,12 +33,17 @@ MIN_EXPONENT, MAX_EXPONENT = -130, 125
 _PLAIN_FRACTION = -10
 #: Distinct numbers remembered with their canonical text: decimals and negatives repeat in real tables.
 _NUMBERS_CACHED = 8192
+#: Distinct names of attributes that are remembered: few tables have so many.
+_NAMES_REMEMBERED = 1_000
 #: So much of an attribute's name is in a message; a name may have 65,535 bytes.
 NAME_CHARACTERS = 60
 #: What global tables (version 2017) add by themselves: aws:rep:deleting, :updatetime, :updateregion.
 REPLICATION_PREFIX = "aws:rep:"
 #: Digests that mean something else in a history, and what stands in for them (odds: 1 in 2**127).
 _RESERVED = {ABSENT: b"\x00" * 15 + b"\x01", UNKNOWN: b"\xff" * 15 + b"\xfe"}
+
+#: Names that were met and are not replication's: most items have no others, and that is seen at once.
+_ORDINARY: set[str] = set()
 
 _NUMBER = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)([0-9]+))?")
 #: Digits of an exponent that no mantissa of an item, which is at most 400 KB, brings back into the range.
@@ -62,7 +67,7 @@ def canonical_number(text: str) -> str:
     """
     if type(text) is not str:
         raise MalformedItem("a number that is not text")
-    if text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= MAX_DIGITS:
+    if text.isdigit() and text.isascii() and (text[0] != "0" or text == "0") and len(text) <= MAX_DIGITS:
         return text
     return _canonical_number(text)
 
@@ -109,7 +114,7 @@ def _canonical_string(text: Any) -> str:
     return text
 
 
-def _canonical_binary(text: Any, _depth: int = 0) -> str:
+def _canonical_binary(text: Any) -> str:
     if type(text) is not str:
         raise MalformedItem("a binary that is not text")
     try:
@@ -118,20 +123,14 @@ def _canonical_binary(text: Any, _depth: int = 0) -> str:
         raise MalformedItem("a binary that is not base64") from error
 
 
-def _canonical_boolean(value: Any, _depth: int) -> bool:
-    if type(value) is not bool:
-        raise MalformedItem("a boolean that is neither true nor false")
-    return value
-
-
-def _canonical_null(value: Any, _depth: int) -> bool:
+def _canonical_null(value: Any) -> bool:
     if value is not True:
         raise MalformedItem("a null that is not true")
     return True
 
 
-def _set_of(canonical: Callable[[Any], str]) -> Callable[[Any, int], list[str]]:
-    def canonical_set(values: Any, _depth: int) -> list[str]:
+def _set_of(canonical: Callable[[Any], str]) -> Callable[[Any], list[str]]:
+    def canonical_set(values: Any) -> list[str]:
         if type(values) is not list or not values:
             raise MalformedItem("a set that is not a list with members")
         return sorted(set(map(canonical, values)))
@@ -139,61 +138,72 @@ def _set_of(canonical: Callable[[Any], str]) -> Callable[[Any, int], list[str]]:
     return canonical_set
 
 
-def _canonical_list(values: Any, depth: int) -> list[Any]:
-    if type(values) is not list:
-        raise MalformedItem("a list that is no array of values")
-    _normalise(values, depth + 1)
-    return values
+def _canonical_strings(values: Any) -> list[str]:
+    """As `_set_of(_canonical_string)`, at half the cost for members that come in order, as they mostly do."""
+    if type(values) is not list or not values:
+        raise MalformedItem("a set that is not a list with members")
+    last, in_order = "", True
+    for text in values:
+        if type(text) is not str:
+            raise MalformedItem("a string that is not text")
+        if text <= last:
+            in_order = False
+        last = text
+    return values if in_order else sorted(set(values))
 
 
-def _canonical_map(values: Any, depth: int) -> Item:
-    if type(values) is not dict:
-        raise MalformedItem("a map that is no object")
-    _normalise(values.values(), depth + 1)
-    return values
-
-
-_CANONICAL: dict[str, Callable[[Any, int], Any]] = {
-    "S": lambda content, _depth: _canonical_string(content),
+#: By the tag, what brings a content into canonical form …
+_CANONICAL: dict[str, Callable[[Any], Any]] = {
     "B": _canonical_binary,
-    "BOOL": _canonical_boolean,
     "NULL": _canonical_null,
-    "SS": _set_of(_canonical_string),
+    "SS": _canonical_strings,
     "NS": _set_of(canonical_number),
     "BS": _set_of(_canonical_binary),
-    "L": _canonical_list,
-    "M": _canonical_map,
+}
+#: … and what is wrong with one that `_normalise` itself does not take.
+_WRONG = {
+    "S": "a string that is not text",
+    "BOOL": "a boolean that is neither true nor false",
+    "L": "a list that is no array of values",
+    "M": "a map that is no object",
 }
 
 
 def _normalise(values: Iterable[Any], depth: int) -> None:
     """Bring tagged values, inside `depth` lists and maps, into canonical form, in place.
 
-    Strings and numbers are looked at here, not in the table: they are most of what there is.
+    The hot loop: strings and numbers, which are most of what there is, come first.
     """
     if depth > MAX_DEPTH:
         raise MalformedItem(f"nested deeper than {MAX_DEPTH} levels")
     for value in values:
         if type(value) is not dict or len(value) != 1:
             raise MalformedItem("not exactly one type tag")
+        if type(value.get("S")) is str:
+            continue
+        if "N" in value:
+            value["N"] = canonical_number(value["N"])
+            continue
         (tag,) = value
         content = value[tag]
-        if tag == "S" and type(content) is str:
+        if tag == "M" and type(content) is dict:
+            _normalise(content.values(), depth + 1)
+        elif tag == "L" and type(content) is list:
+            _normalise(content, depth + 1)
+        elif tag == "BOOL" and type(content) is bool:
             continue
-        if tag == "N":
-            value[tag] = canonical_number(content)
         elif tag in _CANONICAL:
-            value[tag] = _CANONICAL[tag](content, depth)
+            value[tag] = _CANONICAL[tag](content)
         else:
-            raise MalformedItem("an unknown type tag")
+            raise MalformedItem(_WRONG.get(tag, "an unknown type tag"))
 
 
 def canonical_item(item: Item, ignore: frozenset[str]) -> Item:
     """The counted attributes of an item, normalised. The values are the caller's own, changed in place."""
     if type(item) is not dict:
         raise MalformedItem("an item that is not a map")
-    # One look at all names together: cheap.
-    if (ignore and not ignore.isdisjoint(item)) or REPLICATION_PREFIX in "".join(item):
+    ordinary = _ORDINARY.issuperset(item) or _are_ordinary(item)
+    if not ordinary or (ignore and not ignore.isdisjoint(item)):
         item = {
             name: value
             for name, value in item.items()
@@ -204,6 +214,15 @@ def canonical_item(item: Item, ignore: frozenset[str]) -> Item:
     except MalformedItem as error:
         raise MalformedItem(f"attribute {_malformed_attribute(item)}: {error}") from error
     return item
+
+
+def _are_ordinary(names: Collection[str]) -> bool:
+    """Whether none is replication's. One look at all of them together: cheap, but not for every item."""
+    if REPLICATION_PREFIX in "".join(names):
+        return False
+    if len(_ORDINARY) < _NAMES_REMEMBERED:
+        _ORDINARY.update(names)
+    return True
 
 
 def _malformed_attribute(item: Item) -> str:

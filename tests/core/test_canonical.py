@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core import canonical
 from pipeline.core.canonical import Digester, MalformedItem, canonical_number
 from pipeline.core.differing import CUT, diff
 from pipeline.core.model import ABSENT, UNKNOWN
-from tests.core.wire import ITEMS, numbers, reference, respelled_item, spellings
+from tests.core.wire import ITEMS, VALUES, numbers, reference, respelled_item, spellings
 
 DIGESTER = Digester()
 
@@ -206,6 +207,55 @@ def test_global_table_attributes_and_ignored_names_are_left_out_at_the_top_level
 
 def test_a_name_that_only_contains_the_reserved_prefix_counts() -> None:
     assert digest({"a": {"S": "x"}, "my-aws:rep:x": {"S": "y"}}) != digest({"a": {"S": "x"}})
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from([*"abcd", "aws:", "rep:x", "aws:rep:x"]), VALUES), max_size=6),
+    st.integers(0, 4),
+)
+def test_names_that_were_met_before_change_no_digest(items: list[Any], most: int) -> None:
+    counted = [
+        {name: value for name, value in item.items() if not name.startswith("aws:rep:")} for item in items
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canonical, "_ORDINARY", set())
+        patch.setattr(canonical, "_NAMES_REMEMBERED", most)
+        assert [digest(item) for item in items] == [digest(item) for item in counted]
+        ignoring = Digester(frozenset("a"))
+        for item in counted:
+            rest = {name: value for name, value in item.items() if name != "a"}
+            assert ignoring.digest(msgspec.json.encode(item)) == digest(rest)
+
+
+@pytest.mark.parametrize("tag", ["SS", "BS"])
+def test_members_of_a_set_come_in_any_order_and_again(tag: str) -> None:
+    spellings = [["Yg==", "YQ=="], ["YQ==", "YQ==", "Yg=="], ["Yg==", "YQ==", "Yg=="], ["YQ==", "Yg=="]]
+    assert len({digest({"x": {tag: members}}) for members in spellings}) == 1
+    assert digest({"x": {tag: ["", "YQ=="]}}) == digest({"x": {tag: ["YQ==", ""]}})
+    assert digest({"x": {tag: ["", "YQ=="]}}) != digest({"x": {tag: ["YQ=="]}})
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"S": 1}, "a string that is not text"),
+        ({"N": 1}, "a number that is not text"),
+        ({"B": 1}, "a binary that is not text"),
+        ({"BOOL": 1}, "a boolean that is neither true nor false"),
+        ({"NULL": False}, "a null that is not true"),
+        ({"SS": []}, "a set that is not a list with members"),
+        ({"SS": ["b", "a", ["a"]]}, "a string that is not text"),
+        ({"L": {}}, "a list that is no array of values"),
+        ({"M": []}, "a map that is no object"),
+        ({"X": "a"}, "an unknown type tag"),
+        ({"S": "a", "N": "1"}, "not exactly one type tag"),
+        ({"L": [{"M": {"a": 1}}]}, "not exactly one type tag"),
+        (nested(33), "nested deeper than 32 levels"),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_said(value: Any, said: str) -> None:
+    with pytest.raises(MalformedItem, match=f"^attribute 'x': {said}$"):
+        digest({"a": {"S": ""}, "x": value, "z": {"B": "?"}})
 
 
 @pytest.mark.parametrize(

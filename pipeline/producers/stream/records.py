@@ -20,6 +20,9 @@ from pipeline.errors import MalformedResponse
 
 log = structlog.get_logger(__name__)
 
+#: Looked up once: a look-up of a member takes 50 ns, a whole record some µs.
+_INSERT, _REMOVE = ChangeType.INSERT, ChangeType.REMOVE
+
 
 class Selector:
     """Which records are kept, and what they become. Thread-safe."""
@@ -56,14 +59,7 @@ class Selector:
         events = [record.event for record in records]
         by_name = {event.value: number for event in ChangeType if (number := events.count(event))}
         counts = Counts(len(records), len(records) - len(kept), by_name)
-        created = [record.created_ms for _, record in kept]
-        if None in created:
-            undated = self._undated(records, read_ms)
-            created = [undated[record.sequence] for _, record in kept]
-        changes = [
-            self._change(key, record, at or 0) for (key, record), at in zip(kept, created, strict=True)
-        ]
-        return changes, counts
+        return self._changes(kept, records, read_ms), counts
 
     def _undated(self, records: Sequence[Record], read_ms: int) -> dict[str, int]:
         """By sequence number, when each was created at the latest: before the next one that says when."""
@@ -78,14 +74,25 @@ class Selector:
             created[record.sequence] = read_ms
         return created
 
-    def _change(self, key: bytes, record: Record, created_ms: int) -> Change:
+    def _changes(
+        self, kept: list[tuple[bytes, Record]], records: Sequence[Record], read_ms: int
+    ) -> list[Change]:
         """What the view does not show is UNKNOWN; an INSERT had no old item, a REMOVE leaves no new one."""
-        before = ABSENT if record.event is ChangeType.INSERT else self._digest(record.old_image)
-        after = ABSENT if record.event is ChangeType.REMOVE else self._digest(record.new_image)
-        return Change(key, before, after, created_ms)
+        changes: list[Change] = []
+        undated: dict[str, int] = {}
+        for key, record in kept:
+            event, images = record.event, record.change
+            before = ABSENT if event is _INSERT else self._digest(images.old_image)
+            after = ABSENT if event is _REMOVE else self._digest(images.new_image)
+            created_ms = record.created_ms
+            if created_ms is None:
+                undated = undated or self._undated(records, read_ms)
+                created_ms = undated[record.sequence]
+            changes.append(Change(key, before, after, created_ms))
+        return changes
 
-    def _digest(self, image: msgspec.Raw | None) -> bytes:
-        if image is None:
+    def _digest(self, image: msgspec.Raw) -> bytes:
+        if not image:
             return UNKNOWN
         try:
             return self._digester.digest(image)
