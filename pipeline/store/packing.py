@@ -55,23 +55,27 @@ def _of_entry(commits: Sequence[Commit], tallies: dict[str, int], known: Followe
     pack, long, listed = _COMMIT.pack, _LONG.pack, _packed_keys([one.entry.key for one in commits])
     parts = [_SHORT.pack(len(entry.id)), entry.id, _SHORT.pack(len(entry.number)), entry.number]
     parts += (long(len(listed)), listed)
+    number, tally_of = entry.number, tallies.setdefault
     for one in commits:
-        raw = one.entry.raw
-        after = one.entry.number + one.after[NUMBER_BYTES:] if one.after else b""
-        finding = f"-{one.closing}".encode() if one.closing else (one.finding or "").encode()
+        raw, after, finding = one.entry.raw, b"", b""
+        if one.after:
+            after = number + one.after[NUMBER_BYTES:]
+        if one.closing:
+            finding = f"-{one.closing}".encode()
+        elif one.finding:
+            finding = one.finding.encode()
         judged = one.judged and (follows_all or known.keeps(one.entry.key))
         flags = judged + 2 * one.dead + 4 * one.verdict
-        tally = tallies.setdefault(one.tally, len(tallies) + 1)
-        parts += (pack(tally, one.next_ms, one.lag_ms, flags, len(raw)), raw, long(len(after)), after)
-        parts += (long(len(finding)), finding)
+        tally = tally_of(one.tally, len(tallies) + 1)
+        head = pack(tally, one.next_ms, one.lag_ms, flags, len(raw))
+        parts += (head, raw, long(len(after)), after, long(len(finding)), finding)
     return parts
 
 
 def _packed_keys(keys: Sequence[bytes]) -> bytes:
     """Keys as an entry has them; see `unpacked_keys`."""
-    return b"".join(
-        [_SHORT.pack(len(keys)), *(part for key in keys for part in (_SHORT.pack(len(key)), key))]
-    )
+    short = _SHORT.pack
+    return short(len(keys)) + b"".join([short(len(key)) + key for key in keys])
 
 
 def unpacked_keys(packed: bytes) -> list[bytes]:
