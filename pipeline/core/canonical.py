@@ -33,8 +33,9 @@ MIN_EXPONENT, MAX_EXPONENT = -130, 125
 _PLAIN_FRACTION = -10
 #: Distinct numbers remembered with their canonical text: decimals and negatives repeat in real tables.
 _NUMBERS_CACHED = 8192
-#: Distinct names of attributes that are remembered: few tables have so many.
-_NAMES_REMEMBERED = 1_000
+#: Distinct names of attributes that are remembered (few tables have so many), of items whose names are no
+#: longer together: a name may have 65,535 bytes.
+_NAMES_REMEMBERED, _NAMES_CHARACTERS = 1_000, 4_000
 #: So much of an attribute's name is in a message; a name may have 65,535 bytes.
 NAME_CHARACTERS = 60
 #: What global tables (version 2017) add by themselves: aws:rep:deleting, :updatetime, :updateregion.
@@ -218,9 +219,10 @@ def canonical_item(item: Item, ignore: frozenset[str]) -> Item:
 
 def _are_ordinary(names: Collection[str]) -> bool:
     """Whether none is replication's. One look at all of them together: cheap, but not for every item."""
-    if REPLICATION_PREFIX in "".join(names):
+    text = "".join(names)
+    if REPLICATION_PREFIX in text:
         return False
-    if len(_ORDINARY) < _NAMES_REMEMBERED:
+    if len(_ORDINARY) + len(names) <= _NAMES_REMEMBERED and len(text) <= _NAMES_CHARACTERS:
         _ORDINARY.update(names)
     return True
 

@@ -227,6 +227,18 @@ def test_names_that_were_met_before_change_no_digest(items: list[Any], most: int
             assert ignoring.digest(msgspec.json.encode(item)) == digest(rest)
 
 
+def test_long_and_many_names_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canonical, "_ORDINARY", kept := set[str]())
+    for number in range(2_000):
+        digest({f"{number:05}" + "x" * 4_000: {"S": ""}})
+    assert not kept
+    digest({f"{number}": {"S": ""} for number in range(1_001)})
+    assert not kept
+    for number in range(2_000):
+        digest({f"{number}": {"S": ""}})
+    assert len(kept) == 1_000
+
+
 @pytest.mark.parametrize("tag", ["SS", "BS"])
 def test_members_of_a_set_come_in_any_order_and_again(tag: str) -> None:
     spellings = [["Yg==", "YQ=="], ["YQ==", "YQ==", "Yg=="], ["Yg==", "YQ==", "Yg=="], ["YQ==", "Yg=="]]
