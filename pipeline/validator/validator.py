@@ -304,6 +304,7 @@ class Validator:
         metrics = self._metrics
         looked = undecided = matches = 0
         lags: list[float] = []
+        match, opened = VerdictKind.MATCH, FindingChange.OPENED
         for one in committed:
             case, judgement = one.case, one.judgement
             if case is None or judgement is None:
@@ -315,20 +316,20 @@ class Validator:
             if judgement.lag_ms >= 0:
                 lags.append(judgement.lag_ms / 1000)
             if verdict is not None:
-                matches += verdict is VerdictKind.MATCH
-                self._tell(case, judgement, verdict)
+                matches += verdict is match
+                if judgement.finding is opened:
+                    metrics.mismatches[verdict].inc()
+                if self._verbose:
+                    self._tell(case, judgement)
         metrics.validations.inc(looked)
         metrics.validations_undecided.inc(undecided)
         metrics.replication_lag_seconds.observe_all(lags)
         metrics.validation_matches.inc(matches)
 
-    def _tell(self, case: Case, judgement: Judgement, verdict: VerdictKind) -> None:
-        if judgement.finding is FindingChange.OPENED:
-            self._metrics.mismatches[verdict].inc()
-        if self._verbose:
-            key = self._store.key_hash(case.entry.key)
-            held = {} if case.look else {"by": "a look that was held"}
-            log.info("verdict", key=key, verdict=verdict, lag_ms=judgement.lag_ms, **held)
+    def _tell(self, case: Case, judgement: Judgement) -> None:
+        key = self._store.key_hash(case.entry.key)
+        held = {} if case.look else {"by": "a look that was held"}
+        log.info("verdict", key=key, verdict=judgement.verdict, lag_ms=judgement.lag_ms, **held)
 
 
 def _history(entry: Entry) -> History | None:

@@ -26,6 +26,8 @@ LATE_BUCKET_MS = 10_000
 KEEP_REACHED = 16
 #: Instants are before the year 3000, and ordinals are far from what their bytes hold.
 MAX_MS, MAX_ORDINAL = 32_503_680_000_000, 1 << 31
+#: Named once: on Python 3.11 finding an enum's member takes as long as all that is done with it.
+_SETTLING, _ALARMED = Phase.SETTLING, Phase.ALARMED
 #: A history longer than this is thinned to its newest half: a replica that far behind is late anyway.
 MAX_VERSIONS = 2_048
 
@@ -162,8 +164,8 @@ def fault_of(history: History) -> str:
     What is stored may be damaged, and the rule takes for granted what is said here.
     """
     phase, versions = history.phase, history.versions
-    alarmed = phase is Phase.ALARMED
-    if (history.lo == len(versions)) != (phase is Phase.SETTLING):
+    alarmed = phase is _ALARMED
+    if (history.lo == len(versions)) != (phase is _SETTLING):
         return "its phase and what is reached of it contradict each other"
     if (history.kind is not None) != alarmed or (history.alarmed and not alarmed):
         return "its phase and its finding contradict each other"

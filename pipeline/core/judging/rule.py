@@ -53,8 +53,10 @@ OWN_DELAY_MS = 30_000
 NEWS_MS = 2_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
 GIVE_UP_FACTOR = 10
-#: Phases that two reads which agree have begun, and end.
-_OPEN = (Phase.ALARMED, Phase.EXCUSED)
+#: Named once: on Python 3.11 finding an enum's member takes as long as all that is done with it.
+_WAITING, _SETTLING, _ALARMED, _EXCUSED = Phase
+_OPEN, _MATCH = (_ALARMED, _EXCUSED), VerdictKind.MATCH
+_change = msgspec.structs.replace
 #: What ends an excuse: the next difference is another one.
 _NO_EXCUSE = {"excused": 0, "excused_since_ms": 0}
 
@@ -77,7 +79,7 @@ def wake(history: History, moment: Moment, policy: Policy) -> Judgement | None:
     What is closed here whatever the moment, `lua/claim.lua` closes before anybody is woken.
     """
     held = history.held
-    if history.phase is Phase.SETTLING:
+    if history.phase is _SETTLING:
         if history.settle:
             return None
         return _close(history, held is None or caught_up(history, held.look, moment), moment)
@@ -94,7 +96,7 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
 
     Called again with the same look when the history changed under it (compare-and-set failed).
     """
-    settled = history if history.phase is Phase.SETTLING else None
+    settled = history if history.phase is _SETTLING else None
     if settled is not None:
         history = reopened(settled)
     proof = prove(history, look, moment, policy)
@@ -105,9 +107,9 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
         return Judgement(history, escalate=True)  # one of the two reads is strong
     if proof.reached >= 0:
         return _progress(history, look, proof, moment, policy)
-    if history.phase is Phase.ALARMED:
+    if history.phase is _ALARMED:
         return still_alarmed(history, look, proof, moment, policy)
-    if history.phase is Phase.EXCUSED and (still := still_excused(history, look, proof, moment, policy)):
+    if history.phase is _EXCUSED and (still := still_excused(history, look, proof, moment, policy)):
         return still
     judgement = _no_match(history, look, proof, moment, policy)
     if settled is None or judgement.escalate:
@@ -117,7 +119,7 @@ def judge(history: History, look: Look, moment: Moment, policy: Policy) -> Judge
 
 def reopened(history: History) -> History:
     """A settled history whose newest version counts as unreached again: what a look at it is about."""
-    return _change(history, phase=Phase.WAITING, lo=len(history.versions) - 1, settle=True, held=None)
+    return _change(history, phase=_WAITING, lo=len(history.versions) - 1, settle=True, held=None)
 
 
 # --- a look that matches -------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ def _progress(history: History, look: Look, proof: Proof, moment: Moment, policy
 
 
 def _all_reached(history: History, look: Look, moment: Moment, policy: Policy) -> Judgement:
-    settle = history.settle or history.phase is not Phase.WAITING or _past_unknown(history, moment, policy)
+    settle = history.settle or history.phase is not _WAITING or _past_unknown(history, moment, policy)
     reached_ms = look.at_ms
     if settle and not policy.leads:
         # Others may be under way, in any order, and one of them may look like the newest (A → B → A). A side
@@ -140,7 +142,7 @@ def _all_reached(history: History, look: Look, moment: Moment, policy: Policy) -
     after = History(
         versions=history.versions,
         lo=len(history.versions),
-        phase=Phase.SETTLING,
+        phase=_SETTLING,
         first=history.first,
         settle=settle,
         looked_ms=look.at_ms,
@@ -154,8 +156,8 @@ def _all_reached(history: History, look: Look, moment: Moment, policy: Policy) -
         alarmed=-history.alarmed,
         expired=-history.excused,
         lag_ms=_lag(history, len(history.versions) - 1, look, policy),
-        verdict=VerdictKind.MATCH,
-        finding=FindingChange.RECOVERED if history.phase is Phase.ALARMED else FindingChange.NONE,
+        verdict=_MATCH,
+        finding=FindingChange.RECOVERED if history.phase is _ALARMED else FindingChange.NONE,
     )
 
 
@@ -164,12 +166,12 @@ def _still_behind(history: History, lo: int, look: Look, policy: Policy) -> Judg
     newly = lo - history.lo + history.skipped
     alarmed = max(0, history.alarmed - newly)
     after = _change(history, lo=lo, alarmed=alarmed, skipped=0, held=None, looked_ms=look.at_ms, **_NO_EXCUSE)
-    was_alarmed = history.phase is Phase.ALARMED
+    was_alarmed = history.phase is _ALARMED
     finding = FindingChange.UPDATED if was_alarmed else FindingChange.NONE
     if was_alarmed and look.at_ms >= _deadline(after, policy):
         after = _change(after, kind=VerdictKind.STALE)
     else:  # what is left is not overdue: plainly outstanding again
-        after = late_noted(_change(after, phase=Phase.WAITING, kind=None, alarmed=0))
+        after = late_noted(_change(after, phase=_WAITING, kind=None, alarmed=0))
         finding = FindingChange.RECOVERED if was_alarmed else FindingChange.NONE
     return Judgement(
         history=trim(after),
@@ -192,7 +194,7 @@ def _lag(history: History, reached: int, look: Look, policy: Policy) -> int:
     first look, long after its write: reader or validators were late, and the replication need not have been.
     """
     digest, created_ms = history.versions[reached]
-    if digest != look.digest or history.phase is Phase.EXCUSED or history.suspect:
+    if digest != look.digest or history.phase is _EXCUSED or history.suspect:
         return -1
     if policy.leads:
         return created_ms - look.at_ms if created_ms > look.at_ms else -1
@@ -360,7 +362,7 @@ def _is_hopeless(history: History, moment: Moment, policy: Policy) -> bool:
 def _give_up(history: History, moment: Moment) -> Judgement:
     """Never comparable while watched: all but the newest version are indeterminate, the newest goes on."""
     last = len(history.versions) - 1
-    after = _change(history, lo=last, phase=Phase.WAITING, skipped=0, held=None, **_NO_EXCUSE)
+    after = _change(history, lo=last, phase=_WAITING, skipped=0, held=None, **_NO_EXCUSE)
     return Judgement(
         history=trim(late_noted(after)),
         next_ms=moment.now_ms + RECHECK_MIN_MS,
@@ -395,6 +397,3 @@ def _recheck_delay(history: History, now_ms: int, policy: Policy) -> int:
     oldest = history.oldest_waiting
     age = max(0, now_ms - oldest[1]) if oldest else 0
     return max(min(max(age // 2, RECHECK_MIN_MS), RECHECK_MAX_MS), policy.first_look_ms - age)
-
-
-_change = msgspec.structs.replace

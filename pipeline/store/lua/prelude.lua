@@ -56,6 +56,7 @@ local function key(number, kind, commands)
   end
   local found = redis.pcall('TYPE', name) -- which says as well whether it is allowed
   if found.err then
+    if is_allowed('TYPE', name) then error(found) end
     refused[#refused + 1] = 'TYPE on ' .. name
   elseif kind and found.ok ~= 'none' and found.ok ~= kind and #refused == 0 then
     error({err = 'WRONGTYPE ' .. name .. ' is a ' .. found.ok .. ', not a ' .. kind})
