@@ -175,7 +175,9 @@ class _Supervisor:
         except PortTaken as error:
             if self._process.command != "compare":
                 raise
-            log.warning("another port is taken for this command's metrics", why=error.problem)
+            log.info(
+                "this command's metrics go to a free port: the run beside it has theirs", why=error.problem
+            )
             return metrics.serve(at, 0, self._metrics.registry, self._health, pages)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:

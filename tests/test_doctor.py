@@ -60,6 +60,17 @@ def test_a_sound_migration_has_no_failing_line(fake: Fake, valkey_url: str) -> N
     assert found["TTL"].level == "ok"
 
 
+def test_a_target_without_a_stream_is_no_warning_and_one_of_another_view_is(fake: Fake) -> None:
+    def said(*more: str) -> Line:
+        found = examine(*loaded(*options(fake.url), *more))
+        [line] = [line for line in found if line.says.startswith("stream differs")]
+        return line
+
+    assert said().level == "ok" and "target off; the target needs none" in said().says
+    fake.control.create_table("copy", view="KEYS_ONLY", sort_key="sk", sort_type="N")
+    assert said("--target-table", "copy").level == "warn"
+
+
 def test_every_line_that_is_not_ok_says_what_to_do(fake: Fake) -> None:
     fake.control.create_table("keys-only", view="KEYS_ONLY", ttl="expires")
     fake.control.skew(600)

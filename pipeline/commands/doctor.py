@@ -25,7 +25,7 @@ from pipeline.core.comparing.definitions import Definition, compare_definitions
 from pipeline.core.model import Side, StreamView
 from pipeline.producers.export.opened import open_for
 from pipeline.report import comparison_text
-from pipeline.report.words import instant
+from pipeline.report.words import instant, many
 from pipeline.sides import Connections, connect
 from pipeline.store import RedisConnection, check_server, check_settings, load
 
@@ -114,7 +114,7 @@ class _Examination:
         level: Level = (
             "ok" if abs(skew_ms) < SKEW_WARN_MS else "warn" if abs(skew_ms) < SKEW_FAIL_MS else "fail"
         )
-        says = f"AWS is {skew_ms / 1000:+.0f} s from this host (± 1 s)"
+        says = f"AWS is {round(skew_ms / 1000):+d} s from this host (± 1 s)"
         yield Line(
             f"{side} clock", level, says, "" if level == "ok" else "synchronise this host's clock (NTP)"
         )
@@ -145,7 +145,11 @@ class _Examination:
         found = compare_definitions(source, target)
         for one in found.differences:
             says = f"{one.what} differs: source {one.source}, target {one.target}"
-            yield Line("definitions", "warn", says, "make them alike, unless the migration changes it")
+            if one.what == "stream" and self._tables.of(self._migration.verify_on).view is None:
+                says += f"; the {self._migration.verify_on} needs none to be watched"
+                yield Line("definitions", "ok", says)
+            else:
+                yield Line("definitions", "warn", says, "make them alike, unless the migration changes it")
         if not found.differences:
             yield Line("definitions", "ok", "both tables are defined alike")
         if found.unknown:
@@ -319,7 +323,7 @@ def _table_line(side: Side, table: TableInfo) -> Line:
 
 
 def _view_line(stream: StreamSeen) -> Line:
-    says = f"{stream.info.arn}, view {stream.info.view}, {stream.shards} shards"
+    says = f"{stream.info.arn}, view {stream.info.view}, {many(stream.shards, 'shard')}"
     if stream.info.view is StreamView.NEW_AND_OLD_IMAGES:
         return Line("stream", "ok", says)
     if stream.info.view is StreamView.NEW_IMAGE:
@@ -337,6 +341,6 @@ def estimate(migration: MigrationConfig, verified: TableInfo) -> str:
     units = 1000 * migration.sample_rate / 100 * units_each
     limit = f", limited to {migration.max_rcu:g} a second by --max-rcu" if migration.max_rcu else ""
     return (
-        f"1,000 changes a second, {migration.sample_rate:g} % of keys sampled, items of {size:,.0f} bytes: "
-        f"up to {units:,.0f} read units a second on the {migration.verify_on}{limit}"
+        f"each 1,000 changes a second, {migration.sample_rate:g} % of keys sampled, items of {size:,.0f} "
+        f"bytes: up to {units:,.0f} read units a second on the {migration.verify_on}{limit}"
     )

@@ -194,7 +194,7 @@ def _waiting(figures: Figures, limits: Limits) -> _Answer:
 
 def _reader(figures: Figures, limits: Limits) -> _Answer:
     if figures.reader.readers == 0:
-        return Result.FAILED, "no stream reader is alive"
+        return Result.FAILED, "no stream reader is alive: start `run`; if it is going, its log says why"
     lag = figures.reader_lag_seconds
     if lag is None:
         return Result.INCONCLUSIVE, "the readers have not said how far they are"
@@ -208,7 +208,8 @@ def _validators(figures: Figures, _limits: Limits) -> _Answer:
     """Without one, nothing that is written from now on is proven, however good the figures look. One that
     cannot read its tables is none.
     """
-    alive, none = figures.validators, "no validator is alive and able to judge: the log says why"
+    alive = figures.validators
+    none = "no validator is alive and able to judge: start `run`; if it is going, its log says why"
     return _passes(alive > 0, f"validators alive: {alive:,}" if alive else none)
 
 
@@ -296,7 +297,7 @@ def _definitions(figures: Figures, limits: Limits) -> _Answer:
         return Result.INCONCLUSIVE, "the tables' definitions were not compared: `compare` does that"
     differences = comparison.settings.definitions
     differing = [f"{one.what} (source {one.source}, target {one.target})" for one in differences]
-    said = f"differ in {', '.join(differing)}" if differing else "are alike"
+    said = f"differed in {', '.join(differing)}" if differing else "were alike"
     unknown = comparison.settings.definitions_unknown
     not_asked = f"; could not be asked: {', '.join(unknown)}" if unknown else ""
     return Result.PASSED, printable(f"when the comparison began, the tables' definitions {said}{not_asked}")

@@ -5,6 +5,7 @@ Reads: structs of the core. Writes: nothing; callers print. Never: the store.
 
 from pipeline.core.budget import money
 from pipeline.core.cost import Cost, CostLine
+from pipeline.report.words import many
 
 _NOT_KNOWN = "not known yet"
 
@@ -25,4 +26,5 @@ def cost_rows(cost: Cost) -> list[tuple[str, str]]:
 
 def _said(line: CostLine) -> str:
     now = _NOT_KNOWN if line.an_hour is None else money(line.an_hour)
-    return f"{line.requests:,} requests, {line.units:,.1f} units, {money(line.dollars)} so far, {now} an hour"
+    asked = f"{many(line.requests, 'request')}, {line.units:,.1f} units"
+    return f"{asked}, {money(line.dollars)} so far, {now} an hour"

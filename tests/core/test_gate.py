@@ -274,7 +274,7 @@ def test_definitions_that_differ_are_named_and_those_nobody_compared_are_no_pass
         return found.result, found.reason
 
     alike = check(figures())
-    assert alike == (Result.PASSED, "when the comparison began, the tables' definitions are alike")
+    assert alike == (Result.PASSED, "when the comparison began, the tables' definitions were alike")
     settings = CompareSettings(
         0,
         segments=1_000,
