@@ -237,7 +237,13 @@ def test_a_damaged_history_stops_no_batch_and_becomes_a_dead_letter(world: Store
     assert isinstance(again, bytes) and codec.decode(again).versions == ((A, 0), (B, 1))
 
 
-@pytest.mark.parametrize("raw", [b"", b"x", b"\xff\xff", b"\2\0\1\0k", b"\1\0\xff\xff"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b"", b"x", b"\xff\xff", b"\2\0\1\0k", b"\1\0\xff\xff"),
+        *(b"\1\0\1\0kx", b"\1\0\1\0k\1\0j", b"\0\0x"),  # something stands behind its keys
+    ],
+)
 def test_a_damaged_entry_becomes_a_dead_letter_and_stops_nobody(world: StoreWorld, raw: bytes) -> None:
     """Which keys stood in it nobody can tell: they stay outstanding, and the gate stays shut."""
     store = world.store
@@ -255,6 +261,26 @@ def test_a_damaged_entry_becomes_a_dead_letter_and_stops_nobody(world: StoreWorl
     assert (
         store.ledger().outstanding == before.outstanding and store.claim("w", 10, 0, adopt=True).entries == []
     )
+
+
+@pytest.mark.parametrize("raw", [None, b"", b"x", b"\1\0\1\0kx"])
+@pytest.mark.parametrize("some", [slice(3), slice(1)])
+def test_of_an_entry_that_is_damaged_under_a_look_nothing_is_committed(
+    world: StoreWorld, raw: bytes | None, some: slice
+) -> None:
+    """Half of it was written, and nothing counted, before it was seen that the entry cannot be read."""
+    store = world.store
+    store.claim("v", 100, 0)
+    number = places.wait(store, 1, {b"a%d" % n: History(((ABSENT, 0), (A, 1)), 1) for n in range(3)})
+    claim = store.claim("w", 10, 0)
+    store._redis.hdel(store._key("entries"), number)
+    if raw is not None:
+        store._redis.hset(store._key("entries"), number, raw)
+    before = world.everything()
+    put_back = [Commit(entry, entry.raw, world.now_ms, "reached=1") for entry in claim.entries[some]]
+    assert store.commit(put_back, claim.now_ms).lost == list(range(len(put_back)))
+    assert world.everything() == before
+    assert [entry.key for entry in store.claim("w", 10, 0, adopt=True).entries] == [b""]
 
 
 @pytest.mark.parametrize("count", [b"", b"x", b"-7", b"0", b"nan", b"1e400", b"9" * 30])
