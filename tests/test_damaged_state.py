@@ -22,7 +22,7 @@ from pipeline.store import StoreView, codec
 from pipeline.store.compare_store import Beginning
 from pipeline.store.messages import Commit, Outcome
 from tests import places
-from tests.store_world import BEGIN, CALLS, NEXT, A, B, StoreWorld
+from tests.store_world import BEGIN, CALLS, NEW, NEXT, SETTLING, A, B, StoreWorld
 from tests.whole_store import WholeStore
 
 SETTINGS = {"target_table": "orders", "verify_on": "target", "partition_key": "pk", "partition_type": "S"}
@@ -237,7 +237,13 @@ def test_a_damaged_history_stops_no_batch_and_becomes_a_dead_letter(world: Store
     assert isinstance(again, bytes) and codec.decode(again).versions == ((A, 0), (B, 1))
 
 
-@pytest.mark.parametrize("raw", [b"", b"x", b"\xff\xff", b"\2\0\1\0k", b"\1\0\xff\xff"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b"", b"x", b"\xff\xff", b"\2\0\1\0k", b"\1\0\xff\xff"),
+        *(b"\1\0\1\0kx", b"\1\0\1\0k\1\0j", b"\0\0x"),  # something stands behind its keys
+    ],
+)
 def test_a_damaged_entry_becomes_a_dead_letter_and_stops_nobody(world: StoreWorld, raw: bytes) -> None:
     """Which keys stood in it nobody can tell: they stay outstanding, and the gate stays shut."""
     store = world.store
@@ -255,6 +261,76 @@ def test_a_damaged_entry_becomes_a_dead_letter_and_stops_nobody(world: StoreWorl
     assert (
         store.ledger().outstanding == before.outstanding and store.claim("w", 10, 0, adopt=True).entries == []
     )
+
+
+@pytest.mark.parametrize("number", [b"nobody's", b"other"])
+@pytest.mark.parametrize("at", ["work", "due"])
+def test_a_key_whose_history_names_a_wrong_entry_is_looked_at_where_it_is_listed(
+    world: StoreWorld, at: str, number: bytes
+) -> None:
+    """Nobody looked at it ever again, whatever was written, and the gate did not know."""
+    store, history = world.store, NEW
+    store.claim("v", 100, 0)
+    other = places.wait(store, 2**50, {b"other": history})
+    listing = places.wait(store, 1, {b"right": history, b"wrong": history})
+    wrong = (other if number == b"other" else number) + codec.encode(history)[8:]
+    store._redis.hset(store._key("history"), b"wrong", wrong)
+    if at == "work":
+        store._redis.zrem(store._key("due"), listing)
+        store._redis.hdel(store._key("due-left"), listing)
+        store._redis.xadd(store._key("work"), {b"e": listing, b"t": b"1"})
+    claim = store.claim("w", 10, 0)
+    assert {entry.key for entry in claim.entries} == {b"right", b"wrong"}
+    settled = [Commit(one, codec.encode(SETTLING), claim.now_ms, "reached=1") for one in claim.entries]
+    assert store.commit(settled, claim.now_ms).lost == []
+    raw = cast(list[bytes], store._redis.hmget(store._key("history"), [b"right", b"wrong"]))
+    assert raw[0] == raw[1] == listing + codec.encode(SETTLING)[8:]
+
+
+def test_a_name_that_is_damaged_in_an_entry_that_waits_becomes_a_dead_letter(world: StoreWorld) -> None:
+    """Nobody looks at the key that it was: it stayed outstanding, and nothing shut the gate."""
+    store = world.store
+    store.claim("v", 100, 0)
+    number = places.wait(store, 1, {b"right": NEW, b"wrong": NEW})
+    store._redis.hset(store._key("entries"), number, places.packed(b"right", b"gone"))
+    assert {one.key: one.raw == b"" for one in store.claim("w", 10, 0).entries} == {
+        b"right": False,
+        b"gone": True,
+    }
+
+
+def test_keys_that_left_an_entry_that_waits_make_no_dead_letter(world: StoreWorld) -> None:
+    """One is looked at earlier and forgotten, the other looked at earlier and stays."""
+    store = world.store
+    store.claim("v", 100, 0)
+    number = places.wait(store, 2**50, dict.fromkeys((b"stays", b"goes", b"came"), SETTLING))
+    changes = [Change(b"goes", A, B, 1), Change(b"came", A, B, 1)]
+    store.publish(world.lease, BEGIN, NEXT, changes, Counts(2, 0, {"MODIFY": 2}))
+    claim = store.claim("w", 10, 0)
+    over = [Commit(one, b"" if one.key == b"goes" else one.raw, 2**50, "reached=1") for one in claim.entries]
+    assert len(over) == 2 and store.commit(over, claim.now_ms).lost == []
+    store._redis.zadd(store._key("due"), {number: 1})
+    assert [one.key for one in store.claim("w", 10, 0).entries] == [b"stays"]
+
+
+@pytest.mark.parametrize("raw", [None, b"", b"x", b"\1\0\1\0kx"])
+@pytest.mark.parametrize("some", [slice(3), slice(1)])
+def test_of_an_entry_that_is_damaged_under_a_look_nothing_is_committed(
+    world: StoreWorld, raw: bytes | None, some: slice
+) -> None:
+    """Half of it was written, and nothing counted, before it was seen that the entry cannot be read."""
+    store = world.store
+    store.claim("v", 100, 0)
+    number = places.wait(store, 1, {b"a%d" % n: History(((ABSENT, 0), (A, 1)), 1) for n in range(3)})
+    claim = store.claim("w", 10, 0)
+    store._redis.hdel(store._key("entries"), number)
+    if raw is not None:
+        store._redis.hset(store._key("entries"), number, raw)
+    before = world.everything()
+    put_back = [Commit(entry, entry.raw, world.now_ms, "reached=1") for entry in claim.entries[some]]
+    assert store.commit(put_back, claim.now_ms).lost == list(range(len(put_back)))
+    assert world.everything() == before
+    assert [entry.key for entry in store.claim("w", 10, 0, adopt=True).entries] == [b""]
 
 
 @pytest.mark.parametrize("count", [b"", b"x", b"-7", b"0", b"nan", b"1e400", b"9" * 30])

@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -13,6 +13,7 @@ from pipeline.aws import Connection, SideConfig
 from pipeline.core.model import ABSENT, UNKNOWN, Change, ChangeType, Policy, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
 from pipeline.store import AwsClocks
+from pipeline.store.messages import Committed
 from tests.fake import Fake, Kind
 from tests.validating import AT_ONCE, World, digest_of, own_store
 
@@ -61,6 +62,23 @@ def test_each_kind_of_divergence_opens_its_finding(
     ledger = world.validate(lambda one: sum(one.open.values()) == 1)
     assert [one.kind for one in world.findings()] == [kind]
     assert (ledger.alarmed, ledger.balanced) == (1, True)
+
+
+def test_a_history_that_is_damaged_under_a_look_becomes_a_dead_letter(make: Callable[..., World]) -> None:
+    """It ended the process, which is for defects of the program."""
+    world = make()
+    world.published("k", None, world.item("k", "new"))
+    commit, history = world.store.commit, world.store._key("history")
+
+    def damage(*asked: Any) -> Committed:
+        world.store.commit = commit  # type: ignore[method-assign]
+        raw = cast(bytes, world.store._redis.hget(history, world.compact("k")))
+        world.store._redis.hset(history, world.compact("k"), raw[:8] + b"rubbish")
+        return commit(*asked)
+
+    world.store.commit = damage  # type: ignore[assignment, method-assign]
+    ledger = world.validate(lambda one: one.dead_entries["poison"] == 1)
+    assert (ledger.outstanding, world.store.queue().dead) == (1, 1)
 
 
 def test_a_finding_names_the_attributes_that_differ_and_no_values(make: Callable[..., World]) -> None:

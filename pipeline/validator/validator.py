@@ -292,7 +292,10 @@ class Validator:
 
     def _judge_again(self, case: Case, raw: bytes, batch: WorkBatch) -> Decided:
         case.entry = msgspec.structs.replace(case.entry, raw=raw)
-        case.history = codec.decode(raw)
+        try:
+            case.history = codec.decode(raw)
+        except ValueError:  # damaged since it was claimed
+            return self._bury(case.entry, None, "poison")
         if case.look is not None and not batch.is_void:
             judgement = judge(case.history, case.look, batch.moment(), batch.policy(case))
             if not judgement.escalate:

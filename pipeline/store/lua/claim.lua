@@ -26,19 +26,20 @@ local FORGET_KEYS = 10 * wanted -- most that are promoted or forgotten in one go
 local now = now_ms()
 countable(meta, {'entry', 'queued', 'handed_out'})
 
--- The entries that are due, as far as they are wanted.
+-- The entries that are due, as far as they are wanted: their numbers, since when, how many keys are said to stand in each.
 local function ready()
   local found = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'WITHSCORES', 'LIMIT', 0, wanted)
-  local numbers, since, some, keys = {}, {}, {}, 0
+  local numbers, since, some, counts, keys = {}, {}, {}, {}, 0
   for place = 1, #found, 2 do
     numbers[#numbers + 1], since[#since + 1] = found[place], string.format('%d', tonumber(found[place + 1]))
   end
   for place, count in ipairs(values_of(left, numbers)) do
     if keys >= FORGET_KEYS then break end
-    keys = keys + math.min(tonumber(count or 0) or 0, ENTRY_KEYS)
+    counts[place] = tonumber(count or 0) or 0
+    keys = keys + math.min(counts[place], ENTRY_KEYS)
     some[place] = numbers[place]
   end
-  return some, since
+  return some, since, counts
 end
 
 -- Where the judging rule's `wake` closes a history without a look, whatever the moment.
@@ -49,9 +50,35 @@ local function is_over(bytes)
     and #bytes > HEADER_BYTES and (#bytes - HEADER_BYTES) % VERSION_BYTES == 0
 end
 
+-- A key stands in the entry that its history names, if that one lists it. If not, the number is damaged, and the key would
+-- never be looked at: it stays where it is listed.
+local function stands_elsewhere(name, bytes)
+  if not is_history(bytes) then return false end
+  for _, listed in ipairs(keys_of(values_of(entries, {number_of(bytes)})[1]) or {}) do
+    if listed == name then return true end
+  end
+  return false
+end
+
+-- Adds to `standing` what the damage of a number, or of a name in the entry, took out of it: of the names without a
+-- history so many as are missing, each to become a dead letter.
+local function find_missing(number, names, histories, standing, missing)
+  local unknown = {}
+  for place = 1, #names do
+    local name, bytes = names[place], histories[place]
+    if not bytes then
+      unknown[#unknown + 1] = name
+    elseif number_of(bytes) ~= number and is_history(bytes) and not stands_elsewhere(name, bytes) then
+      standing[#standing + 1], missing = name, missing - 1
+    end
+  end
+  for nth = 1, math.min(missing, #unknown) do standing[#standing + 1] = unknown[nth] end
+end
+
 -- Of an entry's keys those that stand in it and are to be looked at (also those whose history is none: a validator makes
--- a dead letter of it); the others that stand in it are only to be forgotten, and are the second list.
-local function to_look_at(number, names)
+-- a dead letter of it); the others that stand in it are only to be forgotten, and are the second list. counted: how many
+-- there should be.
+local function to_look_at(number, names, counted)
   local standing, over, many_over, histories = {}, {}, 0, values_of(history, names)
   for place = 1, #names do
     local bytes = histories[place]
@@ -63,16 +90,18 @@ local function to_look_at(number, names)
       standing[#standing + 1] = names[place]
     end
   end
+  local missing = counted - #standing - many_over
+  if missing > 0 and counted <= #names then find_missing(number, names, histories, standing, missing) end
   return standing, over
 end
 
 -- What cannot be read of an entry goes to a validator as it is, which makes a dead letter of it.
 local function promote()
-  local numbers, since = ready()
+  local numbers, since, counts = ready()
   local gone, promoted = {}, 0
   for place, packed in ipairs(values_of(entries, numbers)) do
     local number, names = numbers[place], keys_of(packed)
-    local standing, over = to_look_at(number, names or {})
+    local standing, over = to_look_at(number, names or {}, counts[place])
     promoted = promoted + #standing
     call_with_all('HDEL', history, over)
     if names and #standing == 0 then
@@ -98,12 +127,14 @@ local function remove(id, number)
 end
 
 -- Of an entry's keys those that stand in it, with what their histories are. One without a history, or with one that
--- is none, is to become a dead letter.
+-- is none, is to become a dead letter. An entry of `work` lists no other keys, unless something was damaged.
 local function standing_of(number, names)
   local histories, elsewhere = values_of(history, names), {}
   for place = 1, #names do
     local bytes = histories[place]
-    if bytes and sub(bytes, 1, NUMBER_BYTES) ~= number and is_history(bytes) then elsewhere[#elsewhere + 1] = place end
+    if bytes and sub(bytes, 1, NUMBER_BYTES) ~= number and stands_elsewhere(names[place], bytes) then
+      elsewhere[#elsewhere + 1] = place
+    end
   end
   for nth = #elsewhere, 1, -1 do
     table.remove(names, elsewhere[nth])

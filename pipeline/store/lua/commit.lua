@@ -88,8 +88,9 @@ while place <= #packed do
       names = stored == listed and names or keys_of(stored)}
     held[#held + 1], entry_of[id] = entry, entry
   end
+  -- An entry that was damaged since is no longer the one that was claimed.
   parts[#parts + 1] = {entry = entry, names = names, values = values, accepted = {}, from = keys,
-    is_listed = listed == entry.listed}
+    ours = entry.ours and (entry.names or names[1] == ''), is_listed = listed == entry.listed}
   keys = keys + #names
 end
 
@@ -106,7 +107,7 @@ local refusals, lost = {}, {}
 local due_ms = {} -- by what was asked for, which most have in common
 for _, part in ipairs(parts) do
   local entry, names, values, accepted, from = part.entry, part.names, part.values, part.accepted, part.from
-  local ours, number, done, is_listed = entry.ours, entry.number, entry.done, part.is_listed
+  local ours, number, done, is_listed = part.ours, entry.number, entry.done, part.is_listed
   local histories, count, at = values_of(history, names), 0, 0
   for nth = 1, #names do
     local name, current = names[nth], histories[nth] or ''

@@ -143,15 +143,15 @@ end
 
 local function unpacked_keys(packed)
   local names = {struct.unpack('<' .. string.rep('I2c0', struct.unpack('<I2', packed)), packed, 3)}
-  names[#names] = nil -- where the last one ends
-  return names
+  local behind = table.remove(names)
+  return names, behind
 end
 
--- The keys of an entry as they were packed; nothing where that is damaged, or gone.
+-- The keys of an entry as they were packed; nothing where that is damaged, if only something stands behind them, or gone.
 local function keys_of(packed)
   if not packed then return end
-  local whole, names = pcall(unpacked_keys, packed)
-  if whole then return names end
+  local whole, names, behind = pcall(unpacked_keys, packed)
+  if whole and behind > #packed then return names end
 end
 
 local function number_of(bytes)
