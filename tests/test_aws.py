@@ -432,7 +432,7 @@ def test_a_port_where_nobody_listens_is_unavailable(fake: Fake, connect: Connect
         ({"profile": "nobody"}, "nobody"),
         ({"profile": "nobody", "role_arn": "arn:aws:iam::1:role/r"}, "nobody"),
         ({"region": "not a region", "role_arn": "arn:aws:iam::1:role/r", "endpoint_url": None}, "region"),
-        ({"region": None}, "region"),
+        ({"region": None}, "no region is given: give --region"),
         ({"endpoint_url": "not a url"}, "Invalid endpoint"),
         ({"endpoint_url": "http://host:99999"}, "port"),
         ({"endpoint_url": "http://host:x"}, "port"),

@@ -79,7 +79,6 @@ _CONFIGURATION = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
     boto.ProfileNotFound,
-    boto.NoRegionError,
     boto.InvalidRegionError,
     boto.ConfigNotFound,
     boto.ConfigParseError,
@@ -188,6 +187,8 @@ def _of_configuration(error: Exception, side: str) -> ConfigurationError | None:
         return ConfigurationError(f"{side}: {says}", _WITHOUT_CODE)
     if isinstance(error, boto.MissingDependencyException):
         return ConfigurationError(f"{side}: {says}", _LOGIN_EXTRA)
+    if isinstance(error, boto.NoRegionError):
+        return ConfigurationError(f"{side}: no region is given", "give --region, or a profile that has one")
     if isinstance(error, _CONFIGURATION):
         return ConfigurationError(f"{side}: {says}", f"check the {side} profile, region and endpoint")
     if isinstance(error, ValueError):
