@@ -6,15 +6,17 @@ Reads and writes: the stub, Redis. Never: extrapolation; every point is measured
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 from benchmarks import stub, subjects
 from benchmarks.measure import Figures, Round, until
 from benchmarks.program import Program
 
-#: Pages of each shard of the shard curve: opening one has the same share in every point. A shard is read four
-#: times a second at most, so that one alone takes longer than its records cost: ten are the least.
-SHARD_PAGES = 6
+#: Pages of each shard of the shard curve. A shard is read four times a second at most, so that one alone
+#: takes longer than its records cost: ten are the least. Few shards have more pages, or they would be read in
+#: a tenth of a second of CPU, which says little; opening a shard costs less than one page.
+MANY_SHARDS, SHARD_PAGES, PAGES_OF_FEW = 1_000, 6, 20
 #: A point of the key curve judges this many pages of 1000 keys.
 POINT_PAGES = 10
 _PARK_KEYS = 1_000
@@ -26,7 +28,7 @@ REPEATS = 3
 
 class Curve(NamedTuple):
     """Cost by size. points: medians of what was measured. ratios: of each larger size its cost in terms of
-    the smallest's, which was measured right before it: a neighbour's load is on both.
+    the smallest's, which was measured right before and right after it: a neighbour's load is on both.
     """
 
     points: dict[int, Figures]
@@ -38,11 +40,12 @@ def _curve(sizes: Sequence[int], repeats: int, measure: Callable[[int], Figures]
     measured: dict[int, list[Figures]] = {size: [] for size in (smallest, *larger)}
     ratios: dict[int, list[float]] = {size: [] for size in larger}
     for _ in range(repeats):
+        measured[smallest].append(measure(smallest))
         for size in larger:
-            ground, point = measure(smallest), measure(size)
-            measured[smallest].append(ground)
-            measured[size].append(point)
-            ratios[size].append(point["us"] / ground["us"])
+            measured[size].append(measure(size))
+            measured[smallest].append(measure(smallest))
+            around = measured[smallest][-2:]
+            ratios[size].append(measured[size][-1]["us"] / mean(ground["us"] for ground in around))
     return Curve({size: _median(rounds) for size, rounds in measured.items()}, ratios)
 
 
@@ -65,9 +68,10 @@ def shards(redis_url: str, directory: Path, counts: Sequence[int], repeats: int)
 
 
 def _shard_point(redis_url: str, directory: Path, count: int) -> Figures:
-    records = count * SHARD_PAGES * 1000
+    pages = SHARD_PAGES if count >= MANY_SHARDS else PAGES_OF_FEW
+    records = count * pages * 1000
     with (
-        stub.serve(shards=count, records=SHARD_PAGES * 1000, gated=True) as source,
+        stub.serve(shards=count, records=pages * 1000, gated=True) as source,
         stub.serve() as target,
         Program(source, target, redis_url, directory / "shards.log", "reader", "--sample-rate 1") as program,
     ):
