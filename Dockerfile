@@ -5,7 +5,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY requirements.lock ./
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --require-hashes -r requirements.lock
+    && /opt/venv/bin/pip install --require-hashes --no-deps -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY pipeline pipeline
 RUN /opt/venv/bin/pip install --no-deps --no-build-isolation .
@@ -40,7 +40,7 @@ CMD ["run"]
 # `docker build --target demo`: with the emulator that `demo` and the compose profile of that name play DynamoDB by.
 FROM build AS build-demo
 COPY requirements-demo.lock ./
-RUN /opt/venv/bin/pip install --require-hashes -r requirements-demo.lock
+RUN /opt/venv/bin/pip install --require-hashes --no-deps -r requirements-demo.lock
 
 FROM base AS demo
 COPY --from=build-demo /opt/venv /opt/venv

@@ -28,10 +28,13 @@ help:
 	@echo "make docs   write what is generated: docs/configuration.md, docs/metrics.md, docs/runbook.html, the dashboard and the links to it"
 	@echo "make clean  remove caches and both environments"
 
+# Nothing but what is listed (--no-deps), and that is all that is needed (check): left to choose, the pip of Debian 12 takes
+# the newest release of what another package asks for with an extra, such as coverage[toml], and then lacks its hash.
 define install
 	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
-	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(2)
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(1)/bin/python -m pip check --disable-pip-version-check
 	touch $@
 endef
 

@@ -31,6 +31,14 @@ def test_every_image_that_is_named_was_checked_and_no_other_is_listed() -> None:
     assert all(len(how) > 40 for how in CHECKED.values())
 
 
+@pytest.mark.parametrize("name", ["Makefile", "README.md", "Dockerfile"])
+def test_what_is_pinned_is_installed_as_it_is_pinned(name: str) -> None:
+    """Left to choose, pip takes what was released since, of what is asked for with an extra, and ends."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    pinned = [line for line in lines if "--require-hashes" in line]
+    assert pinned and all("--require-hashes --no-deps -r" in line for line in pinned)
+
+
 def test_no_image_of_redis_claims_a_debian_that_its_version_never_had() -> None:
     """The official images of Redis are made from trixie from 8.4 on, from bookworm before."""
     for image in named():
