@@ -213,6 +213,23 @@ def test_who_was_overtaken_and_finds_the_spill_removed_says_nothing(
     assert bench.comparison().tally.equal == 30
 
 
+def test_who_joins_just_when_all_is_read_and_the_spill_is_removed_is_not_refused(
+    fake: Fake, store: WholeStore, tmp_path: Path
+) -> None:
+    bench = Bench(fake, store, tmp_path, made(fake, tmp_path))
+    comparer = bench.comparer()
+    comparer.step()
+    joined = bench.comparison()
+    assert 0 < joined.done < joined.planned
+    bench.run()
+    assert not list((tmp_path / "spill").iterdir())
+    process = ProcessConfig(spill_dir=str(tmp_path / "spill"))
+    assert _spilling(process, store, joined)
+    store._redis.hset(store._key("comparison"), "done", joined.done)
+    with pytest.raises(SpillIncomplete):
+        _spilling(process, store, joined)
+
+
 def test_a_file_that_breaks_off_is_read_again_from_its_beginning_and_counted_once(
     fake: Fake, store: WholeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -262,14 +262,12 @@ def _refuse_others(migration: MigrationConfig, settings: CompareSettings) -> Non
 
 
 def _spilling(process: ProcessConfig, store: CompareStore, comparison: Comparison) -> Spilling:
-    """Who joins when some is sorted already must find it here."""
+    """Who joins when some is sorted already must find it here, unless all was read since and it is gone."""
     directory = Path(process.spill(comparison.id))
-    if 0 < comparison.done < comparison.planned and not directory.is_dir():
-        raise SpillIncomplete(
-            f"{directory}: is missing, and other processes have sorted items into it",
-            "give every host the same --spill-dir, on a file system that they share; where somebody has "
-            "emptied it, begin anew with --restart",
-        )
+    if _is_under_way(comparison) and not directory.is_dir():
+        now = store.begin_comparison(comparison.settings, Beginning.JOIN)
+        if now.id == comparison.id and _is_under_way(now):
+            raise _not_here(directory)
     partitions = comparison.settings.partitions()
 
     def parts() -> Parts:
@@ -281,6 +279,18 @@ def _spilling(process: ProcessConfig, store: CompareStore, comparison: Compariso
         return found
 
     return Spilling(directory, comparison.settings.buckets, parts)
+
+
+def _is_under_way(comparison: Comparison) -> bool:
+    return 0 < comparison.done < comparison.planned
+
+
+def _not_here(directory: Path) -> SpillIncomplete:
+    return SpillIncomplete(
+        f"{directory}: is missing, and other processes have sorted items into it",
+        "give every host the same --spill-dir, on a file system that they share; where somebody has "
+        "emptied it, begin anew with --restart",
+    )
 
 
 def _loop(comparer: Comparer, stop: threading.Event) -> None:
