@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -10,6 +11,8 @@ import pytest
 import structlog
 
 from pipeline.aws import Connection, SideConfig
+from pipeline.core.adaptive import is_probe
+from pipeline.core.ledger import PROBE, PROBE_MS, lag_bucket
 from pipeline.core.model import ABSENT, UNKNOWN, Change, ChangeType, Policy, Side, VerdictKind
 from pipeline.errors import AwsError, Throttled
 from pipeline.store import AwsClocks
@@ -510,3 +513,35 @@ def test_a_look_that_was_timed_before_this_process_knew_awss_time_is_put_back(
     world.validator.step()
     ledger = world.store.ledger()
     assert (ledger.reads, ledger.reached, ledger.outstanding) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_the_lag_of_probes_is_counted_where_the_deadline_follows_the_lag(
+    make: Callable[..., World], follows: bool
+) -> None:
+    world = make(Policy(60_000, 0, adapted_ms=0 if follows else None))
+    minute = world.store.now_ms() // 60_000
+    counts = [world.store._key(f"lag:{at}") for at in (minute, minute + 1)]
+    if follows:  # as if fifty probes had measured three seconds
+        for field, count in (
+            (lag_bucket(3_000), 50),
+            (f"{PROBE}{lag_bucket(3_000)}", 50),
+            (PROBE_MS, 150_000),
+        ):
+            world.store._redis.hset(counts[0], str(field), count)
+        world.store.adapt(600_000)
+        world.store._redis.delete(counts[0])
+    keys = [str(number) for number in range(100)]
+    probes = [key for key in keys if is_probe(world.compact(key))]
+    assert 0 < len(probes) < 20
+    for key in keys:
+        world.fake.control.put("target", world.item(key, "new"))
+    world.publish([world.change(key) for key in keys])
+    ledger = world.validate(lambda one: one.reached == len(keys))
+    counted: Counter[str] = Counter()
+    for name in counts:
+        for raw, number in cast(dict[bytes, bytes], world.store._redis.hgetall(name)).items():
+            if (label := raw.decode()) != PROBE_MS:
+                counted["probes" if label.startswith(PROBE) else "all"] += int(number)
+    assert (counted["all"], counted["probes"]) == (len(keys), len(probes) if follows else 0)
+    assert ledger.balanced
