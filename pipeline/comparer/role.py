@@ -27,10 +27,11 @@ from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.state import CompareSettings, Comparison
 from pipeline.core.model import Side
 from pipeline.core.sampling import Sampler
-from pipeline.errors import ConfigurationError, MonitorError, SpillIncomplete, StateLost, StoreError
+from pipeline.errors import ConfigurationError, MonitorError, StateLost, StoreError
 from pipeline.metrics import Metrics
 from pipeline.process import garbage, loops
 from pipeline.producers.export.opened import SideExport, open_for
+from pipeline.producers.export.spill import missing
 from pipeline.sides import clocks, connect, count_spent, report
 from pipeline.store import CompareStore, Outage, once_served
 from pipeline.store.compare_store import Beginning
@@ -267,7 +268,7 @@ def _spilling(process: ProcessConfig, store: CompareStore, comparison: Compariso
     if _is_under_way(comparison) and not directory.is_dir():
         now = store.begin_comparison(comparison.settings, Beginning.JOIN)
         if now.id == comparison.id and _is_under_way(now):
-            raise _not_here(directory)
+            raise missing(directory)
     partitions = comparison.settings.partitions()
 
     def parts() -> Parts:
@@ -283,14 +284,6 @@ def _spilling(process: ProcessConfig, store: CompareStore, comparison: Compariso
 
 def _is_under_way(comparison: Comparison) -> bool:
     return 0 < comparison.done < comparison.planned
-
-
-def _not_here(directory: Path) -> SpillIncomplete:
-    return SpillIncomplete(
-        f"{directory}: is missing, and other processes have sorted items into it",
-        "give every host the same --spill-dir, on a file system that they share; where somebody has "
-        "emptied it, begin anew with --restart",
-    )
 
 
 def _loop(comparer: Comparer, stop: threading.Event) -> None:

@@ -79,11 +79,7 @@ class Spill:
                 with path.open("rb") as file:
                     yield from _sections(file, bucket, self.buckets, path)
             except FileNotFoundError as error:
-                raise SpillIncomplete(
-                    f"{path}: is missing, and another process has sorted items into it",
-                    "give every host the same --spill-dir, on a file system that they share; where somebody "
-                    "has emptied it, begin anew with --restart",
-                ) from error
+                raise missing(path) from error
             except OSError as error:
                 raise _unusable(path, error) from error
             except (IsalError, struct.error) as error:  # type: ignore[misc]  # isal types it as an instance
@@ -200,6 +196,15 @@ def _tables(file: BinaryIO, buckets: int, path: Path) -> "array[int]":
         )
     file.seek(-_END.size - count * _OFFSET_BYTES, os.SEEK_END)
     return array("Q", file.read(count * _OFFSET_BYTES))
+
+
+def missing(path: Path) -> SpillIncomplete:
+    """A part, or the whole, of what was sorted elsewhere and has to be here."""
+    return SpillIncomplete(
+        f"{path}: is missing, and another process has sorted items into it",
+        "give every host the same --spill-dir, on a file system that they share; where somebody has "
+        "emptied it, begin anew with --restart",
+    )
 
 
 def _unusable(path: Path, error: OSError) -> SpillUnusable:
