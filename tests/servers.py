@@ -44,12 +44,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(condition: Callable[[], Seen | None], deadline_seconds: float = 30.0, what: str = "") -> Seen:
-    """Poll until `condition` returns something true and return that; fail after the deadline."""
+def eventually(
+    condition: Callable[[], Seen | None],
+    deadline_seconds: float = 30.0,
+    what: str | Callable[[], str] = "",
+) -> Seen:
+    """Poll until `condition` returns something true and return that; fail after the deadline.
+
+    what: is waited for, for who reads the failure; what a function says is asked for then.
+    """
     ends = time.monotonic() + deadline_seconds
     while not (seen := condition()):
         if time.monotonic() > ends:
-            pytest.fail(f"not within {deadline_seconds:g} s: {what or condition!r} (last seen: {seen!r})")
+            awaited = (what() if callable(what) else what) or repr(condition)
+            pytest.fail(f"not within {deadline_seconds:g} s: {awaited} (last seen: {seen!r})")
         time.sleep(0.02)
     return seen
 
