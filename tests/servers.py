@@ -25,6 +25,9 @@ from pipeline.process.tether import tied
 Seen = TypeVar("Seen")
 
 ROOT = Path(__file__).parent.parent
+#: How many times as long as on a machine of its own a test waits before it gives up: where many processes
+#: share two cores an emulator may not get round to an answer for a minute. What passes waits no longer.
+PATIENCE = 4
 #: A server that does not listen by then never will; the slowest (Java on a busy machine) takes about 5 s.
 START_SECONDS = 60.0
 END_SECONDS = 10.0
@@ -51,13 +54,14 @@ def eventually(
 ) -> Seen:
     """Poll until `condition` returns something true and return that; fail after the deadline.
 
-    what: is waited for, for who reads the failure; what a function says is asked for then.
+    deadline_seconds: on a machine of its own; see PATIENCE. what: is waited for, for who reads the failure;
+    what a function says is asked for then.
     """
-    ends = time.monotonic() + deadline_seconds
+    ends = time.monotonic() + PATIENCE * deadline_seconds
     while not (seen := condition()):
         if time.monotonic() > ends:
             awaited = (what() if callable(what) else what) or repr(condition)
-            pytest.fail(f"not within {deadline_seconds:g} s: {awaited} (last seen: {seen!r})")
+            pytest.fail(f"not within {PATIENCE * deadline_seconds:g} s: {awaited} (last seen: {seen!r})")
         time.sleep(0.02)
     return seen
 

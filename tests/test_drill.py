@@ -10,7 +10,6 @@ from tests.drill.run import drill
 from tests.drill.scenarios import FULL, SMALL, Scenario
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("scenario", SMALL, ids=lambda scenario: scenario.name)
 def test_every_planted_fault_is_found_and_nothing_else_is_said(
     tmp_path: Path, valkey_url: str, scenario: Scenario

@@ -30,7 +30,7 @@ EMPTY = {
 #: Rows of what this run does not do.
 NOT_DONE = {panel["title"] for panel in artifacts.panels() if "ddbmm_comparison_" in str(panel["targets"])}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ PAGED = {
     "redis": "RedisDown",
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -137,7 +137,6 @@ def many(tmp_path: Path, valkey_url: str) -> Iterator[Many]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(500)
 def test_twenty_migrations_do_not_wait_for_the_worst_of_them(many: Many) -> None:
     """Delays are told in the table, and not asserted; each migration's findings are its own truth."""
     with many.running():
