@@ -140,11 +140,13 @@ def _monitor(process: ProcessConfig, migrations: Migrations) -> int:
 
 def _supervise(process: ProcessConfig, looked: "Sequence[Looked]") -> int:
     """Run the roles for all; those that are refused now are tried again by them."""
-    from pipeline import supervisor
+    from pipeline import metrics, supervisor
     from pipeline.commands import opening, preparing
 
     preparing.check_any(looked)
     with _store_of(process, begin=True) as with_store:
+        # Before a state is begun that nobody would watch.
+        metrics.check_port(process.bind_address, process.metrics_port)
         opened = preparing.open_store(with_store, looked)
         preparing.check_any(opened)
         opening.announce_all(process, opened)

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pipeline.both_tables import is_complete
 from pipeline.commands import preparing
 from pipeline.config import Loaded, load
 from pipeline.errors import ConfigurationError, MonitorError, NotFound, SettingsChanged
+from pipeline.store import StoreView
 from tests.fake import Fake
 from tests.servers import eventually
 from tests.test_cli import MODULE, command
@@ -178,3 +180,15 @@ def test_a_run_says_who_is_refused_and_watches_the_others(given: Given, tmp_path
     assert said.startswith("migrations 2; 1 cannot be served now, and will be tried again")
     assert f"{given.name('gone')} not served: source: " in said
     assert f"migration is not served migration={given.name('gone')}" in said.replace("- ", "-")
+
+
+def test_a_run_whose_port_is_taken_begins_no_state_and_tells_of_none(given: Given) -> None:
+    """Whoever gives the same command twice is not told that a watch begins, and later finds none."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = command("run", *given.file("orders", "customers"), "--metrics-port", port)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert [f"127.0.0.1:{port}" in line for line in done.stderr.splitlines()] == [True]
+    loaded = given.loaded("orders", "customers")
+    for one in loaded.migrations:
+        assert StoreView.open(loaded.process.redis_url, one.name) is None
