@@ -58,6 +58,15 @@ class Given:
         self._path.write_text(f"{self._of_all}{more}migrations:\n{entries}")
         return ["--config", str(self._path)]
 
+    def twins(self) -> list[str]:
+        """`orders` three times: once more by its ARN, and once more as another target's source."""
+        file = self.file("orders")
+        arn = "arn:aws:dynamodb:us-east-1:123456789012:table/orders"
+        with self._path.open("a") as entries:
+            entries.write(f"  {self.name('again')}: {{source-table: '{arn}', target-table: orders-new}}\n")
+            entries.write(f"  {self.name('beside')}: {{source-table: orders, target-table: customers-new}}\n")
+        return file
+
     def name(self, source: str) -> str:
         return f"{source}-{self.suffix}"
 
@@ -192,3 +201,24 @@ def test_a_run_whose_port_is_taken_begins_no_state_and_tells_of_none(given: Give
     loaded = given.loaded("orders", "customers")
     for one in loaded.migrations:
         assert StoreView.open(loaded.process.redis_url, one.name) is None
+
+
+def test_two_of_the_same_tables_are_found_once_the_tables_are_seen(given: Given) -> None:
+    """One entry by name and one by ARN: the table that was meant would be looked at by nobody."""
+    file = given.twins()
+    said = f"migrations {given.name('orders')} and {given.name('again')} watch the same tables"
+    for words in (["run"], ["run", "--dry-run"], ["validator"]):
+        done = command(*words, *file)
+        assert (done.returncode, done.stdout) == (4, "")
+        assert [said in line for line in done.stderr.splitlines()] == [True]
+    assert command("run", "--dry-run", *file, "--migration", given.name("again")).returncode == 0
+
+    told = json.loads(command("doctor", "--json", *file).stdout)["migrations"]
+    failing = {
+        name: [line["says"] for line in one["checks"] if line["level"] == "fail"]
+        for name, one in told.items()
+        if not one["passed"]
+    }
+    assert list(failing) == [given.name("again")] and said in failing[given.name("again")][0]
+    warned = [line["says"] for line in told[given.name("beside")]["checks"] if line["level"] == "warn"]
+    assert any(f"migration {given.name('orders')} reads this stream as well" in one for one in warned)
