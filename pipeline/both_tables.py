@@ -25,6 +25,36 @@ class Tables(msgspec.Struct, frozen=True):
     def of(self, side: Side) -> TableInfo:
         return self.source if side is Side.SOURCE else self.target
 
+    def endpoint(self, side: Side) -> str:
+        return self.source_endpoint if side is Side.SOURCE else self.target_endpoint
+
+
+class Apart:
+    """Finds two migrations of the same tables where only the tables' descriptions show it: one entry gives a
+    name and another the ARN, or two profiles are of one account. One of them means another table, which
+    nobody would look at.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[MigrationConfig, Tables]] = []
+
+    def add(self, migration: MigrationConfig, tables: Tables) -> None:
+        """Raises ConfigurationError when an earlier one watches these tables."""
+        for other, its in self._seen:
+            if other.verify_on is migration.verify_on and all(_is_one(tables, its, side) for side in Side):
+                raise ConfigurationError(
+                    f"migrations {other.name} and {migration.name} watch the same tables "
+                    f"({tables.source.arn} and {tables.target.arn})",
+                    "give each its own source-table and target-table, or take one of them out",
+                )
+        self._seen.append((migration, tables))
+
+
+def _is_one(tables: Tables, others: Tables, side: Side) -> bool:
+    """Whether the table of that side is the other ones' table of that side."""
+    alike = tables.of(side).arn == others.of(side).arn
+    return alike and one_service(tables.endpoint(side), others.endpoint(side))
+
 
 def complete(migration: MigrationConfig, source: Connection, target: Connection) -> MigrationConfig:
     """The migration completed by its tables; itself where it is complete already.

@@ -8,6 +8,7 @@ Each command imports only what it needs: boto3 alone costs half a second, and `-
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,8 @@ from pipeline.process import logs, streams
 from pipeline.process.traces import trace_of
 
 if TYPE_CHECKING:
-    from pipeline.commands.comparison import Ended
+    from pipeline.both_tables import Apart
+    from pipeline.commands.comparison import Ended, Say
     from pipeline.commands.inspect import View
     from pipeline.commands.preparing import Looked
 
@@ -140,11 +142,13 @@ def _monitor(process: ProcessConfig, migrations: Migrations) -> int:
 
 def _supervise(process: ProcessConfig, looked: "Sequence[Looked]") -> int:
     """Run the roles for all; those that are refused now are tried again by them."""
-    from pipeline import supervisor
+    from pipeline import metrics, supervisor
     from pipeline.commands import opening, preparing
 
     preparing.check_any(looked)
     with _store_of(process, begin=True) as with_store:
+        # Before a state is begun that nobody would watch.
+        metrics.check_port(process.bind_address, process.metrics_port)
         opened = preparing.open_store(with_store, looked)
         preparing.check_any(opened)
         opening.announce_all(process, opened)
@@ -152,32 +156,37 @@ def _supervise(process: ProcessConfig, looked: "Sequence[Looked]") -> int:
 
 
 def _compare(process: ProcessConfig, migrations: Migrations) -> int:
+    from pipeline.both_tables import Apart
     from pipeline.commands import comparisons
 
+    apart = Apart()
     if process.dry_run and len(migrations) > 1:
-        return comparisons.plans(process, migrations, _comparison_plan)
+        return comparisons.plans(process, migrations, functools.partial(_comparison_plan, apart))
     if process.dry_run:
-        print(_comparison_plan(process, migrations[0]))
+        print(_comparison_plan(apart, process, migrations[0]))
         return exit_codes.FINE
     if len(migrations) > 1:
-        return comparisons.run(process, migrations, _compared)
-    return _compared(process, migrations[0]).say(process)
+        return comparisons.run(process, migrations, functools.partial(_compared, apart))
+    return _compared(apart, process, migrations[0], streams.say).say(process)
 
 
-def _comparison_plan(process: ProcessConfig, migration: MigrationConfig) -> str:
+def _comparison_plan(apart: "Apart", process: ProcessConfig, migration: MigrationConfig) -> str:
     from pipeline.commands import comparison
 
-    return comparison.plan_text(process, *comparison.prepare(process, migration))
+    completed, tables, definitions = comparison.prepare(process, migration)
+    apart.add(migration, tables)
+    return comparison.plan_text(process, completed, tables, definitions)
 
 
-def _compared(process: ProcessConfig, migration: MigrationConfig) -> "Ended":
-    """Begin the comparison, or go on with it, to its end."""
+def _compared(apart: "Apart", process: ProcessConfig, migration: MigrationConfig, say: "Say") -> "Ended":
+    """Begin the comparison, or go on with it, to its end. apart: knows those that were compared before it."""
     from pipeline import supervisor
     from pipeline.commands import comparison
 
-    prepared, _, definitions = comparison.prepare(process, migration)
+    prepared, tables, definitions = comparison.prepare(process, migration)
+    apart.add(migration, tables)
     with _shared_store(process) as with_store:
-        prepared, begun = comparison.begun(with_store, prepared, definitions)
+        prepared, begun = comparison.begun(with_store, prepared, definitions, say)
         watch = comparison.Watch(with_store, prepared, begun, is_embedded=not process.redis_url)
         return watch.finish(supervisor.run(with_store, (prepared,), _ROLES["compare"], watch.ended))
 
@@ -189,9 +198,9 @@ def _comparer(process: ProcessConfig, migrations: Migrations) -> int:
     if process.dry_run:
         return _compare(process, migrations)
 
-    def joined(migration: MigrationConfig) -> MigrationConfig:
+    def joined(migration: MigrationConfig, say: "Say") -> MigrationConfig:
         prepared, _, definitions = comparison.prepare(process, migration)
-        return comparison.begun(process, prepared, definitions)[0]
+        return comparison.begun(process, prepared, definitions, say)[0]
 
     return supervisor.run(process, comparisons.joined(migrations, joined), _ROLES["comparer"])
 

@@ -16,11 +16,12 @@ import structlog
 
 from pipeline import exit_codes
 from pipeline.commands import comparisons
-from pipeline.commands.comparison import Ended
+from pipeline.commands.comparison import Ended, Say
 from pipeline.comparer import role
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.errors import ConfigurationError
 from tests import servers
+from tests.comparing import arn_of
 from tests.fake import FakeProcess
 from tests.servers import eventually
 from tests.system import CONVERGE, REGION, STABLE, FakeTable
@@ -104,6 +105,8 @@ def test_each_is_compared_and_one_that_is_refused_stops_no_other(
     said = " ".join(table)
     assert "2 of 3 migrations compared" in said and f"{gone}: " in said
     assert f"{lacks}: comparing (3 of 3)" in done.stderr
+    notes = [line for line in done.stderr.splitlines() if "one segment: " in line]
+    assert [line.partition(": one segment")[0] for line in notes] == [f"{equal}, {lacks}"]
     again = pairs.run("compare", "--json", "--migration", equal)
     assert (again.returncode, json.loads(again.stdout.splitlines()[-1])["answer"]) == (0, "equal")
 
@@ -147,6 +150,20 @@ def test_a_comparer_goes_round_and_joins_what_is_begun_again(
         view.close()
 
 
+def test_a_table_is_not_compared_in_place_of_another(
+    tmp_path: Path, fake: FakeProcess, store_url: str
+) -> None:
+    """Named by its ARN a second time: the table that was meant there was compared by nobody."""
+    pairs = Pairs(tmp_path, fake, store_url)
+    one = pairs.add("one")
+    again = pairs.name("again", arn_of(FakeTable(fake, "one-source")), "one-target")
+    for words in (["compare", "--dry-run"], ["compare"]):
+        done = pairs.run(*words)
+        assert done.returncode == exit_codes.CONFIGURATION, done.stderr[-3000:]
+        assert f"{again}: migrations {one} and {again} watch the same tables" in done.stderr
+    assert f"{one}: EQUAL" in done.stdout and f"{again}: EQUAL" not in done.stdout
+
+
 # --- what becomes of the rest ------------------------------------------------------------------------------
 
 
@@ -158,7 +175,7 @@ def test_a_signal_ends_them_all(capsys: pytest.CaptureFixture[str]) -> None:
     """While its processes run: the supervisor's; in between: ours."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
-    def killed(_process: ProcessConfig, _migration: MigrationConfig) -> Ended:
+    def killed(_process: ProcessConfig, _migration: MigrationConfig, _say: Say) -> Ended:
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("it goes on")
 
@@ -178,7 +195,7 @@ def test_stop_after_is_of_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.commands.comparisons.time.monotonic", lambda: now[0])
     left = []
 
-    def takes_six_seconds(process: ProcessConfig, _migration: MigrationConfig) -> Ended:
+    def takes_six_seconds(process: ProcessConfig, _migration: MigrationConfig, _say: Say) -> Ended:
         left.append(process.stop_after_ms)
         now[0] += 6
         return Ended(0, EQUAL, "EQUAL")
@@ -189,7 +206,7 @@ def test_stop_after_is_of_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_refused_ones_keep_a_comparer_from_starting(capsys: pytest.CaptureFixture[str]) -> None:
-    def join(migration: MigrationConfig) -> MigrationConfig:
+    def join(migration: MigrationConfig, _say: Say) -> MigrationConfig:
         if migration.name != "good":
             raise ConfigurationError(f"{migration.name} is gone", "make it")
         return migration

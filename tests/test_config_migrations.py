@@ -68,6 +68,20 @@ def test_migration_narrows_to_one(tmp_path: Path, by: str) -> None:
     assert (one.name, one.source_table) == ("customers", "customers_v1")
 
 
+@pytest.mark.parametrize(
+    "twice",
+    ["--migration orders --migration customers", "--migration=orders --migration customers", "--config {0}b"],
+)
+def test_two_names_are_not_taken_for_the_last_of_them(tmp_path: Path, twice: str) -> None:
+    """`gate` would answer GO, and have asked nobody of the first."""
+    file = written(tmp_path, THREE)
+    words = twice.format(file[1]).split()
+    with pytest.raises(UsageError, match=f"{words[0].partition('=')[0]} is given twice"):
+        load(["gate", *file, *words], {})
+    (one,) = load(["gate", *file, *["--migration", "orders"] * 2], {}).migrations
+    assert one.name == "orders"
+
+
 def test_one_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused:
         load(["gate", *written(tmp_path, THREE), "--migration", "order"], {})

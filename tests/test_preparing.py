@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pipeline.both_tables import is_complete
 from pipeline.commands import preparing
 from pipeline.config import Loaded, load
 from pipeline.errors import ConfigurationError, MonitorError, NotFound, SettingsChanged
+from pipeline.store import StoreView
 from tests.fake import Fake
 from tests.servers import eventually
 from tests.test_cli import MODULE, command
@@ -55,6 +57,15 @@ class Given:
         )
         self._path.write_text(f"{self._of_all}{more}migrations:\n{entries}")
         return ["--config", str(self._path)]
+
+    def twins(self) -> list[str]:
+        """`orders` three times: once more by its ARN, and once more as another target's source."""
+        file = self.file("orders")
+        arn = "arn:aws:dynamodb:us-east-1:123456789012:table/orders"
+        with self._path.open("a") as entries:
+            entries.write(f"  {self.name('again')}: {{source-table: '{arn}', target-table: orders-new}}\n")
+            entries.write(f"  {self.name('beside')}: {{source-table: orders, target-table: customers-new}}\n")
+        return file
 
     def name(self, source: str) -> str:
         return f"{source}-{self.suffix}"
@@ -178,3 +189,36 @@ def test_a_run_says_who_is_refused_and_watches_the_others(given: Given, tmp_path
     assert said.startswith("migrations 2; 1 cannot be served now, and will be tried again")
     assert f"{given.name('gone')} not served: source: " in said
     assert f"migration is not served migration={given.name('gone')}" in said.replace("- ", "-")
+
+
+def test_a_run_whose_port_is_taken_begins_no_state_and_tells_of_none(given: Given) -> None:
+    """Whoever gives the same command twice is not told that a watch begins, and later finds none."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = command("run", *given.file("orders", "customers"), "--metrics-port", port)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert [f"127.0.0.1:{port}" in line for line in done.stderr.splitlines()] == [True]
+    loaded = given.loaded("orders", "customers")
+    for one in loaded.migrations:
+        assert StoreView.open(loaded.process.redis_url, one.name) is None
+
+
+def test_two_of_the_same_tables_are_found_once_the_tables_are_seen(given: Given) -> None:
+    """One entry by name and one by ARN: the table that was meant would be looked at by nobody."""
+    file = given.twins()
+    said = f"migrations {given.name('orders')} and {given.name('again')} watch the same tables"
+    for words in (["run"], ["run", "--dry-run"], ["validator"]):
+        done = command(*words, *file)
+        assert (done.returncode, done.stdout) == (4, "")
+        assert [said in line for line in done.stderr.splitlines()] == [True]
+    assert command("run", "--dry-run", *file, "--migration", given.name("again")).returncode == 0
+
+    told = json.loads(command("doctor", "--json", *file).stdout)["migrations"]
+    failing = {
+        name: [line["says"] for line in one["checks"] if line["level"] == "fail"]
+        for name, one in told.items()
+        if not one["passed"]
+    }
+    assert list(failing) == [given.name("again")] and said in failing[given.name("again")][0]
+    warned = [line["says"] for line in told[given.name("beside")]["checks"] if line["level"] == "warn"]
+    assert any(f"migration {given.name('orders')} reads this stream as well" in one for one in warned)

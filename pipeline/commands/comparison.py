@@ -7,6 +7,7 @@ the items one segment is asked for, to see that Scan is allowed.
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,6 @@ from pipeline.core.comparing.state import CompareSettings, Comparison, ExportSee
 from pipeline.core.figures import Figures
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError, StateLost, StoreError, StoreUnavailable
-from pipeline.process import streams
 from pipeline.producers.export.buckets import bucket_count
 from pipeline.producers.export.opened import open_for
 from pipeline.producers.export.spill import clear
@@ -47,6 +47,8 @@ UNSERVED_SECONDS = 180.0
 #: How much larger an export's items are than its compressed files, at most for most tables; a bucket that is
 #: larger than was planned costs memory, and looks at keys one by one in the end.
 UNZIPPED = 8
+#: Is told what is to be known of a comparison before it begins, a line each.
+Say = Callable[[str], None]
 _EXIT = {
     Answer.EQUAL: exit_codes.FINE,
     Answer.FINDINGS: exit_codes.FAILED,
@@ -167,14 +169,14 @@ def notes(migration: MigrationConfig, definitions: DefinitionsCompared) -> list[
 
 
 def begun(
-    process: ProcessConfig, migration: MigrationConfig, definitions: DefinitionsCompared
+    process: ProcessConfig, migration: MigrationConfig, definitions: DefinitionsCompared, say: Say
 ) -> tuple[MigrationConfig, Comparison]:
     """What was prepared, begun or gone on with; and the migration as its state knows it."""
     for line in notes(migration, definitions):
-        streams.say(line)
+        say(line)
     prepared = as_begun(process, migration)
     for change in preflight.open_store(process, prepared).changed:
-        streams.say(f"the run's times are not those of this comparison: {change}")
+        say(f"the run's times are not those of this comparison: {change}")
     return prepared, begin(process, prepared)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from pipeline import exit_codes
-from pipeline.commands.comparison import Ended
+from pipeline.commands.comparison import Ended, Say
 from pipeline.commands.several import worst
-from pipeline.config import MigrationConfig, ProcessConfig
+from pipeline.config import MigrationConfig, ProcessConfig, listed
 from pipeline.errors import MonitorError
 from pipeline.process import streams
 from pipeline.report import comparison_text
@@ -24,7 +24,7 @@ from pipeline.report.columns import paragraph
 from pipeline.report.findings_text import json_line
 
 #: Makes the comparison of one migration. Raises MonitorError.
-Compare = Callable[[ProcessConfig, MigrationConfig], Ended]
+Compare = Callable[[ProcessConfig, MigrationConfig, Say], Ended]
 
 
 class _Stopped(BaseException):
@@ -39,6 +39,7 @@ def run(process: ProcessConfig, migrations: Sequence[MigrationConfig], compare: 
     """Compare all of them; the exit code of the worst. --stop-after is of all together."""
     began = time.monotonic()
     ended: dict[str, Ended] = {}
+    notes = _Notes()
     code = None
     for number, migration in enumerate(migrations, start=1):
         left = _left(process, time.monotonic() - began)
@@ -48,12 +49,13 @@ def run(process: ProcessConfig, migrations: Sequence[MigrationConfig], compare: 
             continue
         streams.say(f"{migration.name}: comparing ({number} of {len(migrations)})")
         try:
-            one = _one(left, migration, compare)
+            one = _one(left, migration, compare, notes.of(migration.name))
         except _Stopped as stopped:
             one = Ended(stopped.code, problem="a signal ended the command", stopped=True)
         ended[migration.name] = one
         _say(process, migration.name, one)
         code = one.code if one.stopped else None
+    notes.say(len(migrations))
     _conclude(process, ended)
     return (
         exit_codes.INTERRUPTED
@@ -70,11 +72,26 @@ def _left(process: ProcessConfig, seconds: float) -> ProcessConfig | None:
     return dataclasses.replace(process, stop_after_ms=left_ms) if left_ms > 0 else None
 
 
-def _one(process: ProcessConfig, migration: MigrationConfig, compare: Compare) -> Ended:
+class _Notes:
+    """What was to be known of each, kept and said once for all of whom it is true."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, list[str]] = {}
+
+    def of(self, name: str) -> Say:
+        return lambda note: self._of.setdefault(note, []).append(name)
+
+    def say(self, count: int) -> None:
+        for note, names in self._of.items():
+            whom = f"all {count}" if len(names) == count else listed(names)
+            streams.say(f"{whom}: {note}")
+
+
+def _one(process: ProcessConfig, migration: MigrationConfig, compare: Compare, say: Say) -> Ended:
     """Signals are the supervisor's while it has processes, and ours before and after."""
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return compare(process, migration)
+        return compare(process, migration, say)
     except MonitorError as error:
         return Ended(error.exit_code, problem=str(error))
     finally:
@@ -131,21 +148,23 @@ def plans(
 
 
 def joined(
-    migrations: Sequence[MigrationConfig], join: Callable[[MigrationConfig], MigrationConfig]
+    migrations: Sequence[MigrationConfig], join: Callable[[MigrationConfig, Say], MigrationConfig]
 ) -> tuple[MigrationConfig, ...]:
     """Those whose comparison a `comparer` has joined. Of several, one that is refused is left out."""
+    notes = _Notes()
     found: list[MigrationConfig] = []
     refused: list[MonitorError] = []
     for migration in migrations:
         if len(migrations) > 1:
             streams.say(f"{migration.name}: joining its comparison")
         try:
-            found.append(join(migration))
+            found.append(join(migration, notes.of(migration.name) if len(migrations) > 1 else streams.say))
         except MonitorError as error:
             if len(migrations) == 1:
                 raise
             streams.say(f"{migration.name}: left out: {error}")
             refused.append(error)
+    notes.say(len(migrations))
     if not found:
         raise refused[0]
     return tuple(found)

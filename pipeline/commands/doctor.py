@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pipeline import both_tables
 from pipeline.aws import Connection, TableInfo, credential_files, read_definition
-from pipeline.both_tables import Tables
+from pipeline.both_tables import Apart, Tables
 from pipeline.commands import preflight
 from pipeline.commands.lines import Level, Line, checked, show, show_each
 from pipeline.commands.notes import notes
@@ -43,10 +43,23 @@ def run(process: ProcessConfig, migrations: Sequence[MigrationConfig]) -> int:
     if len(migrations) == 1:
         return show(examine(process, migrations[0]), as_json=process.json)
     reached = Connections().connect
+    examined = [_Examination(process, one, reached) for one in migrations]
     with ThreadPoolExecutor(min(THREADS, len(migrations)), "doctor") as pool:
-        found = pool.map(lambda one: examine(process, one, reached), migrations)
-        sections = {one.name: made for one, made in zip(migrations, found, strict=True)}
+        found = list(pool.map(_Examination.lines, examined))
+    for own, lines in zip(found, _among(examined), strict=True):
+        own.extend(lines)
+    sections = {one.name: lines for one, lines in zip(migrations, found, strict=True)}
     return show_each(sections, as_json=process.json)
+
+
+def _among(examined: "Iterable[_Examination]") -> list[list[Line]]:
+    """What is to be said of each beside those before it: it watches their tables, or reads their stream."""
+    apart = Apart()
+    readers: dict[object, str] = {}
+    return [
+        checked("tables", lambda one=one: one.check_apart(apart)) + one.same_stream(readers)  # type: ignore[misc]
+        for one in examined
+    ]
 
 
 def examine(process: ProcessConfig, migration: MigrationConfig, reached: Reached = connect) -> list[Line]:
@@ -86,6 +99,24 @@ class _Examination:
         lines += checked("direction", self._direction)
         lines += self._notes()
         return lines
+
+    def check_apart(self, apart: Apart) -> Iterable[Line]:
+        """No line; raises as `Apart.add`."""
+        if self._tables is not None:
+            apart.add(self._migration, self._tables)
+        return ()
+
+    def same_stream(self, readers: dict[object, str]) -> list[Line]:
+        """readers: who of those before it reads which stream."""
+        if self._stream is None:
+            return []
+        place = self._stream.info.arn, self._stream.endpoint
+        other = readers.setdefault(place, self._migration.name)
+        if other == self._migration.name:
+            return []
+        says = f"migration {other} reads this stream as well, and each of both counts as a reader of its own"
+        remedy = "make sure that AWS allows so many beside the replicator; else requests are throttled"
+        return [Line("stream readers", "warn", says, remedy)]
 
     # --- access ------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from pipeline.both_tables import Tables
+from pipeline.both_tables import Apart, Tables
 from pipeline.commands import preflight
 from pipeline.commands.preflight import Opened, StreamSeen
 from pipeline.config import MigrationConfig, ProcessConfig
@@ -41,14 +41,19 @@ Look = Callable[[Looked], Looked]
 
 
 def prepare(process: ProcessConfig, migrations: Sequence[MigrationConfig]) -> list[Looked]:
-    """See the tables and the stream of each."""
+    """See the tables and the stream of each. Raises ConfigurationError where two of them have the same."""
     reached = Connections().connect
 
     def look(one: Looked) -> Looked:
         completed, tables, stream = preflight.prepare(process, one.migration, reached)
         return Looked(completed, seen=(tables, stream))
 
-    return _each([Looked(one) for one in migrations], look)
+    looked = _each([Looked(one) for one in migrations], look)
+    apart = Apart()
+    for one in looked:
+        if one.seen is not None:
+            apart.add(one.migration, one.seen[0])
+    return looked
 
 
 def await_store(process: ProcessConfig, migrations: Sequence[MigrationConfig]) -> list[Looked]:

@@ -35,6 +35,7 @@ from pipeline.metrics.exposition import (
     Page,
     Served,
     SlotFilesCollector,
+    check_port,
     serve,
 )
 from pipeline.metrics.migration import AwsObserver, MigrationMetrics, ReaderMetrics, ValidatorMetrics
@@ -57,6 +58,7 @@ __all__ = [
     "StoreCollector",
     "ValidatorMetrics",
     "Watched",
+    "check_port",
     "declarations",
     "prepare_directory",
     "serve",

@@ -167,12 +167,20 @@ def serve(
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as http.server names it
             """A line for every scrape says nothing."""
 
+    return MetricsServer(_listening(bind, port, Handler))
+
+
+def check_port(bind: str, port: int) -> None:
+    """Raises what `serve` would: to be asked before anything is begun."""
+    _listening(bind, port, BaseHTTPRequestHandler).server_close()
+
+
+def _listening(bind: str, port: int, handler: type[BaseHTTPRequestHandler]) -> _Listener:
     try:
-        listener = (_Listener6 if ":" in bind else _Listener)((bind, port), Handler)
+        return (_Listener6 if ":" in bind else _Listener)((bind, port), handler)
     except (OSError, OverflowError) as error:
         is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise (PortTaken if is_taken else ConfigurationError)(
             f"cannot serve metrics on {bind}:{port} ({error})",
             "choose another --metrics-port or --bind-address",
         ) from error
-    return MetricsServer(listener)
