@@ -51,8 +51,8 @@ class History(msgspec.Struct, frozen=True):
     both. excused_since_ms: when a look first showed the present difference to be one that TTL will remove
     (0 = it is not). skipped: versions thinned out after versions[lo], not reached until a later one is.
     settle: a settling look is due before closing. incomplete: a version may be missing. late: bucket in which
-    the key is counted as waiting. suspect: a comparison began it, and no change was published since. unseen: the
-    newest version was published after the latest look, so none can have missed it.
+    the key is counted as waiting. suspect: a comparison began it, and no change was published since.
+    unseen: the newest version was published after the latest look, so none can have missed it.
     """
 
     versions: tuple[Version, ...]
