@@ -15,7 +15,7 @@ import structlog
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.gate import NOT_BEGUN
 from pipeline.errors import ConfigurationError, MonitorError
-from pipeline.gathering import ASKED_BY_PAGE, gather, maker, serves_nobody
+from pipeline.gathering import ASKED_BY_PAGE, gather, maker, not_named, serves_nobody
 from pipeline.metrics import Page, Served
 from pipeline.report import cover, standing
 from pipeline.report.facts import Facts
@@ -114,6 +114,7 @@ class Overview:
         self._links = {page.name: page.path for page in each}
         self._lock = threading.Lock()
         self._standings: list[Standing] = []
+        self._not_named: list[str] = []
         self._at_ms: int | None = None
         self._good_until = 0.0
 
@@ -126,7 +127,9 @@ class Overview:
         def made() -> str:
             standings, at_ms = self._known()
             who = maker(self._process.redis_url)
-            return html.overview_page(standings, at_ms, who, self._links, refreshed=refreshed)
+            return html.overview_page(
+                standings, at_ms, who, self._links, self._not_named, refreshed=refreshed
+            )
 
         return _served(HTML, _page_headers(refreshed=refreshed), made)
 
@@ -145,13 +148,17 @@ class Overview:
                 if serves_nobody(self._process.redis_url, error):
                     raise
                 found[page.name] = standing.problem_of(error)
-        return cover.make(found, maker(self._process.redis_url))
+        return cover.make(found, maker(self._process.redis_url), self._others())
+
+    def _others(self) -> list[str]:
+        return not_named(self._process, self._links)
 
     def _known(self) -> tuple[list[Standing], int | None]:
         with self._lock:
             began = time.monotonic()
             if began >= self._good_until:
                 self._standings, self._at_ms = self._look()
+                self._not_named = self._others()
                 self._good_until = _good_until(began)
             return self._standings, self._at_ms
 
