@@ -115,6 +115,13 @@ def test_a_database_that_the_server_lacks_is_named_with_what_to_do(store_url: st
     assert refused.value.remedy
 
 
+@pytest.mark.parametrize("answer", [one for one, kind in ANSWERS if kind is StoreNotReady])
+def test_what_is_waited_for_is_said_with_what_helps(answer: str) -> None:
+    with saying(f"{answer}\r\n".encode()) as url, pytest.raises(StoreNotReady) as refused:
+        RedisConnection(url, "m").time_ms()
+    assert refused.value.remedy
+
+
 def test_a_long_answer_is_cut_and_escaped() -> None:
     page = "-ERR \x1b[2J" + "<html>" * 50_000
     with saying(f"{page}\r\n".encode()) as url, pytest.raises(StoreUnusable) as refused:
@@ -160,6 +167,19 @@ def test_a_cluster_of_one_node_works(cluster: tuple[redis.Redis, str]) -> None:
     assert connection.clock.now_ms() > 0
 
 
+@pytest.mark.parametrize("binary", [servers.valkey_binary, servers.redis_binary])
+def test_another_database_of_a_cluster_is_refused_with_what_to_write(
+    tmp_path: Path, binary: Callable[[], str]
+) -> None:
+    config = ("--cluster-enabled", "yes", "--cluster-port", str(servers.free_port()))
+    with (
+        servers.redis_like(binary(), tmp_path, *config) as url,
+        pytest.raises(StoreUnusable, match="database") as refused,
+    ):
+        RedisConnection(url.replace("/0", "/1"), "m").time_ms()
+    assert type(refused.value) is StoreUnusable and "redis+cluster://" in refused.value.remedy
+
+
 # --- INFO --------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +215,15 @@ def test_an_old_server_is_refused_however_it_writes_its_version(version: str) ->
         pytest.raises(ConfigurationError, match=rf"{version} is too old.*7\.0\.4"),
     ):
         check_server(connection)
+
+
+def test_an_old_server_is_said_to_be_old_before_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    info = b"redis_version:6.2.14\r\nmaxmemory_policy:noeviction"
+    answers = {**HANDSHAKE, "INFO": b"$%d\r\n%s\r\n" % (len(info), info)}
+    with saying(b"-ERR unknown command\r\n", answers) as url:
+        main(["doctor", "--target-table=b", "--region=us-east-1", f"--redis-url={url}"], {})
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "redis:" in line]
+    assert "redis 6.2.14 is too old" in line
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,32 @@ def test_a_user_who_lacks_one_of_the_commands_is_told_so_at_the_start(store_url:
     assert "limited" not in str(refused.value), "a part of the URL's credentials"
 
 
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        ("HELLO",),
+        ("EVALSHA",),
+        ("SELECT",),
+        ("TIME", "HSCAN", "MULTI", "SCRIPT"),
+        ("TYPE", "XAUTOCLAIM", "PFADD", "EXEC"),
+    ],
+    ids="+".join,
+)
+def test_commands_that_the_server_lacks_are_named_at_the_start(
+    tmp_path: Path, lacking: tuple[str, ...]
+) -> None:
+    """A proxy, a managed server, `rename-command`: no rule of an ACL helps there."""
+    renamed = (word for command in lacking for word in ("--rename-command", command, f"hidden-{command}"))
+    with (
+        servers.redis_like(servers.redis_binary(), tmp_path, *renamed) as url,
+        pytest.raises(ConfigurationError) as refused,
+    ):
+        check_permissions(connection(url.replace("/0", "/1")), list(Role))
+    named = refused.value.problem.partition(": ")[2].split(", ")
+    assert sorted(named) == sorted(lacking)
+    assert "rename-command" in refused.value.remedy and "ACL" not in refused.value.remedy
+
+
 @pytest.mark.parametrize("script", sorted({one for own in _SCRIPTS.values() for one in own}), ids=str)
 def test_every_permission_is_asked_for_as_a_whole_command(store_url: str, script: Script) -> None:
     """Redis 8 with its security corrections answers with an error where words are missing."""

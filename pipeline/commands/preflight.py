@@ -170,8 +170,8 @@ def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     """
     connection = RedisConnection(process.redis_url, migration.name)
     try:
+        check_server(connection)  # first: one that is too old lacks commands, and is to be said to be that
         check_permissions(connection, _STORE_ROLES.get(process.command, tuple(Role)))
-        check_server(connection)
     except StoreNotReady:
         raise
     except StoreError as error:

@@ -196,4 +196,6 @@ def _fault_of_options(parts: SplitResult) -> str:
             return f"the option {name} has a value that it cannot have"
         if name.startswith("ssl_") and parts.scheme != "rediss":
             return f"the option {name} is for TLS: write rediss://"
+    if "ssl_keyfile" in names and "ssl_certfile" not in names:
+        return "the option ssl_keyfile is the key of a certificate: name that too, with ssl_certfile"
     return ""

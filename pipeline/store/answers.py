@@ -6,6 +6,7 @@ Whoever plays a role waits through all of it; a start ends with what waiting doe
 """
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -25,18 +26,31 @@ from pipeline.errors import (
     StoreUnusable,
 )
 
-#: How a server says that it serves nobody for a while, by the first word of its answer.
+#: How a server says that it serves nobody for a while, by the first word of its answer, and what helps.
+_MOVES = ("the Redis cluster is moving this migration", "let the move of its slot end")
 _NOT_READY = {
-    "LOADING": "Redis is still loading its data",
-    "BUSY": "Redis is busy with a script of somebody",
-    "MISCONF": "Redis takes no writes now, because it cannot save",
-    "NOREPLICAS": "Redis takes no writes now, because it has too few replicas",
-    "READONLY": "Redis takes no writes now: what answers is a replica",
-    "MASTERDOWN": "what answers is a replica that has lost its primary",
-    "CLUSTERDOWN": "the Redis cluster is down",
-    "TRYAGAIN": "the Redis cluster is moving this migration",
-    "ASK": "the Redis cluster is moving this migration",
-    "NOSCRIPT": "Redis forgot its scripts",
+    "LOADING": ("Redis is still loading its data", "wait until it has"),
+    "BUSY": ("Redis is busy with a script of somebody", "wait for its end, or ask for it: SCRIPT KILL"),
+    "MISCONF": (
+        "Redis takes no writes now, because it cannot save",
+        "make room on its disk; its log says more",
+    ),
+    "NOREPLICAS": (
+        "Redis takes no writes now, because it has too few replicas",
+        "start its replicas, or set a lower min-replicas-to-write",
+    ),
+    "READONLY": (
+        "Redis takes no writes now: what answers is a replica",
+        "name the primary in --redis-url; while one fails over, wait",
+    ),
+    "MASTERDOWN": ("what answers is a replica that has lost its primary", "start its primary, or name that"),
+    "CLUSTERDOWN": (
+        "the Redis cluster is down",
+        "start the nodes that are gone; CLUSTER INFO and CLUSTER NODES say what is missing",
+    ),
+    "TRYAGAIN": _MOVES,
+    "ASK": _MOVES,
+    "NOSCRIPT": ("Redis forgot its scripts", ""),
 }
 #: redis-py takes the first word off these.
 _WORDS: dict[type[redis.RedisError], str] = {
@@ -62,6 +76,19 @@ MOST_COUNTED = 2**63 - 1
 _OF_A_CLUSTER = (
     "write redis+cluster://HOST:6379,HOST:6379 with some of its nodes, or use a server that is no node"
 )
+#: The remedy where commands are missing.
+ALL_COMMANDS = (
+    "use a server that has all commands of Redis 7.0.4 or Valkey 8 under their own names: a proxy, a managed "
+    "service or `rename-command` may take some away"
+)
+_VOUCHED = (
+    "name the file of who vouches for its certificate behind the database (?ssl_ca_certs=FILE), and the "
+    "host as the certificate has it"
+)
+_TLS_FILES = "check ssl_ca_certs, ssl_certfile, ssl_keyfile and ssl_password in --redis-url"
+#: Why a file cannot be read; a connection to a host reads those of TLS alone, one to a socket that.
+_NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_TO_A_SOCKET = re.compile(r" connecting to /")
 #: redis-py puts this in front, with the whole command.
 _OF_A_PIPELINE = re.compile(r"\ACommand # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
 _USER = re.compile(r"User \S+ has no permissions")
@@ -87,7 +114,8 @@ def translation(error: Exception, *, in_cluster: bool = False) -> StoreError:
     text = _OF_A_PIPELINE.sub("", str(error))
     word = _WORDS.get(type(error)) or text.partition(" ")[0]  # type: ignore[arg-type]
     said = quoted(text if text.startswith(word) else f"{word} {text}")
-    if isinstance(error, redis.exceptions.NoPermissionError):
+    aborted = isinstance(error, redis.exceptions.ExecAbortError)
+    if isinstance(error, redis.exceptions.NoPermissionError) or (aborted and "because of: NOPERM" in text):
         may_not = quoted(_USER.sub("it has no permission", text))
         return NotAllowed(
             f"the Redis user may not do what is needed: {may_not}", "`doctor` says what to allow"
@@ -101,10 +129,23 @@ def translation(error: Exception, *, in_cluster: bool = False) -> StoreError:
     if word in ("MOVED", "CROSSSLOT"):
         return _elsewhere(said, wait=in_cluster and word == "MOVED")
     if word in _NOT_READY:
-        return StoreNotReady(f"{_NOT_READY[word]}: {said}")
+        problem, remedy = _NOT_READY[word]
+        return StoreNotReady(f"{problem}: {said}", remedy)
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
-        return StoreUnavailable(f"Redis cannot be reached: {quoted(text)}")
+        return _unreachable(error, text)
     return _of_state(word, said) or _unforeseen(error, said)
+
+
+def _unreachable(error: Exception, text: str) -> StoreError:
+    problem, cause = f"Redis cannot be reached: {quoted(text)}", error.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return StoreUnavailable(problem, _VOUCHED)
+    if isinstance(cause, ssl.SSLError):
+        return StoreUnavailable(problem, f"{_TLS_FILES}; where the server has no TLS write redis://")
+    if isinstance(cause, _NO_FILE) and not _TO_A_SOCKET.search(text):
+        no_file = quoted(cause.strerror or "")
+        return StoreUnusable(f"a file that --redis-url names for TLS cannot be read: {no_file}", _TLS_FILES)
+    return StoreUnavailable(problem)
 
 
 def _elsewhere(said: str, *, wait: bool) -> StoreError:
@@ -133,8 +174,15 @@ def _unforeseen(error: Exception, said: str) -> StoreError:
         return StoreUnusable(*error.args)
     if "DB index is out of range" in said:
         return StoreUnusable(
-            "the server has no such database as --redis-url names", "name one that it has, mostly 0 to 15"
+            "the server has no such database as --redis-url names",
+            "name one that it has, mostly 0 to 15; a cluster is named redis+cluster://HOST:6379,HOST:6379",
         )
+    if "SELECT is not allowed in cluster mode" in said:
+        return StoreUnusable(
+            "the Redis in --redis-url is a node of a cluster, which has database 0 alone", _OF_A_CLUSTER
+        )
+    if "unknown command" in said.lower():
+        return Unexpected(f"the server lacks a command that is needed: {said}", ALL_COMMANDS)
     if isinstance(error, (redis.InvalidResponse, *CHOKED)):
         return StoreUnusable(
             "what answers at --redis-url does not speak as Redis does", "check its host, port and scheme"

@@ -4,14 +4,15 @@ Reads: what the roles read. Writes: nothing: a script called without arguments o
 and what the trial removes has never been there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from functools import partial
 
 from pipeline.core.redis_url import Form
 from pipeline.errors import ConfigurationError, StateDamaged, StateLost
 from pipeline.store import scripts
-from pipeline.store.answers import NotAllowed, Unexpected
+from pipeline.store.answers import ALL_COMMANDS, NotAllowed, Unexpected
 from pipeline.store.connection import RedisConnection
 from pipeline.store.questions import Question, figures_questions
 from pipeline.store.scripts import Script
@@ -52,6 +53,9 @@ COMMANDS = (
 )
 #: And in a cluster, where its nodes are asked who has the migration.
 CLUSTER_COMMANDS = ("cluster|slots",)
+#: How a script ends what it says of a command that there is not (lua/prelude.lua).
+_UNKNOWN = " is unknown to the server"
+_UNKNOWN_COMMAND = re.compile(r"unknown command [`'\"]?(\w+)", re.IGNORECASE)
 #: A name that no reader and no field has.
 _NOBODY = ""
 
@@ -94,31 +98,21 @@ def acl_rules(keys: str, *, in_cluster: bool = False) -> str:
 
 
 def check_permissions(connection: RedisConnection, roles: Sequence[Role]) -> None:
-    """Raises ConfigurationError that names all that one of the roles needs and the user may not do."""
-    refused = [*_refused_questions(connection, roles), *_refused_scripts(connection, roles)]
-    if refused:
+    """Raises ConfigurationError that names all that one of the roles needs and the server does not have, or
+    the user may not do.
+    """
+    trial = _Trial(connection)
+    trial.run(roles)
+    if trial.lacking:
+        lacking = ", ".join(dict.fromkeys(trial.lacking))
+        raise ConfigurationError(f"the server of --redis-url lacks what is needed: {lacking}", ALL_COMMANDS)
+    if trial.refused:
         rules = acl_rules(connection.key("*"), in_cluster=connection.form is Form.CLUSTER)
+        refused = ", ".join(dict.fromkeys(trial.refused))
         raise ConfigurationError(
-            f"the Redis user of --redis-url may not do what is needed: {', '.join(dict.fromkeys(refused))}",
+            f"the Redis user of --redis-url may not do what is needed: {refused}",
             f"allow it: ACL SETUSER (its name) {rules}",
         )
-
-
-def _refused_questions(connection: RedisConnection, roles: Sequence[Role]) -> Iterator[str]:
-    if connection.locator and _is_refused(connection, connection.locator.find):
-        yield "CLUSTER SLOTS"
-        return
-    if _is_refused(connection, connection.redis.ping):
-        yield "PING, or SELECT for the database of the URL"
-        return
-    for question in dict.fromkeys(one for role in roles for one in _questions(role, connection.key)):
-        if _is_refused(connection, partial(connection.redis.execute_command, *question)):
-            command, *on = question
-            yield f"{command} on {on[0]}" if on else str(command)
-    transaction = connection.redis.pipeline(transaction=True)
-    transaction.time()
-    if _is_refused(connection, transaction.execute, by_any_error=True):
-        yield "MULTI, EXEC"
 
 
 def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
@@ -143,32 +137,68 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
         yield ("HGETALL", key("comparison-sorted"))
 
 
-def _refused_scripts(connection: RedisConnection, roles: Sequence[Role]) -> Iterator[str]:
-    needed = dict.fromkeys(script for role in roles for script in _SCRIPTS[role])
-    if needed and _is_refused(connection, lambda: connection.redis.script_load(scripts.source("mark"))):
-        yield "SCRIPT LOAD"
-    else:
-        for script in needed:
-            yield from _refused_in(connection, script)
+class _Trial:
+    """Of all that is asked. refused: what the user may not do. lacking: what the server refuses anybody."""
 
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
+        self.refused: list[str] = []
+        self.lacking: list[str] = []
 
-def _refused_in(connection: RedisConnection, script: Script) -> Iterator[str]:
-    found: list[bytes] = []
-    if _is_refused(connection, lambda: found.extend(connection.run(script, ()))):
-        yield f"EVALSHA on {connection.key('*')}"
-    yield from (one.decode() for one in found)
+    def run(self, roles: Sequence[Role]) -> None:
+        connection = self._connection
+        if connection.locator and not self._goes("CLUSTER SLOTS", connection.locator.find):
+            return
+        if self._goes("PING, or SELECT for the database of the URL", connection.redis.ping):
+            self._questions(roles)
+        elif self.lacking:
+            return  # no connection can be made
+        self._scripts(dict.fromkeys(script for role in roles for script in _SCRIPTS[role]))
 
+    def _questions(self, roles: Sequence[Role]) -> None:
+        connection = self._connection
+        for question in dict.fromkeys(one for role in roles for one in _questions(role, connection.key)):
+            command, *on = question
+            what = f"{command} on {on[0]}" if on else str(command)
+            self._goes(what, partial(connection.redis.execute_command, *question))
+        if self._goes("MULTI", partial(self._alone, "MULTI")):
+            self._goes("EXEC", partial(self._alone, "MULTI", "EXEC"))
 
-def _is_refused(
-    connection: RedisConnection, call: Callable[[], object], *, by_any_error: bool = False
-) -> bool:
-    """by_any_error: a transaction that is not allowed says that there is none, or was aborted."""
-    try:
-        with connection.asking("trial"):
-            call()
-    except NotAllowed:
+    def _alone(self, *commands: str) -> None:
+        """On a connection that nobody else gets: it may be left in the middle of a transaction."""
+        client = self._connection.redis.client()  # type: ignore[no-untyped-call]
+        try:
+            for command in commands:
+                client.execute_command(command)
+        finally:
+            client.connection.disconnect()
+            client.close()
+
+    def _scripts(self, needed: Iterable[Script]) -> None:
+        load = partial(self._connection.redis.script_load, scripts.source("mark"))
+        if needed and self._goes("SCRIPT LOAD", load):
+            for script in needed:
+                self._script(script)
+
+    def _script(self, script: Script) -> None:
+        found: list[bytes] = []
+        what = f"EVALSHA on {self._connection.key('*')}"
+        self._goes(what, lambda: found.extend(self._connection.run(script, ())))
+        for one in (raw.decode() for raw in found):
+            known = one.removesuffix(_UNKNOWN)
+            (self.refused if known == one else self.lacking).append(known)
+
+    def _goes(self, what: str, call: Callable[[], object]) -> bool:
+        try:
+            with self._connection.asking("trial"):
+                call()
+        except NotAllowed:
+            self.refused.append(what)
+            return False
+        except Unexpected as error:
+            unknown = _UNKNOWN_COMMAND.search(error.problem)
+            self.lacking.append(unknown[1].upper() if unknown else f"{what} ({error.problem})")
+            return False
+        except (StateLost, StateDamaged):
+            pass  # it may, but there is no such thing: a group before the migration has begun
         return True
-    except (StateLost, StateDamaged, Unexpected):
-        # Else it may, but there is no such thing: a group before the migration has begun.
-        return by_any_error
-    return False

@@ -91,6 +91,7 @@ REFUSED = (
     f"redis://:{PASSWORD}@host/?protocol=2",
     f"redis://:{PASSWORD}@host/?socket_timeout=x",
     f"redis://:{PASSWORD}@host/?ssl_ca_certs=/x",
+    f"rediss://:{PASSWORD}@host/?ssl_keyfile=/x",
     f"rediss://:{PASSWORD}@host/?ssl_cert_reqs=maybe",
     f"redis://host/?password={PASSWORD}&password={PASSWORD}",
     f"redis://host/?db={PASSWORD}",
