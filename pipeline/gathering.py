@@ -4,6 +4,7 @@ Reads: the store. Writes: nothing. Never: AWS, the store's writers. Findings of 
 bounded memory: causes are added up, the first keys are listed.
 """
 
+import contextlib
 import getpass
 import os
 import socket
@@ -13,6 +14,7 @@ from itertools import islice
 import msgspec
 
 from pipeline import __version__
+from pipeline.config import ProcessConfig
 from pipeline.core.canonical import KeySchema
 from pipeline.core.causes import Causes, key_prefix
 from pipeline.core.gate import Limits
@@ -24,7 +26,7 @@ from pipeline.errors import ConfigurationError, MonitorError, StoreNotReady, Sto
 from pipeline.report import facts as made
 from pipeline.report.facts import Facts, Maker
 from pipeline.report.findings_text import ShowPrefix
-from pipeline.store import StoreView
+from pipeline.store import RedisConnection, StoreView, begun_migrations
 
 #: How a key is shown: its keyed hash, or the wire JSON object.
 ShowKey = Callable[[bytes], object]
@@ -94,6 +96,22 @@ def serves_nobody(url: str, error: MonitorError) -> bool:
     a cluster fail one by one.
     """
     return type(error) in (StoreUnavailable, StoreNotReady) and where(url).form is not Form.CLUSTER
+
+
+def not_named(process: ProcessConfig, named: Iterable[str], store: StoreView | None = None) -> list[str]:
+    """The migrations in this Redis that the file does not name: an entry that was taken out leaves its state,
+    and a GO of the rest is none of the whole move. Nothing where one was asked for, or there is no file.
+
+    store: any that is open there.
+    """
+    if not process.of_file:
+        return []
+    if store is not None:
+        begun = store.begun_migrations()
+    else:
+        with contextlib.closing(RedisConnection(process.redis_url, "")) as connection:
+            begun = begun_migrations(connection)
+    return sorted(set(begun).difference(named))
 
 
 def _kept(findings: Iterable[Finding], first: list[Finding], most: int) -> Iterator[Finding]:

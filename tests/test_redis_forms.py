@@ -19,6 +19,7 @@ from pipeline.store import (
     Role,
     StoreView,
     begin,
+    begun_migrations,
     check_permissions,
     check_server,
     scripts,
@@ -125,6 +126,8 @@ def test_migrations_spread_over_the_nodes(cluster: ClusterSet) -> None:
         assert StoreView(connection, begin(connection, {"target_table": "t"})).ledger().balanced
     owners = {cluster.owner(redis_forms.slot_of(name)).port for name in names}
     assert len(owners) > 1
+    with contextlib.closing(RedisConnection(cluster.url, "any")) as connection:
+        assert set(names) <= set(begun_migrations(connection))
 
 
 def test_migrations_of_one_process_share_the_connections_of_a_node(cluster: ClusterSet) -> None:

@@ -1,5 +1,6 @@
 """The commands that look, over many migrations: a line or a section each, one answer, nobody hidden."""
 
+import contextlib
 import csv
 import io
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from pipeline import exit_codes, live_page
 from pipeline.cli import main
@@ -19,7 +21,8 @@ from pipeline.commands.several import worst
 from pipeline.config import ProcessConfig, load
 from pipeline.errors import ConfigurationError, StateDamaged, StoreUnavailable
 from pipeline.report.facts import fingerprint
-from pipeline.store import StoreView
+from pipeline.store import RedisConnection, StoreView, begun_migrations
+from pipeline.store.permissions import acl_rules
 from tests import servers
 from tests.test_damaged_state import KEYS
 from tests.test_findings import put
@@ -72,6 +75,13 @@ def world(valkey_url: str, tmp_path: Path) -> Iterator[World]:
     yield made
     for store in made.stores.values():
         store.close()
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[World]:
+    """On a server that holds nobody else's migrations."""
+    with servers.redis_like(servers.valkey_binary(), tmp_path / "redis") as url:
+        yield World(url, tmp_path)
 
 
 @pytest.fixture
@@ -411,9 +421,50 @@ def test_what_is_not_known_is_not_taken_for_no_findings(world, how: list[str], c
     assert capsys.readouterr().out == ""
 
 
-def test_the_gate_of_nothing_that_can_be_read_has_no_empty_heading(world, capsys) -> None:
-    assert main(["gate", *world.options("never", "neither")]) == exit_codes.INCONCLUSIVE
+def test_the_gate_of_nothing_that_can_be_read_has_no_empty_heading(alone: World, capsys) -> None:
+    assert main(["gate", *alone.options("never", "neither")]) == exit_codes.INCONCLUSIVE
     told = capsys.readouterr().out
     assert (
         told.startswith("2 migrations: 2 CANNOT BE READ: TOO EARLY TO SAY\n") and "does not cover" not in told
     )
+
+
+# --- what the file does not name ---------------------------------------------------------------------------
+
+
+def test_an_entry_that_was_taken_out_of_the_file_is_not_taken_for_go(alone: World, capsys) -> None:
+    for one in ("one", "two", "out"):
+        alone.begun(one)
+    gone = alone.name("out")
+    assert main(["gate", *alone.options("one", "two", "out"), *GATE]) == 0
+    assert "does not name" not in capsys.readouterr().out
+    file, kept = alone.options("one", "two"), alone.folder / "facts.json"
+    assert main(["gate", *file, *GATE]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"holds 1 migration that the file does not name and nothing here speaks of: {gone};" in said
+    assert main(["gate", *file, *GATE, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["not_named"] == [gone]
+    assert main(["report", *file, *GATE, "--format", "json", "--output", str(kept)]) == 0
+    for form in ("text", "html"):
+        assert main(["report", *file, "--facts", str(kept), "--format", form]) == 0
+        assert gone in capsys.readouterr().out
+    loaded = load(["monitor", *file], {})
+    pages = live_page.pages(loaded.process, loaded.migrations)
+    assert gone.encode() in pages["/"]("").body
+    assert json.loads(pages["/report.json"]("").body)["not_named"] == [gone]
+    for command in ("gate", "report"):  # the only one that is left
+        assert main([command, *alone.options("one"), *GATE]) == 0
+        assert alone.name("two") in (err := capsys.readouterr().err) and gone in err
+        narrowed = ["--migration", alone.name("one")]
+        assert main([command, *file, *GATE, *narrowed]) == 0
+        assert capsys.readouterr().err == ""
+
+
+def test_who_may_not_see_other_keys_is_told_nothing_of_them(alone: World) -> None:
+    alone.begun("one")
+    limited = alone.url.replace("://", "://limited:secret@")
+    with redis.Redis.from_url(alone.url) as admin:
+        for rules, found in ((acl_rules("ddbmm:*"), [alone.name("one")]), ("~ddbmm:* +get", [])):
+            admin.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">secret", *rules.split())
+            with contextlib.closing(RedisConnection(limited, "any")) as connection:
+                assert begun_migrations(connection) == found

@@ -90,6 +90,7 @@ def test_lua_knows_the_layout_as_the_codec_does() -> None:
         "HELD": codec.FLAG_HELD,
         "EXCUSE": codec.FLAG_EXCUSE,
         "SUSPECT": codec.FLAG_SUSPECT,
+        "UNSEEN": codec.FLAG_UNSEEN,
     }
     phases = {phase.name: code for phase, code in codec.PHASE_CODES.items()}
     named = {f"AT_{name}": place for name, place in places().items()}

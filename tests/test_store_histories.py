@@ -103,6 +103,7 @@ def stored(draw: st.DrawFn) -> History:
         looked_ms=draw(instants),
         late=draw(st.integers(0, 2**31)),
         held=None if alarmed else draw(st.none() | looks),
+        unseen=draw(st.booleans()),
     )
 
 

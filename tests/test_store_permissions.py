@@ -84,12 +84,13 @@ def use_everything(url: str, limited: str) -> None:
     assert list(store.findings()) == [] and len(store.gaps()) == 1 and not store.begun_again()
     assert store.partitions("test") and store.watermarks("test") and store.backlog()
     store.retire("test", "reader")
+    assert opened.begun_migrations() == [store.migration]
     for script in ("compare_begin", "begin", "begin_again"):
         world.admin.delete(store._key("meta"), store._key("work"))
         CALLS[script](world, store)
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "info"])
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"info", "scan"}))
 def test_a_user_who_lacks_one_of_the_commands_is_told_so_at_the_start(store_url: str, command: str) -> None:
     rules = f"{acl_rules('ddbmm:*')} -{command}"
     with user(store_url, rules) as limited, pytest.raises(ConfigurationError) as refused:

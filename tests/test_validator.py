@@ -545,3 +545,20 @@ def test_the_lag_of_probes_is_counted_where_the_deadline_follows_the_lag(
                 counted["probes" if label.startswith(PROBE) else "all"] += int(number)
     assert (counted["all"], counted["probes"]) == (len(keys), len(probes) if follows else 0)
     assert ledger.balanced
+
+
+def test_what_was_written_in_a_pause_of_ours_makes_no_lag_however_the_reader_catches_up(
+    make: Callable[..., World],
+) -> None:
+    """The target has the newest at once; a look comes between two pages of the reader."""
+    world = make(Policy(600_000, 0))
+    paused_ms = world.store.now_ms() - 100_000
+    first, second = digest_of(world.item("a", "1")), digest_of(world.item("a", "2"))
+    world.fake.control.put("target", world.item("a", "2"))
+    key = world.compact("a")
+    world.publish_unread([Change(key, ABSENT, first, paused_ms)])
+    assert world.validate(lambda one: one.reads == 1).reached == 0
+    world.publish_unread([Change(key, first, second, paused_ms + 1_000)])
+    world.hasten()
+    assert world.validate(lambda one: one.outstanding == 0).reached == 2
+    assert not any(world.store.figures().lag_counts)

@@ -13,8 +13,9 @@ from pipeline.core.figures import Figures
 from pipeline.core.gate import Limits, Result
 from pipeline.core.model import Side
 from pipeline.errors import ConfigurationError
-from pipeline.gathering import gather, maker
-from pipeline.report import text
+from pipeline.gathering import gather, maker, not_named
+from pipeline.process import streams
+from pipeline.report import overview_text, text
 from pipeline.report.findings_text import json_line
 from pipeline.store import MarkStore, StoreView
 
@@ -58,7 +59,14 @@ def gate(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
         print(json_line(text.gate_object(facts)))
     else:
         print(text.gate_text(facts))
+    say_not_named(process, store)
     return GATE_EXIT[facts.result]
+
+
+def say_not_named(process: ProcessConfig, store: StoreView) -> None:
+    """Of the only migration of a file: on standard error, as its answer has no room for others."""
+    if others := not_named(process, [store.migration], store):
+        streams.say(overview_text.not_named_words(others))
 
 
 def mark(process: ProcessConfig, store: MarkStore, *, whose: str = "") -> int:

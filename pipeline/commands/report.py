@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.commands.inspect import GATE_EXIT
+from pipeline.commands.inspect import GATE_EXIT, say_not_named
 from pipeline.config import ProcessConfig
 from pipeline.core.gate import Limits, Result
 from pipeline.errors import ConfigurationError
@@ -27,7 +27,9 @@ MOST_FACTS_BYTES = 64 * 2**20
 
 def of_state(process: ProcessConfig, limits: Limits, store: StoreView) -> int:
     """Report the state as it is now; the exit code of the gate."""
-    return _write(process, gather(store, limits, maker(process.redis_url), show_keys=process.show_keys))
+    facts = gather(store, limits, maker(process.redis_url), show_keys=process.show_keys)
+    say_not_named(process, store)
+    return _write(process, facts)
 
 
 def of_file(process: ProcessConfig, path: str, only: str = "") -> int:

@@ -19,7 +19,7 @@ from pipeline.core.figures import Figures
 from pipeline.core.model import Side
 from pipeline.core.unknowns import unknowns
 from pipeline.errors import MonitorError, StateDamaged, StoreUnavailable
-from pipeline.gathering import gather, maker, serves_nobody
+from pipeline.gathering import gather, maker, not_named, serves_nobody
 from pipeline.process import streams
 from pipeline.report import cover, overview_text, standing, text
 from pipeline.report.facts import Facts
@@ -143,7 +143,7 @@ def _gate_text(process: ProcessConfig, migrations: Migrations) -> int:
         else:
             standings.append(one[0])
             not_covered[name] = one[1]
-    for line in overview_text.gate_lines(standings, not_covered):
+    for line in overview_text.gate_lines(standings, not_covered, _not_named(process, migrations)):
         print(line)
     return GATE_EXIT[standing.whole_answer(standings)]
 
@@ -156,7 +156,7 @@ def _gate_json(process: ProcessConfig, migrations: Migrations) -> int:
         else overview_text.problem_object(one.problem or Problem(""))
         for name, one in made.migrations.items()
     }
-    print(json_line({"result": made.result, "migrations": shown}))
+    print(json_line({"result": made.result, "not_named": made.not_named, "migrations": shown}))
     return GATE_EXIT[made.result]
 
 
@@ -177,8 +177,14 @@ def _cover(process: ProcessConfig, migrations: Migrations) -> cover.Cover:
 
     found = each(process, migrations, StoreView, look)
     return cover.make(
-        {name: problem_of(one) if isinstance(one, MonitorError) else one for name, one in found.items()}, who
+        {name: problem_of(one) if isinstance(one, MonitorError) else one for name, one in found.items()},
+        who,
+        _not_named(process, migrations),
     )
+
+
+def _not_named(process: ProcessConfig, migrations: Migrations) -> list[str]:
+    return not_named(process, (one.name for one in migrations))
 
 
 # --- findings ----------------------------------------------------------------------------------------------

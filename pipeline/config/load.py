@@ -80,7 +80,10 @@ def load(argv: Sequence[str], environment: Mapping[str, str]) -> Loaded:
     parser.words, parser.environment = rest, given
     values = _parsed(parser)
     process = ProcessConfig(
-        command=command, milestone=values.get("milestone", ""), **plain(ProcessConfig, values)
+        command=command,
+        milestone=values.get("milestone", ""),
+        of_file=parser.file.entries is not None and values["name"] is None,
+        **plain(ProcessConfig, values),
     )
     _check_tables(parser, process, values)
     made, effective = [], []

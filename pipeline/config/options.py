@@ -275,6 +275,7 @@ class ProcessConfig:
     # fmt: off
     command: str = "run"
     milestone: str = ""  # what `mark` marks
+    of_file: bool = False  # it speaks of all migrations that a file names
     tables: str | None = optional(
         TABLES, "tables",
         "`doctor`, `config --write`: every table of both sides whose name matches, as `prod-*`",

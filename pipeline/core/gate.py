@@ -187,8 +187,8 @@ def _waiting(figures: Figures, limits: Limits) -> _Answer:
     age_ms = max(figures.now_ms - figures.oldest_waiting_ms, 0)
     return _passes(
         age_ms <= limits.lag_ms,
-        f"the oldest change that was not found on the other side yet is {age_ms / 1000:.0f} s old, "
-        f"{limits.lag_ms / 1000:g} s is allowed",
+        "the oldest change that the latest look did not find on the other side is "
+        f"{age_ms / 1000:.0f} s old, {limits.lag_ms / 1000:g} s is allowed",
     )
 
 

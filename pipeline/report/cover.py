@@ -4,7 +4,7 @@ Reads: facts. Writes: nothing. Never: the store. A migration that could not be r
 reason: it hides no other one, and the whole is no GO.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,13 +23,17 @@ class Chapter(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Cover(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, in the order of the configuration. at_ms: of the newest facts, None = none were read."""
+    """All of them, in the order of the configuration. at_ms: of the newest facts, None = none were read.
+
+    not_named: others in that Redis, of which nothing is said.
+    """
 
     form: int = FORM
     at_ms: int | None
     maker: Maker
     result: Result
     migrations: dict[str, Chapter]
+    not_named: list[str] = []
 
     @property
     def standings(self) -> list[Standing]:
@@ -43,12 +47,18 @@ def _standing(name: str, chapter: Chapter) -> Standing:
     return unread(name, chapter.problem or Problem("nothing was kept of it"))
 
 
-def make(found: Mapping[str, Facts | Problem], maker: Maker) -> Cover:
+def make(found: Mapping[str, Facts | Problem], maker: Maker, not_named: Sequence[str] = ()) -> Cover:
     """The report of what was found of each migration."""
     chapters = {name: _chapter(one) for name, one in found.items()}
     known = [one.at_ms for one in found.values() if isinstance(one, Facts)]
     answer = whole_answer(_standing(name, one) for name, one in chapters.items())
-    return Cover(at_ms=max(known, default=None), maker=maker, result=answer, migrations=chapters)
+    return Cover(
+        at_ms=max(known, default=None),
+        maker=maker,
+        result=answer,
+        migrations=chapters,
+        not_named=list(not_named),
+    )
 
 
 def _chapter(found: Facts | Problem) -> Chapter:
@@ -59,4 +69,7 @@ def _chapter(found: Facts | Problem) -> Chapter:
 
 def cover_object(cover: Cover) -> dict[str, Any]:
     """As plain JSON values: of these is the fingerprint."""
-    return msgspec.to_builtins(cover)  # type: ignore[no-any-return]
+    plain: dict[str, Any] = msgspec.to_builtins(cover)
+    if not cover.not_named:  # or what earlier versions kept would not be what this one keeps
+        del plain["not_named"]
+    return plain

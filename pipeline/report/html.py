@@ -25,6 +25,7 @@ from pipeline.report.charts import Bounds, Line
 from pipeline.report.cost_text import cost_sentence
 from pipeline.report.cover import Chapter, Cover, cover_object
 from pipeline.report.facts import Facts, Maker, facts_object, failing, fingerprint
+from pipeline.report.overview_text import not_named_words
 from pipeline.report.standing import Standing, counted, measured, whole_answer, worst_first
 from pipeline.report.text import ANSWERS, STRATA_SAID, outlook_lines
 from pipeline.report.words import instant, many, minute, span
@@ -64,6 +65,7 @@ def cover_page(cover: Cover) -> str:
         sha256=fingerprint(cover_object(cover)),
         answer=ANSWERS[cover.result],
         counted=counted(standings),
+        not_named=not_named_words(cover.not_named) if cover.not_named else "",
         **_frame(live=False, refreshed=False),
     )
 
@@ -73,10 +75,11 @@ def overview_page(
     at_ms: int | None,
     maker: Maker,
     links: Mapping[str, str],
+    not_named: Sequence[str] = (),
     *,
     refreshed: bool,
 ) -> str:
-    """The live page of many: a line each, which leads to its own page."""
+    """The live page of many: a line each, which leads to its own page. not_named: as in a cover."""
     result = whole_answer(standings)
     return _template("cover.html").render(
         result=result,
@@ -87,6 +90,7 @@ def overview_page(
         sha256="",
         answer=ANSWERS[result],
         counted=counted(standings),
+        not_named=not_named_words(not_named) if not_named else "",
         **_frame(live=True, refreshed=refreshed),
     )
 

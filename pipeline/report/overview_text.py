@@ -54,10 +54,12 @@ def _cells(one: Standing) -> tuple[str, ...]:
     )
 
 
-def gate_lines(standings: Sequence[Standing], unknowns: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def gate_lines(
+    standings: Sequence[Standing], unknowns: Mapping[str, Sequence[str]], not_named: Sequence[str] = ()
+) -> Iterator[str]:
     """`gate`: the whole answer, a line a migration, worst first, with the reasons of those that are no GO.
 
-    unknowns: what the answer does not cover, by migration.
+    unknowns: what the answer does not cover, by migration. not_named: migrations of which nothing is said.
     """
     answer = ANSWERS[whole_answer(standings)]
     alike = all(one.answer == answer for one in standings)
@@ -68,11 +70,21 @@ def gate_lines(standings: Sequence[Standing], unknowns: Mapping[str, Sequence[st
             yield row("", one.problem.words, 2, margin=2)
         for check in one.open_checks:
             yield row(f"{check.result:<13} {check.name:<11}", check.reason, 25, margin=4)
-    if any(unknowns.values()):
+    if any(unknowns.values()) or not_named:
         yield "what this does not cover:"
     for said, whose in _grouped(unknowns).items():
         whom = "" if len(whose) == len(unknowns) else f"{_named(whose)}: "
         yield paragraph(f"  - {whom}{said}", indent=4)
+    if not_named:
+        yield paragraph(f"  - {not_named_words(not_named)}", indent=4)
+
+
+def not_named_words(others: Sequence[str]) -> str:
+    """Of migrations in the same Redis that the file does not name."""
+    return (
+        f"this Redis holds {many(len(others), 'migration')} that the file does not name and nothing here "
+        f"speaks of: {_named(others)}; write below `migrations:` what belongs to this move"
+    )
 
 
 def _grouped(unknowns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -106,7 +118,7 @@ def cover_text(cover: Cover) -> str:
     unknowns = {name: facts.unknowns for name, facts in kept.items()}
     made = "" if cover.at_ms is None else f"{instant(cover.at_ms)} "
     lines = [
-        *gate_lines(cover.standings, unknowns),
+        *gate_lines(cover.standings, unknowns, cover.not_named),
         *(f"\n{as_text(facts).rstrip()}" for facts in kept.values()),
         f"\n{many(len(cover.migrations), 'migration')}, made {made}by {cover.maker.by} with version "
         f"{cover.maker.version}",

@@ -153,7 +153,7 @@ def _not_found(figures: Figures) -> str:
     if figures.oldest_waiting_ms is None:
         return ""
     age = max(figures.now_ms - figures.oldest_waiting_ms, 0) / 1000
-    return f"; a change of {span(age)} ago was not found yet"
+    return f"; a change of {span(age)} ago was not found by the latest look"
 
 
 def _reader(figures: Figures) -> str:

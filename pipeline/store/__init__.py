@@ -34,6 +34,7 @@ of a cluster):
 """
 
 from pipeline.store.beginning import begin, check_server, check_settings, load
+from pipeline.store.begun import begun_migrations
 from pipeline.store.clock import AwsClocks
 from pipeline.store.compare_store import CompareStore
 from pipeline.store.connection import RedisConnection
@@ -65,6 +66,7 @@ __all__ = [
     "StoreView",
     "ValidatorStore",
     "begin",
+    "begun_migrations",
     "check_permissions",
     "check_server",
     "check_settings",

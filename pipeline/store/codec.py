@@ -22,7 +22,7 @@ from pipeline.core.model import UNKNOWN, Look, Phase, VerdictKind
 
 FORMAT = 3
 #: Bits of the flags; those of a held look are its own.
-FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD, FLAG_EXCUSE, FLAG_SUSPECT = 2, 4, 8, 16, 32
+FLAG_SETTLE, FLAG_INCOMPLETE, FLAG_HELD, FLAG_EXCUSE, FLAG_SUSPECT, FLAG_UNSEEN = 2, 4, 8, 16, 32, 64
 _HELD_STRONG, _HELD_VERIFIED_EXPIRES, _HELD_WITNESS, _HELD_WITNESS_EXPIRES = 1, 2, 4, 8
 
 #: The number of an entry: bytes that nobody but the scripts reads; a history that is written has none yet.
@@ -53,6 +53,7 @@ def encode(history: History) -> bytes:
         | (FLAG_HELD if held else 0)
         | (FLAG_EXCUSE if excused else 0)
         | (FLAG_SUSPECT if history.suspect else 0)
+        | (FLAG_UNSEEN if history.unseen else 0)
     )
     header = HEADER.pack(
         b"",
@@ -104,6 +105,7 @@ def decode(raw: bytes) -> History:
         excused=excuse[0],
         excused_since_ms=excuse[1],
         suspect=flags & FLAG_SUSPECT != 0,
+        unseen=flags & FLAG_UNSEEN != 0,
     )
     if fault := fault_of(history):
         raise ValueError(f"not a history: {fault}")

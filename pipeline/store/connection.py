@@ -22,7 +22,7 @@ from pipeline.core.redis_url import Form, fault_of, where
 from pipeline.errors import ConfigurationError, StateLost, StoreFull
 from pipeline.store.answers import CHOKED, NotAllowed, translation
 from pipeline.store.clock import AwsClocks, Reading, StateClock
-from pipeline.store.locating import Cluster, Pools
+from pipeline.store.locating import Cluster, Pools, WayToNode
 from pipeline.store.outage import Outage
 from pipeline.store.scripts import CLAIM, KEEP_CLOCK, Script, source
 
@@ -86,6 +86,13 @@ class RedisConnection:
     def close(self) -> None:
         """Connections that are shared stay."""
         self.redis.close()
+
+    def servers(self) -> "list[redis.Redis]":
+        """All that hold keys: a cluster's primaries, or the one server."""
+        pool = self.redis.connection_pool
+        if not isinstance(pool, WayToNode):
+            return [self.redis]
+        return [redis.Redis(connection_pool=node) for node in pool.nodes()]
 
     def key(self, name: str) -> str:
         return self._prefix + name

@@ -32,6 +32,7 @@ from pipeline.store import codec
 from pipeline.store.adapting import counts_by_bucket, kept
 from pipeline.store.answers import comparison_of, damaged, instant_ms, reading, whole
 from pipeline.store.beginning import readable
+from pipeline.store.begun import begun_migrations
 from pipeline.store.clock import StateClock
 from pipeline.store.connection import RedisConnection
 from pipeline.store.followed import lowered_of
@@ -64,6 +65,10 @@ class FiguresView:
 
     def close(self) -> None:
         self._connection.close()
+
+    def begun_migrations(self) -> list[str]:
+        """All whose state is in this Redis (`begun`)."""
+        return begun_migrations(self._connection)
 
     def check_takes_writes(self) -> None:
         """Raises StoreUnavailable where the server takes no writes: then nobody can go on (connection.py)."""

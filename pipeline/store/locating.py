@@ -134,10 +134,22 @@ class Cluster:
         known = (*self._where.hosts, *self._others)
         return self._hosts.first(known, self._owner)
 
+    def primaries(self) -> list[Address]:
+        """Every node that holds slots."""
+        ranges = self._hosts.first((*self._where.hosts, *self._others), self._ranges)
+        return list(dict.fromkeys(primary for _, _, (primary, *_) in ranges))
+
     def silent(self) -> list[tuple[Address, redis.RedisError]]:
         return self._hosts.silent(self._where.hosts, self._owner)
 
     def _owner(self, node: Address) -> Address:
+        for first, last, (primary, *_) in self._ranges(node):
+            if first <= self.slot <= last:
+                return primary
+        raise redis.exceptions.ClusterDownError("no node has this migration's slot")
+
+    def _ranges(self, node: Address) -> list[tuple[int, int, list[Address]]]:
+        """First slot, last slot, and who has them, the primary first."""
         try:
             said = self._hosts.ask(node, "CLUSTER", "SLOTS")
         except redis.ResponseError as error:
@@ -146,13 +158,12 @@ class Cluster:
                     "a host in --redis-url is no node of a cluster", "write redis://HOST:6379/0"
                 ) from error
             raise
-        ranges = [(first, last, [_met(one, node) for one in nodes]) for first, last, *nodes in said]
+        ranges: list[tuple[int, int, list[Address]]] = [
+            (first, last, [_met(one, node) for one in nodes]) for first, last, *nodes in said
+        ]
         met = dict.fromkeys(one for _, _, nodes in ranges for one in nodes)
         self._others = tuple(one for one in met if one not in self._where.hosts)
-        for first, last, (primary, *_) in ranges:
-            if first <= self.slot <= last:
-                return primary
-        raise redis.exceptions.ClusterDownError("no node has this migration's slot")
+        return ranges
 
 
 def _met(told: Sequence[Any], node: Address) -> Address:
@@ -191,7 +202,7 @@ class _LocatedTls(_Located, SSLConnection):
     """The same over TLS."""
 
 
-class _WayToNode(ConnectionPool):
+class WayToNode(ConnectionPool):
     """One migration's way to the node that has its slot; the connections are the node's, whoever's they were.
 
     They are given back to where they came from: meanwhile the slot may be at another node. After a call that
@@ -212,6 +223,10 @@ class _WayToNode(ConnectionPool):
         connection = node.get_connection()
         self._lent[id(connection)] = node
         return connection
+
+    def nodes(self) -> list[ConnectionPool]:
+        """Of every primary of the cluster."""
+        return [self._node_at(node) for node in self._cluster.primaries()]
 
     def release(self, connection: Any) -> None:
         if (node := self._lent.pop(id(connection), None)) is not None:
@@ -252,7 +267,7 @@ class Pools:
             of_a_node = {**_options_of(where.server), **options}
             of_a_node["connection_class"] = _PrimaryTls if "connection_class" in of_a_node else _Primary
             node_at = functools.partial(self._node_at, where, of_a_node)
-            return cluster, _WayToNode(cluster, node_at, of_a_node)
+            return cluster, WayToNode(cluster, node_at, of_a_node)
         with self._lock:
             if where not in self._shared:
                 locator = Sentinels(where, options) if where.form is Form.SENTINEL else None

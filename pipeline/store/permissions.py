@@ -19,11 +19,24 @@ from pipeline.store.scripts import Script
 
 #: Every command that a role or a command line needs; docs/operations.md shows it. (The client also says its
 #: name, `client|setinfo`; where that is refused, nothing is missing, and Redis 7.0 does not know it. Without
-#: `info`, which managed servers may forbid, nobody can tell whether the server is fit: `beginning` says so.)
+#: `info`, which managed servers may forbid, nobody can tell whether the server is fit: `beginning` says so.
+#: Without `scan` nobody can tell which other migrations the server holds: `begun`.)
 COMMANDS = (
     *("del", "evalsha", "exec", "exists", "expire", "getbit", "hdel", "hexists", "hget", "hgetall"),
     *("hincrby", "hkeys", "hlen", "hmget", "hscan", "hset", "hvals", "info", "multi", "pfadd", "pfcount"),
-    *("ping", "script|load", "select", "setbit", "time", "type", "xack", "xadd", "xautoclaim", "xclaim"),
+    *(
+        "ping",
+        "scan",
+        "script|load",
+        "select",
+        "setbit",
+        "time",
+        "type",
+        "xack",
+        "xadd",
+        "xautoclaim",
+        "xclaim",
+    ),
     *(
         "xdel",
         "xgroup|create",

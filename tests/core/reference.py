@@ -27,6 +27,7 @@ def append(history: History | None, change: Change) -> History:
         settle=True,
         incomplete=incomplete,
         suspect=False,
+        unseen=True,
     )
 
 

@@ -54,6 +54,7 @@ def a_history(lot: random.Random) -> History:
             held=held,
             excused_since_ms=lot.choice([0, 5]),
             suspect=lot.random() < 0.3,
+            unseen=lot.random() < 0.3,
         )
         if not fault_of(drawn):
             return drawn

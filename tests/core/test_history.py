@@ -69,17 +69,55 @@ def test_a_match_of_the_newest_version_settles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found_ms", "looked_ms", "lag_ms"),
+    ("found_ms", "looked_ms", "unseen", "lag_ms"),
     [
-        (31_000, 0, 30_000),
-        (31_001, 0, -1),  # written at 1,000, first looked for now: reader or validators were late
-        (150_000, 500, -1),  # the last look was before the write
-        (150_000, 1_000, 149_000),  # a look after the write missed it: the replication was late
+        (31_000, 0, False, 30_000),
+        (31_001, 0, False, -1),  # written at 1,000, first looked for now: reader or validators were late
+        (150_000, 500, False, -1),  # the last look was before the write
+        (150_000, 145_000, False, 149_000),  # a look missed it just before: the replication was late
+        (150_000, 145_000, True, -1),  # that look was before it was published: the reader was late
+        (150_000, 1_500, False, -1),  # a look missed it in time, then nobody looked
+        (150_000, 31_001, False, 149_000),  # then nobody looked, but it was late before
     ],
 )
-def test_a_delay_of_our_own_is_no_replication_lag(found_ms: int, looked_ms: int, lag_ms: int) -> None:
-    result = judge(built(ABSENT, A, looked_ms=looked_ms), look(A, found_ms), now(found_ms), POLICY)
+def test_a_delay_of_our_own_is_no_replication_lag(
+    found_ms: int, looked_ms: int, unseen: bool, lag_ms: int
+) -> None:
+    history = built(ABSENT, A, looked_ms=looked_ms, unseen=unseen)
+    result = judge(history, look(A, found_ms), now(found_ms), POLICY)
     assert (result.verdict, result.lag_ms) == (VerdictKind.MATCH, lag_ms)
+
+
+def test_a_look_at_what_is_still_to_be_read_makes_no_lag() -> None:
+    """After a pause the target has C, and the reader is at A. The look is about A alone."""
+    history = built(ABSENT, A)
+    missed = after(judge(history, look(C, 50_000, seen=history.newest), now(50_000), POLICY))
+    read = append(append(missed, Change(b"k", A, B, 2_000)), Change(b"k", B, C, 3_000))
+    found = judge(read, look(C, 51_000, seen=read.newest), now(51_000), POLICY)
+    assert (found.reached, found.lag_ms) == (3, -1)
+
+
+def test_what_is_published_while_the_look_is_judged_was_missed_by_none() -> None:
+    """The key changed under the judgement, which is made again with the same look."""
+    missed = built(ABSENT, A, looked_ms=2_000)
+    read = append(append(missed, Change(b"k", A, B, 1_500)), Change(b"k", B, C, 60_000))
+    found = judge(read, look(B, 50_000, seen=missed.newest), now(61_000), POLICY)
+    assert (found.reached, found.lag_ms) == (2, -1)
+
+
+def test_a_late_replication_is_measured_while_its_key_goes_on_changing() -> None:
+    """Each look comes after another publish, and finds what was written 40 s before."""
+    history = built(ABSENT, A, created=-1_000)
+    for second in range(0, 80, 5):
+        history = append(
+            history, Change(b"k", history.versions[-1][0], bytes([100 + second]) * 16, second * 1_000)
+        )
+        shown = bytes([60 + second]) * 16 if second >= 40 else ABSENT
+        judged = judge(
+            history, look(shown, second * 1_000 + 500, seen=history.newest), now(second * 1_000 + 500), POLICY
+        )
+        assert judged.lag_ms == (40_500 if second >= 40 else -1)
+        history = after(judged)
 
 
 def test_a_match_of_an_older_version_reaches_the_ones_before_it() -> None:
@@ -446,6 +484,7 @@ def histories(draw: st.DrawFn) -> History:
         held=None if phase is Phase.ALARMED else held,
         excused=counted if phase is Phase.EXCUSED else 0,
         excused_since_ms=draw(instants),
+        unseen=draw(st.booleans()),
     )
 
 

@@ -15,6 +15,7 @@ from pipeline.core.judging.history import (
     FindingChange,
     History,
     Judgement,
+    looked,
     thin,
 )
 from pipeline.core.judging.matching import Proof
@@ -60,11 +61,10 @@ def still_alarmed(history: History, look: Look, proof: Proof, moment: Moment, po
         return _excuse(history, since_ms, look, moment, policy)
     kind, behind = classify(history, look, policy)
     after = _change(
-        history,
+        looked(history, look),
         kind=kind,
         alarmed=max(history.alarmed, _overdue(history, look.at_ms, policy)),
         excused_since_ms=since_ms,
-        looked_ms=look.at_ms,
     )
     age = max(0, look.at_ms - history.versions[history.lo][1])
     return Judgement(
@@ -90,7 +90,7 @@ def _excuse(history: History, since_ms: int, look: Look, moment: Moment, policy:
     was_alarmed = history.phase is Phase.ALARMED
     overdue = _overdue(history, look.at_ms, policy)
     after = _change(
-        history,
+        looked(history, look),
         phase=Phase.EXCUSED,
         kind=None,
         alarmed=0,
@@ -99,7 +99,6 @@ def _excuse(history: History, since_ms: int, look: Look, moment: Moment, policy:
         held=None,
         settle=True,
         late=0,
-        looked_ms=look.at_ms,
     )
     delay = min(max((look.at_ms - since_ms) // 4, WATCH_MIN_MS), EXCUSED_MAX_MS)
     ends_ms = since_ms + policy.ttl_grace_ms

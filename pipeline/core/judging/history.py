@@ -52,6 +52,7 @@ class History(msgspec.Struct, frozen=True):
     (0 = it is not). skipped: versions thinned out after versions[lo], not reached until a later one is.
     settle: a settling look is due before closing. incomplete: a version may be missing. late: bucket in which
     the key is counted as waiting. suspect: a comparison began it, and no change was published since.
+    unseen: the newest version was published after the latest look, so none can have missed it.
     """
 
     versions: tuple[Version, ...]
@@ -69,6 +70,7 @@ class History(msgspec.Struct, frozen=True):
     excused: int = 0
     excused_since_ms: int = 0
     suspect: bool = False
+    unseen: bool = False
 
     @property
     def newest(self) -> int:
@@ -212,6 +214,11 @@ def thin(history: History) -> History:
         skipped=history.skipped + removed,
         incomplete=True,
     )
+
+
+def looked(history: History, look: Look) -> History:
+    """The history with the look noted: it was about what was published when it was made."""
+    return msgspec.structs.replace(history, looked_ms=look.at_ms, unseen=look.seen < history.newest)
 
 
 def late_noted(history: History) -> History:

@@ -36,6 +36,7 @@ from pipeline.core.judging.history import (
     History,
     Judgement,
     late_noted,
+    looked,
     thin,
     trim,
 )
@@ -47,7 +48,7 @@ from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKin
 RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
 #: A reader this far behind cannot prove a look soon: hold the cheap look rather than buy strong ones.
 READER_BEHIND_MS = 30_000
-#: What no look missed and the first one found longer than this after its write, this monitor was late for.
+#: What is found when nobody has looked for it for longer than this, this monitor was late for.
 OWN_DELAY_MS = 30_000
 #: What is not in the deadline yet is looked at again after this, when it is.
 NEWS_MS = 2_000
@@ -165,7 +166,7 @@ def _still_behind(history: History, lo: int, look: Look, policy: Policy) -> Judg
     """Versions before `lo` are reached, newer ones are not."""
     newly = lo - history.lo + history.skipped
     alarmed = max(0, history.alarmed - newly)
-    after = _change(history, lo=lo, alarmed=alarmed, skipped=0, held=None, looked_ms=look.at_ms, **_NO_EXCUSE)
+    after = _change(looked(history, look), lo=lo, alarmed=alarmed, skipped=0, held=None, **_NO_EXCUSE)
     was_alarmed = history.phase is _ALARMED
     finding = FindingChange.UPDATED if was_alarmed else FindingChange.NONE
     if was_alarmed and look.at_ms >= _deadline(after, policy):
@@ -190,17 +191,26 @@ def _lag(history: History, reached: int, look: Look, policy: Policy) -> int:
 
     Where the verified side leads, the write that the origin received is not timed; a look that the origin
     matched only later gives a lower bound. What ended an excuse may be TTL's doing, which is no replication.
-    When a suspect's version was written nobody knows. Nor is known how long one took that was there at its
-    first look, long after its write: reader or validators were late, and the replication need not have been.
+    When a suspect's version was written nobody knows. Nor is known how long one took before which nobody
+    looked for long: reader or validators were late, and the replication need not have been. One that a look
+    missed long after its write was late all the same.
     """
     digest, created_ms = history.versions[reached]
     if digest != look.digest or history.phase is _EXCUSED or history.suspect:
         return -1
     if policy.leads:
         return created_ms - look.at_ms if created_ms > look.at_ms else -1
-    lag_ms = max(0, look.at_ms - created_ms)
+    missed_ms = created_ms if _is_first_look(history, reached, look) else max(history.looked_ms, created_ms)
     own_delay_ms = OWN_DELAY_MS + policy.first_look_ms
-    return -1 if lag_ms > own_delay_ms and history.looked_ms < created_ms else lag_ms
+    if look.at_ms - missed_ms > own_delay_ms and missed_ms - created_ms <= own_delay_ms:
+        return -1
+    return max(0, look.at_ms - created_ms)
+
+
+def _is_first_look(history: History, reached: int, look: Look) -> bool:
+    """True when no look before this one was about the version: it was published after them."""
+    ordinal = history.first + reached
+    return ordinal > look.seen or (history.unseen and ordinal == history.newest)
 
 
 def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:
@@ -234,16 +244,16 @@ def _no_match(history: History, look: Look, proof: Proof, moment: Moment, policy
     if not policy.leads and look.at_ms < _deadline(history, policy):
         # Equal sides, which a record still to be read may explain: kept until the readers are past the look.
         held = HeldLook(look, look.at_ms) if look.digest == look.witness else None
-        after = late_noted(_change(history, looked_ms=look.at_ms, held=held))
+        after = late_noted(_change(looked(history, look), held=held))
         delay = min(_recheck_delay(history, look.at_ms, policy), _deadline(history, policy) - look.at_ms)
         return Judgement(thin(after), next_ms=look.at_ms + delay)
     if _is_news(history, policy):
-        after = late_noted(_change(history, looked_ms=look.at_ms))
+        after = late_noted(looked(history, look))
         return Judgement(thin(after), next_ms=look.at_ms + NEWS_MS)
     if not look.strong and _worth_escalating(history, look, moment, policy):
         return Judgement(history, escalate=True)
     held = hold(history.held, history, look, policy)
-    after = late_noted(_change(history, held=held, looked_ms=look.at_ms))
+    after = late_noted(_change(looked(history, look), held=held))
     decided = _decide(after, held, proof, moment, policy)
     if decided is None:  # another look is needed, later
         return Judgement(thin(after), next_ms=moment.now_ms + RECHECK_MIN_MS)
@@ -276,7 +286,7 @@ def _suspicious(history: History, look: Look, proof: Proof, moment: Moment, poli
             indeterminate=history.unreached,
             verdict=VerdictKind.INDETERMINATE,
         )
-    after = _change(history, held=held, looked_ms=look.at_ms)
+    after = _change(looked(history, look), held=held)
     decided = _decide(after, held, proof, moment, policy)
     if decided is None:  # another look is needed, later
         return Judgement(after, next_ms=moment.now_ms + RECHECK_MIN_MS)

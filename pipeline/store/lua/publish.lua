@@ -160,7 +160,7 @@ local function begun(change, number)
     local last, told_before, missing = sub(version, 1, DIGEST_BYTES)
     more, told_before, missing = added(next_change, last)
     version = (told_before or last) .. sub(version, DIGEST_BYTES + 1)
-    flags = missing and SETTLE + INCOMPLETE or SETTLE
+    flags = SETTLE + UNSEEN + (missing and INCOMPLETE or 0)
   end
   return thinned(number .. string.char(FORMAT, WAITING, flags, 0, lo) .. NOTHING_LOOKED .. first_version .. version .. more)
 end
@@ -168,7 +168,7 @@ end
 -- A history of a key that stands in this entry now, with the changes added.
 local function extended(bytes, change, number)
   local phase, flags = byte(bytes, AT_PHASE, AT_FLAGS)
-  flags = bit.bor(flags, SETTLE)
+  flags = bit.bor(flags, SETTLE, UNSEEN)
   local last = sub(bytes, -VERSION_BYTES, DIGEST_BYTES - VERSION_BYTES - 1)
   local versions, told_before, missing = added(change, last)
   if told_before then
