@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -232,6 +233,34 @@ def test_an_old_server_is_said_to_be_old_before_what_it_lacks(capsys: pytest.Cap
 def test_a_managed_server_that_forbids_info_is_doubted_not_refused(answer: bytes) -> None:
     with saying(answer, HANDSHAKE) as url:
         assert len(check_server(RedisConnection(url, "m")).doubts) == 2
+
+
+@pytest.mark.parametrize("takes_writes", ["yes", "no"])
+def test_a_replica_is_not_served_even_where_it_takes_writes(
+    tmp_path: Path, store_url: str, takes_writes: str
+) -> None:
+    primary = ("--replicaof", f"127.0.0.1 {urlsplit(store_url).port}")
+    options = (*primary, "--replica-read-only", "no" if takes_writes == "yes" else "yes")
+    with (
+        servers.redis_like(servers.redis_binary(), tmp_path, *options) as url,
+        pytest.raises(StoreNotReady, match="replica") as refused,
+    ):
+        check_server(RedisConnection(url, "m"))
+    assert "primary" in refused.value.remedy
+
+
+@pytest.mark.parametrize("binary", [servers.valkey_binary, servers.redis_binary])
+def test_a_sentinel_in_the_place_of_a_server_is_said_with_what_to_write(
+    tmp_path: Path, binary: Callable[[], str]
+) -> None:
+    written, port = tmp_path / "sentinel.conf", servers.free_port()
+    written.write_text(f"port {port}\nbind 127.0.0.1\n")
+    command, log = [binary(), str(written), "--sentinel"], tmp_path / "log"
+    with servers.process(command, log=log) as child:
+        servers._answers_ping(child, port, log)
+        with pytest.raises(ConfigurationError, match="Sentinel") as refused:
+            check_server(RedisConnection(f"redis://127.0.0.1:{port}/0", "m"))
+    assert "redis+sentinel://" in refused.value.remedy
 
 
 def test_volatile_policies_are_harmless_and_the_doubt_says_what_they_take(store_url: str) -> None:

@@ -129,11 +129,20 @@ def translation(error: Exception, *, in_cluster: bool = False) -> StoreError:
     if word in ("MOVED", "CROSSSLOT"):
         return _elsewhere(said, wait=in_cluster and word == "MOVED")
     if word in _NOT_READY:
-        problem, remedy = _NOT_READY[word]
-        return StoreNotReady(f"{problem}: {said}", remedy)
+        return _not_ready(word, said)
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
         return _unreachable(error, text)
     return _of_state(word, said) or _unforeseen(error, said)
+
+
+def a_replica(said: str) -> StoreNotReady:
+    """said: how that showed."""
+    return _not_ready("READONLY", said)
+
+
+def _not_ready(word: str, said: str) -> StoreNotReady:
+    problem, remedy = _NOT_READY[word]
+    return StoreNotReady(f"{problem}: {said}", remedy)
 
 
 def _unreachable(error: Exception, text: str) -> StoreError:
