@@ -1,6 +1,7 @@
 """What Redis' refusals come to: waited for, put right by somebody, or damaged state; and how it is said."""
 
 import contextlib
+import re
 import socketserver
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -85,6 +86,8 @@ ANSWERS: list[tuple[str, type[StoreError]]] = [
     ("-ERR ddbmm:{m}:ledger holds no number at reads", StateDamaged),
     ("-STATELOST the state of this migration is gone", StateLost),
     ("-NOGROUP No such key", StateLost),
+    ("-DENIED Redis is running in protected mode because protected mode is enabled", StoreUnusable),
+    ("-NOPROTO unsupported protocol version", StoreUnusable),
     ("-NEWS of a code from the future", StoreUnusable),
     ("-", StoreUnusable),
     ("HTTP/1.1 400 Bad Request", StoreUnusable),
@@ -216,6 +219,23 @@ def test_an_old_server_is_refused_however_it_writes_its_version(version: str) ->
         pytest.raises(ConfigurationError, match=rf"{version} is too old.*7\.0\.4"),
     ):
         check_server(connection)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("-DENIED Redis is running in protected mode", "own host alone.*requirepass"),
+        ("-NOPROTO unsupported protocol version", "RESP3.*newer"),
+        ("-NEWS of a code from the future", "NEWS of a code from the future; check --redis-url"),
+    ],
+)
+def test_who_lets_nobody_in_is_not_said_to_lack_commands(
+    answer: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with saying(f"{answer}\r\n".encode()) as url:
+        main(["doctor", "--target-table=b", "--region=us-east-1", f"--redis-url={url}"], {})
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "redis:" in line]
+    assert line.startswith("fail") and re.search(says, line) and "lacks" not in line
 
 
 def test_an_old_server_is_said_to_be_old_before_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:

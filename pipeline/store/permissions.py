@@ -152,9 +152,10 @@ class _Trial:
 
     def run(self, roles: Sequence[Role]) -> None:
         connection = self._connection
-        if connection.locator and not self._goes("CLUSTER SLOTS", connection.locator.find):
+        if connection.locator and not self._goes("CLUSTER SLOTS", connection.locator.find, first=True):
             return
-        if self._goes("PING, or SELECT for the database of the URL", connection.redis.ping):
+        ping = "PING, or SELECT for the database of the URL"
+        if self._goes(ping, connection.redis.ping, first=True):
             self._questions(roles)
         elif self.lacking:
             return  # no connection can be made
@@ -193,7 +194,8 @@ class _Trial:
             known = one.removesuffix(_UNKNOWN)
             (self.refused if known == one else self.lacking).append(known)
 
-    def _goes(self, what: str, call: Callable[[], object]) -> bool:
+    def _goes(self, what: str, call: Callable[[], object], *, first: bool = False) -> bool:
+        """first: what is refused for any other reason than a command says nothing about commands."""
         try:
             with self._connection.asking("trial"):
                 call()
@@ -202,6 +204,8 @@ class _Trial:
             return False
         except Unexpected as error:
             unknown = _UNKNOWN_COMMAND.search(error.problem)
+            if first and not unknown:
+                raise
             self.lacking.append(unknown[1].upper() if unknown else f"{what} ({error.problem})")
             return False
         except StoreFull as error:
