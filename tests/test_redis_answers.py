@@ -119,6 +119,11 @@ def test_a_database_that_the_server_lacks_is_named_with_what_to_do(store_url: st
     assert refused.value.remedy
 
 
+def test_a_server_that_is_not_there_is_said_with_what_helps() -> None:
+    with pytest.raises(StoreUnavailable, match="check --redis-url"):
+        RedisConnection(f"redis://127.0.0.1:{servers.free_port()}/0", "m").time_ms()
+
+
 @pytest.mark.parametrize("answer", [one for one, kind in ANSWERS if kind is StoreNotReady])
 def test_what_is_waited_for_is_said_with_what_helps(answer: str) -> None:
     with saying(f"{answer}\r\n".encode()) as url, pytest.raises(StoreNotReady) as refused:

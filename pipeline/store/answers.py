@@ -86,6 +86,7 @@ _VOUCHED = (
     "host as the certificate has it"
 )
 _TLS_FILES = "check ssl_ca_certs, ssl_certfile, ssl_keyfile and ssl_password in --redis-url"
+_THERE = "check --redis-url, and that the server runs"
 _ANNOUNCED = (
     "start it, or wait until another takes its place; and see that this host reaches it under the name that "
     "Sentinels or nodes have for it (replica-announce-ip, sentinel announce-ip, cluster-announce-ip)"
@@ -162,7 +163,7 @@ def _unreachable(error: Exception, text: str) -> StoreError:
     if isinstance(cause, _NO_FILE) and not _TO_A_SOCKET.search(text):
         no_file = quoted(cause.strerror or "")
         return StoreUnusable(f"a file that --redis-url names for TLS cannot be read: {no_file}", _TLS_FILES)
-    return StoreUnavailable(problem, _ANNOUNCED if isinstance(error, NotReached) else "")
+    return StoreUnavailable(problem, _ANNOUNCED if isinstance(error, NotReached) else _THERE)
 
 
 def _elsewhere(said: str, *, wait: bool) -> StoreError:
