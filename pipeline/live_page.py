@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 #: Facts are shown so long before they are gathered again; at least so many times as long as it took.
 LEAST_SECONDS, REST_FACTOR = 5.0, 10.0
+#: How long it holds which other migrations the Redis has the state of.
+NOT_NAMED_SECONDS = 300.0
 #: In the question of the page's address: do not load it again.
 STILL = "still"
 HTML, JSON, TEXT = "text/html; charset=utf-8", "application/json", "text/plain; charset=utf-8"
@@ -116,6 +118,7 @@ class Overview:
         self._lock = threading.Lock()
         self._standings: list[Standing] = []
         self._not_named: list[str] = []
+        self._not_named_until = 0.0
         self._at_ms: int | None = None
         self._good_until = 0.0
 
@@ -128,9 +131,8 @@ class Overview:
         def made() -> str:
             standings, at_ms = self._known()
             who = maker(self._process.redis_url)
-            return html.overview_page(
-                standings, at_ms, who, self._links, self._not_named, refreshed=refreshed
-            )
+            others = self._others()
+            return html.overview_page(standings, at_ms, who, self._links, others, refreshed=refreshed)
 
         return _served(HTML, _page_headers(refreshed=refreshed), made)
 
@@ -152,14 +154,18 @@ class Overview:
         return cover.make(found, maker(self._process.redis_url), self._others())
 
     def _others(self) -> list[str]:
-        return not_named(self._process, self._links)
+        """A server of many keys is busy with this for a second: not with each page."""
+        began = time.monotonic()
+        if began >= self._not_named_until:
+            self._not_named = not_named(self._process, self._links)
+            self._not_named_until = began + NOT_NAMED_SECONDS
+        return self._not_named
 
     def _known(self) -> tuple[list[Standing], int | None]:
         with self._lock:
             began = time.monotonic()
             if began >= self._good_until:
                 self._standings, self._at_ms = self._look()
-                self._not_named = self._others()
                 self._good_until = _good_until(began)
             return self._standings, self._at_ms
 

@@ -270,7 +270,7 @@ class running:  # noqa: N801 - it stands after `with`
 
     def __exit__(self, *_: object) -> None:
         self._child.send_signal(self._until)
-        self.code = self._child.wait(40)
+        self.code = self._child.wait(120)
         self._process.__exit__(None, None, None)
 
 

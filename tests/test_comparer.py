@@ -214,7 +214,7 @@ def test_while_too_many_suspects_wait_nothing_more_is_read(fake: Fake, store: Wh
     thread.join(0.5)
     assert thread.is_alive() and bench.comparison().done == 0
     store._redis.hset(store._key("ledger"), "suspects_waiting", 0)  # as if they had been answered
-    thread.join(20)
+    thread.join(120)
     assert not thread.is_alive() and bench.comparison().done == 1
 
 
@@ -253,7 +253,7 @@ def test_a_throttled_segment_keeps_nobody_else_waiting(
     hot.set()
     until(lambda: bench.comparison().done == 8)
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     assert bench.comparison().tally.equal == 100
 
 
@@ -291,7 +291,7 @@ def test_a_partition_that_was_lost_may_come_back_to_another_thread_of_the_same_p
             threads.append(thread)
 
     def kept_while_read(hand: Hand) -> Tally:
-        overtaken.wait(20)
+        overtaken.wait(120)
         eventually(lambda: len(comparer._in_hand) == 1)
         kept.append({part.epoch for part in comparer._in_hand})
         return read(hand)
@@ -299,7 +299,7 @@ def test_a_partition_that_was_lost_may_come_back_to_another_thread_of_the_same_p
     overtaken, threads = threading.Event(), list[threading.Thread]()
     monkeypatch.setattr(comparer, "_read", interrupted)
     comparer.step()
-    threads[0].join(30)
+    threads[0].join(120)
     assert kept == [{2}]
     assert (bench.comparison().done, bench.comparison().tally.equal) == (1, 100)
 

@@ -270,7 +270,7 @@ def test_the_process_form_dies_with_its_parent() -> None:
     assert parent.stdin is not None and parent.stdout is not None
     child = int(parent.stdout.readline())
     parent.send_signal(signal.SIGKILL)
-    parent.wait(10)
+    parent.wait(120)
     parent.stdin.close()
     parent.stdout.close()
     deadline = time.monotonic() + 10

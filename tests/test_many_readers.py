@@ -74,7 +74,7 @@ class Two:
             assert thread.is_alive() and not self.ended
         finally:
             stop.set()
-            thread.join(30)
+            thread.join(120)
         assert not thread.is_alive() and not self.ended
 
 

@@ -358,7 +358,7 @@ def test_files_that_a_cleaner_removed_are_made_anew_and_nothing_is_lost(tmp_path
             servers.eventually(lambda: directory.exists() and scrape(directory).get(key) == expected)  # noqa: B023
             assert scrape(directory).keys() == before.keys()
         worker.stdin.close()
-        worker.wait(30)
+        worker.wait(120)
         said = worker.stderr.read()
     assert said.count("metrics files were removed: made anew") == 3, said
     found = scrape(directory)

@@ -45,7 +45,7 @@ def validating(world: World, threads: int = 4) -> Iterator[Validator]:
         yield validator
     finally:
         stop.set()
-        serving.join(30)
+        serving.join(120)
 
 
 def made(world: World, max_rcu: float, stop: threading.Event) -> Validator:
@@ -119,7 +119,7 @@ def test_a_thread_that_pays_is_no_thread_that_hangs(world: World, monkeypatch: p
         serving.start()
         eventually(lambda: len(beats) > 5, 30, "beats for longer than it may hang")
         stop.set()
-        serving.join(30)
+        serving.join(120)
 
 
 def test_one_migration_that_pays_holds_up_no_other(world: World, valkey_url: str) -> None:
@@ -137,7 +137,7 @@ def test_one_migration_that_pays_holds_up_no_other(world: World, valkey_url: str
             eventually(lambda: store.ledger().reached >= SMALL * batch, 30)  # noqa: B023
         assert both[0]._verified._limiter._debts, "and still does"
         stop.set()
-        serving.join(30)
+        serving.join(120)
 
 
 def test_a_comparison_keeps_to_the_budget_by_its_pace(own: WholeStore) -> None:

@@ -182,7 +182,7 @@ def test_a_run_says_who_is_refused_and_watches_the_others(given: Given, tmp_path
         began = [f"migration={given.name('orders')}", "the watch begins"]
         eventually(lambda: run.poll() is not None or all(one in flat(log.read_text()) for one in began), 60)
         run.send_signal(signal.SIGTERM)
-        assert run.wait(40) == 0
+        assert run.wait(120) == 0
     finally:
         run.kill()
     said = flat(log.read_text())

@@ -40,7 +40,7 @@ def test_the_first_loop_that_fails_ends_the_others_and_is_told_at_once() -> None
         raise ZeroDivisionError("a value that must not be shown")
 
     def other() -> None:
-        assert stop.wait(30)
+        assert stop.wait(120)
         told_before_the_end.extend(logged)
 
     with structlog.testing.capture_logs() as logged, pytest.raises(ZeroDivisionError):
@@ -69,7 +69,7 @@ def test_what_is_done_every_second_may_fail_and_ends_the_loops() -> None:
         raise OSError
 
     def loop() -> None:
-        stop.wait(30)
+        stop.wait(120)
 
     with pytest.raises(OSError, match=r"^$"):
         loops.serve([loop], stop, tick)

@@ -66,7 +66,7 @@ class Served:
                 yield
             finally:
                 stop.set()
-                thread.join(30)
+                thread.join(120)
 
     def is_served(self, name: str) -> bool:
         """As Prometheus hears it, and as the gate does."""

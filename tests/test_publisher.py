@@ -129,7 +129,7 @@ class Rig:
             yield stop
         finally:
             stop.set()
-            thread.join(30)
+            thread.join(120)
         assert not thread.is_alive()
         if failures:
             raise failures[0]
@@ -604,7 +604,7 @@ def _restarted_role(rig: Rig, **more: Any) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        role.join(30)
+        role.join(120)
     assert not role.is_alive()
 
 
@@ -669,7 +669,7 @@ def test_the_role_reads_the_latest_stream_of_the_origin_table(rig: Rig):
     role.start()
     rig.wait_until_read(10)
     stop.set()
-    role.join(30)
+    role.join(120)
 
     assert not role.is_alive() and beats
     sampled = rig.store.ledger().versions_published
@@ -719,6 +719,6 @@ def test_motos_stream_is_read(moto_url: str, valkey_url: str, iterator_type: str
     expected = 10 if iterator_type == "LATEST" else 11
     eventually(lambda: store.ledger().records_read >= expected)
     stop.set()
-    role.join(30)
+    role.join(120)
 
     assert store.ledger().records["INSERT"] == expected

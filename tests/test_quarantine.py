@@ -29,7 +29,7 @@ def test_a_trial_waits_for_the_work_under_way_and_work_for_the_trial() -> None:
     def trial() -> None:
         with quarantine.trial() as waiting:
             noted.append(waiting)
-            tried.wait(30)
+            tried.wait(120)
             noted.append("tried")
 
     def work() -> None:
@@ -45,8 +45,8 @@ def test_a_trial_waits_for_the_work_under_way_and_work_for_the_trial() -> None:
     with quarantine.trial() as second:
         assert second == [], "one at a time"
     tried.set()
-    trying.join(30)
-    working.join(30)
+    trying.join(120)
+    working.join(120)
     assert noted == [[b"1", b"2"], "tried", "work"]
 
 

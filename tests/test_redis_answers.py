@@ -1,11 +1,13 @@
 """What Redis' refusals come to: waited for, put right by somebody, or damaged state; and how it is said."""
 
 import contextlib
+import re
 import socketserver
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -84,6 +86,8 @@ ANSWERS: list[tuple[str, type[StoreError]]] = [
     ("-ERR ddbmm:{m}:ledger holds no number at reads", StateDamaged),
     ("-STATELOST the state of this migration is gone", StateLost),
     ("-NOGROUP No such key", StateLost),
+    ("-DENIED Redis is running in protected mode because protected mode is enabled", StoreUnusable),
+    ("-NOPROTO unsupported protocol version", StoreUnusable),
     ("-NEWS of a code from the future", StoreUnusable),
     ("-", StoreUnusable),
     ("HTTP/1.1 400 Bad Request", StoreUnusable),
@@ -113,6 +117,11 @@ def test_a_database_that_the_server_lacks_is_named_with_what_to_do(store_url: st
     with pytest.raises(StoreError, match="no such database") as refused:
         RedisConnection(elsewhere, "m").time_ms()
     assert refused.value.remedy
+
+
+def test_a_server_that_is_not_there_is_said_with_what_helps() -> None:
+    with pytest.raises(StoreUnavailable, match="check --redis-url"):
+        RedisConnection(f"redis://127.0.0.1:{servers.free_port()}/0", "m").time_ms()
 
 
 @pytest.mark.parametrize("answer", [one for one, kind in ANSWERS if kind is StoreNotReady])
@@ -217,6 +226,23 @@ def test_an_old_server_is_refused_however_it_writes_its_version(version: str) ->
         check_server(connection)
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("-DENIED Redis is running in protected mode", "own host alone.*requirepass"),
+        ("-NOPROTO unsupported protocol version", "RESP3.*newer"),
+        ("-NEWS of a code from the future", "NEWS of a code from the future; check --redis-url"),
+    ],
+)
+def test_who_lets_nobody_in_is_not_said_to_lack_commands(
+    answer: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with saying(f"{answer}\r\n".encode()) as url:
+        main(["doctor", "--target-table=b", "--region=us-east-1", f"--redis-url={url}"], {})
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "redis:" in line]
+    assert line.startswith("fail") and re.search(says, line) and "lacks" not in line
+
+
 def test_an_old_server_is_said_to_be_old_before_what_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     info = b"redis_version:6.2.14\r\nmaxmemory_policy:noeviction"
     answers = {**HANDSHAKE, "INFO": b"$%d\r\n%s\r\n" % (len(info), info)}
@@ -232,6 +258,34 @@ def test_an_old_server_is_said_to_be_old_before_what_it_lacks(capsys: pytest.Cap
 def test_a_managed_server_that_forbids_info_is_doubted_not_refused(answer: bytes) -> None:
     with saying(answer, HANDSHAKE) as url:
         assert len(check_server(RedisConnection(url, "m")).doubts) == 2
+
+
+@pytest.mark.parametrize("takes_writes", ["yes", "no"])
+def test_a_replica_is_not_served_even_where_it_takes_writes(
+    tmp_path: Path, store_url: str, takes_writes: str
+) -> None:
+    primary = ("--replicaof", f"127.0.0.1 {urlsplit(store_url).port}")
+    options = (*primary, "--replica-read-only", "no" if takes_writes == "yes" else "yes")
+    with (
+        servers.redis_like(servers.redis_binary(), tmp_path, *options) as url,
+        pytest.raises(StoreNotReady, match="replica") as refused,
+    ):
+        check_server(RedisConnection(url, "m"))
+    assert "primary" in refused.value.remedy
+
+
+@pytest.mark.parametrize("binary", [servers.valkey_binary, servers.redis_binary])
+def test_a_sentinel_in_the_place_of_a_server_is_said_with_what_to_write(
+    tmp_path: Path, binary: Callable[[], str]
+) -> None:
+    written, port = tmp_path / "sentinel.conf", servers.free_port()
+    written.write_text(f"port {port}\nbind 127.0.0.1\n")
+    command, log = [binary(), str(written), "--sentinel"], tmp_path / "log"
+    with servers.process(command, log=log) as child:
+        servers._answers_ping(child, port, log)
+        with pytest.raises(ConfigurationError, match="Sentinel") as refused:
+            check_server(RedisConnection(f"redis://127.0.0.1:{port}/0", "m"))
+    assert "redis+sentinel://" in refused.value.remedy
 
 
 def test_volatile_policies_are_harmless_and_the_doubt_says_what_they_take(store_url: str) -> None:

@@ -12,7 +12,7 @@ from pipeline.commands.doctor import examine
 from pipeline.commands.lines import Line
 from pipeline.config import load
 from pipeline.core.redis_url import Form
-from pipeline.errors import ConfigurationError, StoreError, StoreNotReady, StoreUnusable
+from pipeline.errors import ConfigurationError, StoreError, StoreNotReady, StoreUnavailable, StoreUnusable
 from pipeline.store import (
     Pools,
     RedisConnection,
@@ -255,6 +255,51 @@ def test_a_server_that_is_called_the_primary_and_is_none_is_not_written_to(senti
     old.find = lambda: ("127.0.0.1", replica.port)  # type: ignore[method-assign]
     with pytest.raises(StoreNotReady, match="replica"):
         connection.time_ms()
+
+
+def test_a_primary_that_is_not_where_the_sentinels_say_is_said_with_that_place(
+    sentinels: SentinelSet,
+) -> None:
+    connection = RedisConnection(sentinels.url, "m")
+    named = servers.free_port()
+    assert connection.locator is not None
+    connection.locator.find = lambda: ("127.0.0.1", named)  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{named}") as refused:
+        connection.time_ms()
+    assert "announce-ip" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("announced", "says"),
+    [
+        (
+            {"cluster-announce-hostname": "nowhere.invalid", "cluster-preferred-endpoint-type": "hostname"},
+            "nowhere.invalid",
+        ),
+        ({"cluster-announce-port": "1"}, ":1: Connection refused"),
+    ],
+)
+def test_a_node_under_a_name_that_leads_nowhere_is_said_with_that_name(
+    tmp_path: Path, announced: dict[str, str], says: str
+) -> None:
+    """Nothing is wrong with the URL: its host answers."""
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(servers.free_port()))
+    with servers.redis_like(servers.redis_binary(), tmp_path, *options) as url:
+        admin = redis.Redis.from_url(url)
+        admin.execute_command("CLUSTER ADDSLOTSRANGE", 0, redis_forms.SLOTS - 1)
+        connection = RedisConnection(url.replace("redis:", "redis+cluster:"), "m")
+        for option, value in announced.items():
+            admin.config_set(option, value)
+
+        def told() -> str:
+            with contextlib.suppress(StoreNotReady):
+                try:
+                    connection.time_ms()
+                except StoreUnavailable as error:
+                    return f"{error.problem} {error.remedy}" if type(error) is StoreUnavailable else ""
+            return ""
+
+        assert says in eventually(told, 30) and "announce-ip" in told()
 
 
 def doctored(url: str, more: str = "") -> dict[str, Line]:

@@ -253,7 +253,7 @@ def test_the_processes_carry_traffic_and_write_the_truth(world: World, tmp_path:
         where = ["--endpoint-url", world.source_url, "--region", REGION]
         traffic.main([*where, *shared, "--changes", "200", "--seconds", "1"])
         replicator.send_signal(signal.SIGUSR1)
-        assert replicator.wait(30) == 0, log.read_text()
+        assert replicator.wait(120) == 0, log.read_text()
     written = json.loads(found.read_text())
     assert written["changes"] == 200 + len(traffic.baseline(1))
     assert set(written["divergent"].values()) == {"missing", "stale"}

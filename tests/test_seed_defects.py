@@ -370,7 +370,7 @@ class Stream:
             yield
         finally:
             stop.set()
-            role.join(30)
+            role.join(120)
         assert not role.is_alive()
 
     def wait_until_read(self, count: int, deadline_seconds: float = 30.0) -> None:

@@ -88,7 +88,7 @@ class Office:
                 yield stop
             finally:
                 stop.set()
-                thread.join(30)
+                thread.join(120)
         assert not thread.is_alive()
 
     def served(self, name: str) -> float | None:

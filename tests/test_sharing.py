@@ -145,7 +145,7 @@ def test_an_entry_is_tried_alone_in_the_whole_process() -> None:
         with one.trial() as waiting:
             assert waiting == [b"1"]
             threading.Thread(target=work, daemon=True).start()
-            tried.wait(30)
+            tried.wait(120)
             noted.append("tried")
 
     trying = threading.Thread(target=trial, daemon=True)

@@ -107,7 +107,7 @@ def serving(rig: Rig, folder: Path) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(120)
     assert not thread.is_alive()
 
 

@@ -365,7 +365,7 @@ def test_blocks_of_plain_text_without_a_terminal(store: WholeStore, valkey_url: 
                 break
         child.send_signal(signal.SIGINT)
         child.stdout.read()
-        assert child.wait(30) == 0
+        assert child.wait(120) == 0
     finally:
         child.kill()
         child.wait()
@@ -390,7 +390,7 @@ def test_it_watches_the_embedded_server_of_a_run_and_follows_it_when_it_ends(tmp
                     60,
                 )
             child.send_signal(signal.SIGTERM)
-            assert child.wait(30) == 0
+            assert child.wait(120) == 0
         finally:
             child.kill()
             child.wait()

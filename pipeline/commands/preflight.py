@@ -33,6 +33,7 @@ from pipeline.errors import (
     MalformedResponse,
     MonitorError,
     StoreError,
+    StoreFull,
     StoreNotReady,
     StoreUnusable,
     Throttled,
@@ -165,19 +166,39 @@ _BESIDE_A_RUN = ("compare", "comparer")
 
 
 def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
-    """Raises ConfigurationError for a server that cannot be reached or used, or not by this user, and
-    StoreNotReady for one that serves nobody for a while.
+    """Raises ConfigurationError for a server that cannot be reached or used, or not by this user,
+    StoreNotReady for one that serves nobody for a while, and StoreFull.
     """
     connection = RedisConnection(process.redis_url, migration.name)
     try:
         check_server(connection)  # first: one that is too old lacks commands, and is to be said to be that
         check_permissions(connection, _STORE_ROLES.get(process.command, tuple(Role)))
-    except StoreNotReady:
+    except (StoreNotReady, StoreFull):
         raise
     except StoreError as error:
         raise ConfigurationError(
             error.problem, error.remedy or "check --redis-url, and that the server runs"
         ) from error
+    finally:
+        connection.close()
+
+
+def check_start(process: ProcessConfig, migration: MigrationConfig) -> None:
+    """As `check_store`, before a role starts. A full Redis drains only by those who judge what is there: what
+    was begun goes on; nothing is begun there.
+    """
+    try:
+        check_store(process, migration)
+    except StoreFull as error:
+        if process.command in _BESIDE_A_RUN or not _is_begun(process, migration):
+            raise ConfigurationError(error.problem, error.remedy) from error
+        log.warning("Redis is full: what it holds is judged", error=error.problem, remedy=error.remedy)
+
+
+def _is_begun(process: ProcessConfig, migration: MigrationConfig) -> bool:
+    connection = RedisConnection(process.redis_url, migration.name)
+    try:
+        return load(connection) is not None
     finally:
         connection.close()
 
@@ -191,11 +212,11 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 def await_store(process: ProcessConfig, migration: MigrationConfig) -> None:
-    """As `check_store`, but waits for a server that is there and will serve: it loads, or fails over."""
+    """As `check_start`, but waits for a server that is there and will serve: it loads, or fails over."""
     said_at = float("-inf")
     while True:
         try:
-            check_store(process, migration)
+            check_start(process, migration)
             return
         except StoreNotReady as error:
             if time.monotonic() - said_at >= SAID_EVERY_SECONDS:

@@ -63,7 +63,7 @@ def await_store(process: ProcessConfig, migrations: Sequence[MigrationConfig]) -
         return [Looked(migrations[0])]
 
     def look(one: Looked) -> Looked:
-        preflight.check_store(process, one.migration)
+        preflight.check_start(process, one.migration)
         return one
 
     return _served(process, [Looked(one) for one in migrations], look)
@@ -76,7 +76,7 @@ def open_store(process: ProcessConfig, looked: Sequence[Looked]) -> list[Looked]
         return [msgspec.structs.replace(one, opened=preflight.open_store(process, one.migration))]
 
     def begin(one: Looked) -> Looked:
-        preflight.check_store(process, one.migration)
+        preflight.check_start(process, one.migration)
         return msgspec.structs.replace(one, opened=preflight.open_once(process, one.migration))
 
     return _served(process, looked, begin)

@@ -87,6 +87,11 @@ _VOUCHED = (
     "host as the certificate has it"
 )
 _TLS_FILES = "check ssl_ca_certs, ssl_certfile, ssl_keyfile and ssl_password in --redis-url"
+_THERE = "check --redis-url, and that the server runs"
+_ANNOUNCED = (
+    "start it, or wait until another takes its place; and see that this host reaches it under the name that "
+    "Sentinels or nodes have for it (replica-announce-ip, sentinel announce-ip, cluster-announce-ip)"
+)
 #: Why a file cannot be read; a connection to a host reads those of TLS alone, one to a socket that.
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 _TO_A_SOCKET = re.compile(r" connecting to /")
@@ -105,6 +110,10 @@ class Unexpected(StoreUnusable):
 
 class WrongForm(redis.RedisError):
     """Who was asked where the server is cannot say so: (problem, remedy)."""
+
+
+class NotReached(redis.ConnectionError):
+    """Nobody answers where the Sentinels, or the nodes of the cluster, say that the server is."""
 
 
 def translation(error: Exception, *, in_cluster: bool = False) -> StoreError:
@@ -130,11 +139,20 @@ def translation(error: Exception, *, in_cluster: bool = False) -> StoreError:
     if word in ("MOVED", "CROSSSLOT"):
         return _elsewhere(said, wait=in_cluster and word == "MOVED")
     if word in _NOT_READY:
-        problem, remedy = _NOT_READY[word]
-        return StoreNotReady(f"{problem}: {said}", remedy)
+        return _not_ready(word, said)
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
         return _unreachable(error, text)
     return _of_state(word, said) or _unforeseen(error, said)
+
+
+def a_replica(said: str) -> StoreNotReady:
+    """said: how that showed."""
+    return _not_ready("READONLY", said)
+
+
+def _not_ready(word: str, said: str) -> StoreNotReady:
+    problem, remedy = _NOT_READY[word]
+    return StoreNotReady(f"{problem}: {said}", remedy)
 
 
 def _unreachable(error: Exception, text: str) -> StoreError:
@@ -146,7 +164,7 @@ def _unreachable(error: Exception, text: str) -> StoreError:
     if isinstance(cause, _NO_FILE) and not _TO_A_SOCKET.search(text):
         no_file = quoted(cause.strerror or "")
         return StoreUnusable(f"a file that --redis-url names for TLS cannot be read: {no_file}", _TLS_FILES)
-    return StoreUnavailable(problem)
+    return StoreUnavailable(problem, _ANNOUNCED if isinstance(error, NotReached) else _THERE)
 
 
 def _elsewhere(said: str, *, wait: bool) -> StoreError:
@@ -181,6 +199,15 @@ def _unforeseen(error: Exception, said: str) -> StoreError:
     if "SELECT is not allowed in cluster mode" in said:
         return StoreUnusable(
             "the Redis in --redis-url is a node of a cluster, which has database 0 alone", _OF_A_CLUSTER
+        )
+    if said.startswith("DENIED"):
+        return StoreUnusable(
+            f"Redis has no password, and so serves its own host alone: {said}",
+            "give it one (requirepass, or a user), and write redis://:PASSWORD@HOST:6379/0",
+        )
+    if said.startswith("NOPROTO"):
+        return StoreUnusable(
+            f"what answers at --redis-url does not speak RESP3: {said}", "use Redis 7.0.4, Valkey 8 or newer"
         )
     if "unknown command" in said.lower():
         return Unexpected(f"the server lacks a command that is needed: {said}", ALL_COMMANDS)

@@ -14,7 +14,7 @@ from pipeline.core.model import Side
 from pipeline.core.quoting import quoted
 from pipeline.errors import ANOTHER_NAME, ConfigurationError, SettingsChanged
 from pipeline.store import scripts
-from pipeline.store.answers import NotAllowed, Unexpected, instant_ms, reading
+from pipeline.store.answers import NotAllowed, Unexpected, a_replica, instant_ms, reading
 from pipeline.store.connection import GROUP, RedisConnection
 from pipeline.store.messages import Meta, ServerInfo
 
@@ -25,12 +25,22 @@ FORMAT = 3
 
 
 def check_server(connection: RedisConnection) -> ServerInfo:
-    """Raises ConfigurationError for a server that is too old or may evict, StoreUnavailable for none.
+    """Raises ConfigurationError for a server that is too old or may evict, StoreNotReady for a replica, even
+    for one that takes writes (its primary's overwrite them), StoreUnavailable for none.
 
     What a server does not say (managed ones forbid INFO, others lack fields of it) cannot be held against it:
     `ServerInfo.doubts` names it.
     """
-    info = server_info(_told(connection))
+    told = _told(connection)
+    if "sentinel" in (told.get("redis_mode"), told.get("server_mode")):
+        raise ConfigurationError(
+            "what answers at --redis-url is a Sentinel, which keeps no state",
+            "write redis+sentinel://HOST:26379,HOST:26379/SERVICE/0, the service as `sentinel monitor` in "
+            "sentinel.conf calls it",
+        )
+    if told.get("role") == "slave":
+        raise a_replica("INFO says role:slave")
+    info = server_info(told)
     floor = VALKEY_FLOOR if info.kind == "valkey" else REDIS_FLOOR
     known = len(info.version)  # "8" may be any of the eighth
     if info.version < floor[:known]:

@@ -20,7 +20,7 @@ from redis.connection import Connection, ConnectionPool, SSLConnection, parse_ur
 from redis.crc import key_slot
 
 from pipeline.core.redis_url import Address, Form, Where
-from pipeline.store.answers import WrongForm
+from pipeline.store.answers import NotReached, WrongForm
 
 Answer = TypeVar("Answer")
 
@@ -173,7 +173,14 @@ def _met(told: Sequence[Any], node: Address) -> Address:
 
 
 class _Primary(Connection):
-    """A connection to nobody but a primary."""
+    """A connection to nobody but a primary, where others say that it is."""
+
+    def _connect(self) -> Any:
+        try:
+            return super()._connect()  # type: ignore[no-untyped-call]
+        except OSError as error:
+            why = error.strerror or "no answer in time"
+            raise NotReached(f"it is said to be at {self.host}:{self.port}: {why}") from error
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
         super().on_connect_check_health(check_health)
@@ -195,7 +202,7 @@ class _Located(_Primary):
 
     def _connect(self) -> Any:
         self.host, self.port = self._locator.find()
-        return super()._connect()  # type: ignore[no-untyped-call]
+        return super()._connect()
 
 
 class _LocatedTls(_Located, SSLConnection):

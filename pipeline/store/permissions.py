@@ -10,7 +10,7 @@ from enum import Enum
 from functools import partial
 
 from pipeline.core.redis_url import Form
-from pipeline.errors import ConfigurationError, StateDamaged, StateLost
+from pipeline.errors import ConfigurationError, StateDamaged, StateLost, StoreFull
 from pipeline.store import scripts
 from pipeline.store.answers import ALL_COMMANDS, NotAllowed, Unexpected
 from pipeline.store.connection import RedisConnection
@@ -99,7 +99,7 @@ def acl_rules(keys: str, *, in_cluster: bool = False) -> str:
 
 def check_permissions(connection: RedisConnection, roles: Sequence[Role]) -> None:
     """Raises ConfigurationError that names all that one of the roles needs and the server does not have, or
-    the user may not do.
+    the user may not do; StoreFull where the rest is fine.
     """
     trial = _Trial(connection)
     trial.run(roles)
@@ -113,6 +113,8 @@ def check_permissions(connection: RedisConnection, roles: Sequence[Role]) -> Non
             f"the Redis user of --redis-url may not do what is needed: {refused}",
             f"allow it: ACL SETUSER (its name) {rules}",
         )
+    if trial.full:
+        raise trial.full
 
 
 def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
@@ -138,18 +140,22 @@ def _questions(role: Role, key: Callable[[str], str]) -> Iterator[Question]:
 
 
 class _Trial:
-    """Of all that is asked. refused: what the user may not do. lacking: what the server refuses anybody."""
+    """Of all that is asked. refused: what the user may not do. lacking: what the server refuses anybody.
+    full: what it says where there is no room for some of it.
+    """
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
         self.refused: list[str] = []
         self.lacking: list[str] = []
+        self.full: StoreFull | None = None
 
     def run(self, roles: Sequence[Role]) -> None:
         connection = self._connection
-        if connection.locator and not self._goes("CLUSTER SLOTS", connection.locator.find):
+        if connection.locator and not self._goes("CLUSTER SLOTS", connection.locator.find, first=True):
             return
-        if self._goes("PING, or SELECT for the database of the URL", connection.redis.ping):
+        ping = "PING, or SELECT for the database of the URL"
+        if self._goes(ping, connection.redis.ping, first=True):
             self._questions(roles)
         elif self.lacking:
             return  # no connection can be made
@@ -188,7 +194,8 @@ class _Trial:
             known = one.removesuffix(_UNKNOWN)
             (self.refused if known == one else self.lacking).append(known)
 
-    def _goes(self, what: str, call: Callable[[], object]) -> bool:
+    def _goes(self, what: str, call: Callable[[], object], *, first: bool = False) -> bool:
+        """first: what is refused for any other reason than a command says nothing about commands."""
         try:
             with self._connection.asking("trial"):
                 call()
@@ -197,8 +204,12 @@ class _Trial:
             return False
         except Unexpected as error:
             unknown = _UNKNOWN_COMMAND.search(error.problem)
+            if first and not unknown:
+                raise
             self.lacking.append(unknown[1].upper() if unknown else f"{what} ({error.problem})")
             return False
+        except StoreFull as error:
+            self.full = error
         except (StateLost, StateDamaged):
             pass  # it may, but there is no such thing: a group before the migration has begun
         return True

@@ -40,6 +40,7 @@ from pipeline.core.judging.history import (
     thin,
     trim,
 )
+from pipeline.core.judging.lag import measured_lag_ms
 from pipeline.core.judging.matching import Proof, caught_up, prove
 from pipeline.core.judging.standstill import hold, rests_until_ms, suspect_again_ms
 from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKind
@@ -48,8 +49,6 @@ from pipeline.core.model import UNKNOWN, Look, Moment, Phase, Policy, VerdictKin
 RECHECK_MIN_MS, RECHECK_MAX_MS = 500, 15_000
 #: A reader this far behind cannot prove a look soon: hold the cheap look rather than buy strong ones.
 READER_BEHIND_MS = 30_000
-#: What is found when nobody has looked for it for longer than this, this monitor was late for.
-OWN_DELAY_MS = 30_000
 #: What is not in the deadline yet is looked at again after this, when it is.
 NEWS_MS = 2_000
 #: An undecidable key is given up as indeterminate after this many convergence deadlines.
@@ -156,7 +155,7 @@ def _all_reached(history: History, look: Look, moment: Moment, policy: Policy) -
         reached=history.unreached,
         alarmed=-history.alarmed,
         expired=-history.excused,
-        lag_ms=_lag(history, len(history.versions) - 1, look, policy),
+        lag_ms=measured_lag_ms(history, len(history.versions) - 1, look, policy),
         verdict=_MATCH,
         finding=FindingChange.RECOVERED if history.phase is _ALARMED else FindingChange.NONE,
     )
@@ -180,37 +179,10 @@ def _still_behind(history: History, lo: int, look: Look, policy: Policy) -> Judg
         reached=newly,
         alarmed=after.alarmed - history.alarmed,
         expired=-history.excused,
-        lag_ms=_lag(history, lo - 1, look, policy),
+        lag_ms=measured_lag_ms(history, lo - 1, look, policy),
         finding=finding,
         versions_behind=len(after.versions) - after.lo if finding is FindingChange.UPDATED else 0,
     )
-
-
-def _lag(history: History, reached: int, look: Look, policy: Policy) -> int:
-    """Replication lag in ms: written → first look that showed it (an upper bound); -1 = not measurable.
-
-    Where the verified side leads, the write that the origin received is not timed; a look that the origin
-    matched only later gives a lower bound. What ended an excuse may be TTL's doing, which is no replication.
-    When a suspect's version was written nobody knows. Nor is known how long one took before which nobody
-    looked for long: reader or validators were late, and the replication need not have been. One that a look
-    missed long after its write was late all the same.
-    """
-    digest, created_ms = history.versions[reached]
-    if digest != look.digest or history.phase is _EXCUSED or history.suspect:
-        return -1
-    if policy.leads:
-        return created_ms - look.at_ms if created_ms > look.at_ms else -1
-    missed_ms = created_ms if _is_first_look(history, reached, look) else max(history.looked_ms, created_ms)
-    own_delay_ms = OWN_DELAY_MS + policy.first_look_ms
-    if look.at_ms - missed_ms > own_delay_ms and missed_ms - created_ms <= own_delay_ms:
-        return -1
-    return max(0, look.at_ms - created_ms)
-
-
-def _is_first_look(history: History, reached: int, look: Look) -> bool:
-    """True when no look before this one was about the version: it was published after them."""
-    ordinal = history.first + reached
-    return ordinal > look.seen or (history.unseen and ordinal == history.newest)
 
 
 def _past_unknown(history: History, moment: Moment, policy: Policy) -> bool:

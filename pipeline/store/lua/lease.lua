@@ -1,5 +1,6 @@
-#!lua
+#!lua flags=allow-oom
 -- Take a partition's lease if nobody holds it, with a new fencing token (epoch); the holder itself gets it again.
+-- May run at maxmemory: without a reader alive no finding is opened, and a full Redis would not drain.
 -- One that lasts for more than twice as long as one is given for was dated by a clock that was wrong: nobody holds it.
 --
 -- Returns the epoch, or 0 when somebody else holds it, or the error STATELOST
