@@ -17,6 +17,7 @@ from pipeline.core.comparing.state import Comparison
 from pipeline.core.judging.history import MAX_MS
 from pipeline.core.quoting import quoted
 from pipeline.errors import (
+    ANOTHER_NAME,
     StateDamaged,
     StateLost,
     StoreError,
@@ -258,5 +259,5 @@ def damaged(what: str) -> StateDamaged:
     """what: the key, and the field of it where there is one."""
     return StateDamaged(
         f"the migration's state in Redis is damaged: {what}",
-        "restore a backup, or begin anew under another --migration name",
+        f"restore a backup, or begin anew {ANOTHER_NAME}",
     )
