@@ -42,12 +42,16 @@ class Apart:
         """Raises ConfigurationError when an earlier one watches these tables."""
         for other, its in self._seen:
             if other.verify_on is migration.verify_on and all(_is_one(tables, its, side) for side in Side):
-                raise ConfigurationError(
-                    f"migrations {other.name} and {migration.name} watch the same tables "
-                    f"({tables.source.arn} and {tables.target.arn})",
-                    "give each its own source-table and target-table, or take one of them out",
-                )
+                raise same(other.name, migration.name, tables.source.arn, tables.target.arn)
         self._seen.append((migration, tables))
+
+
+def same(one: str, other: str, source: str, target: str) -> ConfigurationError:
+    """Two migrations of one pair of tables."""
+    return ConfigurationError(
+        f"migrations {one} and {other} watch the same tables ({source} and {target})",
+        "give each its own source-table and target-table, or take one of them out",
+    )
 
 
 def _is_one(tables: Tables, others: Tables, side: Side) -> bool:

@@ -46,6 +46,10 @@ THROTTLE_CODES = frozenset(
 )
 
 
+#: In remedies: how a migration gets a name of its own. In a file of many --migration only takes one of them.
+ANOTHER_NAME = "under another name (--migration; in a file of many, that of its entry)"
+
+
 class MonitorError(Exception):
     """Root of everything this program raises on purpose; `exit_code` is what the process ends with.
 

@@ -14,19 +14,28 @@ from itertools import islice
 import msgspec
 
 from pipeline import __version__
-from pipeline.config import ProcessConfig
+from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.canonical import KeySchema
 from pipeline.core.causes import Causes, key_prefix
 from pipeline.core.gate import Limits
 from pipeline.core.ledger import Finding
+from pipeline.core.model import Side
 from pipeline.core.outlook import outlook
 from pipeline.core.quoting import masked
 from pipeline.core.redis_url import Form, where
-from pipeline.errors import ConfigurationError, MonitorError, StoreNotReady, StoreUnavailable
+from pipeline.errors import (
+    ANOTHER_NAME,
+    ConfigurationError,
+    MonitorError,
+    SettingsChanged,
+    StoreNotReady,
+    StoreUnavailable,
+)
 from pipeline.report import facts as made
 from pipeline.report.facts import Facts, Maker
 from pipeline.report.findings_text import ShowPrefix
 from pipeline.store import RedisConnection, StoreView, begun_migrations
+from pipeline.store.messages import Meta
 
 #: How a key is shown: its keyed hash, or the wire JSON object.
 ShowKey = Callable[[bytes], object]
@@ -96,6 +105,35 @@ def serves_nobody(url: str, error: MonitorError) -> bool:
     a cluster fail one by one.
     """
     return type(error) in (StoreUnavailable, StoreNotReady) and where(url).form is not Form.CLUSTER
+
+
+def check_tables(migration: MigrationConfig, meta: Meta) -> None:
+    """Raises SettingsChanged where the state is of other tables than those that are named now: its answer
+    would be taken for theirs. A run would be refused, but it need not have been started since.
+
+    A source that is called like the target may not have been named at all.
+    """
+    source, target = migration.source_table, migration.target_table
+    named = {Side.SOURCE: "" if source == target.rpartition("/")[2] else source, Side.TARGET: target}
+    reached = {Side.SOURCE: migration.source, Side.TARGET: migration.target}
+    differing = [
+        f"{side} {begun} → {given}"
+        for side in Side
+        if (given := named[side]) and (begun := meta.settings.get(f"{side}_table"))
+        if not _is_one(given, begun, reached[side].endpoint_url)
+    ]
+    if differing:
+        raise SettingsChanged(
+            f"migration {migration.name} was begun with other tables ({', '.join(differing)})",
+            f"go back to them, or begin anew {ANOTHER_NAME}",
+        )
+
+
+def _is_one(given: str, begun: str, endpoint_url: str | None) -> bool:
+    """Whether two names or ARNs may be of one table; an emulator writes what it likes before the name."""
+    if given.startswith("arn:") and begun.startswith("arn:") and endpoint_url is None:
+        return given == begun
+    return given.rpartition("/")[2] == begun.rpartition("/")[2]
 
 
 def not_named(process: ProcessConfig, named: Iterable[str], store: StoreView | None = None) -> list[str]:

@@ -15,7 +15,7 @@ import structlog
 from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.gate import NOT_BEGUN
 from pipeline.errors import ConfigurationError, MonitorError
-from pipeline.gathering import ASKED_BY_PAGE, gather, maker, not_named, serves_nobody
+from pipeline.gathering import ASKED_BY_PAGE, check_tables, gather, maker, not_named, serves_nobody
 from pipeline.metrics import Page, Served
 from pipeline.report import cover, standing
 from pipeline.report.facts import Facts
@@ -104,6 +104,7 @@ class LivePage:
             self._store = StoreView.open(self._process.redis_url, self.name)
         if self._store is None:
             raise ConfigurationError(NOT_BEGUN)
+        check_tables(self._migration, self._store.meta)
         self._store.terms = self._migration.terms()
         return self._store
 

@@ -82,6 +82,15 @@ def test_two_names_are_not_taken_for_the_last_of_them(tmp_path: Path, twice: str
     assert one.name == "orders"
 
 
+def test_a_name_that_begins_with_a_dash_can_be_asked_for(tmp_path: Path) -> None:
+    """DynamoDB takes it for a table's name."""
+    file = written(tmp_path, "migrations: {-abc: {}, bcd: {}}")
+    with pytest.raises(UsageError, match=r"--migration: expected one argument: write --migration=VALUE"):
+        load(["gate", *file, "--migration", "-abc"], {})
+    (one,) = load(["gate", *file, "--migration=-abc"], {}).migrations
+    assert one.name == "-abc"
+
+
 def test_one_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused:
         load(["gate", *written(tmp_path, THREE), "--migration", "order"], {})
@@ -164,6 +173,7 @@ def test_what_holds_for_one_migration_alone_goes_with_migration(tmp_path: Path) 
         ("migrations:\n  '': {}", 2, "without a name"),
         ("migrations:\n  a b: {}", 2, "is not a name"),
         ("migrations:\n  a{b}: {}", 2, "is not a name"),
+        ("migrations:\n  ..: {}", 2, "is not a name"),
         ("migrations:\n  abc:\n    sample-rate: [1, 2]", 3, "migration abc: sample-rate takes one value"),
         ("migrations:\n  abc:\n    sample-rate: {b: 1}", 3, "migration abc: sample-rate takes one value"),
         ("migrations:\n  abc:\n    sample-rate:", 3, "migration abc: sample-rate has no value"),

@@ -57,7 +57,9 @@ class World:
         return f"{short}-{self._mark}"
 
     def begun(self, short: str, *, fine: bool = True) -> WholeStore:
-        store = self.stores[short] = WholeStore.begin(self.url, self.name(short), SETTINGS)
+        store = self.stores[short] = WholeStore.begin(
+            self.url, self.name(short), SETTINGS | {"target_table": self.name(short)}
+        )
         if fine:
             caught_up(store)
         return store
@@ -468,3 +470,64 @@ def test_who_may_not_see_other_keys_is_told_nothing_of_them(alone: World) -> Non
             admin.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">secret", *rules.split())
             with contextlib.closing(RedisConnection(limited, "any")) as connection:
                 assert begun_migrations(connection) == found
+
+
+# --- what the file names otherwise -------------------------------------------------------------------------
+
+
+def test_an_entry_that_names_other_tables_now_is_not_answered_by_the_state_of_the_former(
+    world, tmp_path: Path, capsys
+) -> None:
+    """The run has not been started with the new file yet, and all it knows is of the former table."""
+    good, other = world.begun("good"), world.begun("other")
+    arn = f"arn:aws:dynamodb:eu-west-1:123456789012:table/{good.migration}"
+    settings = SETTINGS | {"target_table": arn, "source_table": arn}
+    good._redis.hset(good._key("meta"), "settings", json.dumps(settings))
+    entry, file = f"{good.migration}: {{}}", tmp_path / "migrations.yml"
+
+    def gate(now: str, *more: str) -> tuple[int, str]:
+        file.write_text(f"redis-url: {world.url}\nmigrations:\n  {now}\n  {other.migration}: {{}}\n")
+        code = main(["gate", "--config", str(file), *GATE, *more])
+        told = capsys.readouterr()
+        return code, " ".join((told.out + told.err).split())
+
+    assert gate(entry)[0] == 0
+    assert gate(entry.replace("{}", f"{{source-table: '{arn}'}}"))[0] == 0
+    for own in (
+        "source-table: older",
+        f"source-table: '{arn}s'",
+        f"source-table: '{arn.replace('123', '321')}'",
+        "target-table: new",
+    ):
+        changed = entry.replace("{}", f"{{{own}}}")
+        code, said = gate(changed)
+        assert code == 3 and "was begun with other tables (" in said, own
+        code, said = gate(changed, "--migration", good.migration)
+        assert code == 4 and said.startswith("dynamodb-migration-monitor: migration ")
+    loaded = load(["monitor", "--config", str(file)], {})
+    page = live_page.pages(loaded.process, loaded.migrations)[f"/m/{good.migration}"]
+    assert (page("").status, b"other tables" in page("").body) == (503, True)
+    assert main(["gate", "--redis-url", world.url, "--migration", good.migration, *GATE]) == 0
+
+
+@pytest.mark.parametrize("command", ["gate", "gate --json", "report --format json", "status", "mark T1"])
+def test_two_states_of_the_same_tables_are_no_go(world, tmp_path: Path, command: str, capsys) -> None:
+    """Taken up after the start, when nobody compared them with each other: one table is watched by nobody."""
+    names = {short: world.begun(short) for short in ("one", "again", "other-way")}
+    arns = {f"{side}_table": f"arn:aws:dynamodb:{side}:123456789012:table/t" for side in ("source", "target")}
+    for short, store in names.items():
+        settings = SETTINGS | arns | {"verify_on": "source" if short == "other-way" else "target"}
+        store._redis.hset(store._key("meta"), "settings", json.dumps(settings))
+    regions = ("eu-west-1", "eu-west-2", "eu-west-3")  # as two profiles may lead to one account
+    entries = "".join(
+        f"  {store.migration}: {{target-table: t, source-region: {region}}}\n"
+        for store, region in zip(names.values(), regions, strict=True)
+    )
+    file = tmp_path / "migrations.yml"
+    file.write_text(f"redis-url: {world.url}\nmigrations:\n{entries}")
+    code = main([*command.split(), "--config", str(file), *GATE])
+    told = capsys.readouterr()
+    said = f"migrations {world.name('one')} and {world.name('again')} watch the same tables"
+    assert code == (4 if command.startswith("mark") else 3)
+    assert said in " ".join((told.out + told.err).split())
+    assert f"and {world.name('other-way')} watch" not in told.out

@@ -140,7 +140,7 @@ def test_state_of_another_format_is_refused_and_the_remedy_named(
         "open": lambda: StoreView.open(store_url, store.migration),
         "figures": store.figures,
     }
-    with pytest.raises(ConfigurationError, match="another --migration name") as refused:
+    with pytest.raises(ConfigurationError, match="another name") as refused:
         ways[opening]()
     command = re.search(r"`(redis-cli .*?)`", str(refused.value))
     assert command is not None

@@ -25,7 +25,7 @@ from pipeline.core.outline import Outline, outline
 from pipeline.core.quoting import printable_json
 from pipeline.core.sampling import Sampler
 from pipeline.core.ttl import will_be_deleted
-from pipeline.errors import ConfigurationError, Throttled, UsageError
+from pipeline.errors import ANOTHER_NAME, ConfigurationError, Throttled, UsageError
 from pipeline.gathering import key_shower, schema_of, text_of
 from pipeline.report.explained import Evidence, Explanation, SideSeen, explanation
 from pipeline.report.explained_text import explanation_text
@@ -63,7 +63,7 @@ def run(process: ProcessConfig, migration: MigrationConfig, store: KeyView) -> i
     """Explain one key; 0: both sides are equal. 1: a finding is open. 3: neither is said."""
     if process.csv:
         raise UsageError("--explain tells of one key, and not as CSV", "leave --csv out, or give --json")
-    schema = schema_of(store, "begin the migration anew under another --migration name")
+    schema = schema_of(store, f"begin the migration anew {ANOTHER_NAME}")
     key = key_of(str(process.explain), schema, store)
     if key is None:
         print(f"no key that anything is kept of has the hash {process.explain}")

@@ -12,8 +12,8 @@ from pipeline.config import MigrationConfig, ProcessConfig
 from pipeline.core.figures import Figures
 from pipeline.core.gate import Limits, Result
 from pipeline.core.model import Side
-from pipeline.errors import ConfigurationError
-from pipeline.gathering import gather, maker, not_named
+from pipeline.errors import ConfigurationError, SettingsChanged
+from pipeline.gathering import check_tables, gather, maker, not_named
 from pipeline.process import streams
 from pipeline.report import overview_text, text
 from pipeline.report.findings_text import json_line
@@ -30,7 +30,7 @@ View = TypeVar("View", bound=StoreView)
 
 
 def begun(process: ProcessConfig, migration: MigrationConfig, kind: type[View]) -> View:
-    """The migration, opened. Raises ConfigurationError when it was never begun."""
+    """The migration, opened. Raises ConfigurationError when it was never begun, or with other tables."""
     store = kind.open(process.redis_url, migration.name)
     if store is None:
         raise ConfigurationError(
@@ -38,6 +38,11 @@ def begun(process: ProcessConfig, migration: MigrationConfig, kind: type[View]) 
             "check --migration, --redis-url and --state-dir, or begin it with `run`",
         )
     store.terms = migration.terms()
+    try:
+        check_tables(migration, store.meta)
+    except SettingsChanged:
+        store.close()
+        raise
     return store
 
 

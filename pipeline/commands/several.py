@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from pipeline import exit_codes
+from pipeline import both_tables, exit_codes
 from pipeline.commands import findings as of_one
 from pipeline.commands import inspect, report
 from pipeline.commands.inspect import GATE_EXIT, View
@@ -54,15 +54,35 @@ def each(
 ) -> dict[str, Told | MonitorError]:
     """What `look` finds in each, or why it could not. Raises what keeps all of them from being read."""
     found: dict[str, Told | MonitorError] = {}
+    apart = _Apart()
     for migration in migrations:
         try:
             with contextlib.closing(inspect.begun(process, migration, kind)) as store:
+                apart.add(migration, store)
                 found[migration.name] = look(migration, store)
         except MonitorError as error:
             found[migration.name] = error
             if serves_nobody(process.redis_url, error):
                 raise
     return _some(found)
+
+
+class _Apart:
+    """Finds two states of the same tables: a run refuses them where it sees both tables at its start."""
+
+    def __init__(self) -> None:
+        self._seen: dict[object, str] = {}
+
+    def add(self, migration: MigrationConfig, store: StoreView) -> None:
+        """Raises ConfigurationError when an earlier one's state is of these tables."""
+        settings = store.meta.settings
+        tables = [settings.get(f"{side}_table", "") for side in Side]
+        if not all(one.startswith("arn:") for one in tables):
+            return  # names alone may be those of two accounts
+        reached = (migration.source.endpoint_url, migration.target.endpoint_url)
+        other = self._seen.setdefault((*tables, settings.get("verify_on"), *reached), migration.name)
+        if other != migration.name:
+            raise both_tables.same(other, migration.name, *tables)
 
 
 def _some(found: dict[str, Told | MonitorError]) -> dict[str, Told | MonitorError]:

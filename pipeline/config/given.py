@@ -80,8 +80,8 @@ def check_words(words: Sequence[str], options: Sequence[Option]) -> None:
 
 
 def check_once(words: Sequence[str], flags: Iterable[str]) -> None:
-    """Raises UsageError for two values of what names one thing: the last would hold, and nobody hears of the
-    first.
+    """Raises UsageError for two values of what chooses the migrations: the last would hold, as it does of
+    every other flag, and its answer be taken for that of both.
     """
     for flag in flags:
         given = list(dict.fromkeys(_values(words, flag)))

@@ -76,7 +76,7 @@ def load(argv: Sequence[str], environment: Mapping[str, str]) -> Loaded:
     given = {name: text for name, text in environment.items() if text}  # compose passes unset ones as ""
     check_environment(given, OPTIONS)
     check_words(rest, OPTIONS)
-    check_once(rest, (f"--{name}" for name in ("config", "migration", *OF_ONE_TABLE)))
+    check_once(rest, ("--config", "--migration"))
     parser.words, parser.environment = rest, given
     values = _parsed(parser)
     process = ProcessConfig(

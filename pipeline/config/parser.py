@@ -22,6 +22,8 @@ PROGRAM = "dynamodb-migration-monitor"
 CONFIG_VARIABLE = "DDBMM_CONFIG"
 #: argparse repeats what stands behind a switch.
 _EXPLICIT = re.compile(r"ignored explicit argument .*", re.DOTALL)
+#: What argparse says also of a value that looks like a flag, as a table's name may.
+_NO_VALUE = "expected one argument"
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
@@ -36,7 +38,8 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
         said = _EXPLICIT.sub("it takes no value", masked(message.removeprefix("argument ")))
         flag, _, problem = said.partition(": ")
         option = next((one for one in OPTIONS if one.flag == flag), None)
-        raise UsageError(f"{self.place(option)}: {problem}" if option else said)
+        remedy = f"write {flag}=VALUE where it begins with a dash" if problem == _NO_VALUE else ""
+        raise UsageError(f"{self.place(option)}: {problem}" if option else said, remedy)
 
     def place(self, option: Option) -> str:
         """As the parser goes by: flag, variable, file."""

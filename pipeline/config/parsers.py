@@ -213,7 +213,7 @@ def side_of(text: str) -> Side:
 
 def migration_name(text: str) -> str:
     """A name that can be part of a Redis key."""
-    if not _MIGRATION.fullmatch(text):
+    if not _MIGRATION.fullmatch(text) or text in (".", ".."):  # no page of the live page could be called so
         raise ArgumentTypeError(
             f"{said(text)} is not a name: use letters, digits, '_', '.' and '-', at most 255"
         )

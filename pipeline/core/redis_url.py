@@ -85,6 +85,9 @@ def fault_of(url: str) -> str:
 
 def where(url: str) -> Where:
     """What it means, if `fault_of` finds nothing wrong with it."""
+    # The client reads a + among the options as a blank, as forms in web pages have it; passwords have a +.
+    before, mark, given = url.partition("?")
+    url = f"{before}{mark}{given.replace('+', '%2B')}"
     found = _LOCATED.fullmatch(url)
     if not found:
         return Where(Form.SERVER, url)

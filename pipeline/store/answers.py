@@ -17,6 +17,7 @@ from pipeline.core.comparing.state import Comparison
 from pipeline.core.judging.history import MAX_MS
 from pipeline.core.quoting import quoted
 from pipeline.errors import (
+    ANOTHER_NAME,
     StateDamaged,
     StateLost,
     StoreError,
@@ -86,6 +87,7 @@ _VOUCHED = (
     "host as the certificate has it"
 )
 _TLS_FILES = "check ssl_ca_certs, ssl_certfile, ssl_keyfile and ssl_password in --redis-url"
+_THERE = "check --redis-url, and that the server runs"
 _ANNOUNCED = (
     "start it, or wait until another takes its place; and see that this host reaches it under the name that "
     "Sentinels or nodes have for it (replica-announce-ip, sentinel announce-ip, cluster-announce-ip)"
@@ -162,7 +164,9 @@ def _unreachable(error: Exception, text: str) -> StoreError:
     if isinstance(cause, _NO_FILE) and not _TO_A_SOCKET.search(text):
         no_file = quoted(cause.strerror or "")
         return StoreUnusable(f"a file that --redis-url names for TLS cannot be read: {no_file}", _TLS_FILES)
-    return StoreUnavailable(problem, _ANNOUNCED if isinstance(error, NotReached) else "")
+    if "max number of clients" in text:
+        return StoreUnavailable(problem, "set a higher maxclients, or end connections of others")
+    return StoreUnavailable(problem, _ANNOUNCED if isinstance(error, NotReached) else _THERE)
 
 
 def _elsewhere(said: str, *, wait: bool) -> StoreError:
@@ -255,5 +259,5 @@ def damaged(what: str) -> StateDamaged:
     """what: the key, and the field of it where there is one."""
     return StateDamaged(
         f"the migration's state in Redis is damaged: {what}",
-        "restore a backup, or begin anew under another --migration name",
+        f"restore a backup, or begin anew {ANOTHER_NAME}",
     )

@@ -12,7 +12,7 @@ import msgspec
 
 from pipeline.core.model import Side
 from pipeline.core.quoting import quoted
-from pipeline.errors import ConfigurationError, SettingsChanged
+from pipeline.errors import ANOTHER_NAME, ConfigurationError, SettingsChanged
 from pipeline.store import scripts
 from pipeline.store.answers import NotAllowed, Unexpected, a_replica, instant_ms, reading
 from pipeline.store.connection import GROUP, RedisConnection
@@ -121,7 +121,7 @@ def check_settings(meta: Meta, settings: Mapping[str, str], migration: str) -> N
     if differing:
         raise SettingsChanged(
             f"migration {migration} was begun with other settings ({'; '.join(differing)})",
-            "go back to them, or choose a new name with --migration",
+            f"go back to them, or begin anew {ANOTHER_NAME}",
         )
 
 
@@ -132,7 +132,7 @@ def readable(found: bytes | None, migration: str) -> None:
         of = f"has format {form}" if form else "was made before the first release"
         raise ConfigurationError(
             f"the state of migration {migration} in this Redis {of}, and this version reads format {FORMAT}",
-            "begin anew under another --migration name, or delete it with "
+            f"begin anew {ANOTHER_NAME}, or delete it with "
             f"`redis-cli --scan --pattern 'ddbmm:{{{migration}}}:*' | xargs redis-cli del`",
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pipeline.core.adaptive import Adaptive
-from pipeline.errors import SettingsChanged
+from pipeline.errors import ANOTHER_NAME, SettingsChanged
 from pipeline.store import adapting, scripts
 from pipeline.store.answers import instant_ms, reading
 from pipeline.store.connection import GROUP
@@ -58,7 +58,7 @@ class ValidatorStore(RoleStore):
                 raise SettingsChanged(
                     f"the {side} table was deleted and another one was made under its name: what was found "
                     "of the former does not hold of this one",
-                    "begin anew under another --migration name, also where it was restored from a backup",
+                    f"begin anew {ANOTHER_NAME}, also where it was restored from a backup",
                 )
 
     def adapt(self, at_most_ms: int) -> None:

@@ -170,6 +170,14 @@ def test_the_sentinels_are_asked_with_credentials_of_their_own_and_the_same_cert
     assert "password" not in parse_url(where("redis+sentinel://u:p@a/s").asked)
 
 
+def test_a_plus_is_a_plus_wherever_it_stands() -> None:
+    """Passwords of random bytes in base64 have one."""
+    for url in ("redis://:ab+%2F=@h/0", "redis://h/0?password=ab+/=", "redis://h/0?password=ab%2B%2F%3D"):
+        assert parse_url(where(url).server)["password"] == "ab+/="
+    found = where("redis+sentinel://:c+d@h/s/0?sentinel_password=ab+/=")
+    assert (parse_url(found.asked)["password"], parse_url(found.server)["password"]) == ("ab+/=", "c+d")
+
+
 @pytest.mark.parametrize("url", REFUSED)
 def test_a_url_that_cannot_be_used_is_refused_without_a_part_of_it(url: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
