@@ -119,6 +119,12 @@ def test_a_database_that_the_server_lacks_is_named_with_what_to_do(store_url: st
     assert refused.value.remedy
 
 
+def test_a_server_with_too_many_clients_is_not_said_to_be_another() -> None:
+    with saying(b"-ERR max number of clients reached\r\n") as url, pytest.raises(StoreUnavailable) as refused:
+        RedisConnection(url, "m").time_ms()
+    assert "maxclients" in refused.value.remedy and "--redis-url" not in refused.value.remedy
+
+
 def test_a_server_that_is_not_there_is_said_with_what_helps() -> None:
     with pytest.raises(StoreUnavailable, match="check --redis-url"):
         RedisConnection(f"redis://127.0.0.1:{servers.free_port()}/0", "m").time_ms()

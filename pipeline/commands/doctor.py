@@ -290,7 +290,10 @@ class _Examination:
         else:
             yield Line("redis", "ok", says)
         for doubt in server.doubts:
-            yield Line("redis", "warn", doubt, "give the migration a server that says so, with noeviction")
+            remedy = (
+                "allow its user INFO (+info); or give the migration a server that says so, with noeviction"
+            )
+            yield Line("redis", "warn", doubt, remedy)
         for host in silent:
             says = f"a host in --redis-url does not say where the server is: {host}"
             yield Line("redis hosts", "warn", says, "start it, or take it out of --redis-url")

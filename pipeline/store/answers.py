@@ -164,6 +164,8 @@ def _unreachable(error: Exception, text: str) -> StoreError:
     if isinstance(cause, _NO_FILE) and not _TO_A_SOCKET.search(text):
         no_file = quoted(cause.strerror or "")
         return StoreUnusable(f"a file that --redis-url names for TLS cannot be read: {no_file}", _TLS_FILES)
+    if "max number of clients" in text:
+        return StoreUnavailable(problem, "set a higher maxclients, or end connections of others")
     return StoreUnavailable(problem, _ANNOUNCED if isinstance(error, NotReached) else _THERE)
 
 

@@ -56,6 +56,7 @@ CLUSTER_COMMANDS = ("cluster|slots",)
 #: How a script ends what it says of a command that there is not (lua/prelude.lua).
 _UNKNOWN = " is unknown to the server"
 _UNKNOWN_COMMAND = re.compile(r"unknown command [`'\"]?(\w+)", re.IGNORECASE)
+_REFUSED_COMMAND = re.compile(r"to run the '([\w|]+)' command")
 #: A name that no reader and no field has.
 _NOBODY = ""
 
@@ -154,8 +155,7 @@ class _Trial:
         connection = self._connection
         if connection.locator and not self._goes("CLUSTER SLOTS", connection.locator.find, first=True):
             return
-        ping = "PING, or SELECT for the database of the URL"
-        if self._goes(ping, connection.redis.ping, first=True):
+        if self._goes("PING", connection.redis.ping, first=True):
             self._questions(roles)
         elif self.lacking:
             return  # no connection can be made
@@ -199,8 +199,11 @@ class _Trial:
         try:
             with self._connection.asking("trial"):
                 call()
-        except NotAllowed:
-            self.refused.append(what)
+        except NotAllowed as error:
+            # Another command than the one that was asked: SELECT, which each connection begins with.
+            found = _REFUSED_COMMAND.search(error.problem)
+            named = found[1].upper().replace("|", " ") if found else ""
+            self.refused.append(what if what.startswith(named) else named)
             return False
         except Unexpected as error:
             unknown = _UNKNOWN_COMMAND.search(error.problem)
