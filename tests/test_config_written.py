@@ -318,7 +318,7 @@ def test_what_is_written_is_read_back_unchanged(
     path = tmp_path_factory.mktemp("written") / "many.yaml"
     path.write_text(making.file_text(asked, names, {Side.SOURCE: names, Side.TARGET: []}, "Made."), "utf-8")
     read = load(["config", "--config", str(path)], {})
-    assert read.process == replace(asked.process, write=None)
+    assert read.process == replace(asked.process, write=None, of_file=True)
     (of_all,) = asked.migrations
     assert read.migrations == tuple(
         replace(of_all, name=name, target_table=name, source_table=name) for name in names

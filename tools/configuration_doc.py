@@ -61,7 +61,7 @@ an entry replaces that of the rest. An entry may hold
 Every other option is the process's and stands outside. What one migration has alone ({of_one_table})
 stands in entries only, and goes with `--migration` on the command line. Two entries on the same two tables
 are refused, and so is an entry's option without a value. A changed file is read at the next start; an entry
-that is taken out leaves its state where it is.
+that is taken out leaves its state where it is, and `gate` and `report` name it.
 
 `doctor --tables 'prod-*'` pairs the tables of both accounts by name and checks each pair;
 `config --write FILE --tables 'prod-*'` makes the file of them (`deploy/iam/list-tables.json`).

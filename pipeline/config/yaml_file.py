@@ -18,6 +18,8 @@ from pipeline.errors import ConfigurationError
 #: A file of options takes a few KB; this much is read of anything else.
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 16
+#: YAML 1.1's way to take over another mapping.
+_MERGE = "<<"
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,19 @@ def _text(path: Path) -> str:
 
 def _check_shape(path: Path, text: str) -> None:
     """Raises ConfigurationError for what would take a deep stack or much memory to build."""
-    depth = 0
+    depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.BaseLoader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
             raise ConfigurationError(
                 f"{path}, line {line}: aliases (*name) are not understood",
                 "write the value out; put one that begins with * in quotes",
+            )
+        documents += isinstance(event, yaml.DocumentStartEvent)
+        if documents > 1:
+            raise ConfigurationError(
+                f"{path}, line {line}: a second document begins, which nobody would read",
+                "leave `---` out, or make it a file of its own",
             )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
@@ -91,6 +99,11 @@ def _entries(path: Path, mapping: yaml.MappingNode) -> Iterator[tuple[str, Entry
         key = name.value if isinstance(name, yaml.ScalarNode) else ""
         if not key:
             raise ConfigurationError(f"{path}, line {line}: an option without a name")
+        if key == _MERGE and name.style is None:
+            raise ConfigurationError(
+                f"{path}, line {line}: merge keys (<<) are not understood",
+                "write the options out; what holds for all migrations stands outside `migrations:`",
+            )
         if key in lines:
             raise ConfigurationError(
                 f"{path}, line {line}: {quoted(masked(key), 60)} stands there twice",
