@@ -74,7 +74,7 @@ def checks() -> Panels:
                 Column("At most", _limits("≤")),
             ],
             12,
-            16,
+            17,
             "the monitor is silent",
             texts={name: (text, NEUTRAL) for name, text in CHECKS.items()},
         ),
@@ -84,7 +84,7 @@ def checks() -> Panels:
             (STATE, "{{check}}"),
             CHECK,
             12,
-            16,
+            17,
         ),
         rows_of(
             "Alerts",
