@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import cast
 
+import redis
+
 from pipeline.errors import StoreError
 from pipeline.store.connection import RedisConnection
 
@@ -30,10 +32,18 @@ def begun_migrations(connection: RedisConnection) -> list[str]:
 
 def _names(connection: RedisConnection) -> Iterator[str]:
     for server in connection.servers():
-        cursor = 0
-        for _ in range(MOST_PAGES):
-            cursor, keys = server.scan(cursor, f"{_BEFORE}*{_BEHIND}", PAGE)
-            for key in cast(list[bytes], keys):
+        try:
+            for key in _keys(server):
                 yield key.decode(errors="replace").removeprefix(_BEFORE).removesuffix(_BEHIND)
-            if not cursor:
-                break
+        finally:
+            if server is not connection.redis:  # a node of a cluster, of which nobody else asks anything
+                server.connection_pool.disconnect(inuse_connections=False)
+
+
+def _keys(server: redis.Redis) -> Iterator[bytes]:
+    cursor = 0
+    for _ in range(MOST_PAGES):
+        cursor, keys = server.scan(cursor, f"{_BEFORE}*{_BEHIND}", PAGE)
+        yield from cast(list[bytes], keys)
+        if not cursor:
+            return
