@@ -302,6 +302,44 @@ def test_a_node_under_a_name_that_leads_nowhere_is_said_with_that_name(
         assert says in eventually(told, 30) and "announce-ip" in told()
 
 
+def test_one_node_under_two_names_is_one(tmp_path: Path) -> None:
+    """A cluster may name no host: then whoever was asked is meant, under the name that it was asked by."""
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(servers.free_port()))
+    unnamed = ("--cluster-preferred-endpoint-type", "unknown-endpoint")
+    with servers.redis_like(servers.redis_binary(), tmp_path, *options, *unnamed) as url:
+        redis.Redis.from_url(url).execute_command("CLUSTER ADDSLOTSRANGE", 0, redis_forms.SLOTS - 1)
+        port = url.split("/")[2].partition(":")[2]
+        connection = RedisConnection(f"redis+cluster://127.0.0.1:{port},localhost:{port}", "m")
+        assert connection.locator is not None
+        assert {at for _, at in connection.locator.told()} == {
+            (host, int(port)) for host in ("127.0.0.1", "localhost")
+        }
+        connection.check_hosts_agree()
+
+
+def test_hosts_of_two_clusters_are_no_cluster(tmp_path: Path) -> None:
+    """Each connection would be made to the other one: half a state here, half a state there."""
+    with contextlib.ExitStack() as both:
+        hosts = []
+        for number in range(2):
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(servers.free_port()))
+            here = servers.redis_like(servers.redis_binary(), tmp_path / f"{number}", *options)
+            url = both.enter_context(here)
+            admin = redis.Redis.from_url(url)
+            admin.execute_command("CLUSTER ADDSLOTSRANGE", 0, redis_forms.SLOTS - 1)
+            hosts.append(url.split("/")[2])
+        RedisConnection(f"redis+cluster://{hosts[0]}", "m").check_hosts_agree()
+        made = f"redis+cluster://{','.join(hosts)}"
+        with pytest.raises(StoreNotReady, match="do not agree") as refused:
+            RedisConnection(made, "m").check_hosts_agree()
+        assert all(host in refused.value.problem for host in hosts) and refused.value.remedy
+
+        def said() -> bool:
+            return "do not agree" in doctored(made)["redis"].says
+
+        eventually(said, 30, "the cluster is up, and `doctor` says it")
+
+
 def doctored(url: str, more: str = "") -> dict[str, Line]:
     made = load(
         ["doctor", "--target-table", "t", "--region", "us-east-1", "--redis-url", url, *more.split()], {}

@@ -172,6 +172,7 @@ def check_store(process: ProcessConfig, migration: MigrationConfig) -> None:
     connection = RedisConnection(process.redis_url, migration.name)
     try:
         check_server(connection)  # first: one that is too old lacks commands, and is to be said to be that
+        connection.check_hosts_agree()
         check_permissions(connection, _STORE_ROLES.get(process.command, tuple(Role)))
     except (StoreNotReady, StoreFull):
         raise
@@ -221,7 +222,7 @@ def await_store(process: ProcessConfig, migration: MigrationConfig) -> None:
         except StoreNotReady as error:
             if time.monotonic() - said_at >= SAID_EVERY_SECONDS:
                 said_at = time.monotonic()
-                log.warning("Redis does not serve us yet: waiting", error=error.problem)
+                log.warning("Redis does not serve us yet: waiting", error=error.problem, remedy=error.remedy)
         time.sleep(NOT_READY_SECONDS)
 
 
@@ -232,7 +233,7 @@ def open_store(process: ProcessConfig, migration: MigrationConfig) -> Opened:
         try:
             return open_once(process, migration)
         except StoreNotReady as error:
-            log.warning("Redis does not serve us yet: waiting", error=error.problem)
+            log.warning("Redis does not serve us yet: waiting", error=error.problem, remedy=error.remedy)
         time.sleep(NOT_READY_SECONDS)
 
 

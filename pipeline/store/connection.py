@@ -18,8 +18,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pipeline.core.judging.history import MAX_MS
+from pipeline.core.quoting import quoted
 from pipeline.core.redis_url import Form, fault_of, where
-from pipeline.errors import ConfigurationError, StateLost, StoreFull
+from pipeline.errors import ConfigurationError, StateLost, StoreFull, StoreNotReady
 from pipeline.store.answers import CHOKED, NotAllowed, translation
 from pipeline.store.clock import AwsClocks, Reading, StateClock
 from pipeline.store.locating import Cluster, Pools, WayToNode
@@ -80,8 +81,27 @@ class RedisConnection:
 
     def silent_hosts(self) -> list[str]:
         """The hosts of the URL that do not say where the server is, and why."""
-        silent = self.locator.silent() if self.locator else []
-        return [f"{host}:{port}: {translation(error).problem}" for (host, port), error in silent]
+        told = self.locator.told() if self.locator else []
+        return [
+            f"{host}:{port}: {translation(where_or_why).problem}"
+            for (host, port), where_or_why in told
+            if isinstance(where_or_why, redis.RedisError)
+        ]
+
+    def check_hosts_agree(self) -> None:
+        """Raises StoreNotReady where the hosts of the URL name several servers, for a while, or because they
+        have nothing in common: then each connection would be made to another one.
+        """
+        if not self.locator:
+            return
+        told = [(host, at) for host, at in self.locator.told() if not isinstance(at, redis.RedisError)]
+        named = {self.locator.name_of(at): (host, at) for host, at in reversed(told)}
+        if len(named) > 1:
+            words = ", ".join(f"{host[0]}:{host[1]} names {at[0]}:{at[1]}" for host, at in named.values())
+            raise StoreNotReady(
+                f"the hosts of --redis-url do not agree where the server is: {quoted(words)}",
+                "name hosts of one cluster, or Sentinels of one service; while it fails over, wait",
+            )
 
     def close(self) -> None:
         """Connections that are shared stay."""

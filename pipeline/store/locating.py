@@ -24,6 +24,9 @@ from pipeline.store.answers import NotReached, WrongForm
 
 Answer = TypeVar("Answer")
 
+#: A host of the URL, and where it says that the server is, or why it does not.
+Told = tuple[Address, Address | redis.RedisError]
+
 #: What comes of an answer that is none.
 _CHOKED = (ValueError, AttributeError, TypeError, LookupError)
 
@@ -40,8 +43,11 @@ class Locator(Protocol):
     def find(self) -> Address:
         """Where it is now. Raises a RedisError when nobody says so."""
 
-    def silent(self) -> list[tuple[Address, redis.RedisError]]:
-        """The hosts of the URL that do not say where it is, and why."""
+    def told(self) -> "list[Told]":
+        """What each host of the URL says."""
+
+    def name_of(self, server: Address) -> str:
+        """What tells a server that was named from others: it may have several addresses."""
 
 
 class _Hosts:
@@ -68,13 +74,11 @@ class _Hosts:
         # One that can be reached and refuses says more than one that cannot be reached.
         raise min(failures, key=lambda one: type(one) in (redis.ConnectionError, redis.TimeoutError))
 
-    def silent(
-        self, hosts: Iterable[Address], answer: Callable[[Address], object]
-    ) -> list[tuple[Address, redis.RedisError]]:
-        found: list[tuple[Address, redis.RedisError]] = []
+    def told(self, hosts: Iterable[Address], answer: Callable[[Address], Address]) -> "list[Told]":
+        found: list[Told] = []
         for host in hosts:
             try:
-                _told(host, answer)
+                found.append((host, _told(host, answer)))
             except redis.RedisError as error:
                 found.append((host, error))
         return found
@@ -97,8 +101,11 @@ class Sentinels:
     def find(self) -> Address:
         return self._hosts.first(self._where.hosts, self._primary)
 
-    def silent(self) -> list[tuple[Address, redis.RedisError]]:
-        return self._hosts.silent(self._where.hosts, self._primary)
+    def told(self) -> "list[Told]":
+        return self._hosts.told(self._where.hosts, self._primary)
+
+    def name_of(self, server: Address) -> str:
+        return f"{server[0]}:{server[1]}"
 
     def _primary(self, sentinel: Address) -> Address:
         try:
@@ -128,6 +135,7 @@ class Cluster:
         self._where = where
         self._hosts = _Hosts(where, options)
         self.slot = key_slot(key.encode())
+        self._ids: dict[Address, str] = {}  # of nodes
         self._others: tuple[Address, ...] = ()  # met since: those of the URL may all be replaced one day
 
     def find(self) -> Address:
@@ -139,8 +147,11 @@ class Cluster:
         ranges = self._hosts.first((*self._where.hosts, *self._others), self._ranges)
         return list(dict.fromkeys(primary for _, _, (primary, *_) in ranges))
 
-    def silent(self) -> list[tuple[Address, redis.RedisError]]:
-        return self._hosts.silent(self._where.hosts, self._owner)
+    def told(self) -> "list[Told]":
+        return self._hosts.told(self._where.hosts, self._owner)
+
+    def name_of(self, server: Address) -> str:
+        return self._ids.get(server, "")
 
     def _owner(self, node: Address) -> Address:
         for first, last, (primary, *_) in self._ranges(node):
@@ -161,6 +172,7 @@ class Cluster:
         ranges: list[tuple[int, int, list[Address]]] = [
             (first, last, [_met(one, node) for one in nodes]) for first, last, *nodes in said
         ]
+        self._ids |= {_met(one, node): one[2].decode() for _, _, *nodes in said for one in nodes}
         met = dict.fromkeys(one for _, _, nodes in ranges for one in nodes)
         self._others = tuple(one for one in met if one not in self._where.hosts)
         return ranges
