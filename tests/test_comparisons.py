@@ -1,5 +1,6 @@
 """`compare` and `comparer` of many migrations: real processes, one after the other, one is refused."""
 
+import contextlib
 import json
 import os
 import signal
@@ -148,6 +149,31 @@ def test_a_comparer_goes_round_and_joins_what_is_begun_again(
         assert child.wait(60) == 0
     for view in views.values():
         view.close()
+
+
+def test_a_comparer_of_one_joins_what_is_begun_anew_and_calls_that_no_error(
+    tmp_path: Path, fake: FakeProcess, store_url: str
+) -> None:
+    pairs = Pairs(tmp_path, fake, store_url)
+    name = pairs.add("one")
+    log = tmp_path / "log"
+    with (
+        contextlib.closing(watch(store_url, name)) as view,
+        servers.process(pairs.command("comparer"), log=log, env=dict(os.environ)) as child,
+    ):
+
+        def finished() -> str:
+            found = view.figures().comparison
+            return found.id if found and found.finished_ms is not None else ""
+
+        first = eventually(finished, 120, "it is compared")
+        restarted = pairs.run("compare", "--restart", "--stop-after", "1s")
+        assert restarted.returncode in (exit_codes.FINE, exit_codes.INCONCLUSIVE)
+        eventually(lambda: finished() not in ("", first), 120, "the comparer joins it")
+        eventually(lambda: "what stands is joined" in log.read_text(), 30, "it says so")
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(60) == 0
+    assert '"level": "error"' not in log.read_text(), log.read_text()[-3000:]
 
 
 def test_a_table_is_not_compared_in_place_of_another(

@@ -76,16 +76,17 @@ class Comparer:
         self._in_hand: dict[Part, Hand] = {}  # an ordinal may come back while who lost it is still at it
         #: All partitions are read.
         self.is_over = False
+        #: Another one stands in the store by now, or none does.
+        self.is_gone = False
 
     def step(self) -> bool:
         """Take one partition and read it to its end; False when there is none to take now.
 
-        Raises StoreError, among them StateLost when another comparison stands in the store, and
-        ConfigurationError (ExportDamaged, …) for what cannot be compared at all.
+        Raises StoreError, and ConfigurationError (ExportDamaged, …) for what cannot be compared at all.
         """
         standing, part = self._store.take(self._comparison, self._owner, LEASE_MS)
         if standing is Standing.GONE:
-            raise StateLost("the comparison is gone from Redis, or was begun anew")
+            self.is_gone = True
         if standing in (Standing.SETTLING, Standing.FINISHED):
             self._work.over()
             self.is_over = True

@@ -64,7 +64,8 @@ def run_comparer(
     joining = [_Joining(process, one, metrics, slot, unserved) for one in migrations]
     garbage.freeze()
     if len(joining) == 1:
-        joining[0].compare(stop, heartbeat, stop.is_set)
+        while not stop.is_set():  # what is begun anew is joined anew
+            joining[0].compare(stop, heartbeat, stop.is_set)
         return
     failures: dict[str, str] = {}
     while not stop.is_set():
@@ -116,7 +117,7 @@ class _Joining:
     def compare(
         self, stop: threading.Event, heartbeat: Callable[[], None], enough: Callable[[], bool]
     ) -> None:
-        """Until it is `enough`, which is asked once a second. Raises MonitorError."""
+        """Until it is `enough`, which is asked once a second, or was begun anew. Raises MonitorError."""
         heartbeat()
         self._see_tables()
         both = once_served(self._joined, stop, heartbeat)
@@ -197,12 +198,14 @@ class _Joining:
             for connection in self._connections.values():
                 report(connection, self._metrics)
             self.is_over = comparer.is_over
-            if enough():
+            if enough() or comparer.is_gone:
                 ended.set()
 
         loops.serve([functools.partial(_loop, comparer, ended)] * self._process.in_flight, ended, alive)
         with contextlib.suppress(StoreError):
             count_spent(store, self._metrics)
+        if comparer.is_gone:
+            log.info("the comparison was begun anew, or is gone: what stands is joined", slot=self._slot)
 
 
 def _work(
