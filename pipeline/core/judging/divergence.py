@@ -15,7 +15,6 @@ from pipeline.core.judging.history import (
     FindingChange,
     History,
     Judgement,
-    looked,
     thin,
 )
 from pipeline.core.judging.matching import Proof
@@ -61,7 +60,9 @@ def still_alarmed(history: History, look: Look, proof: Proof, moment: Moment, po
         return _excuse(history, since_ms, look, moment, policy)
     kind, behind = classify(history, look, policy)
     after = _change(
-        looked(history, look),
+        history,
+        looked_ms=look.at_ms,
+        unseen=look.seen < history.newest,
         kind=kind,
         alarmed=max(history.alarmed, _overdue(history, look.at_ms, policy)),
         excused_since_ms=since_ms,
@@ -90,7 +91,9 @@ def _excuse(history: History, since_ms: int, look: Look, moment: Moment, policy:
     was_alarmed = history.phase is Phase.ALARMED
     overdue = _overdue(history, look.at_ms, policy)
     after = _change(
-        looked(history, look),
+        history,
+        looked_ms=look.at_ms,
+        unseen=look.seen < history.newest,
         phase=Phase.EXCUSED,
         kind=None,
         alarmed=0,

@@ -216,11 +216,6 @@ def thin(history: History) -> History:
     )
 
 
-def looked(history: History, look: Look) -> History:
-    """The history with the look noted: it was about what was published when it was made."""
-    return msgspec.structs.replace(history, looked_ms=look.at_ms, unseen=look.seen < history.newest)
-
-
 def late_noted(history: History) -> History:
     """The bucket noted in which a key waits that a look did not find, or that could not be looked at."""
     oldest = history.oldest_waiting

@@ -36,7 +36,6 @@ from pipeline.core.judging.history import (
     History,
     Judgement,
     late_noted,
-    looked,
     thin,
     trim,
 )
@@ -165,7 +164,16 @@ def _still_behind(history: History, lo: int, look: Look, policy: Policy) -> Judg
     """Versions before `lo` are reached, newer ones are not."""
     newly = lo - history.lo + history.skipped
     alarmed = max(0, history.alarmed - newly)
-    after = _change(looked(history, look), lo=lo, alarmed=alarmed, skipped=0, held=None, **_NO_EXCUSE)
+    after = _change(
+        history,
+        lo=lo,
+        alarmed=alarmed,
+        skipped=0,
+        held=None,
+        **_NO_EXCUSE,
+        looked_ms=look.at_ms,
+        unseen=look.seen < history.newest,
+    )
     was_alarmed = history.phase is _ALARMED
     finding = FindingChange.UPDATED if was_alarmed else FindingChange.NONE
     if was_alarmed and look.at_ms >= _deadline(after, policy):
@@ -216,16 +224,18 @@ def _no_match(history: History, look: Look, proof: Proof, moment: Moment, policy
     if not policy.leads and look.at_ms < _deadline(history, policy):
         # Equal sides, which a record still to be read may explain: kept until the readers are past the look.
         held = HeldLook(look, look.at_ms) if look.digest == look.witness else None
-        after = late_noted(_change(looked(history, look), held=held))
+        after = late_noted(
+            _change(history, held=held, looked_ms=look.at_ms, unseen=look.seen < history.newest)
+        )
         delay = min(_recheck_delay(history, look.at_ms, policy), _deadline(history, policy) - look.at_ms)
         return Judgement(thin(after), next_ms=look.at_ms + delay)
     if _is_news(history, policy):
-        after = late_noted(looked(history, look))
+        after = late_noted(_change(history, looked_ms=look.at_ms, unseen=look.seen < history.newest))
         return Judgement(thin(after), next_ms=look.at_ms + NEWS_MS)
     if not look.strong and _worth_escalating(history, look, moment, policy):
         return Judgement(history, escalate=True)
     held = hold(history.held, history, look, policy)
-    after = late_noted(_change(looked(history, look), held=held))
+    after = late_noted(_change(history, held=held, looked_ms=look.at_ms, unseen=look.seen < history.newest))
     decided = _decide(after, held, proof, moment, policy)
     if decided is None:  # another look is needed, later
         return Judgement(thin(after), next_ms=moment.now_ms + RECHECK_MIN_MS)
@@ -258,7 +268,7 @@ def _suspicious(history: History, look: Look, proof: Proof, moment: Moment, poli
             indeterminate=history.unreached,
             verdict=VerdictKind.INDETERMINATE,
         )
-    after = _change(looked(history, look), held=held)
+    after = _change(history, held=held, looked_ms=look.at_ms, unseen=look.seen < history.newest)
     decided = _decide(after, held, proof, moment, policy)
     if decided is None:  # another look is needed, later
         return Judgement(after, next_ms=moment.now_ms + RECHECK_MIN_MS)

@@ -11,7 +11,7 @@ local AT_FORMAT, AT_PHASE, AT_FLAGS, AT_KIND, AT_LO = 9, 10, 11, 12, 13
 local AT_FIRST, AT_ALARMED, AT_SKIPPED, AT_LATE, AT_LOOKED_MS = 14, 18, 22, 26, 30
 local HEADER_BYTES, EXCUSE_BYTES, HELD_BYTES, VERSION_BYTES, DIGEST_BYTES = 37, 12, 64, 24, 16
 local WAITING, SETTLING, ALARMED, EXCUSED = 0, 1, 2, 3
-local SETTLE, INCOMPLETE, HELD, EXCUSE, SUSPECT, UNSEEN = 2, 4, 8, 16, 32, 64
+local UNSEEN, SETTLE, INCOMPLETE, HELD, EXCUSE, SUSPECT = 1, 2, 4, 8, 16, 32
 local UNKNOWN = string.rep('\255', 16)
 
 local byte, sub = string.byte, string.sub -- for every key: a name of our own is found sooner
