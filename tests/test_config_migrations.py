@@ -68,18 +68,10 @@ def test_migration_narrows_to_one(tmp_path: Path, by: str) -> None:
     assert (one.name, one.source_table) == ("customers", "customers_v1")
 
 
-@pytest.mark.parametrize(
-    "twice",
-    ["--migration orders --migration customers", "--migration=orders --migration customers", "--config {0}b"],
-)
-def test_two_names_are_not_taken_for_the_last_of_them(tmp_path: Path, twice: str) -> None:
-    """`gate` would answer GO, and have asked nobody of the first."""
-    file = written(tmp_path, THREE)
-    words = twice.format(file[1]).split()
-    with pytest.raises(UsageError, match=f"{words[0].partition('=')[0]} is given twice"):
-        load(["gate", *file, *words], {})
-    (one,) = load(["gate", *file, *["--migration", "orders"] * 2], {}).migrations
-    assert one.name == "orders"
+def test_of_two_names_the_last_one_holds(tmp_path: Path) -> None:
+    words = ["--migration=orders", "--migration", "customers"]
+    (one,) = load(["gate", *written(tmp_path, THREE), *words], {}).migrations
+    assert one.name == "customers"
 
 
 def test_a_name_that_begins_with_a_dash_can_be_asked_for(tmp_path: Path) -> None:

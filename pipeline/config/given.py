@@ -75,29 +75,10 @@ def check_words(words: Sequence[str], options: Sequence[Option]) -> None:
     for option in options:
         if not option.repeats:
             continue
-        if any("," in value for value in _values(words, option.flag)):
+        given = [after for before, after in pairwise(words) if before == option.flag]
+        given += [word for word in words if word.startswith(f"{option.flag}=")]
+        if any("," in value for value in given):
             raise UsageError(f"{option.flag} holds a comma", listing(option))
-
-
-def check_once(words: Sequence[str], flags: Iterable[str]) -> None:
-    """Raises UsageError for two values of what chooses the migrations: the last would hold, as it does of
-    every other flag, and its answer be taken for that of both.
-    """
-    for flag in flags:
-        given = list(dict.fromkeys(_values(words, flag)))
-        if len(given) > 1:
-            raise UsageError(
-                f"{flag} is given twice, and takes one",
-                "ask of one after the other, or leave it out to speak of all"
-                if flag == "--migration"
-                else "leave one of them out",
-            )
-
-
-def _values(words: Sequence[str], flag: str) -> list[str]:
-    """What the flag is given, in both spellings."""
-    given = [after for before, after in pairwise(words) if before == flag]
-    return given + [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
 
 
 def listing(option: Option) -> str:

@@ -15,7 +15,6 @@ from pipeline.config.assembling import migration_of, plain
 from pipeline.config.declaration import Option, options_of
 from pipeline.config.given import (
     check_environment,
-    check_once,
     check_words,
     did_you_mean,
     refuse_command,
@@ -76,7 +75,6 @@ def load(argv: Sequence[str], environment: Mapping[str, str]) -> Loaded:
     given = {name: text for name, text in environment.items() if text}  # compose passes unset ones as ""
     check_environment(given, OPTIONS)
     check_words(rest, OPTIONS)
-    check_once(rest, ("--config", "--migration"))
     parser.words, parser.environment = rest, given
     values = _parsed(parser)
     process = ProcessConfig(
