@@ -531,3 +531,17 @@ def test_two_states_of_the_same_tables_are_no_go(world, tmp_path: Path, command:
     assert code == (4 if command.startswith("mark") else 3)
     assert said in " ".join((told.out + told.err).split())
     assert f"and {world.name('other-way')} watch" not in told.out
+
+
+def test_other_migrations_are_found_on_every_page_up_to_so_many(
+    alone: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that others share may have any number of keys, and must not be asked for all of them."""
+    for name in ("one", "two", "three"):
+        alone.begun(name)
+    all_of_them = {alone.name(name) for name in ("one", "two", "three")}
+    monkeypatch.setattr("pipeline.store.begun.PAGE", 1)
+    with contextlib.closing(RedisConnection(alone.url, "any")) as connection:
+        assert set(begun_migrations(connection)) == all_of_them
+        monkeypatch.setattr("pipeline.store.begun.MOST_PAGES", 1)
+        assert set(begun_migrations(connection)) < all_of_them
