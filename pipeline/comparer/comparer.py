@@ -9,7 +9,7 @@ partition is counted, and it is counted once.
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
@@ -18,7 +18,7 @@ from pipeline.comparer.hand import RETRIES, Hand, LetGo
 from pipeline.core.comparing.join import Showed
 from pipeline.core.comparing.partitions import Partition, Partitions
 from pipeline.core.comparing.state import Tally
-from pipeline.errors import AwsError, SpillIncomplete, StateLost
+from pipeline.errors import AwsError, SpillIncomplete
 from pipeline.producers.base import Stop
 from pipeline.store import CompareStore
 from pipeline.store.compare_store import Part, Standing
@@ -161,8 +161,7 @@ class Comparer:
 
     def _give_back(self, hand: Hand) -> None:
         """So that somebody else need not wait until its lease has run out."""
-        with suppress(StateLost):
-            self._renew([hand], 0)
+        self._renew([hand], 0)
 
     def _renew(self, hands: list[Hand], ttl_ms: int) -> None:
         parts = [hand.part for hand in hands]

@@ -27,7 +27,7 @@ from pipeline.core.comparing.partitions import Mode
 from pipeline.core.comparing.state import CompareSettings, Comparison
 from pipeline.core.model import Side
 from pipeline.core.sampling import Sampler
-from pipeline.errors import ConfigurationError, MonitorError, StateLost, StoreError
+from pipeline.errors import ConfigurationError, MonitorError, StoreError
 from pipeline.metrics import Metrics
 from pipeline.process import garbage, loops
 from pipeline.producers.export.opened import SideExport, open_for
@@ -294,8 +294,6 @@ def _loop(comparer: Comparer, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             taken = comparer.step()
-        except StateLost:
-            raise
         except StoreError as error:
             failures += 1
             delay = BACKOFF.after(failures)
